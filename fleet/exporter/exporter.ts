@@ -143,11 +143,13 @@ export function openExporter(options: ExporterOptions): Exporter {
     const before = next;
     next = nextOf(answer) ?? (before === undefined ? (await source.head()) + 1 : before + rowsIn(records));
     if (sent.state !== undefined) [sentState, stateAt] = [sent.state, performance.now()];
-    // Accepted or refused, the policy is not sent again before it changes or the daemon restarts. An
-    // aggregator that requests the rows from the beginning has lost the policy, too.
-    sentPolicy = before !== undefined && next < before ? '' : (sent.policy ?? sentPolicy);
+    // Accepted or refused, the policy is not sent again before it changes or the daemon restarts.
+    // An aggregator that requests earlier rows has lost the policy and the checkpoint, too.
+    const hasLost = before !== undefined && next < before;
+    sentPolicy = hasLost ? '' : (sent.policy ?? sentPolicy);
+    if (hasLost) signed = 0;
     if (rejected > 0) return refused(answer, `the aggregator refused ${rejected} records: ${message}`);
-    signed = sent.size ?? signed;
+    if (!hasLost) signed = sent.size ?? signed;
     // For example, two aggregators have one address. Without a pause, the node would send without end.
     if (before !== undefined && rowsIn(records) > 0 && next <= before)
       return refused(answer, `the aggregator accepted rows, and requests row ${next} again`);
