@@ -72,10 +72,12 @@ export function createFleetCounts(reader: Reader, now: () => number): FleetCount
     for (const { root } of summaries) {
       if (root === undefined) continue;
       const ends = Date.parse(root.ends);
+      // The month of a date of a node can be 13.
+      if (!Number.isFinite(ends)) continue;
       roots.set(root.name, Math.min(roots.get(root.name) ?? Infinity, ends));
     }
     for (const [root, ends] of [...roots].sort(([, a], [, b]) => a - b).slice(0, mostRoots))
-      if (Number.isFinite(ends)) gauges.rootDays.set({ root }, (ends - at) / dayMs);
+      gauges.rootDays.set({ root }, (ends - at) / dayMs);
   }
 
   return {
