@@ -4,6 +4,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { createHttpClient, isLoopback } from '../../base/http/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { readInputFile } from '../files/input-file.ts';
+import { countOf } from '../options/server-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { table } from '../output/table.ts';
@@ -27,6 +28,8 @@ type Entry = Readonly<Record<string, unknown>>;
 
 const requestMs = 30_000;
 const mostBytes = 32 * 1024 * 1024;
+/** The aggregator returns at most this many entries. */
+const mostListed = 1000;
 const help = `
 Exit status: 0 listed, 2 wrong use, 3 the aggregator did not answer, 4 failed.`;
 
@@ -78,7 +81,7 @@ function withServer(command: Command): Command {
     .requiredOption('--server <url>', 'URL of the aggregator')
     .option('--token-file <file>', 'token of a reader')
     .option('--ca-file <file>', 'PEM certificates of authorities for the server, in addition to the system’s')
-    .option('--most <count>', 'maximum number of entries to list', '100')
+    .option('--most <count>', `maximum number of entries to list, 1 to ${mostListed}`, '100')
     .addHelpText(
       'after',
       `\nExamples:\n  $ portcullis fleet ${command.name()} --server http://127.0.0.1:4319\n${help}`,
@@ -92,8 +95,14 @@ async function list(
   header: readonly string[],
   row: (entry: Entry) => readonly string[],
 ): Promise<number> {
-  const answer = (await ask(flags, name, query)) as Readonly<Record<string, readonly Entry[]>>;
-  print(flags.output, answer, table(header, (answer[name] ?? []).map(row)));
+  const most = countOf('ask the aggregator', '--most', flags.most, { most: mostListed, example: 100 });
+  const answer = (await ask(flags, name, query)) as Readonly<Record<string, unknown>>;
+  const all = (answer[name] ?? []) as readonly Entry[];
+  // The aggregator returns all alerts at once.
+  const shown = all.slice(0, most);
+  print(flags.output, { ...answer, [name]: shown }, table(header, shown.map(row)));
+  if (shown.length < all.length || answer['next'] !== undefined)
+    process.stderr.write(`portcullis: these are the first ${shown.length} entries (--most); there are more\n`);
   return exitCodes.yes;
 }
 
