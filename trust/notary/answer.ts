@@ -33,12 +33,18 @@ interface Answer {
 const jsonType = 'application/json; charset=utf-8';
 /** The type that Go's server reports for bytes that look like text. Notary's clients ignore it. */
 const textType = 'text/plain; charset=utf-8';
+
 /**
- * utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: for files that never change, and for those
- * that may change.
+ * Returns how long a file may be cached, as utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: a
+ * file that may change for five minutes, and any other file for a month.
+ * @param isOpen whether each client may read the file. A shared cache gives a public answer also to clients
+ * without a token (RFC 9111, section 3.5)
  */
-const unchanging = 'public, max-age=2592000, s-maxage=2592000';
-const changing = 'public, max-age=300, s-maxage=300, must-revalidate';
+function cacheControl(mayChange: boolean, isOpen: boolean): string {
+  const age = mayChange ? 300 : 2_592_000;
+  const scope = isOpen ? `public, max-age=${age}, s-maxage=${age}` : `private, max-age=${age}`;
+  return mayChange ? `${scope}, must-revalidate` : scope;
+}
 
 /**
  * Answers one request. Never rejects and never throws: a request that cannot be answered ends its connection
@@ -230,13 +236,13 @@ async function answerTo(
 }
 
 async function fileAnswer(
-  { collections }: AnswerContext,
+  { collections, guard }: AnswerContext,
   route: Extract<Route, { readonly which: unknown }>,
 ): Promise<Answer> {
   const file = await collections.read(route.gun, route.dialect, route.role, route.which);
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   const headers = {
-    'Cache-Control': route.which === 'current' ? changing : unchanging,
+    'Cache-Control': cacheControl(route.which === 'current', guard === undefined),
     // Go's RFC 1123 format ends in the name of the zone.
     'Last-Modified': new Date(file.at).toUTCString().replace(/GMT$/u, 'UTC'),
     'Content-Type': route.dialect === 'notary' ? textType : 'application/json',

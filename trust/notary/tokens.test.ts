@@ -8,6 +8,8 @@ import { after, before, describe, it } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
 import type { JWTPayload } from 'jose';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
+import { multipart, multipartType, publisher } from './publisher.fixture.ts';
+import type { KeyEntry } from './publisher.fixture.ts';
 import { startTrustService } from './trust-service.ts';
 import type { TrustService } from './trust-service.ts';
 import { tokenGuard } from './tokens.ts';
@@ -201,6 +203,42 @@ describe('tokens of the trust service', () => {
         (await fetch(`${service.url}${tuf}`, { method: 'DELETE', headers: { authorization } })).status,
         401,
       );
+    } finally {
+      await service.close();
+    }
+  });
+
+  it('lets no shared cache give a file to clients without a token', async () => {
+    const ca = issuer('cache');
+    const service = await startTrustService({
+      listen: '127.0.0.1:0',
+      data: join(folder, 'cached'),
+      tokens: { ...authority, certificates: ca.certificate },
+    });
+    try {
+      const authorization = `Bearer ${await token(ca, { payload: access(['push', 'pull']) })}`;
+      const ask = (name: string, init: RequestInit = {}): Promise<Response> =>
+        fetch(`${service.url}/v2/${gun}/_trust/tuf/${name}`, {
+          ...init,
+          headers: { authorization, ...init.headers },
+        });
+      const key = async (role: string) => (await (await ask(`${role}.key`)).json()) as KeyEntry;
+      const owner = publisher(gun);
+      const root = owner.root(1, { snapshot: await key('snapshot'), timestamp: await key('timestamp') });
+      const body = multipart([
+        { name: 'root', bytes: root },
+        { name: 'targets', bytes: owner.targets(1) },
+      ]);
+      const posted = await ask('', { method: 'POST', headers: { 'content-type': multipartType }, body });
+      assert.equal(posted.status, 200);
+      for (const [name, expected] of [
+        ['timestamp.json', 'private, max-age=300, must-revalidate'],
+        ['1.root.json', 'private, max-age=2592000'],
+      ] as const) {
+        const answer = await ask(name);
+        assert.equal(answer.status, 200, name);
+        assert.equal(answer.headers.get('cache-control'), expected);
+      }
     } finally {
       await service.close();
     }
