@@ -1,8 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { promisify } from 'node:util';
-import { gunzip } from 'node:zlib';
-
-const unzip = promisify(gunzip);
+import { createGunzip } from 'node:zlib';
 
 /** Limits of the bodies that are being received. */
 export interface BodyLimits {
@@ -79,17 +76,28 @@ async function receive(
   return { bytes: Buffer.concat(chunks, length) };
 }
 
+/** In bytes. Memory is reserved in such pieces, because the length in the body may be false. */
+const unzippedAtOnce = 64 * 1024;
+
 async function decompress(
   bytes: Buffer,
   most: number,
   reserve: Reserve,
 ): Promise<{ readonly bytes: Buffer } | Refused> {
-  if (!reserve(most)) return tooMany;
+  const unzip = createGunzip({ chunkSize: unzippedAtOnce });
+  const chunks: Buffer[] = [];
+  let length = 0;
   try {
-    return { bytes: await unzip(bytes, { maxOutputLength: most }) };
-  } catch (thrown) {
-    return (thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-      ? { status: 413, why: `the body is longer than ${most} bytes after it is decompressed` }
-      : { status: 400, why: 'the body is not gzip' };
+    unzip.end(bytes);
+    for await (const chunk of unzip as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > most)
+        return { status: 413, why: `the body is longer than ${most} bytes after it is decompressed` };
+      if (!reserve(chunk.length)) return tooMany;
+      chunks.push(chunk);
+    }
+  } catch {
+    return { status: 400, why: 'the body is not gzip' };
   }
+  return { bytes: Buffer.concat(chunks, length) };
 }
