@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
 import { temporaryFolder } from '../fleet.fixture.ts';
 import { newNode } from './node-record.ts';
@@ -44,4 +46,19 @@ test('the cost to remove an old row is proportional to the number of verdicts th
     },
     { n: 400 },
   );
+});
+
+test('what a node sends is stored while a long query runs, and the next query finds it', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  let running = true;
+  const query = store.database
+    .get('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000000) SELECT max(i) FROM n')
+    .finally(() => (running = false));
+  // The query has begun by then.
+  await pause(200);
+  await keep(store, 'a', 10, [rowOf(1)]);
+  assert.ok(running, 'the node did not wait for the query');
+  await query;
+  assert.equal((await store.database.get('SELECT count(*) AS count FROM row'))?.['count'], 1);
 });

@@ -19,7 +19,7 @@ export interface NodeUpdate {
 }
 
 export interface FleetStore {
-  /** For queries. */
+  /** For queries. They have their own thread, so that no node waits for a long query. */
   readonly database: Pick<Database, 'all' | 'get'>;
   node(name: string): Promise<NodeRecord>;
   /** Returns the hash of a stored row, or undefined when the store has no such row. */
@@ -55,12 +55,19 @@ const removedAtOnce = 1000;
  * @throws PortcullisError STORAGE_…
  */
 export async function openFleetStore(folder: string): Promise<FleetStore> {
-  return storeOn(await openDatabase({ path: join(folder, 'fleet.db'), migrations: fleetMigrations }));
+  const options = { path: join(folder, 'fleet.db'), migrations: fleetMigrations };
+  const database = await openDatabase(options);
+  try {
+    return storeOn(database, await openDatabase(options));
+  } catch (thrown) {
+    await database.close();
+    throw thrown;
+  }
 }
 
-function storeOn(database: Database): FleetStore {
+function storeOn(database: Database, queries: Database): FleetStore {
   return {
-    database,
+    database: queries,
     async node(name) {
       const row = await database.get(
         'SELECT id, name, labels, seen, seq, hash, key, signed, note, bytes FROM node WHERE name = ?',
@@ -102,7 +109,11 @@ function storeOn(database: Database): FleetStore {
       ]);
       return true;
     },
-    close: () => database.close(),
+    async close() {
+      // The connection that closes last empties the log of the database.
+      await queries.close();
+      await database.close();
+    },
   };
 }
 
