@@ -11,7 +11,10 @@ import { createHttpServer } from './node-http.ts';
 async function start(
   t: TestContext,
   { bytes, most = 100 }: { readonly bytes: number; readonly most?: number },
-): Promise<{ readonly come: (from: string, text: string) => Promise<Socket>; readonly served: () => number }> {
+): Promise<{
+  readonly come: (from: string, text: string) => Promise<Socket>;
+  readonly served: () => number;
+}> {
   let served = 0;
   const answer = Buffer.alloc(bytes, 'a');
   const server = createHttpServer((request, response) =>
@@ -44,14 +47,18 @@ async function start(
 
 const get = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-it('a client that sends very many requests before it reads is disconnected', { timeout: 10_000 }, async (t) => {
-  const { come, served } = await start(t, { bytes: 1000 });
-  const greedy = await come('127.0.0.2', get.repeat(5000));
-  const closed = new Promise((resolve) => greedy.once('close', resolve));
-  greedy.resume();
-  await closed;
-  assert.ok(served() <= 32, `${served()} requests were answered`);
-});
+it(
+  'a client that sends very many requests before it reads is disconnected',
+  { timeout: 10_000 },
+  async (t) => {
+    const { come, served } = await start(t, { bytes: 1000 });
+    const greedy = await come('127.0.0.2', get.repeat(5000));
+    const closed = new Promise((resolve) => greedy.once('close', resolve));
+    greedy.resume();
+    await closed;
+    assert.ok(served() <= 32, `${served()} requests were answered`);
+  },
+);
 
 it('a client may send requests without a limit if it reads the answers', { timeout: 10_000 }, async (t) => {
   const { come, served } = await start(t, { bytes: 10 });
@@ -63,18 +70,14 @@ it('a client may send requests without a limit if it reads the answers', { timeo
   }
 });
 
-it(
-  'connections whose answers are not read give way to another client',
-  { timeout: 10_000 },
-  async (t) => {
-    const { come, served } = await start(t, { bytes: 32 * 1024 * 1024, most: 4 });
-    for (let count = 0; count < 4; count += 1) await come('127.0.0.2', get);
-    while (served() < 4) await new Promise((resolve) => setTimeout(resolve, 5));
-    const other = await come('127.0.0.3', get);
-    const [bytes] = (await once(other.resume(), 'data')) as [Buffer];
-    assert.match(bytes.toString('latin1', 0, 20), /^HTTP\/1\.1 200 /u);
-  },
-);
+it('connections whose answers are not read give way to another client', { timeout: 10_000 }, async (t) => {
+  const { come, served } = await start(t, { bytes: 32 * 1024 * 1024, most: 4 });
+  for (let count = 0; count < 4; count += 1) await come('127.0.0.2', get);
+  while (served() < 4) await new Promise((resolve) => setTimeout(resolve, 5));
+  const other = await come('127.0.0.3', get);
+  const [bytes] = (await once(other.resume(), 'data')) as [Buffer];
+  assert.match(bytes.toString('latin1', 0, 20), /^HTTP\/1\.1 200 /u);
+});
 
 it('an answer that is not read within ten minutes ends', { timeout: 10_000 }, async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });

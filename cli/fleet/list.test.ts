@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { goodState, post, requestOf, startFleet } from '../../fleet/fleet.fixture.ts';
-import { eventNames } from '../../fleet/records/record-names.ts';
 import { commandFile } from '../../test/fixtures/command.ts';
 
 test('the token of a reader is not sent to another machine without encryption', (t) => {
@@ -30,19 +29,19 @@ test('--most limits each list, and a list that is cut says so', async (t) => {
     const body = JSON.stringify({ ...goodState, networkReady: false });
     await post(
       service.url,
-      requestOf(node, [{ event: eventNames.state, time: 0, attributes: new Map(), body }]),
+      requestOf(node, [{ event: 'portcullis.node.state', time: 0, attributes: new Map(), body }]),
     );
   }
   const list = async (name: string, ...words: readonly string[]) => {
     const command = [commandFile, 'fleet', name, '--server', service.url, ...words];
     // The aggregator runs in this process.
     const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
-    const [stdout, stderr, [status]] = await Promise.all([
+    const [stdout, stderr] = await Promise.all([
       text(child.stdout),
       text(child.stderr),
       once(child, 'close'),
     ]);
-    return { status: status as number, stdout, stderr };
+    return { status: child.exitCode, stdout, stderr };
   };
   for (const name of ['nodes', 'alerts']) {
     const cut = await list(name, '--most', '2');

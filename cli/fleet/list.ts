@@ -102,7 +102,9 @@ async function list(
   const shown = all.slice(0, most);
   print(flags.output, { ...answer, [name]: shown }, table(header, shown.map(row)));
   if (shown.length < all.length || answer['next'] !== undefined)
-    process.stderr.write(`portcullis: these are the first ${shown.length} entries (--most); there are more\n`);
+    process.stderr.write(
+      `portcullis: these are the first ${shown.length} entries (--most); there are more\n`,
+    );
   return exitCodes.yes;
 }
 

@@ -53,7 +53,9 @@ test('what a node sends is stored while a long query runs, and the next query fi
   t.after(() => store.close());
   let running = true;
   const query = store.database
-    .get('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000000) SELECT max(i) FROM n')
+    .get(
+      'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000000) SELECT max(i) FROM n',
+    )
     .finally(() => (running = false));
   // The query has begun by then.
   await pause(200);

@@ -217,10 +217,10 @@ describe('tokens of the trust service', () => {
     });
     try {
       const authorization = `Bearer ${await token(ca, { payload: access(['push', 'pull']) })}`;
-      const ask = (name: string, init: RequestInit = {}): Promise<Response> =>
+      const ask = (name: string, body?: Buffer): Promise<Response> =>
         fetch(`${service.url}/v2/${gun}/_trust/tuf/${name}`, {
-          ...init,
-          headers: { authorization, ...init.headers },
+          headers: { authorization, ...(body !== undefined && { 'content-type': multipartType }) },
+          ...(body !== undefined && { method: 'POST', body: new Uint8Array(body) }),
         });
       const key = async (role: string) => (await (await ask(`${role}.key`)).json()) as KeyEntry;
       const owner = publisher(gun);
@@ -229,7 +229,7 @@ describe('tokens of the trust service', () => {
         { name: 'root', bytes: root },
         { name: 'targets', bytes: owner.targets(1) },
       ]);
-      const posted = await ask('', { method: 'POST', headers: { 'content-type': multipartType }, body });
+      const posted = await ask('', body);
       assert.equal(posted.status, 200);
       for (const [name, expected] of [
         ['timestamp.json', 'private, max-age=300, must-revalidate'],
