@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import {
   existsSync,
   lstatSync,
+  mkdtempSync,
   openSync,
   closeSync,
   readFileSync,
@@ -286,9 +287,11 @@ describe('layers as EROFS files', { skip }, () => {
         openDetachedMount: () => Promise.reject(new Error('ENODEV')),
       }),
     };
-    await assert.rejects(openKit(registry.host, { layers: 'erofs', ...refusing }), {
+    const folder = mkdtempSync('/var/tmp/portcullis-unmountable-');
+    await assert.rejects(openKit(registry.host, { folder, layers: 'erofs', ...refusing }), {
       code: 'IMAGES_LAYERS_UNMOUNTABLE',
     });
+    rmSync(folder, { recursive: true });
   });
 
   test('the reported usage is that of the files', async () => {
