@@ -70,6 +70,24 @@ describe('a monitor that is prepared for the next container', () => {
     await removePod(stage, pod);
   });
 
+  it('is used for a container of a pod without logs, and writes none', async () => {
+    // A daemon keeps one prepared monitor: here, that of the next pod.
+    await stage.restart();
+    const pod = await runPod(stage, 'silent', { logDirectory: '' });
+    const configuration = (id: string): string => join(stage.folders.state, 'containers', id, 'config.json');
+    const expected = await until(() =>
+      bundles().find((id) => statSync(configuration(id), { throwIfNoEntry: false })?.isFIFO() === true),
+    );
+    assert.deepEqual(logs(), []);
+    const command = ['sh', '-c', 'echo unseen; exit 4'];
+    const id = await runContainer(stage, pod, { image, command, more: { logPath: '' } });
+    assert.equal(id, expected);
+    assert.equal((await exitOf(stage, id)).exitCode, 4);
+    assert.deepEqual(logs(), []);
+    await removePod(stage, pod);
+    await stage.restart();
+  });
+
   it('passes on a configuration that is larger than a pipe', async () => {
     const pod = await runPod(stage, 'large');
     const expected = await prepared();

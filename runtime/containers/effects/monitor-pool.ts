@@ -27,15 +27,18 @@ export interface MonitorPoolDeps {
 export interface MonitorNeeds {
   readonly handler: RuntimeHandler;
   readonly systemdCgroup: boolean;
-  /** The folder of the log folders of pods. The log is moved to a folder below it, on the same mount. */
-  readonly logsIn: string;
+  /**
+   * The folder of the log folders of pods. The log is moved to a folder below it, on the same mount.
+   * Undefined: the container has no log.
+   */
+  readonly logsIn: string | undefined;
 }
 
 /** A monitor that was started for the next container, whose id it has. */
 export interface ReservedMonitor {
   readonly id: string;
-  /** The empty log that the monitor has open. */
-  readonly log: string;
+  /** The empty log that the monitor has open. Undefined: it writes none. */
+  readonly log: string | undefined;
   /** Rejects if the monitor could not be started. */
   readonly started: Promise<PreparedMonitor>;
   /** Ends the monitor before the container is created, and removes its log and its files in the bundle. */
@@ -103,16 +106,16 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
     pooled = undefined;
     return entry;
   };
-  const start = async (id: string, log: string, { handler, systemdCgroup }: MonitorNeeds) => {
+  const start = async (id: string, log: string | undefined, { handler, systemdCgroup }: MonitorNeeds) => {
     const bundle = deps.bundle(id);
     await mkdir(bundle, { mode: 0o700 });
     const monitor = await prepareMonitor({
       ...{ startProgram: deps.startProgram, conmon: deps.conmon, folders: deps.folders },
-      ...{ handler, id, bundle, logPath: log, systemdCgroup },
+      ...{ handler, id, bundle, logPath: log ?? '', systemdCgroup },
       ...{ terminal: false, stdin: false, stdinOnce: false },
     });
     try {
-      await chmod(log, logMode);
+      if (log !== undefined) await chmod(log, logMode);
     } catch (cause) {
       await monitor.abandon();
       throw cause;
@@ -123,7 +126,7 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
     fill: (needs) => {
       if (closed || pooled !== undefined || !canBePrepared(needs) || !deps.isIdle()) return;
       const id = newId();
-      const log = join(deps.logs, id);
+      const log = needs.logsIn === undefined ? undefined : join(deps.logs, id);
       const started = start(id, log, needs);
       const entry: Pooled = {
         ...{ id, log, started, needs, program: needs.handler.program },

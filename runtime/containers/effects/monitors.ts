@@ -93,6 +93,15 @@ interface StartedMonitor {
 const unusedMs = 60_000;
 const fillAfterMs = 2;
 
+/** Returns what a monitor of the pod's next container needs. Undefined: the handler is not configured. */
+function needsIn(places: ContainerPlaces, sandbox: SandboxRecord): MonitorNeeds | undefined {
+  const handler = places.handlerOf(sandbox);
+  if (handler === undefined) return undefined;
+  const { logDirectory } = sandbox.config;
+  const logsIn = logDirectory === '' ? undefined : dirname(logDirectory);
+  return { handler, systemdCgroup: places.usesSystemd(sandbox), logsIn };
+}
+
 /** Creates the monitors' starter. If a preparation or a creation fails, the caller calls `abandon`. */
 export function createMonitors(deps: MonitorDeps): ContainerMonitors {
   const { slots } = deps;
@@ -106,36 +115,41 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     isIdle: () => slots.count() + waiting.size === 0,
     unusedMs,
   });
-  const needsOf = (sandbox: SandboxRecord): MonitorNeeds | undefined => {
-    const handler = deps.places.handlerOf(sandbox);
-    if (handler === undefined || sandbox.config.logDirectory === '') return undefined;
-    const logsIn = dirname(sandbox.config.logDirectory);
-    return { handler, systemdCgroup: deps.places.usesSystemd(sandbox), logsIn };
-  };
+  const needsOf = (sandbox: SandboxRecord) => needsIn(deps.places, sandbox);
   /** The inheritance of the folder in which prepared monitors open their logs. */
   let ownInheritance = '';
   /** Whether a moved log differs in nothing from a log that is created in the folder. */
   const canMoveTo = async (folder: string): Promise<boolean> =>
     (await deps.paths.inheritance(folder)) === ownInheritance;
   const fill = async (needs: MonitorNeeds): Promise<void> => {
+    if (needs.logsIn === undefined) return pool.fill(needs);
     ownInheritance = await deps.paths.inheritance(deps.monitorLogs);
     if (await canMoveTo(needs.logsIn)) pool.fill(needs);
+  };
+  /** Whether the log of a prepared monitor can become the log at this path. */
+  const canTakeLog = async (logPath: string): Promise<boolean> => {
+    const [isFree, canMove] = await settleAll([
+      // The log of an earlier attempt is continued, and something else is refused, by the other way.
+      deps.paths.ownFacts(logPath).then(() => false, meansNoSuchPath),
+      // The folder of this log may differ from the folder above it.
+      canMoveTo(dirname(logPath)).catch(() => false),
+    ]);
+    return isFree && canMove;
   };
   const startReserved = async (
     record: ContainerRecord,
     monitor: ReservedMonitor,
     durable: Promise<unknown>,
   ): Promise<StartedMonitor> => {
-    const [prepared, isFree, canMove] = await settleAll([
+    const [prepared, hasLog] = await settleAll([
       monitor.started.catch(() => undefined),
-      // The log of an earlier attempt is continued, and something else is refused, by the other way.
-      deps.paths.ownFacts(record.logPath).then(() => false, meansNoSuchPath),
-      // The folder of this log may differ from the folder above it.
-      canMoveTo(dirname(record.logPath)).catch(() => false),
+      monitor.log === undefined || canTakeLog(record.logPath),
       durable,
     ]);
-    if (prepared?.isAlive() === true && isFree && canMove)
-      return { monitor: prepared, made: undefined, log: monitor.log };
+    if (prepared?.isAlive() === true && hasLog) {
+      const { log } = monitor;
+      return { monitor: prepared, made: undefined, ...(log !== undefined && { log }) };
+    }
     await monitor.discard();
     return withNextConfig(deps, record, await startBeside(deps, record, durable));
   };
@@ -157,9 +171,9 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
       if (needs !== undefined) setTimeout(() => void fill(needs).catch(() => undefined), fillAfterMs).unref();
     },
     newId: ({ config, sandbox, logPath, isRestored }) => {
-      const fits = !config.tty && !config.stdin && logPath !== '' && !isRestored;
-      const needs = fits ? needsOf(sandbox) : undefined;
-      const monitor = needs && pool.claim(needs);
+      const needs = config.tty || config.stdin || isRestored ? undefined : needsOf(sandbox);
+      const fits = needs !== undefined && (needs.logsIn === undefined) === (logPath === '');
+      const monitor = fits ? pool.claim(needs) : undefined;
       if (monitor === undefined) return newId();
       reserved.set(monitor.id, monitor);
       return monitor.id;
