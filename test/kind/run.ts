@@ -22,6 +22,7 @@ import { findTool } from '../fixtures/tools.ts';
 import { lasting, leftovers } from '../house/leftovers.ts';
 import { controlPlanePrograms, publishControlPlane } from '../kubeadm/images.ts';
 import { buildNodeRoot, debianRoot, kubernetesVersion } from './node-image.ts';
+import { createStepResults } from '../fixtures/step-results.ts';
 
 const { values } = parseArgs({ options: { 'keep-logs': { type: 'string' } } });
 buildPrograms(['kind', 'kubeadm', 'kubelet', 'kubectl', 'crictl', ...controlPlanePrograms]);
@@ -38,7 +39,7 @@ const node = 'kind-control-plane';
 
 const atFirst = leftovers();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kind-'));
-const counts = { passed: 0, failed: 0 };
+const { counts, report } = createStepResults();
 openSegment();
 const registry = await startRegistry({ everywhere: true });
 const publicKey = join(folder, 'k.pub');
@@ -66,21 +67,6 @@ const left = (await lasting(atFirst)).filter((line) => line.includes(folder));
 for (const one of left) console.log(`left behind: ${one}`);
 console.log(`kind: ${counts.passed} passed, ${counts.failed} failed; ${left.length} left behind`);
 process.exit(counts.failed === 0 && left.length === 0 ? 0 : 1);
-
-async function report(name: string, act: () => Promise<unknown>): Promise<boolean> {
-  const start = performance.now();
-  const seconds = (): string => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-  try {
-    await act();
-    counts.passed += 1;
-    console.log(`✔ ${name} (${seconds()})`);
-    return true;
-  } catch (cause) {
-    counts.failed += 1;
-    console.log(`✖ ${name} (${seconds()})\n    ${cause instanceof Error ? cause.message : String(cause)}`);
-    return false;
-  }
-}
 
 function running(): Docker {
   assert.ok(docker, 'docker was not started');

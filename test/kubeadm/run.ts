@@ -25,6 +25,7 @@ import { lasting, leftovers } from '../house/leftovers.ts';
 import { controlPlanePrograms, imageRegistry, publishControlPlane } from './images.ts';
 import { nodeKubeconfig, openMachine } from './machine.ts';
 import type { Machine } from './machine.ts';
+import { createStepResults } from '../fixtures/step-results.ts';
 
 const { values } = parseArgs({ options: { 'keep-logs': { type: 'string' } } });
 const repository = join(import.meta.dirname, '../..');
@@ -32,7 +33,7 @@ buildPrograms(['kubeadm', 'kubelet', ...controlPlanePrograms]);
 
 const atFirst = leftovers();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kubeadm-'));
-const counts = { passed: 0, failed: 0 };
+const { counts, report } = createStepResults();
 openSegment();
 const registry = await startRegistry({ everywhere: true });
 const policyFolder = join(folder, 'policy');
@@ -97,21 +98,6 @@ async function runChecks([first, second]: readonly [Machine, Machine]): Promise<
     ['kubeadm reset leaves no pod on either machine', () => resets(first, second)],
   ];
   for (const [name, act] of steps) if (!(await report(name, act))) return;
-}
-
-async function report(name: string, act: () => Promise<unknown>): Promise<boolean> {
-  const start = performance.now();
-  const seconds = (): string => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-  try {
-    await act();
-    counts.passed += 1;
-    console.log(`✔ ${name} (${seconds()})`);
-    return true;
-  } catch (cause) {
-    counts.failed += 1;
-    console.log(`✖ ${name} (${seconds()})\n    ${cause instanceof Error ? cause.message : String(cause)}`);
-    return false;
-  }
 }
 
 /** kubeadm's configuration (kubeadm.k8s.io/v1beta4), without kube-proxy and CoreDNS. */

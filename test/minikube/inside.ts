@@ -15,10 +15,11 @@ import { policyOf } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { imageRegistry, publishControlPlane } from '../kubeadm/images.ts';
 import { hostName, homeOf, kubernetesVersion, output, prepareMachine, socket } from './machine.ts';
+import { createStepResults } from '../fixtures/step-results.ts';
 
 const [folder = ''] = process.argv.slice(2);
 const repository = join(import.meta.dirname, '../..');
-const counts = { passed: 0, failed: 0 };
+const { counts, report } = createStepResults();
 
 prepareMachine(folder);
 process.env['HOME'] = '/root';
@@ -57,21 +58,6 @@ try {
 }
 console.log(`minikube: ${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 ? 0 : 1);
-
-async function report(name: string, act: () => unknown): Promise<boolean> {
-  const start = performance.now();
-  const seconds = (): string => `${((performance.now() - start) / 1000).toFixed(1)} s`;
-  try {
-    await act();
-    counts.passed += 1;
-    console.log(`✔ ${name} (${seconds()})`);
-    return true;
-  } catch (cause) {
-    counts.failed += 1;
-    console.log(`✖ ${name} (${seconds()})\n    ${cause instanceof Error ? cause.message : String(cause)}`);
-    return false;
-  }
-}
 
 /** The policy, the mirror and the network of docs/kubelet.md, and a rule for the images of the pods. */
 async function startDaemonUnit(): Promise<void> {
