@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { createAuthorisation } from './authorisation.ts';
 import { createCertificates } from './certificates.ts';
 import { distributionError } from './failure.ts';
@@ -22,6 +23,7 @@ import type {
 
 /** Longer than a writer of fallback tags keeps the list that it has read, on a busy machine. */
 const defaultSettleMs = 250;
+const mostRemembered = 256;
 
 /**
  * Creates a client of OCI registries (distribution-spec 1.1). It sends no request before a repository's first
@@ -43,6 +45,8 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
 
   const attempts = options.retry?.attempts ?? 3;
   const { run: takeTurns } = createKeyedQueue();
+  /** Origins of registries whose last answer was that they have no referrers API. */
+  const withoutReferrers = new LRUCache<string, true>({ max: mostRemembered });
 
   function repositoryAt(
     endpoint: Endpoint,
@@ -62,7 +66,13 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       repository,
       answersTags,
       ...pull,
-      referrers: createReferrers(session, pull.manifest, documentTimeout, attempts),
+      referrers: createReferrers(session, pull.manifest, documentTimeout, attempts, {
+        lacksApi: () => withoutReferrers.has(endpoint.origin),
+        note: (lacksApi) => {
+          if (lacksApi) withoutReferrers.set(endpoint.origin, true);
+          else withoutReferrers.delete(endpoint.origin);
+        },
+      }),
       // A list that other clients write at the same time is read again without such waits
       // (write-conflicts.ts).
       ...createUpload(session, attempts),

@@ -26,12 +26,23 @@ export function fallbackTag(digest: string): string {
   return `${algorithm}-${hex.slice(0, 64)}`;
 }
 
-/** Implements the listing of referrers: distribution-spec §"Listing Referrers". */
+/** Remembers whether registries have the referrers API. An answer of the registry is always preferred. */
+export interface ApiMemory {
+  lacksApi(): boolean;
+  note(lacksApi: boolean): void;
+}
+
+/**
+ * Implements the listing of referrers: distribution-spec §"Listing Referrers".
+ * @param memory of the last answer of this registry. If it had no API, the fallback tag is requested at the
+ * same time as the API, which saves a round trip
+ */
 export function createReferrers(
   session: Session,
   manifest: RegistryRepository['manifest'],
   documentTimeout: number,
   attempts: number,
+  memory: ApiMemory,
 ): RegistryRepository['referrers'] {
   return async (digest, options = {}) => {
     const { artifactType, limit = descriptorLimit } = options;
@@ -55,23 +66,47 @@ export function createReferrers(
     };
 
     const query = artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`;
-    let path: string | URL | undefined = `referrers/${digest}${query}`;
-    for (let page = 0; path !== undefined; page++) {
-      if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
-      const asked: string | URL = path;
-      const isFirst = page === 0;
-      const read: Page | undefined = await askAgain(attempts, signal, () =>
-        fetchPage(session, asked, isFirst, signal, task),
-      );
-      if (read === undefined) {
-        const descriptors = await fallback(digest, manifest, signal);
-        return { via: 'fallback-tag', complete: take(descriptors), descriptors: found };
-      }
+    const readPageAt = (path: string | URL, isFirst: boolean): Promise<Page | undefined> =>
+      askAgain(attempts, signal, () => fetchPage(session, path, isFirst, signal, task));
+    const first = await firstPage(
+      () => readPageAt(`referrers/${digest}${query}`, true),
+      (also) => fallback(digest, manifest, also === undefined ? signal : AbortSignal.any([signal, also])),
+      memory,
+    );
+    if ('fallback' in first)
+      return { via: 'fallback-tag', complete: take(first.fallback), descriptors: found };
+    let read: Page | undefined = first;
+    for (let page = 1; read !== undefined; page++) {
       if (!take(read.descriptors)) return { via: 'referrers', descriptors: found, complete: false };
-      path = read.next;
+      if (read.next === undefined) break;
+      if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
+      read = await readPageAt(read.next, false);
     }
     return { via: 'referrers', descriptors: found, complete: true } satisfies Referrers;
   };
+}
+
+/** Returns the first page of the API, or the list under the fallback tag if the registry has no API. */
+async function firstPage(
+  readApi: () => Promise<Page | undefined>,
+  readFallback: (also?: AbortSignal) => Promise<readonly Descriptor[]>,
+  memory: ApiMemory,
+): Promise<Page | { readonly fallback: readonly Descriptor[] }> {
+  const unneeded = new AbortController();
+  const early = memory.lacksApi() ? readFallback(unneeded.signal) : undefined;
+  // It is awaited only if the registry still has no API.
+  early?.catch(() => undefined);
+  let page: Page | undefined;
+  try {
+    page = await readApi();
+  } catch (thrown) {
+    unneeded.abort();
+    throw thrown;
+  }
+  memory.note(page === undefined);
+  if (page === undefined) return { fallback: await (early ?? readFallback()) };
+  unneeded.abort();
+  return page;
 }
 
 interface Page {
