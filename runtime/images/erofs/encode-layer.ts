@@ -45,8 +45,8 @@ export interface EncodedLayer extends LayerFileRecord {
 
 /**
  * Writes one layer as one file that Linux mounts: the archive as it is, and EROFS metadata that points into
- * it. Checks the diff id. When this returns, the content of the file is durable; the caller makes its name
- * durable. The same archive over the same layers gives the same bytes.
+ * it. Checks the diff id. The same archive over the same layers gives the same bytes. The file is not
+ * durable: one syncfs(2) of the caller makes all files of an image durable, before any of them gets its name.
  * @param askLowers returns the roots of the layers below, top-most first: folders, or roots of mounts. Called
  * only for a layer that depends on them, with its number of entries
  * @param clock counts the time of the work, and ends it

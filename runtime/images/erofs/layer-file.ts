@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { fdatasyncSync, readSync, writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { freeBuffer } from '../../../base/inflate/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
 import { unwritable } from '../unpack/layer-error.ts';
@@ -28,9 +28,8 @@ export interface LayerFileWriter {
   /** Appends zeros up to a place. */
   zeroTo(place: number): void;
   /**
-   * Writes the head, after which the file is a layer, and waits until the disk has all of it. Returns the
-   * sha256, in hex, of everything that is not the archive: from the archive's end to the end of the file,
-   * then the head.
+   * Writes the head, after which the file is a layer. Returns the sha256, in hex, of everything that is not
+   * the archive: from the archive's end to the end of the file, then the head.
    */
   finish(regions: Regions): string;
   /** Frees the buffer. Nothing may be written afterwards. */
@@ -128,11 +127,6 @@ export function createLayerFileWriter(fd: number): LayerFileWriter {
       const head = encodeHead(regions);
       metadataHash.update(head);
       writeAt(head, 0);
-      try {
-        fdatasyncSync(fd);
-      } catch (thrown) {
-        throw unwritable(thrown, 'layer');
-      }
       return metadataHash.digest('hex');
     },
     release() {

@@ -4,8 +4,10 @@ import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
-import { fsyncDir, syncfsOf } from '../../../base/kernel/index.ts';
+import { syncfsOf } from '../../../base/kernel/index.ts';
+import { syncFolder } from '../../../base/storage/index.ts';
 import { errnoOf, wrapImageError } from '../limits/failures.ts';
+import { settleAll } from '../../state/settle.ts';
 import { verifyFiles } from '../unpack/file-manifest.ts';
 import { download } from './download.ts';
 import type { BlobFetch, LayerForm, Publication, LayerAnswer, LayerCommand, LayerStart } from './protocol.ts';
@@ -86,7 +88,7 @@ async function run(command: LayerStart): Promise<void> {
       return;
     }
     if (command.kind === 'publish') {
-      publish(command.publication);
+      await publish(command.publication);
       answer({ kind: 'published', job: command.job });
       return;
     }
@@ -148,7 +150,7 @@ async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
   await download(place, fetch.descriptor, fetch.path, signal);
 }
 
-function publish({ moves, folders }: Publication): void {
+async function publish({ moves, folders }: Publication): Promise<void> {
   for (const { kind, from, to } of moves) {
     if (kind === 'rename') {
       renameOnce(from, to);
@@ -158,7 +160,8 @@ function publish({ moves, folders }: Publication): void {
       linkSync(from, to);
     }
   }
-  for (const folder of folders) fsyncDir(folder);
+  // At the same time: one commit of the file system's journal can serve them all.
+  await settleAll(folders.map(syncFolder));
 }
 
 /** A publication is requested again if its Worker was ended: some files may already be in their place. */

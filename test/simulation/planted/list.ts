@@ -89,7 +89,7 @@ export const planted: readonly PlantedBug[] = [
     kind: 'images',
     says: 'an image is recorded before the names of its layers are on the disk',
     file: `${images}/layer-workers/layer.worker.ts`,
-    from: 'for (const folder of folders) fsyncDir(folder);',
+    from: 'await settleAll(folders.map(syncFolder));',
     to: '',
   },
   {
