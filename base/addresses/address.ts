@@ -139,3 +139,13 @@ const multicast: readonly IpPrefix[] = [
 /** Returns whether an address is one of a multicast group (RFC 1112, RFC 4291 section 2.7). */
 export const isMulticast = (address: IpAddress): boolean =>
   multicast.some((prefix) => contains(prefix, address));
+
+/**
+ * The addresses by which every host means itself: `this host` and loopback (RFC 6890). The kernel delivers
+ * such packets to their own sender.
+ */
+export const ownHost: readonly IpPrefix[] = [
+  { address: { family: 4, value: 0n }, length: 8 },
+  { address: { family: 4, value: 127n << 24n }, length: 8 },
+  { address: { family: 6, value: 0n }, length: 127 },
+];

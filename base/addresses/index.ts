@@ -8,6 +8,7 @@ export {
   ipTextBytes,
   lastOf,
   networkOf,
+  ownHost,
   parseIp,
   parsePrefix,
 } from './address.ts';

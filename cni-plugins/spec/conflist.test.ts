@@ -138,6 +138,14 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
     'invalid',
     /is multicast/u,
   ]),
+  ...['0.0.0.0/8', '127.0.0.0/8', '127.5.0.0/24', '126.0.0.0/7', '::/64'].map(
+    (subnet): (typeof broken)[number] => [
+      `the subnet ${subnet}, which contains addresses of every host itself`,
+      listOf(bridge({ ipam: { ...ipam, subnet } })),
+      'invalid',
+      /with which every host means itself/u,
+    ],
+  ),
   ['too small', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.0/31' } })), 'invalid', /too small/u],
   [
     'a range outside',

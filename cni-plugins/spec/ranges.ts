@@ -4,6 +4,7 @@ import {
   isMulticast,
   lastOf,
   networkOf,
+  ownHost,
   parseIp,
   parsePrefix,
 } from '../../base/addresses/index.ts';
@@ -74,6 +75,10 @@ function readRange(fields: Fields): AddressRange | undefined {
   }
   if (isMulticast(network)) {
     fields.problem('subnet', `${text} is multicast: no interface can send from its addresses`);
+    return undefined;
+  }
+  if (ownHost.some((own) => contains(own, network) || contains(subnet, own.address))) {
+    fields.problem('subnet', `${text} contains addresses with which every host means itself`);
     return undefined;
   }
   if (prefix.length > (family === 4 ? 30 : 126)) {

@@ -1,4 +1,11 @@
-import { networkOf, isMulticast, parseIp, parsePrefix, contains } from '../../../base/addresses/index.ts';
+import {
+  networkOf,
+  isMulticast,
+  ownHost,
+  parseIp,
+  parsePrefix,
+  contains,
+} from '../../../base/addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
@@ -68,7 +75,11 @@ function readOwn(text: string): IpPrefix | { readonly why: string } {
     return { why: `${quoted} is not an address with its prefix, such as 10.0.0.2/24` };
   const { family, value } = prefix.address;
   // The kernel adds no such address, or no connection can use it.
-  if (value === 0n || isMulticast(prefix.address) || (family === 4 && value === broadcast))
+  if (
+    isMulticast(prefix.address) ||
+    ownHost.some((own) => contains(own, prefix.address)) ||
+    (family === 4 && value === broadcast)
+  )
     return { why: `${quoted} is not an address of one interface` };
   return prefix;
 }

@@ -100,6 +100,9 @@ for (const address of [
   '224.0.0.5/24',
   'ff02::5/64',
   '255.255.255.255/32',
+  '0.5.0.1/24',
+  '127.0.0.5/8',
+  '::1/128',
 ])
   test(`${address} is refused, because no interface can have it`, () => {
     const given: readonly [object, Readonly<Record<string, string>>][] = [
