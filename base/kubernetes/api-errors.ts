@@ -77,6 +77,8 @@ export function refused(
 
 /** The server no longer has the requested version (410 Gone). */
 export const expired = 410;
+/** The server is there, and asks to wait. */
+export const tooManyRequests = 429;
 
 const detailOf = (thrown: unknown, name: string): number | undefined => {
   const value = isPortcullisError(thrown) ? thrown.failure.details?.[name] : undefined;

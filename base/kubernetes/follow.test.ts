@@ -256,17 +256,19 @@ test('a stream that breaks or is silent is opened again from the last version', 
       },
       stream(event('ADDED', 'b', '9')),
       give(500, 'a proxy says no'),
+      give(200, page(['b'], '9')),
       give(429, status(429, 'too many'), { 'retry-after': '1' }),
       stream(event('ADDED', 'c', '10')),
     ],
     { silence: 1500 },
   );
-  await over(7);
-  assert.deepEqual(asked.slice(0, 7), [
+  await over(8);
+  assert.deepEqual(asked.slice(0, 8), [
     'list 2',
     'watch 7',
     'watch 8',
     'watch 9',
+    'list 1',
     'watch 9',
     'watch 9',
     'watch 10',
@@ -278,6 +280,25 @@ test('a stream that breaks or is silent is opened again from the last version', 
     'failed: it answered 500',
     'failed: it answered 429: too many',
   ]);
+});
+
+test('lists again if the server comes back with an earlier version than before', limits, async (t) => {
+  const { asked, reported, over } = await scripted(t, [
+    give(200, page(['a'], '1000')),
+    (response) => {
+      response.writeHead(200);
+      response.write('\n', () => response.destroy());
+    },
+    give(503, 'no server behind this proxy'),
+    // etcd was restored from a backup, and `b` was created since then.
+    give(200, page(['b'], '21')),
+    give(200, page(['b'], '21')),
+    stream(event('ADDED', 'c', '22')),
+  ]);
+  await over(6);
+  while (reported.at(-1) !== '+c') await sleep(2);
+  assert.deepEqual(asked, ['list 2', 'watch 1000', 'watch 1000', 'list 1', 'list 2', 'watch 21']);
+  assert.deepEqual(reported.slice(-5), ['begin', 'b', 'complete', 'reached', '+c']);
 });
 
 test('a version that fails repeatedly is given up', limits, async (t) => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expired, refused, retryAfterOf, statusOf } from './api-errors.ts';
+import { expired, refused, retryAfterOf, statusOf, tooManyRequests } from './api-errors.ts';
 import type { ApiClient } from './api-client.ts';
-import { list } from './list.ts';
+import { isAhead, list } from './list.ts';
 import type { Followed, ListFollower } from './list.ts';
 
 /** Receives the events. Objects are as the API sends them, and none is kept here. */
@@ -51,12 +51,15 @@ const patienceOfVersion = 5;
 /** Runs until the signal is aborted. Never throws. */
 export async function follow(
   client: ApiClient,
-  { path, query, since, fields }: Followed,
+  followed: Followed,
   follower: Follower,
   signal: AbortSignal,
   timing: FollowTiming = usualTiming,
 ): Promise<void> {
+  const { path, query } = followed;
   let version: string | undefined;
+  /** The server was away since it reported the version, and may have an earlier state now. */
+  let wasAway = false;
   let failures = 0;
   let failuresOfVersion = 0;
   let opened = false;
@@ -107,21 +110,18 @@ export async function follow(
     let asked = 0;
     opened = false;
     try {
+      if (version !== undefined && wasAway && (await isAhead(client, followed, version, signal)))
+        version = undefined;
       if (version === undefined) {
         // A version that the server does not have any more is not in its cache either.
         const from = wasListed ? 'store' : 'cache';
-        const followed = {
-          path,
-          query,
-          ...(since !== undefined && { since }),
-          ...(fields !== undefined && { fields }),
-        };
         version = await list(client, followed, follower, signal, timing.page, from);
         follower.version?.(version);
         wasListed = true;
         failures = 0;
         failuresOfVersion = 0;
       }
+      wasAway = false;
       await watch(version);
       // A stream that ended normally, unless the server ends each one at once.
       if (performance.now() - begun > 1000) continue;
@@ -131,6 +131,7 @@ export async function follow(
       failures++;
       const status = statusOf(thrown);
       if (wasOpened()) failuresOfVersion++;
+      else if (status !== expired && status !== tooManyRequests) wasAway = true;
       if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
       follower.failed(thrown, version === undefined);
       // The version was only too old: the list is requested at once.

@@ -83,6 +83,23 @@ export async function list(
   }
 }
 
+/**
+ * Returns whether the server is at a version before this one: its etcd was restored from a backup. The server
+ * would open a stream from this version, and leave out every change until it reaches the version again.
+ * @throws as {@link ApiClient.get}
+ */
+export async function isAhead(
+  client: Pick<ApiClient, 'list'>,
+  { path, query }: Followed,
+  version: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const head = await client.list(path, { ...query, limit: '1' }, () => undefined, signal);
+  const newest = takePage(head, path).version;
+  // Versions of a server that are not numbers have no order.
+  return [version, newest].every((each) => /^\d+$/u.test(each)) && BigInt(version) > BigInt(newest);
+}
+
 /** @param limit objects in one answer; undefined: all of them */
 async function listPages(
   client: Pick<ApiClient, 'list'>,

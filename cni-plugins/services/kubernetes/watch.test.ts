@@ -45,7 +45,7 @@ async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
       return void response.end(JSON.stringify({ resources: [{ name: 'servicecidrs' }] }));
     if (searchParams.get('watch') !== 'true')
       return void response.end(
-        JSON.stringify({ metadata: { resourceVersion: '1' }, items: objects[pathname] }),
+        JSON.stringify({ metadata: { resourceVersion: '2' }, items: objects[pathname] }),
       );
     response.writeHead(200).flushHeaders();
     streams.push({ path: pathname, response });
