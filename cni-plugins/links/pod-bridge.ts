@@ -6,6 +6,7 @@ import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
 import { linkGroups, macBytes } from '../database/record.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 import { bridgeUnusable } from '../plugins/interface/failures.ts';
+import { ignoreRouters } from '../plugins/interface/pod-addresses.ts';
 
 /** Bridges for pods of our own runtime, created when the first pod needs one. */
 export interface PodBridges {
@@ -48,6 +49,7 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
         throw bridgeUnusable(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
       if (bridge.up && seen.get(stampOf(spec)) === bridge.index) return bridge.index;
       const own = { index: bridge.index };
+      if (bridge.group === linkGroups.bridge) ignoreRouters(name);
       route.run([
         ...addresses.flatMap((address) => {
           const prefix = parsePrefix(address);

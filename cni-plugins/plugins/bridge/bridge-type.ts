@@ -20,6 +20,7 @@ import type { IpPrefix } from '../../../base/addresses/index.ts';
 import type { AttachmentKey } from '../../spec/attachment-key.ts';
 import type { Attached, Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink } from '../interface/child-link.ts';
+import { ignoreRouters } from '../interface/pod-addresses.ts';
 import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
 import { bridgeUnusable } from '../interface/failures.ts';
 
@@ -163,6 +164,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   if (resource.filtersVlans) ensureVlanFiltering(route, link);
   if (link.up && stamps.has(stampOf(resource)) && (link.mac === mac || !isOurs)) return;
   const own = { index: link.index };
+  if (isOurs) kernel.inHost(() => ignoreRouters(resource.name));
   // As upstream: a bridge whose address was never set takes the lowest of its ports', which changes with
   // every pod.
   const settled = setMac(link.index, isOurs ? mac : link.mac);
@@ -174,7 +176,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   const index =
     resource.vlan === 0 || resource.addresses.length === 0
       ? link.index
-      : ensureVlanGateway(route, link, resource.vlan);
+      : ensureVlanGateway(kernel, link, resource.vlan);
   const wanted = prefixesOf(resource);
   for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
   if (wanted.some(({ address }) => address.family === 6)) route.run([addGatewayLinkLocal(index)]);

@@ -11,7 +11,9 @@ import {
   setUp,
 } from '../../../base/netlink/index.ts';
 import type { PortVlan, LinkSettings, NamedLink, Link, NetlinkSocket } from '../../../base/netlink/index.ts';
+import type { ResourceKernel } from '../contract/contract.ts';
 import { interfaceTaken } from '../interface/failures.ts';
+import { ignoreRouters } from '../interface/pod-addresses.ts';
 
 /** VLANs on the bridge: of a port (`vlan`, `vlanTrunk`) and of the gateway's addresses. */
 
@@ -51,7 +53,8 @@ const vlanId = 1;
  * Ensures the link with the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index
  * @throws NETWORK_INTERFACE_TAKEN where another link has its name
  */
-export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan: number): number {
+export function ensureVlanGateway(kernel: ResourceKernel, bridge: NamedLink, vlan: number): number {
+  const { route } = kernel.host;
   const name = vlanGatewayName(bridge.name, vlan);
   route.run([addVlans(bridge.index, [{ id: vlan, untagged: false }], true)]);
   try {
@@ -62,6 +65,7 @@ export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan:
   const link = vlanGateway(route, bridge, vlan);
   if (link === undefined)
     throw interfaceTaken(name, `the host has a link of that name that is not VLAN ${vlan} of ${bridge.name}`);
+  kernel.inHost(() => ignoreRouters(name));
   route.run([setUp({ index: link.index })]);
   return link.index;
 }

@@ -244,6 +244,12 @@ function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
   });
 }
 
+/**
+ * Makes a link of this network namespace ignore router advertisements: a pod behind it could otherwise become
+ * the default router of the host, and give it addresses (CVE-2020-10749).
+ */
+export const ignoreRouters = (link: string): void => put(`/proc/sys/net/ipv6/conf/${link}/accept_ra`, '0');
+
 /** Writes a sysctl unless it already has the value. A kernel without IPv6 has no such files. */
 export function put(file: string, value: string): void {
   if (existsSync(file) && readFileSync(file, 'utf8').trim() !== value) writeFileSync(file, value);

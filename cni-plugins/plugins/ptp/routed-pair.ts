@@ -22,7 +22,7 @@ import type { ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import type { VethPair } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
-import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
+import { ignoreRouters, put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
 
 /**
  * A veth pair. The host's end has the gateways' addresses and the routes to the pod's. It ends with either
@@ -55,7 +55,10 @@ export const routedPairType: ResourceType<RoutedPair> = {
     const end = existing(resource, kernel) ?? create(resource, kernel);
     // The host resolves the pod's MAC address from the link-local address of its end, which is then valid at
     // once.
-    kernel.inHost(() => put(`/proc/sys/net/ipv6/conf/${end.name}/accept_dad`, '0'));
+    kernel.inHost(() => {
+      put(`/proc/sys/net/ipv6/conf/${end.name}/accept_dad`, '0');
+      ignoreRouters(end.name);
+    });
     route.run([
       ...resource.ends.map(({ gateway }) => {
         const address = addressOf(gateway);
