@@ -137,6 +137,7 @@ function find(type: string, command: ProgramCommand, call: PluginCall, host: Hos
     type,
     command,
     `there is no program of that name in ${call.path.length === 0 ? 'CNI_PATH, which is empty' : call.path.join(':')}`,
+    { fix: "correct 'ipam.type', or install the program in a folder of CNI_PATH" },
   );
 }
 
@@ -178,7 +179,7 @@ function pluginError(
         type,
         command,
         details === undefined || details === '' ? msg : `${msg}; ${details}`,
-        typeof code === 'number' ? code : undefined,
+        typeof code === 'number' ? { cniCode: code } : {},
       );
   } catch {
     // The output is not a CNI error.
@@ -187,14 +188,22 @@ function pluginError(
   return failed(type, command, `${end}${stderr.trim() === '' ? '' : `: ${stderr.trim().slice(0, 1000)}`}`);
 }
 
-function failed(type: string, command: ProgramCommand, why: string, cniCode?: number): PortcullisError {
+function failed(
+  type: string,
+  command: ProgramCommand,
+  why: string,
+  {
+    cniCode,
+    fix = 'see its output; it is a third-party program',
+  }: { readonly cniCode?: number; readonly fix?: string } = {},
+): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_IPAM_FAILED',
     kind: 'unavailable',
     attempted: `call ${command} of the address plugin`,
     on: type,
     why,
-    fix: 'see its output; it is a third-party program',
+    fix,
     ...(cniCode === undefined ? {} : { details: { cniCode } }),
   });
 }

@@ -277,7 +277,7 @@ exit 0
     );
     await assert.rejects(
       fixture.call('add', bridgeConf({ ipam: { type: 'none-such' } }), wrong, more),
-      coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:/u),
+      coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:.*correct 'ipam.type'/u),
     );
     assert.deepEqual(rows(), nothing);
   });
