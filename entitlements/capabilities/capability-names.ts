@@ -30,6 +30,8 @@ const KNOWN: ReadonlySet<string> = new Set(CAPABILITIES);
  * undefined if there is no such capability.
  */
 export function capabilityName(text: string): Capability | undefined {
+  // toUpperCase also changes letters that only look like these: the long s becomes S.
+  if (!/^[A-Za-z0-9_]*$/.test(text)) return undefined;
   const upper = text.toUpperCase();
   const name = upper.startsWith('CAP_') ? upper.slice(4) : upper;
   return KNOWN.has(name) ? name : undefined;

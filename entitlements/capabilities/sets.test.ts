@@ -45,6 +45,15 @@ describe('capability names', () => {
     assert.throws(() => expandCapabilities(['CAP_BOGUS'], []), { code: 'ENTITLEMENTS_UNKNOWN_CAPABILITY' });
   });
 
+  it('are not read from letters that only look like theirs', () => {
+    // The long s, the dotless i and the ligature st become ASCII letters in upper case.
+    assert.deepEqual(['\u017fYS_ADMIN', 'CAP_NET_ADM\u0131N', 'CHECKPOINT_RE\ufb06ORE'].map(capabilityName), [
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
   it('are the kernel’s 41, of which docker grants 14', () => {
     assert.equal(CAPABILITIES.length, 41);
     assert.equal(DEFAULT_CAPABILITIES.length, 14);
