@@ -55,6 +55,18 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'syscalls: { add: [swapon] }',
   ],
   [
+    'a call of a capability that remains',
+    'capabilities: { drop: [KILL] }\nsyscalls: { add: [chroot] }',
+    /^5:19 shadowed-rule chroot is allowed without it/,
+    'capabilities: { drop: [SYS_CHROOT] }\nentitlements: [kernel.user-namespaces]\nsyscalls: { add: [chroot] }',
+  ],
+  [
+    'a denied call of a capability that it does not add',
+    'capabilities: { add: [SYS_NICE] }\nsyscalls: { drop: [vhangup] }',
+    /^5:20 shadowed-rule vhangup is denied without it/,
+    'capabilities: { add: [SYS_TTY_CONFIG] }\nsyscalls: { drop: [vhangup] }',
+  ],
+  [
     'a call that is allowed with these arguments',
     'syscalls: { add: [socket: { arg0: AF_INET }] }',
     /^4:19 shadowed-rule socket with these arguments is allowed/,

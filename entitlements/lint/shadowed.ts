@@ -6,12 +6,13 @@ import { networkExcess } from '../compare/network-rules.ts';
 import { findPath } from '../files/automaton.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import { capabilityName } from '../capabilities/capability-names.ts';
-import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../seccomp/call-set.ts';
+import { policyAllowing, policyWithout, unionCalls, wholeCalls, withoutCalls } from '../seccomp/call-set.ts';
 import type { CallSet } from '../seccomp/call-set.ts';
+import { callsOfCapability } from '../seccomp/default-policy.ts';
 import { meetPolicies, policyExcess } from '../seccomp/policy.ts';
 import { grantWithin, readDevice } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
-import type { NetworkRule } from '../types.ts';
+import type { Capability, NetworkRule } from '../types.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
 import { ACCESSES, readPeers } from '../document/rule-items.ts';
 import { readCalls } from '../document/syscall-items.ts';
@@ -22,11 +23,11 @@ const MAX_COMPARED = 200;
 const silent = (): void => undefined;
 
 /** Finds items of a profile that change nothing. */
-export function shadowedRules({ value, inherited }: ResolvedProfile, find: Find): void {
+export function shadowedRules({ value, inherited, own }: ResolvedProfile, find: Find): void {
   const before = composed(inherited);
   entitlements(value.entitlements ?? [], find);
   capabilities(value.capabilities, before, find);
-  calls(value.syscalls ?? {}, before, find);
+  calls(value.syscalls ?? {}, withOwnCapabilities(inherited, own), find);
   devices(value.devices?.add ?? [], before, find);
   for (const access of ACCESSES) {
     patterns(value.files?.[access] ?? [], ['files', access], find);
@@ -86,6 +87,27 @@ function capabilities(lists: ResolvedProfile['value']['capabilities'], before: P
       `${text === 'ALL' ? 'no capability' : `${name ?? ''} is not`} granted without it`,
       REMOVE,
     );
+  });
+}
+
+/**
+ * Returns the profile without its own statements on system calls. Its own capabilities count: they add their
+ * calls, and dropped ones remove theirs.
+ */
+function withOwnCapabilities(inherited: Part, { part }: ResolvedProfile['own']): Profile {
+  const added = part.grants.capabilities;
+  const dropped = part.excludes.capabilities;
+  const left = (names: readonly Capability[]): Capability[] =>
+    names.filter((name) => !added.includes(name) && !dropped.includes(name));
+  const { grants, excludes } = inherited;
+  return composed({
+    ...inherited,
+    grants: {
+      ...grants,
+      capabilities: [...left(grants.capabilities), ...added],
+      calls: unionCalls(grants.calls, wholeCalls(added.flatMap(callsOfCapability))),
+    },
+    excludes: { ...excludes, capabilities: [...left(excludes.capabilities), ...dropped] },
   });
 }
 
