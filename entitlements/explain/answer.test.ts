@@ -43,3 +43,39 @@ describe('an answer about a system call that mounts', () => {
       }
     });
 });
+
+describe('an answer about a call that needs a capability', () => {
+  const drop = 'capabilities: { drop: [ALL] }';
+  const ask = (text: string, own: string) => {
+    const { profiles } = checkProfiles([
+      {
+        file: 'x.yaml',
+        text: `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: x }\n${own}\n`,
+      },
+    ]);
+    const [named] = profiles;
+    assert.ok(named !== undefined);
+    return answer(named.profile, parseQuestion(text));
+  };
+
+  it('is no without the capability, and names it', () => {
+    const found = ask('socket(AF_PACKET)', drop);
+    assert.equal(found.yes, false);
+    assert.match(found.reasons.join('\n'), /refuses it without NET_RAW/);
+  });
+
+  it('is yes if a user namespace can be made in which a program has it', () => {
+    const found = ask('socket(AF_PACKET)', `entitlements: [kernel.user-namespaces]\n${drop}`);
+    assert.equal(found.yes, true);
+    assert.match(found.reasons.join('\n'), /unshare\(CLONE_NEWUSER\).*\n.*has NET_RAW/);
+  });
+
+  it('is no in a user namespace too, if only the host’s own counts', () => {
+    const own = `entitlements: [kernel.user-namespaces]\n${drop}\nsyscalls: { add: [swapon] }`;
+    assert.equal(ask('swapon', own).yes, false);
+  });
+
+  it('has a witness that needs none, if there is one', () => {
+    assert.equal(ask('socket(_, SOCK_RAW)', drop).witness, 'socket(AF_UNSPEC, SOCK_RAW)');
+  });
+});

@@ -7,12 +7,14 @@ import { deviceExcess } from '../profile/devices.ts';
 import { matchesPath } from '../files/automaton.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { Profile } from '../profile/model.ts';
-import { intersectClauses, witnessOf } from '../seccomp/clause.ts';
+import { intersectClauses, remaining, witnessOf } from '../seccomp/clause.ts';
 import type { Clause } from '../seccomp/clause.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
+import { always } from '../seccomp/decision.ts';
 import { rank } from '../seccomp/outcome.ts';
 import type { Outcome } from '../seccomp/outcome.ts';
 import { decisionFor } from '../seccomp/policy.ts';
+import { requiredCapabilities } from '../seccomp/required-capabilities.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
 import { outcomeText, valueText } from './words.ts';
@@ -87,22 +89,50 @@ function find(profile: Profile, question: Question): Found {
   }
 }
 
+/** Answers whether the filter lets a call through, and whether a program can have the capabilities for it. */
 function call(profile: Profile, name: string, when: Clause): Found {
+  const lacked = requiredCapabilities(name).filter((one) => !profile.capabilities.includes(one.capability));
+  const free = filtered(
+    profile,
+    name,
+    when,
+    lacked.map((one) => one.when),
+  );
+  const [first] = lacked;
+  if (free.yes || first === undefined) return free;
+  const passed = filtered(profile, name, when);
+  if (!passed.yes) return passed;
+  const own = first.within === 'own' ? userNamespace(profile) : undefined;
+  if (own?.yes === true)
+    return {
+      ...passed,
+      reasons: [...passed.reasons, ...own.reasons, `in it a program has ${first.capability}`],
+    };
+  const elsewhere =
+    own === undefined ? '' : ', and no user namespace can be made in which a program would have it';
+  return no(
+    ...passed.reasons,
+    `the kernel refuses it without ${first.capability}, which is not in the bounding set${elsewhere}`,
+  );
+}
+
+/** Answers whether the filter lets a call through. @param except calls that do not count */
+function filtered(profile: Profile, name: string, when: Clause, except: readonly Clause[] = []): Found {
   // A kernel without AppArmor refuses rules on mounts, or enforces them by less.
   const policy = enforcedSyscalls(profile, { kernel: { apparmor: true } });
-  if (!policy.filtered) {
-    const witness = callText(name, witnessOf(when));
-    return yes(`no system call is filtered: ${witness} is allowed`, witness);
-  }
-  const decision = decisionFor(policy, name);
+  const decision = policy.filtered ? decisionFor(policy, name) : always('allow');
   const passes = (outcome: Outcome): boolean => rank(outcome) >= rank('log');
   const found = [...decision.pieces, { outcome: decision.otherwise, when: [] }]
     .filter(({ outcome }) => passes(outcome))
     .map((piece) => intersectClauses(piece.when, when))
-    .find((both) => both !== undefined);
+    .map((both) => both && remaining(both, except))
+    .find((left) => left !== undefined);
   if (found !== undefined) {
     const witness = callText(name, witnessOf(found));
-    return yes(`the system call filter lets ${witness} through`, witness);
+    const how = policy.filtered
+      ? `the system call filter lets ${witness} through`
+      : `no system call is filtered: ${witness} is allowed`;
+    return yes(how, witness);
   }
   // A call of a compatibility architecture never gets more than the native call of the same name
   // (seccomp/compat.ts).
@@ -215,7 +245,7 @@ function network(
     ['socket', test === undefined ? [] : [test]],
     [direction === 'egress' ? 'connect' : 'bind', []],
   ] as const) {
-    const found = call(profile, name, when);
+    const found = filtered(profile, name, when);
     if (!found.yes) append(against, found.reasons);
   }
   const rules = direction === 'egress' ? profile.egress : profile.ingress;
@@ -243,7 +273,7 @@ function mount(profile: Profile, { fstype, target }: Extract<Question, { kind: '
   const against: string[] = [];
   const held = capability(profile, { kind: 'capability', text: '', name: 'SYS_ADMIN', anyNamespace: true });
   if (!held.yes) append(against, held.reasons);
-  const ways = MOUNT_WAYS.filter((calls) => calls.every((name) => call(profile, name, []).yes));
+  const ways = MOUNT_WAYS.filter((calls) => calls.every((name) => filtered(profile, name, []).yes));
   if (ways.length === 0)
     against.push(
       'the system call filter lets neither mount nor the calls of the newer interface (fsopen … move_mount) through',
@@ -287,7 +317,7 @@ function userNamespace(profile: Profile): Found {
       name === 'clone3'
         ? undefined
         : argumentTest(0, argumentWidth(name, 0), { mask: CLONE_NEWUSER, value: CLONE_NEWUSER });
-    const found = call(profile, name, test === undefined ? [] : [test]);
+    const found = filtered(profile, name, test === undefined ? [] : [test]);
     if (found.yes) return yes(`${found.witness ?? name} makes a user namespace`, found.witness);
   }
   return no(
