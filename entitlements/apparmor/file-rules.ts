@@ -39,7 +39,12 @@ function modes(access: readonly FileAccess[], letters: Readonly<Record<FileAcces
  * append
  */
 export function appArmorPattern(pattern: string, after = ''): string {
-  return `"${glob(patternOf(pattern), false)}${after}"`;
+  return `"${appArmorGlob(pattern)}${after}"`;
+}
+
+/** Returns a pattern as an AppArmor glob that matches the same clean paths, and needs no quotes. */
+export function appArmorGlob(pattern: string): string {
+  return glob(patternOf(pattern), false);
 }
 
 /** @param inside braces, where a comma separates */

@@ -1,4 +1,5 @@
-import { contractVariables } from '../import/apparmor-variables.ts';
+import { appArmorGlob } from '../apparmor/file-rules.ts';
+import { expandVariables } from '../import/apparmor-variables.ts';
 import type { Remark } from '../import/imported.ts';
 import type { FileRules, Profile } from '../profile/model.ts';
 import type { FileAccess, NetworkProtocol } from '../types.ts';
@@ -43,7 +44,7 @@ interface Lists {
 }
 
 function everything(files: Profile['files']): Lists {
-  const all = files === undefined ? ['/**'] : [];
+  const all = files === undefined ? [globOf('/**')] : [];
   return { executable: all, readOnly: [], writeOnly: [], readWrite: all };
 }
 
@@ -58,13 +59,20 @@ function listsOf({ allow }: FileRules): Lists {
         ({ access }) =>
           wanted.every((name) => access.includes(name)) && !without.some((name) => access.includes(name)),
       )
-      .map(({ pattern }) => contractVariables(pattern));
+      .map(({ pattern }) => globOf(pattern));
   return {
     executable: having(['execute', 'read'], []),
     readOnly: having(['read'], ['write', 'execute']),
     writeOnly: having(['write'], ['read', 'execute']),
     readWrite: having(['read', 'write'], []),
   };
+}
+
+const NUMBER = appArmorGlob(`/${expandVariables('@{pid}') ?? ''}`).slice(1);
+
+/** Returns a pattern as AppArmor writes it, with `@{pid}` for the number of a process. */
+function globOf(pattern: string): string {
+  return appArmorGlob(pattern).replaceAll(NUMBER, '@{pid}');
 }
 
 /** Returns the protocols with which every address may be reached, and may reach the container. */

@@ -5,7 +5,7 @@ import { defaultProfile } from '../profile/builtin.ts';
 import type { FileRule, Profile } from '../profile/model.ts';
 import type { FileAccess, NetworkProtocol, NetworkRule } from '../types.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
-import { expandVariables } from './apparmor-variables.ts';
+import { appArmorPathPattern } from './apparmor-variables.ts';
 import type { Imported, Remark } from './imported.ts';
 import { unknownField, unknownFieldText } from './known-fields.ts';
 
@@ -116,16 +116,16 @@ function merged(rules: readonly FileRule[]): FileRule[] {
 
 /** @param denies whether access that is not granted there is denied. Such a denial must not be lost */
 function readPath(text: string, part: string, denies: boolean, unmapped: Remark[]): string[] {
-  const pattern = expandVariables(text);
+  const pattern = appArmorPathPattern(text);
   if (pattern === undefined || !pattern.startsWith('/')) {
     if (denies)
       throw bad(
         part,
-        'it is not a path, or has a variable without a known value, and it denies what it does not grant',
+        'it is not a path, or has a part without a known meaning, and it denies what it does not grant',
       );
     unmapped.push({
       part,
-      why: `${JSON.stringify(text.slice(0, 80))} is not a path, or has a variable without a known value: it grants nothing here`,
+      why: `${JSON.stringify(text.slice(0, 80))} is not a path, or has a part without a known meaning: it grants nothing here`,
     });
     return [];
   }

@@ -77,8 +77,3 @@ function classOf(characters: readonly string[]): string {
 function member(character: string): string {
   return /[\\\]^-]/.test(character) ? `\\${character}` : character;
 }
-
-/** Does the reverse, for export. */
-export function contractVariables(pattern: string): string {
-  return pattern.replaceAll(NUMBER, '@{pid}');
-}
