@@ -16,6 +16,7 @@ import type { FileRules, Limit, LimitName, Profile, ResourceName } from '../prof
 import type { NetworkRule } from '../types.ts';
 import { MASKED_PATHS } from '../profile/builtin.ts';
 import { pathRestrictions } from '../profile/paths.ts';
+import { RLIM_INFINITY } from '../profile/values.ts';
 import { knownFsType, plainPathProblem } from './rule-items.ts';
 
 interface WrittenRule extends Omit<NetworkRule, 'ports'> {
@@ -259,6 +260,8 @@ function readLimits(written: ExactDocument['limits'], wrong: Report): Profile['l
     if (limit === undefined) continue;
     const [soft, hard] = [BigInt(limit.soft), BigInt(limit.hard)];
     if (soft > hard) wrong(['limits', name, 'soft'], 'the soft limit is above the hard one', 'lower it');
+    if (hard > RLIM_INFINITY)
+      wrong(['limits', name, 'hard'], 'a limit has 64 bits', `write ${RLIM_INFINITY} at most`);
     found[name] = { soft, hard };
   }
   return found;

@@ -160,6 +160,16 @@ syscalls:
     );
   });
 
+  it('refuses limits of more than 64 bits in exact profiles', async () => {
+    const most = (1n << 64n) - 1n;
+    const problemsAt = async (hard: bigint): Promise<string[]> => {
+      const limits = { NOFILE: { soft: 1n, hard } };
+      return await problemsOf(writeExactProfile('q', { ...(await profileOf('')), limits }));
+    };
+    assert.deepEqual(await problemsAt(most), []);
+    assert.match((await problemsAt(most + 1n)).join(), /a limit has 64 bits$/);
+  });
+
   it('refuses in exact profiles what other profiles cannot say', async () => {
     const whole = await profileOf('');
     const paths = { masked: ['/', '/a/*', '/a//b'], readonly: ['/', '/a/'] };

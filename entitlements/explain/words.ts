@@ -1,5 +1,6 @@
 import { errnoName } from '../../base/kernel/index.ts';
 import type { Limit, LimitName, ResourceName } from '../profile/model.ts';
+import { RLIM_INFINITY } from '../profile/values.ts';
 import { boundsFollowFromMask, maxOf } from '../seccomp/argument-test.ts';
 import type { ArgumentTest } from '../seccomp/argument-test.ts';
 import type { Clause } from '../seccomp/clause.ts';
@@ -82,15 +83,12 @@ const LIMIT_UNITS: Readonly<Record<LimitName, string>> = {
   STACK: 'bytes',
 };
 
-/** RLIM_INFINITY (sys/resource.h): no limit. */
-const INFINITY = (1n << 64n) - 1n;
-
 /**
  * Returns an rlimit with its unit: `NOFILE 1024 open files (the program may raise it to 4096 open files)`.
  */
 export function limitText(name: LimitName, { soft, hard }: Limit): string {
   const amount = (value: bigint): string => {
-    if (value === INFINITY) return 'unlimited';
+    if (value === RLIM_INFINITY) return 'unlimited';
     return LIMIT_UNITS[name] === 'bytes' ? bytesText(value) : `${value} ${LIMIT_UNITS[name]}`;
   };
   return `${name} ${amount(soft)}${soft === hard ? '' : ` (the program may raise it to ${amount(hard)})`}`;

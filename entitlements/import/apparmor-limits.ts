@@ -1,4 +1,5 @@
 import type { Limit, LimitName } from '../profile/model.ts';
+import { RLIM_INFINITY } from '../profile/values.ts';
 
 /** Names of apparmor.d(5), "rlimit rules", whose values are plain numbers, or bytes with a unit. */
 const COUNTS: readonly LimitName[] = ['LOCKS', 'NOFILE', 'NPROC', 'RTPRIO', 'SIGPENDING'];
@@ -26,5 +27,6 @@ export function readLimit(rest: string): readonly [LimitName, Limit] | 'unlimite
   const factor = UNITS[unit.toUpperCase()];
   if (factor === undefined || (unit !== '' && !BYTES.includes(name))) return undefined;
   const value = BigInt(digits) * factor;
+  if (value > RLIM_INFINITY) return undefined;
   return [name, { soft: value, hard: value }];
 }

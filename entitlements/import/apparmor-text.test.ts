@@ -29,6 +29,7 @@ describe('denials of an AppArmor text', () => {
     'set rlimit cpu <= 5,',
     'set rlimit nofile <= 10K,',
     'set rlimit nofile <= $X,',
+    'set rlimit as <= 99999999999G,',
     'deny set rlimit nofile <= 10,',
     'set rlimit nice <= -5,',
   ])

@@ -12,13 +12,13 @@ const UNITS: ReadonlyMap<string, bigint> = new Map([
   ['Ti', 1n << 40n],
 ]);
 /** RLIM_INFINITY (sys/resource.h): no limit. */
-const INFINITY = (1n << 64n) - 1n;
+export const RLIM_INFINITY = (1n << 64n) - 1n;
 
 /** Reads bytes: a number, or one with Ki, Mi, Gi or Ti. */
 export function readSize(written: unknown): Read<bigint> {
   const [whole, digits = '', unit = ''] = /^(\d{1,20})(Ki|Mi|Gi|Ti)?$/.exec(numberText(written)) ?? [];
   const value = BigInt(digits) * (UNITS.get(unit) ?? 1n);
-  if (whole === undefined || value >= INFINITY)
+  if (whole === undefined || value >= RLIM_INFINITY)
     return bad(written, 'a size', 'write bytes, or a number with Ki, Mi, Gi or Ti');
   return { value };
 }
