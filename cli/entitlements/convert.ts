@@ -31,7 +31,7 @@ template; each container becomes a profile), pod-security (privileged, baseline,
 (SeccompProfile, AppArmorProfile of the security-profiles-operator), oci-artifact (the folder of an OCI image
 layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Without --from, the type of the
 source is detected from its content. Parts that cannot be mapped are listed on standard error; the profile
-never grants more because of them.
+never grants more because of them, except where a Localhost profile cannot be read: the default is used.
 
 Examples:
   $ portcullis entitlements import /usr/share/containers/seccomp.json --name crio > crio.yaml

@@ -264,7 +264,7 @@ function readSeccomp(
   if (json !== undefined) return { type, json };
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the file ${file} of the node is not available; the default filter is used instead`,
+    why: `the file ${file} of the node is not available; the default filter is used instead, which may grant more`,
   });
   return { type: 'RuntimeDefault' };
 }
@@ -281,7 +281,7 @@ function readAppArmor(
     throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the profile ${String(found['localhostProfile'])} of the node is not available; the default profile is used instead`,
+    why: `the profile ${String(found['localhostProfile'])} of the node is not available; the default profile is used instead, which may grant more`,
   });
   return { apparmor: 'RuntimeDefault' };
 }
