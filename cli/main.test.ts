@@ -114,6 +114,20 @@ test('a result that cannot be written is reported as a failure', () => {
   );
 });
 
+test('a working folder that was removed is named as the reason, and is not a defect to report', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-removed-folder-'));
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-c', 'rmdir "$PWD" && exec "$0" "$@"', process.execPath, commandFile, 'setup', '--dry-run'],
+    { encoding: 'utf8', cwd: folder },
+  );
+  assert.match(
+    stderr,
+    /^portcullis: run the command: the working folder was removed; change to .*\[CLI_NO_WORKING_FOLDER\]$/mu,
+  );
+  assert.equal(status, 4);
+});
+
 test('a user other than root gets an error that names root when the daemon answers only root', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-not-root-'));
   chmodSync(folder, 0o755);

@@ -1,7 +1,11 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { asPortcullisError, errorToJson, isPortcullisError } from '../../base/errors/index.ts';
-import type { PortcullisError } from '../../base/errors/index.ts';
+import {
+  PortcullisError,
+  asPortcullisError,
+  errorToJson,
+  isPortcullisError,
+} from '../../base/errors/index.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import type { Answers } from './exit-codes.ts';
 import { printableText } from './printable.ts';
@@ -76,11 +80,20 @@ export function errorJson(error: PortcullisError): string {
 
 /**
  * Converts a file system error to an error that names the file and the system's reason: it is not a defect of
- * the command.
+ * the command. The error of `process.cwd()` has no path.
  */
 async function named(thrown: unknown): Promise<unknown> {
   if (!(thrown instanceof Error) || isPortcullisError(thrown)) return thrown;
   const { code, syscall, path } = thrown as NodeJS.ErrnoException;
+  if (syscall === 'uv_cwd')
+    return new PortcullisError({
+      code: 'CLI_NO_WORKING_FOLDER',
+      kind: 'precondition',
+      attempted: 'run the command',
+      on: '',
+      why: code === 'ENOENT' ? 'the working folder was removed' : `the working folder is not known (${code})`,
+      fix: 'change to a folder that exists, such as with `cd /`, and run the command again',
+    });
   if (code === undefined || syscall === undefined || path === undefined) return thrown;
   // This loads the library that calls the kernel, so it happens only on a failure.
   const { kernelError } = await import('../../base/kernel/index.ts');
