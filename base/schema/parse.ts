@@ -175,6 +175,9 @@ function valueProblems(
         `the tag ${tagText(node)} makes a value that is not plain`,
         'write the value without the tag',
       );
+    // The kernel ends a path at this character, so that another file would be meant.
+    if (isScalar(node) && typeof node.value === 'string' && node.value.includes('\0'))
+      report(node, 'the text contains a NUL character', 'remove the character');
     if (
       isScalar(node) &&
       typeof node.value === 'number' &&

@@ -210,6 +210,8 @@ describe('a text that cannot be read', () => {
     ['a key that is a list', '? [a]\n: 1', /^f:1:3: a key must be a text/],
     ['a key that is null', '~: 1', /^f:1:1: a key must be a text/],
     ['a number too large to keep', 'a: 12345678901234567890', /^f:1:4: the number is too large/],
+    ['a text with a NUL character', 'a: "b\\0c"', /^f:1:4: the text contains a NUL character; remove/],
+    ['a key with a NUL character', '"a\\0": 1', /^f:1:1: the text contains a NUL character/],
     ['deep brackets', '['.repeat(500_000), /^f:1:1: nested deeper than 64/],
     ['deep dashes', '- '.repeat(300_000), /^f:1:1: nested deeper than 64/],
     [
