@@ -14,6 +14,7 @@ import { createImageAdmin } from './image-admin.ts';
 import { readCgroupMounts } from './cgroups/cgroups.ts';
 import { createConfigReload } from './config-reload.ts';
 import { openImageSide } from './image-side.ts';
+import { removeNewMounts } from './cgroups/mount-namespace.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import type { ImageSide } from './image-side.ts';
 import { registryOptionsOf } from './images/mirrors.ts';
@@ -112,6 +113,8 @@ export async function startDaemon(
   const { redecision, enforcement } = policySide;
   const reports = await startReports(config, { ...node, ...records, policySide, facts });
   await observability.listen();
+  // From here on, a pod may need the mounts, however this process ends.
+  process.removeListener('exit', removeNewMounts);
   const server = await serveCri(config, {
     ...{ node, records, pods, images, policySide, observability, leftovers },
     ...{ events, stats, streaming },

@@ -3,6 +3,7 @@
  * start, without the rest of `runtime`. On a machine with hybrid cgroups that program moves into another
  * mount namespace before it starts a thread.
  */
+import { isPortcullisError } from '../base/errors/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { Daemon, DaemonDeps } from './daemon.ts';
 import type { Proxy, ProxySettings } from './proxy.ts';
@@ -21,12 +22,22 @@ export type { DaemonConfig } from './config/types.ts';
 export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): Promise<Daemon> {
   // First, on hosts where this applies: the process may execute itself again here, and would have loaded the
   // rest in vain; and threads that start before it stay in the old namespace.
-  (await import('./cgroups/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
+  const { enterMountNamespace, removeNewMounts } = await import('./cgroups/mount-namespace.ts');
+  enterMountNamespace([config.root, config.state]);
+  // A start that fails, or that a second signal ends. `daemon.ts` withdraws this before it serves.
+  process.once('exit', removeNewMounts);
   const [{ startDaemon: start }, { orUndo }] = await Promise.all([
     import('./daemon.ts'),
     import('./undo.ts'),
   ]);
-  return orUndo(config.logLevel, (undo) => start(config, deps, undo));
+  try {
+    return await orUndo(config.logLevel, (undo) => start(config, deps, undo));
+  } catch (thrown) {
+    // Another daemon, which started in the same moment, may use the mounts of the same folders.
+    if (isPortcullisError(thrown) && thrown.failure.code === 'RUNTIME_ROOT_IN_USE')
+      process.removeListener('exit', removeNewMounts);
+    throw thrown;
+  }
 }
 
 /**

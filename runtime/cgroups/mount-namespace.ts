@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -48,6 +49,8 @@ interface OuterNamespace {
   readonly path: string;
   /** Folders that became separate mounts there, by this run or by a run that was killed. */
   readonly own: readonly string[];
+  /** Those of `own` that this run made. */
+  readonly made: readonly string[];
 }
 
 /** The namespace that this process has left. */
@@ -70,9 +73,10 @@ function outerNamespace(): OuterNamespace | undefined {
 export function enterMountNamespace(folders: readonly string[]): void {
   if (left === undefined) {
     if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync(unified)) return;
-    const own = folders.filter(shareFolder);
-    if (runsOtherThreads()) return executeAgain(own);
-    left = leaveNamespace(own);
+    const made: string[] = [];
+    const own = folders.filter((folder) => shareFolder(folder, made));
+    if (runsOtherThreads()) return executeAgain(own, made);
+    left = leaveNamespace(own, made);
   }
   if (hidesUnified) return;
   // Like `leaveHybrid`, without three programs.
@@ -87,7 +91,7 @@ export function enterMountNamespace(folders: readonly string[]): void {
   hidesUnified = true;
 }
 
-function leaveNamespace(own: readonly string[]): OuterNamespace {
+function leaveNamespace(own: readonly string[], made: readonly string[]): OuterNamespace {
   const outer = openSync('/proc/self/ns/mnt', 'r');
   try {
     unshareMounts();
@@ -95,7 +99,7 @@ function leaveNamespace(own: readonly string[]): OuterNamespace {
     closeSync(outer);
     throw thrown;
   }
-  return { path: `/proc/${process.pid}/fd/${outer}`, own };
+  return { path: `/proc/${process.pid}/fd/${outer}`, own, made };
 }
 
 /**
@@ -118,13 +122,13 @@ function runsOtherThreads(): boolean {
     .some(resolvesPaths);
 }
 
-function executeAgain(own: readonly string[]): void {
+function executeAgain(own: readonly string[], made: readonly string[]): void {
   // Node marks inherited descriptors close-on-exec, so descriptor 9 stays with the daemon and reaches no
   // child.
   const inner = `${leaveHybrid}; exec "$@"`;
   const script = `exec 9</proc/self/ns/mnt; exec unshare -m --propagation unchanged /bin/sh -c '${inner}' sh "$@"`;
   const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const place: OuterNamespace = { path: `/proc/${process.pid}/fd/9`, own };
+  const place: OuterNamespace = { path: `/proc/${process.pid}/fd/9`, own, made };
   process.execve?.('/bin/sh', ['sh', '-c', script, 'sh', ...self], {
     ...process.env,
     [marker]: JSON.stringify(place),
@@ -149,6 +153,23 @@ export async function leaveMountNamespace(startProgram: StartProgram): Promise<v
 }
 
 /**
+ * Removes the mounts that this run made in the outer namespace, with everything below them. Call this at the
+ * end of a process that has never served: an earlier run has nothing below them, and a pod of this run does
+ * not exist yet. Synchronous, for the event `exit` of the process.
+ */
+export function removeNewMounts(): void {
+  const { path, made } = outerNamespace() ?? { path: '', made: [] };
+  for (const folder of made) {
+    spawnSync('/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder], { stdio: 'ignore' });
+    try {
+      rmSync(join(folder, ownMountFile), { force: true });
+    } catch {
+      // A note without its mount is not taken for ours.
+    }
+  }
+}
+
+/**
  * The note that is written before a folder is mounted on itself. A mount ends with its namespace, and with
  * the boot.
  */
@@ -162,8 +183,9 @@ interface OwnMount {
 /**
  * Makes the mount that holds `folder` a shared mount. Returns whether that is a mount of ours. The note is on
  * disk before the mount is made.
+ * @param made gets the folder if this call makes the mount
  */
-function shareFolder(folder: string): boolean {
+function shareFolder(folder: string, made: string[]): boolean {
   makeFolderSync(folder);
   const [holder, noted] = [holderOf(folder), readNote(folder)];
   const here = { namespace: readlinkSync('/proc/self/ns/mnt'), bootId: currentBootId() };
@@ -176,6 +198,7 @@ function shareFolder(folder: string): boolean {
   if (!isOurs) {
     writeNote(folder, { ...here, over: holder.id });
     mount(folder, folder, '', MS_BIND);
+    made.push(folder);
   }
   // The mount is ours but not shared: a daemon was killed between the two steps.
   setPropagation(folder, 'shared');

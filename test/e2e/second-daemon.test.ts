@@ -68,14 +68,20 @@ describe('a second daemon in the network namespace of the first', () => {
       .map((command) => execFileSync('sh', ['-c', command], { encoding: 'utf8' }))
       .join('\n')
       .replaceAll(/packets \d+ bytes \d+| tentative/gu, '');
+  const mountPoints = (): readonly (string | undefined)[] =>
+    readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' ')[4]);
   const answers = (): boolean => spawnSync('busybox', ['ping', '-c1', '-W2', address]).status === 0;
 
   it('exits with 4, names the first daemon and how to avoid the conflict, and changes nothing', () => {
     assert.ok(answers());
     const existing = kernel();
+    const mounted = mountPoints();
     const { status, said } = start(other);
     assert.equal(status, 4, said);
     assert.match(said, /\[NETWORK_NAMESPACE_IN_USE\]/u);
+    assert.deepEqual(mountPoints(), mounted, 'its folders are no mounts of their own any more');
     assert.ok(said.includes(`process ${stage.daemon.pid} manages its links and rules`), said);
     assert.match(said, /net:\[\d+\].*another network namespace/su);
     assert.equal(kernel(), existing);
