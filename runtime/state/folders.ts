@@ -35,6 +35,8 @@ export async function makeFolders(
   const mappedRoots = join(config.state, 'u');
   for (const folder of [config.root, config.state, ...Object.values(own)]) await makeFolder(folder);
   await makeFolder(mappedRoots, 0o711);
+  // A folder that exists, such as a mounted volume, may be open to other users.
+  await chmod(config.root, 0o700);
   const others =
     config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
   await chmod(config.state, others ? 0o711 : 0o700);
