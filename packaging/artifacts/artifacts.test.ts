@@ -76,6 +76,7 @@ describe('the packages of a release', { skip }, () => {
       for (const path of [
         './usr/bin/portcullisd',
         './lib/systemd/system/portcullisd.service',
+        './lib/systemd/system-preset/60-portcullis.preset',
         './usr/share/man/man1/portcullis-verify.1.gz',
         './usr/share/man/man5/portcullis-config.5.gz',
         './usr/share/bash-completion/completions/portcullis',

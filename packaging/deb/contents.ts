@@ -35,8 +35,9 @@ export function debContents(input: ContentsInput): PackageFile[] {
     })),
     ...input.manuals.map(({ path, text }) => zipped(`usr/share/man/${path}.gz`, text)),
     ...completionFiles(input.completions),
-    // No preset of the distribution enables the service.
-    textFile('usr/lib/systemd/system-preset/60-portcullis.preset', 'disable portcullisd.service\n'),
+    // No preset of the distribution enables the service. Debian's systemd has the folder under this name:
+    // with /usr before it, dpkg warns at each removal that the folder is not empty.
+    textFile('lib/systemd/system-preset/60-portcullis.preset', 'disable portcullisd.service\n'),
     textFile('usr/share/lintian/overrides/portcullis', lintianOverrides(input.packages)),
     textFile(`${documents}/copyright`, copyright(input.bundled)),
     zipped(`${documents}/changelog.gz`, changelog(input.version, input.time)),
