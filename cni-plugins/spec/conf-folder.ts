@@ -205,7 +205,7 @@ function entriesOf(folder: string): Dirent[] {
     return readdirSync(folder, { withFileTypes: true });
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw unreadable(folder, folderReason(thrown, folder), 'name a folder that root can read', thrown);
+    throw unreadable(folder, folderReason(thrown, folder), 'name a folder that can be read', thrown);
   }
 }
 
@@ -218,7 +218,7 @@ export function readConfFile(file: string): string {
     if (stats.size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
     return readFileSync(file, 'utf8');
   } catch (thrown) {
-    throw unreadable(file, fileReason(thrown, file), 'make the file readable for root', thrown);
+    throw unreadable(file, fileReason(thrown, file), 'make the file readable', thrown);
   }
 }
 
@@ -229,7 +229,7 @@ function unreadable(path: string, why: string, fix: string, cause: unknown): Por
     attempted: 'read the CNI configuration',
     on: path,
     why,
-    fix,
+    fix: process.getuid?.() === 0 ? fix : 'run the command as root',
     cause,
   });
 }
