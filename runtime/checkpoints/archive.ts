@@ -1,6 +1,8 @@
 import { constants, existsSync } from 'node:fs';
 import { open, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { meansNoSuchPath } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runScript } from './capture.ts';
 import type { Limit } from './capture.ts';
@@ -41,33 +43,47 @@ export async function writeArchive(
     readonly startProgram: StartProgram;
     readonly folder: string;
     readonly destination: Destination;
+    readonly archive: FileHandle;
     /** The maximum number of 512-byte blocks of the archive. */
     readonly blocks: string;
     readonly limit: Limit;
   },
   limited: (why: string) => Error,
 ): Promise<void> {
-  const { startProgram, folder, destination, blocks, limit } = input;
+  const { startProgram, folder, destination, archive, blocks, limit } = input;
   // A container with many files makes the log of criu long: it is not read into memory.
-  for (const name of ['stats-dump', 'dump.log']) await rename(join(folder, 'work', name), join(folder, name));
+  for (const name of ['stats-dump', 'dump.log'])
+    await rename(join(folder, 'work', name), join(folder, name)).catch(unlessMissing(name));
   const present = members.filter((name) => existsSync(join(folder, name)));
-  const file = await destination.create();
-  try {
-    const args = [blocks, ...present];
-    const ran = await runScript({ startProgram, script: packScript, folder, args, output: file.fd, limit });
-    if (ran.ended !== undefined) throw limited(ran.ended);
-    if (ran.exitCode !== 0)
-      throw checkpointFailed(
-        'RUNTIME_CHECKPOINT_FAILED',
-        'exhausted',
-        destination.partial,
-        `the archive could not be written (tar: exit code ${ran.exitCode})`,
-        'check whether the archive is larger than `checkpoint.maxSize`, and whether the disk has free space',
-      );
-    await destination.publish(file);
-  } finally {
-    await file.close();
-  }
+  const args = [blocks, ...present];
+  const ran = await runScript({
+    ...{ startProgram, script: packScript, folder, args },
+    ...{ output: archive.fd, limit },
+  });
+  if (ran.ended !== undefined) throw limited(ran.ended);
+  if (ran.exitCode !== 0)
+    throw checkpointFailed(
+      'RUNTIME_CHECKPOINT_FAILED',
+      'exhausted',
+      destination.partial,
+      `the archive could not be written (tar: exit code ${ran.exitCode})`,
+      'check whether the archive is larger than `checkpoint.maxSize`, and whether the disk has free space',
+    );
+  await destination.publish(archive);
+}
+
+/** Returns a handler for a file that criu writes at the end of each checkpoint. */
+function unlessMissing(name: string): (thrown: unknown) => never {
+  return (thrown) => {
+    if (!meansNoSuchPath(thrown)) throw thrown;
+    throw checkpointFailed(
+      'RUNTIME_CHECKPOINT_FAILED',
+      'internal',
+      name,
+      'runc reported success, but criu did not write this file',
+      'check runc and criu, for example with `criu check`',
+    );
+  };
 }
 
 /** The folder where the deleted files of a container are listed, and the limits of the list. */

@@ -30,9 +30,29 @@ find . -xdev ! -type c ! -type b -print0 > "$0/names" || exit 12
     --no-recursion --null --files-from "$0/names" ) || exit 12
 `;
 
+/** A step of the script, as the node could not do it, and what to do then. */
+interface CaptureStep {
+  readonly step: string;
+  readonly fix: string;
+}
+
 /** The step at which the script failed, by its exit code. */
-export const captureSteps: Readonly<Record<number, string>> = {
-  10: 'freeze the container',
-  11: 'write its processes',
-  12: 'read its files',
+export const captureSteps: Readonly<Record<number, CaptureStep>> = {
+  10: { step: 'freeze the container', fix: 'check whether the container still runs' },
+  11: {
+    step: 'write its processes',
+    fix: 'read the reason, because criu does not support every kind of process',
+  },
+  12: {
+    step: 'read its files',
+    fix: 'check whether its changed files are larger than `checkpoint.maxSize`, and whether the disk has free space',
+  },
 };
+
+/** Returns the step of a script that was ended by something else. */
+export function interrupted(exitCode: number): CaptureStep {
+  return {
+    step: `run to its end (exit code ${exitCode})`,
+    fix: 'repeat the request, and read the log of the kernel if it fails again',
+  };
+}

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -27,6 +28,7 @@ import type { Checkpoints } from './checkpoints.ts';
 /** A program with runc's commands, which records its calls, and whose checkpoint does not end. */
 const program = `#!/bin/sh
 echo "$3" >> "$2/calls"
+[ "$3" != checkpoint ] || [ ! -e "$2/ends" ] || exit 0
 [ "$3" != checkpoint ] || exec sleep 602
 `;
 const record = {
@@ -35,6 +37,9 @@ const record = {
   phase: 'running',
   runtimeHandler: 'runc',
 } as ContainerRecord;
+
+/** As much of a record as the documents of an archive need. */
+const whole = { ...record, createdAt: '0', imageId: 'i', imageRef: 'i', logPath: '', config: {} } as ContainerRecord;
 
 describe('checkpoints', () => {
   let kernel: Kernel;
@@ -76,7 +81,7 @@ describe('checkpoints', () => {
       startProgram: programStarter(reactor, kernel),
       handlers: new Map([['runc', handler as RuntimeHandler]]),
       cgroups,
-      container: () => record,
+      container: () => whole,
       sandbox: () => undefined,
       isStopping: () => isStopping,
       cgroupOf: () => '/portcullis-no-such-cgroup',
@@ -150,6 +155,58 @@ describe('checkpoints', () => {
     t.mock.method(Date, 'now', () => now - 3_600_000);
     await written;
     expectNothingLeft();
+  });
+
+  it('fail with a reason if the images are incomplete although the runtime reports success', async () => {
+    writeFileSync(join(folder, 'ends'), '');
+    writeFileSync(join(folder, 'config.json'), '{"linux":{}}');
+    await assert.rejects(checkpoints.write(record, join(folder, 'archives/a.tar'), 5), {
+      code: 'RUNTIME_CHECKPOINT_FAILED',
+      message: /criu did not write this file/,
+    });
+    expectNothingLeft();
+  });
+
+  it('fail with a reason if a file of the container is missing', async () => {
+    writeFileSync(join(folder, 'ends'), '');
+    await assert.rejects(checkpoints.write(record, join(folder, 'archives/a.tar'), 5), {
+      ...{ code: 'RUNTIME_CHECKPOINT_FAILED', kind: 'internal' },
+      message: /config\.json/,
+    });
+    expectNothingLeft();
+  });
+
+  it('do not freeze a container for an archive that cannot be written', async () => {
+    const archives = join(folder, 'archives');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,mode=700', 'none', archives]);
+    try {
+      await assert.rejects(checkpoints.write(record, join(archives, 'a.tar'), 5), {
+        code: 'RUNTIME_CHECKPOINT_FAILED',
+        message: /read-only/,
+      });
+    } finally {
+      execFileSync('umount', [archives]);
+    }
+    assert.deepEqual(calls(), []);
+  });
+
+  it('fail with a reason at whatever step the disk is full, and thaw the container', async () => {
+    const disk = join(folder, 'checkpoints');
+    mkdirSync(disk);
+    writeFileSync(join(folder, 'ends'), '');
+    for (let inodes = 1; inodes < 12; inodes += 1) {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=64m,nr_inodes=${inodes}`, 'none', disk]);
+      try {
+        await assert.rejects(checkpoints.write(record, join(folder, 'archives/a.tar'), 5), {
+          code: 'RUNTIME_CHECKPOINT_FAILED',
+        });
+        assert.deepEqual(readdirSync(join(folder, 'archives')), []);
+        assert.deepEqual(readdirSync(disk), []);
+        if (calls().includes('pause')) assert.equal(calls().at(-1), 'resume');
+      } finally {
+        execFileSync('umount', [disk]);
+      }
+    }
   });
 
   it('that were interrupted while their plan was written are removed by the next start', async () => {

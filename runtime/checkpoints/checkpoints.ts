@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { meansGone } from '../../base/errors/index.ts';
+import { isPortcullisError, meansDiskFull, meansGone, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -17,7 +18,7 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { newId } from '../state/identity.ts';
 import { settleActs } from '../state/settle.ts';
 import type { Unsettled } from '../state/settle.ts';
-import { captureScript, captureSteps } from './capture-script.ts';
+import { captureScript, captureSteps, interrupted } from './capture-script.ts';
 import { endCapture, runScript } from './capture.ts';
 import type { Limit } from './capture.ts';
 import { freeBytes, openDestination, partialPrefix } from './destination.ts';
@@ -112,15 +113,14 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       // The plan is durable before any step that it describes.
       await writeFile(join(folder, planFile), JSON.stringify(plan), { mode: 0o600, flush: true });
       const most = Math.min(seconds === 0 ? checkpoint.timeout : seconds, checkpoint.timeout);
-      await capture(deps, {
-        record,
-        handler,
-        folder,
-        destination,
-        cgroup,
-        deadline: performance.now() + most * 1_000,
-        signal,
-      });
+      const deadline = performance.now() + most * 1_000;
+      // Before the container is frozen: it is not frozen for an archive that cannot be written.
+      const archive = await destination.create();
+      try {
+        await capture(deps, { record, handler, folder, destination, archive, cgroup, deadline, signal });
+      } finally {
+        await archive.close();
+      }
     } finally {
       try {
         // If this fails, the plan stays, so that the next start thaws the container.
@@ -153,7 +153,7 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
           if (current?.phase !== 'running')
             throw refused(record, 'precondition', 'the container is not running', 'start it first');
           signal?.throwIfAborted();
-          await write(current, location, seconds, signal);
+          await write(current, location, seconds, signal).catch(asFailed(current));
         } finally {
           busy = false;
         }
@@ -184,6 +184,8 @@ interface Capture {
   /** The folder of the checkpoint, which is removed afterwards. */
   readonly folder: string;
   readonly destination: Destination;
+  /** The archive, which has no name yet. */
+  readonly archive: FileHandle;
   readonly cgroup: string;
   /** As `performance.now()`, which a change of the clock does not affect. */
   readonly deadline: number;
@@ -191,7 +193,7 @@ interface Capture {
 }
 
 async function capture(deps: CheckpointDeps, input: Capture): Promise<void> {
-  const { record, handler, folder, destination } = input;
+  const { record, handler, folder, destination, archive } = input;
   const most = bytesOf(deps.config.checkpoint.maxSize) ?? 0;
   const keepFree = bytesOf(deps.config.checkpoint.keepFree) ?? 0;
   const memory = await memoryBytes(await cgroupProcesses(deps.cgroups, input.cgroup));
@@ -235,7 +237,7 @@ async function capture(deps: CheckpointDeps, input: Capture): Promise<void> {
   }
   const limited = (why: string): Error => ended(record, why);
   const excess = await describe(deps, input, { limit, limited });
-  await writeArchive({ ...deps, folder, destination, blocks, limit }, limited);
+  await writeArchive({ ...deps, folder, destination, archive, blocks, limit }, limited);
   const bytes = await folderBytes(folder);
   const beyond = excess.slice(0, 10).map(({ what }) => what);
   deps.log.info({ container: record.id, bytes, excess: excess.length, beyond }, 'a checkpoint was written');
@@ -324,6 +326,20 @@ function ended(record: ContainerRecord, why: string): Error {
   return checkpointFailed('RUNTIME_CHECKPOINT_LIMIT', kind, record.id.slice(0, 13), why, fix);
 }
 
+/** Returns a handler that throws the failure of a step, such as that of a disk, as a failed checkpoint. */
+function asFailed(record: ContainerRecord): (thrown: unknown) => never {
+  return (thrown) => {
+    if (isPortcullisError(thrown)) throw thrown;
+    throw checkpointFailed(
+      'RUNTIME_CHECKPOINT_FAILED',
+      meansDiskFull(thrown) ? 'exhausted' : 'internal',
+      record.id.slice(0, 13),
+      reasonOf(thrown),
+      'check the disks of the state and of the archive, and repeat the request',
+    );
+  };
+}
+
 const maxMessage = 64 * 1024;
 
 /** Returns the error of a script that failed, with the last error of criu, or the message of the runtime. */
@@ -331,13 +347,13 @@ async function failed(record: ContainerRecord, folder: string, exitCode: number)
   const lines = [...(await tail(join(folder, 'messages'))), ...(await tail(join(folder, 'work/dump.log')))];
   const said =
     lines.findLast((line) => line.includes('Error (')) ?? lines.findLast((line) => line.trim() !== '') ?? '';
-  const step = captureSteps[exitCode] ?? `run to its end (exit code ${exitCode})`;
+  const { step, fix } = captureSteps[exitCode] ?? interrupted(exitCode);
   return checkpointFailed(
     'RUNTIME_CHECKPOINT_FAILED',
     'precondition',
     record.id.slice(0, 13),
     `the node could not ${step}: ${said.trim().slice(0, 500) || 'without a message'}`,
-    'read the reason, because criu does not support every kind of process',
+    fix,
   );
 }
 

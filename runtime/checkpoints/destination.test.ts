@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -81,6 +82,20 @@ describe('openDestination', () => {
     await written(join(top, 'ä'.repeat(127)));
   });
 
+  it('says why no file can be created in the folder', async (t) => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,nr_inodes=1,mode=700', 'none', top]);
+    t.after(() => execFileSync('umount', [top]));
+    await assert.rejects(written(join(top, 'a.tar')), {
+      ...{ code: 'RUNTIME_CHECKPOINT_FAILED', kind: 'exhausted' },
+      message: /no file can be created in its folder/,
+    });
+    execFileSync('mount', ['-o', 'remount,ro', top]);
+    await assert.rejects(written(join(top, 'a.tar')), {
+      ...{ code: 'RUNTIME_CHECKPOINT_FAILED', kind: 'precondition' },
+      message: /no file can be created in its folder: its file system is read-only/,
+    });
+  });
+
   it('does not follow a link with the name of the archive', async () => {
     symlinkSync(join(base, 'elsewhere'), join(top, 'a.tar'));
     await assert.rejects(written(join(top, 'a.tar')), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
@@ -94,6 +109,7 @@ describe('openDestination', () => {
       `${top}/../a.tar`,
       `${top}//a.tar`,
       `${top}/a\0.tar`,
+      `${top}/a.tar/`,
       `${top}/.portcullis-checkpoint-a`,
     ])
       await assert.rejects(written(bad), { code: 'RUNTIME_CHECKPOINT_LOCATION' }, JSON.stringify(bad));

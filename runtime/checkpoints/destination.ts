@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open, link, realpath, rm, stat, statfs } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
-import { errnoOf, reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, fileReason, meansDiskFull, reasonOf } from '../../base/errors/index.ts';
 import { checkpointFailed } from './errors.ts';
 
 /** The prefix of the name of an incomplete file. */
@@ -14,7 +14,10 @@ export interface Destination {
   readonly partial: string;
   /** Bytes that the file system of the folder has left for root. */
   free(): Promise<number>;
-  /** Creates the partial file, mode 0600, for writing. */
+  /**
+   * Creates the partial file, mode 0600, for writing.
+   * @throws PortcullisError RUNTIME_CHECKPOINT_FAILED
+   */
   create(): Promise<FileHandle>;
   /**
    * Renames the partial file to the archive, durably. If a file with this name has appeared meanwhile, it
@@ -48,7 +51,7 @@ export async function openDestination(
   const name = basename(location);
   if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
     throw refused('the location is not an absolute path without `..`', 'use the path of a new file');
-  if (name === '' || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
+  if (name === '' || location.endsWith(sep) || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
     throw refused('the location has no usable file name', 'use the path of a new file');
   const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
     throw refused(
@@ -84,7 +87,19 @@ function destinationIn(at: {
     partial: join(at.folder, at.partialName),
     free: () => freeBytes(at.place),
     create: () =>
-      open(partial, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600),
+      open(
+        partial,
+        constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+        0o600,
+      ).catch((cause: unknown) => {
+        throw checkpointFailed(
+          'RUNTIME_CHECKPOINT_FAILED',
+          meansDiskFull(cause) ? 'exhausted' : 'precondition',
+          JSON.stringify(at.location),
+          `no file can be created in its folder: ${fileReason(cause, partial)}`,
+          'check whether the folder can be changed, and whether its disk has free space',
+        );
+      }),
     publish: async (file) => {
       await file.sync();
       // Unlike a rename, a link never replaces a file.
