@@ -26,11 +26,13 @@ export const members = [
 const logBytes = 16 * 1024 * 1024;
 
 /**
- * `$0` is the folder, `$1` the maximum number of 512-byte blocks, and all other arguments are the members.
+ * `$0` is the folder (which identifies the process), `$1` the maximum number of 512-byte blocks, and all
+ * other arguments are the members. tar does not replace the shell, so that it is found and ended as a program
+ * of a script.
  */
 const packScript = String.raw`
 blocks=$1; shift; ulimit -f "$blocks"
-exec tar --create --file - --numeric-owner --owner 0 --group 0 --sparse -- "$@"
+tar --create --file - --numeric-owner --owner 0 --group 0 --sparse -- "$@" || exit 1
 `;
 
 /**

@@ -1,6 +1,9 @@
 /** See proc_pid_oom_score_adj(5). */
 const oomScore = 900;
 
+/** The folder of criu's images in the folder of a checkpoint, and in its archive. */
+export const imagesFolder = 'checkpoint';
+
 /**
  * Freezes a container, makes runc write its processes, copies its changed files, and thaws it. A separate
  * process does all of this, so that the container is thawed also if the daemon has ended. Whatever fails, the
@@ -19,7 +22,7 @@ trap : TERM
 "$1" --root "$2" pause "$3" || exit 10
 ( echo ${oomScore} > /proc/self/oom_score_adj
   exec "$1" --root "$2" checkpoint --leave-running \
-    --image-path "$0/checkpoint" --work-path "$0/work" "$3" ) || exit 11
+    --image-path "$0/${imagesFolder}" --work-path "$0/work" "$3" ) || exit 11
 [ -n "$4" ] || exit 0
 cd "$4" || exit 12
 find . -xdev -type c -exec stat --printf '%t:%T %n\0' {} + > "$0/devices" || exit 12

@@ -94,6 +94,36 @@ describe('the capture of a container', () => {
     await untilGone(seconds);
   });
 
+  it('ends also programs that the script begins after the limit was exceeded', async () => {
+    const [first, second] = [`600.1${process.pid}`, `600.2${process.pid}`];
+    const ran = await runScript({
+      startProgram: programStarter(reactor, kernel),
+      script: 'sleep "$1"; sleep "$2"; exit 3',
+      folder,
+      args: [first, second],
+      output: null,
+      limit: () => Promise.resolve('late'),
+    });
+    assert.deepEqual(ran, { exitCode: 3, ended: 'late' });
+    await untilGone(second);
+  });
+
+  it('ends a runtime that does not thaw', async () => {
+    const seconds = `600.3${process.pid}`;
+    writeFileSync(join(folder, 'program'), `#!/bin/sh\n[ "$3" != resume ] || sleep ${seconds}\n`);
+    const ran = await run('exit 0', () =>
+      Promise.resolve(existsSync(join(folder, 'ending')) ? 'late' : undefined),
+    );
+    assert.equal(ran.ended, 'late');
+    await untilGone(seconds);
+  });
+
+  it('ends the runtime of a script that was killed', async () => {
+    const ran = await run('kill -9 "$PPID"; while true; do sleep 0.1; done');
+    assert.equal(ran.ended, undefined);
+    await untilGone(join(folder, 'checkpoint'));
+  });
+
   it('thaws when the next daemon ends it', async () => {
     const running = run('sleep 601');
     while (!existsSync(join(folder, 'calls')) || !calls().includes('checkpoint')) await sleep(20);

@@ -5,6 +5,7 @@ import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { processesWithArgument, signalProcess } from '../processes/processes.ts';
+import { imagesFolder } from './capture-script.ts';
 
 const SIGKILL = 9;
 const lookMs = 100;
@@ -51,48 +52,60 @@ export async function runScript(input: {
   let ended: string | undefined;
   const end: { exitCode?: number } = {};
   const exited = child.exited.then((code) => (end.exitCode = code));
+  let late: number | undefined;
   for (;;) {
-    await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, lookMs))]);
-    if (end.exitCode !== undefined) return { exitCode: end.exitCode, ended };
-    ended = await input.limit().catch(reasonOf);
+    await Promise.race([exited, wait(lookMs)]);
+    if (end.exitCode !== undefined) break;
+    ended ??= await input.limit().catch(reasonOf);
     if (ended === undefined) continue;
-    await endPrograms(folder, (await processTree()).below(child.pid));
-    await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, endMs))]);
-    // Does nothing to a child that has ended.
-    child.kill(SIGKILL);
-    await exited;
+    late ??= performance.now() + endMs;
+    // Repeated, because the script may have begun its next program meanwhile.
+    if (performance.now() < late) await endPrograms(folder, [child.pid]);
+    else await killTree([child.pid]);
   }
+  // A script that was killed has not ended its programs.
+  if (end.exitCode !== 0) await endPrograms(folder, []);
+  return { exitCode: end.exitCode, ended };
 }
 
 /** Ends the processes of a checkpoint that an earlier daemon left. Its container may still be frozen. */
 export async function endCapture(folder: string): Promise<void> {
+  const scripts = (): number[] => processesWithArgument(folder).map(({ pid }) => pid);
   for (let attempt = 0; attempt < endMs / lookMs; attempt += 1) {
-    const scripts = processesWithArgument(folder);
-    const tree = await processTree();
-    await endPrograms(
-      folder,
-      scripts.flatMap(({ pid }) => tree.below(pid)),
-    );
-    if (scripts.length === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, lookMs));
+    const found = scripts();
+    await endPrograms(folder, found);
+    if (found.length === 0) return;
+    await wait(lookMs);
   }
-  for (const script of processesWithArgument(folder)) signalProcess(script, SIGKILL);
+  await killTree(scripts());
 }
 
 /**
- * Kills criu first, because it continues its dump even if its runc has ended. Until the script thaws the
- * container, which must not be interrupted, also kills the programs that the script runs.
+ * Kills criu first, because it continues its dump even if its runc has ended. Until a script thaws the
+ * container, which must not be interrupted, also kills the programs that the scripts run, and a runc whose
+ * script was killed.
  */
-async function endPrograms(folder: string, children: readonly number[]): Promise<void> {
-  for (const pid of await criusIn(folder)) signalProcess(processIdentity(pid), SIGKILL);
+async function endPrograms(folder: string, scripts: readonly number[]): Promise<void> {
+  for (const pid of await criusIn(folder)) kill(pid);
   const isEnding = await lstat(join(folder, 'ending')).then(
     () => true,
     () => false,
   );
   if (isEnding) return;
+  const below = await processesBelow();
   // The last process first: runc reports that its criu was killed.
-  for (const pid of children.toReversed()) signalProcess(processIdentity(pid), SIGKILL);
+  for (const pid of scripts.flatMap(below).toReversed()) kill(pid);
+  for (const { pid } of processesWithArgument(join(folder, imagesFolder))) kill(pid);
 }
+
+/** Kills scripts, and then the programs that they ran, such as a runtime that does not thaw. */
+async function killTree(scripts: readonly number[]): Promise<void> {
+  const below = await processesBelow();
+  for (const pid of scripts.flatMap((script) => [script, ...below(script)])) kill(pid);
+}
+
+const kill = (pid: number): void => signalProcess(processIdentity(pid), SIGKILL);
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Returns the processes of criu that have a file of the folder open. */
 async function criusIn(folder: string): Promise<number[]> {
@@ -113,7 +126,8 @@ async function criusIn(folder: string): Promise<number[]> {
   return found;
 }
 
-async function processTree(): Promise<{ below(pid: number): number[] }> {
+/** Returns the function that lists the processes below one, from the processes that run now. */
+async function processesBelow(): Promise<(pid: number) => number[]> {
   const children = new Map<number, number[]>();
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -124,5 +138,5 @@ async function processTree(): Promise<{ below(pid: number): number[] }> {
   }
   const below = (pid: number): number[] =>
     (children.get(pid) ?? []).flatMap((child) => [child, ...below(child)]);
-  return { below };
+  return below;
 }
