@@ -39,7 +39,14 @@ const record = {
 } as ContainerRecord;
 
 /** As much of a record as the documents of an archive need. */
-const whole = { ...record, createdAt: '0', imageId: 'i', imageRef: 'i', logPath: '', config: {} } as ContainerRecord;
+const whole = {
+  ...record,
+  createdAt: '0',
+  imageId: 'i',
+  imageRef: 'i',
+  logPath: '',
+  config: {},
+} as ContainerRecord;
 
 describe('checkpoints', () => {
   let kernel: Kernel;
@@ -231,6 +238,22 @@ describe('checkpoints', () => {
   it('are reported if they cannot be listed', async () => {
     writeFileSync(join(folder, 'checkpoints'), '');
     assert.equal((await checkpoints.recover()).length, 1);
+  });
+
+  it('keep their plan until the incomplete archive is removed', async () => {
+    const archives = join(folder, 'archives');
+    const written = assert.rejects(checkpoints.write(record, join(archives, 'a.tar'), 1));
+    await frozen();
+    const partial = join(archives, readdirSync(archives)[0] ?? '');
+    // A file that cannot be removed, as on a damaged disk.
+    rmSync(partial);
+    mkdirSync(partial);
+    await written;
+    assert.equal(readdirSync(join(folder, 'checkpoints')).length, 1);
+    rmSync(partial, { recursive: true });
+    writeFileSync(partial, '');
+    assert.deepEqual(await checkpoints.recover(), []);
+    assert.deepEqual(readdirSync(archives), []);
   });
 
   it('keep their plan while the container cannot be thawed, and the next start thaws it', async () => {

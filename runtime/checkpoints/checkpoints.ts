@@ -123,12 +123,13 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       }
     } finally {
       try {
-        // If this fails, the plan stays, so that the next start thaws the container.
         await resumeCgroup(deps.cgroups, deps.cgroupOf(record));
-        await rm(folder, { recursive: true, force: true });
       } finally {
         await destination.close();
       }
+      // Last. If one of these steps fails, or the daemon is killed, the plan stays, and the next start thaws
+      // the container and removes the incomplete archive.
+      await rm(folder, { recursive: true, force: true });
     }
   };
   return {

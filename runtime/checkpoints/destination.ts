@@ -51,7 +51,12 @@ export async function openDestination(
   const name = basename(location);
   if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
     throw refused('the location is not an absolute path without `..`', 'use the path of a new file');
-  if (name === '' || location.endsWith(sep) || Buffer.byteLength(name) > maxName || name.startsWith(partialPrefix))
+  if (
+    name === '' ||
+    location.endsWith(sep) ||
+    Buffer.byteLength(name) > maxName ||
+    name.startsWith(partialPrefix)
+  )
     throw refused('the location has no usable file name', 'use the path of a new file');
   const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
     throw refused(
@@ -110,8 +115,8 @@ function destinationIn(at: {
       await at.held.sync();
     },
     close: async () => {
-      await rm(partial, { force: true }).catch(() => undefined);
-      await at.held.close();
+      // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
+      await rm(partial, { force: true }).finally(() => at.held.close());
     },
   };
 }
