@@ -56,7 +56,7 @@ export interface CheckpointDeps {
   readonly cgroups: CgroupMounts;
   /** The record of a container as it is now. */
   readonly container: (id: string) => ContainerRecord | undefined;
-  /** Whether a stop waits for the container to end, which it cannot while it is frozen. */
+  /** Whether a stop or a removal waits for the container, which cannot end while it is frozen. */
   readonly isStopping: (id: string) => boolean;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
   /** Returns the path of the cgroup that the runtime freezes, below the hierarchies. */
@@ -144,7 +144,7 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
           );
       };
       refuseSecond();
-      // A removal waits; a stop does not.
+      // A removal takes this lock, too; a stop does not.
       await deps.lock(`container ${record.id}`, async () => {
         // Only now, because a checkpoint that waits for its container must not block other checkpoints.
         refuseSecond();
@@ -296,7 +296,7 @@ async function undo({ cgroups }: CheckpointDeps, folder: string): Promise<void> 
 }
 
 const cancelled = 'the request was cancelled';
-const stopped = 'the container is being stopped';
+const stopped = 'the container is being stopped or removed';
 const overdue = 'the time limit of the checkpoint was exceeded';
 const noSpace = 'the disk has less free space than a checkpoint must leave free';
 
@@ -304,7 +304,7 @@ const noSpace = 'the disk has less free space than a checkpoint must leave free'
 const endings: ReadonlyMap<string, readonly ['cancelled' | 'deadline' | 'precondition', fix: string]> =
   new Map([
     [cancelled, ['cancelled', 'repeat the request if the checkpoint is still needed']],
-    [stopped, ['precondition', 'request the checkpoint before the container is stopped']],
+    [stopped, ['precondition', 'request the checkpoint before the container is stopped or removed']],
     [overdue, ['deadline', 'raise `checkpoint.timeout`, or send a longer timeout']],
   ]);
 

@@ -28,7 +28,7 @@ export interface ContainerService extends ContainersOfSandbox {
    * exited: success.
    */
   stop(idOrPrefix: string, timeoutSeconds: number): Promise<void>;
-  /** Whether a stop of a container, by its full id, is in progress. */
+  /** Whether a stop or a removal of a container, by its full id, is in progress. */
   isStopping(id: string): boolean;
   /** Unknown: success. */
   remove(idOrPrefix: string): Promise<void>;
@@ -96,7 +96,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
   const containersOf = (sandboxId: string): ContainerRecord[] =>
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
-  const remove = ({ id }: ContainerRecord): Promise<void> => underLock(id, () => removeContainer(deps, id));
+  const removals = new Set<string>();
+  const remove = ({ id }: ContainerRecord): Promise<void> => {
+    removals.add(id);
+    return underLock(id, () => removeContainer(deps, id)).finally(() => removals.delete(id));
+  };
   const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
     if (isUnmade(record)) return underLock(record.id, () => endUnmade(deps, record.id));
     // Its process ends with the removal, which may be in progress or may have failed.
@@ -118,7 +122,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       const record = records.find(idOrPrefix);
       if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000);
     },
-    isStopping: stopper.isStopping,
+    isStopping: (id) => stopper.isStopping(id) || removals.has(id),
     remove: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
       if (record !== undefined) await remove(record);
