@@ -1,4 +1,4 @@
-import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, asPortcullisError, failure } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { CommandPlace } from '../container-mounts/command-paths-check.ts';
@@ -176,14 +176,18 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
       why: `${shortage}: ${reason.slice(0, 2_000)}`,
       fix: 'compare pids.current and memory of the container’s cgroup with their limits, and those of its pod and of the machine (kernel.pid_max)',
     });
-  return new PortcullisError({
-    code: 'RUNTIME_EXEC_REFUSED',
-    kind: 'precondition',
-    attempted: 'run a command in container',
-    on: id.slice(0, 13),
-    why: reason === '' ? 'the runtime could not start it and did not say why' : reason.slice(0, 2_000),
-    fix: 'check the command: the program, its folder and its permissions are those inside the container',
-  });
+  const refused = (why: string, fix: string): PortcullisError =>
+    failure('RUNTIME_EXEC_REFUSED', 'precondition', 'run a command in container', id.slice(0, 13), why, fix);
+  // The option that runc proposes would let the command wait in the frozen container.
+  if (reason.includes('in a paused container'))
+    return refused(
+      'the container is frozen, as it is while its checkpoint is written',
+      'repeat the command when the checkpoint is complete',
+    );
+  return refused(
+    reason === '' ? 'the runtime could not start it and did not say why' : reason.slice(0, 2_000),
+    'check the command: the program, its folder and its permissions are those inside the container',
+  );
 }
 
 function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number): PortcullisError {

@@ -4,7 +4,15 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -36,7 +44,12 @@ describe('checkpoints that hang', { skip: runc.skip }, () => {
     );
     process.env['PATH'] = `${folder}:${path}`;
     const config = join(folder, 'config.yaml');
-    const checkpoint = { enabled: true, folders: [join(folder, 'archives')], keepFree: '1Mi', timeout: 3_600 };
+    const checkpoint = {
+      enabled: true,
+      folders: [join(folder, 'archives')],
+      keepFree: '1Mi',
+      timeout: 3_600,
+    };
     writeFileSync(
       config,
       JSON.stringify({ runtimes: { runc: { path: program } }, defaultRuntime: 'runc', checkpoint }),
@@ -74,7 +87,10 @@ describe('checkpoints that hang', { skip: runc.skip }, () => {
         return '';
       }
     });
-    assert.deepEqual(lines.filter((line) => line.includes(join(stage.folders.root, 'checkpoints'))), []);
+    assert.deepEqual(
+      lines.filter((line) => line.includes(join(stage.folders.root, 'checkpoints'))),
+      [],
+    );
   };
 
   it('end when the container is removed', async () => {
@@ -83,6 +99,16 @@ describe('checkpoints that hang', { skip: runc.skip }, () => {
     await stage.daemon.cri.runtime.removeContainer({ containerId: id }, { timeoutMs: patience });
     assert.match((await failed).message, /is being stopped or removed/);
     expectNothingLeft();
+  });
+
+  it('are the reason why a command cannot run in the container meanwhile', async () => {
+    const id = await run('asked');
+    const { failed } = await begin(id);
+    const refused = await failureOf(execute(stage, id, 'true'));
+    assert.equal(refused.code, 'RUNTIME_EXEC_REFUSED');
+    assert.match(refused.message, /frozen, as it is while its checkpoint is written/);
+    await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 0 }, { timeoutMs: patience });
+    await failed;
   });
 
   it('end with the daemon, and the container continues', async () => {
