@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { openArchiveFolder } from './archive-folder.ts';
 import { baseDigests } from './base-image.ts';
+import { writeDeletedFiles } from '../archive.ts';
 import { deletedFiles, writeChanges } from './changes.ts';
 
 const refused = (why: RegExp): { readonly code: string; readonly message: RegExp } => ({
@@ -107,6 +108,22 @@ describe('deletedFiles', () => {
     assert.throws(() => of({}), refused(/is not a list/));
     assert.throws(() => of(Array.from({ length: 100_001 }, () => 'a')), refused(/is not a list/));
     assert.throws(() => deletedFiles(Buffer.from([0xff]), 'x'), refused(/is not JSON/));
+  });
+
+  it('refuses a name that is not UTF-8 in the container, in place of which another file would be deleted', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-deleted-'));
+    try {
+      writeFileSync(join(folder, 'devices'), Buffer.from('0:0 ./etc/\xe4\0', 'latin1'));
+      await writeDeletedFiles({
+        folder,
+        limit: () => Promise.resolve(undefined),
+        limited: (why) => new Error(why),
+      });
+      const written = readFileSync(join(folder, 'deleted.files'));
+      assert.throws(() => deletedFiles(written, 'x'), refused(/is not UTF-8/));
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });
 

@@ -95,6 +95,8 @@ export function deletedFiles(bytes: Uint8Array, on: string): readonly string[] {
     const base = path.slice(path.lastIndexOf('/') + 1);
     if (path === '/' || !isPlainPath(path) || path.includes('\0') || path.length > 4096)
       throw badArchive(on, `${deleted} has a name that is not a plain path`);
+    // In place of each byte that is not UTF-8, JSON has this character: another file would be deleted.
+    if (path.includes('\ufffd')) throw badArchive(on, `${deleted} has a name that is not UTF-8`);
     if (base.startsWith(prefix) || Buffer.byteLength(base) > 255 - prefix.length)
       throw badArchive(on, `${deleted} has a name that a layer cannot express`);
     return path.slice(1);
