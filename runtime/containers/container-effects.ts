@@ -2,6 +2,7 @@ import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/c
 import type { Exit } from '../monitor/exits.ts';
 import type { ExecResult } from '../oci/exec.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import type { SignalReception } from '../processes/signal-reception.ts';
 import type { ContainerRecord } from './record.ts';
 
 /** The result of the admission of an image for one container. */
@@ -57,8 +58,8 @@ export interface ContainerEffects {
   isStarted(record: ContainerRecord): Promise<boolean>;
   /** Sends a signal. If the process is gone, succeeds. Throws when the signal cannot be sent. */
   kill(record: ContainerRecord, signal: string): void;
-  /** Whether the first process would now receive this signal. */
-  heeds(record: ContainerRecord, signal: string): boolean;
+  /** Returns what would happen now to this signal for the first process. */
+  reception(record: ContainerRecord, signal: string): SignalReception;
   /** Kills the processes that outlive the first process (in a container that shares a PID namespace). */
   killLeftovers(record: ContainerRecord): Promise<void>;
   /**

@@ -10,6 +10,12 @@ interface Session {
 }
 
 const killPatienceMs = 60_000;
+/**
+ * A process that blocks a signal for longer will read it. For a shorter time, an OCI runtime blocks signals
+ * before it executes the program, and the C library while it creates a thread: the kernel would drop the
+ * signal afterwards.
+ */
+const blockedMs = 100;
 /** How long a stop continues while its steps fail, such as the record of an exit on a full disk. */
 const failurePatienceMs = 2_000;
 
@@ -20,7 +26,7 @@ const failurePatienceMs = 2_000;
  * nothing.
  */
 export function createStopper(parts: {
-  readonly effects: Pick<ContainerEffects, 'kill' | 'heeds' | 'isAlive' | 'clock'>;
+  readonly effects: Pick<ContainerEffects, 'kill' | 'reception' | 'isAlive' | 'clock'>;
   readonly exited: (id: string) => Promise<void>;
   /** Records the exit of a container whose process is gone, or makes sure that it is reported soon. */
   readonly conclude: (id: string) => Promise<void>;
@@ -36,14 +42,19 @@ export function createStopper(parts: {
   };
   /**
    * The kernel drops a signal to the first process of a PID namespace that has no handler for it, and a
-   * process that has just started has no handler yet. So the stop signal waits for the handler: the process
-   * gets it once, and early stops are not lost.
+   * process that has just started has no handler yet. So the stop signal waits until the process handles it,
+   * waits for it, or has blocked it for a while: the process gets it once, and early stops are not lost.
    */
   const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
     let pause = 5;
+    let blockedSince: number | undefined;
     while (!isGone() && clock.now() < session.deadline) {
       try {
-        if (effects.heeds(record, record.stopSignal)) return signal(record.id, record.stopSignal);
+        const reception = effects.reception(record, record.stopSignal);
+        const now = clock.now();
+        blockedSince = reception === 'blocked' ? (blockedSince ?? now) : undefined;
+        const isBlockedOnPurpose = blockedSince !== undefined && now - blockedSince >= blockedMs;
+        if (reception === 'received' || isBlockedOnPurpose) return signal(record.id, record.stopSignal);
       } catch {
         // The process could not be examined or signalled for now, for example for lack of free descriptors.
       }

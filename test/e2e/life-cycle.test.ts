@@ -196,6 +196,20 @@ describe('the life cycle of pods and containers', () => {
     await removePod(stage, pod);
   });
 
+  it('a stop reaches a first process that waits for signals without a handler', async () => {
+    const pod = await runPod(stage, 'waits');
+    // Like tini and systemd, init of busybox blocks signals and waits for them. It then restarts its PID
+    // namespace, which ends with SIGHUP: reboot(2).
+    const containerId = await runContainer(stage, pod, {
+      image,
+      command: ['init'],
+      security: { capabilities: { addCapabilities: ['SYS_BOOT'] } },
+    });
+    await runtime().stopContainer({ containerId, timeout: 60 });
+    assert.equal((await exitOf(stage, containerId)).exitCode, 129);
+    await removePod(stage, pod);
+  });
+
   it('reports OOMKilled', async () => {
     const pod = await runPod(stage, 'oom');
     const id = await runContainer(stage, pod, {

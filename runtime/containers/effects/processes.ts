@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { sameProcess } from '../../../base/process/index.ts';
-import type { ProcessIdentity } from '../../../base/process/index.ts';
 import { signalProcess } from '../../processes/processes.ts';
+import { signalReception } from '../../processes/signal-reception.ts';
 import { emptyCgroup, thawCgroup } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { ContainerEffects } from '../container-effects.ts';
@@ -22,7 +21,7 @@ export function processEffects({
   readonly cgroups: CgroupMounts;
 }): Pick<
   ContainerEffects,
-  'start' | 'isStarted' | 'kill' | 'heeds' | 'killLeftovers' | 'releaseTask' | 'isAlive' | 'isMonitored'
+  'start' | 'isStarted' | 'kill' | 'reception' | 'killLeftovers' | 'releaseTask' | 'isAlive' | 'isMonitored'
 > {
   /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
@@ -50,10 +49,10 @@ export function processEffects({
       // A user may have paused the container, or the container may have paused a part of itself.
       if (signal === 'SIGKILL') void thawCgroup(cgroups, places.cgroup(record).path);
     },
-    heeds: (record, signal) =>
-      sharesPids(record.config) ||
-      places.findHandler(record)?.tasks !== undefined ||
-      catches(record.init, signalNumber(signal)),
+    reception: (record, signal) =>
+      sharesPids(record.config) || places.findHandler(record)?.tasks !== undefined
+        ? 'received'
+        : signalReception(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
       // With its own PID namespace, the kernel has killed these processes together with the first one.
       if (sharesPids(record.config)) await emptyCgroup(cgroups, places.cgroup(record).path);
@@ -65,19 +64,4 @@ export function processEffects({
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),
   };
-}
-
-/**
- * Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none.
- */
-function catches(identity: ProcessIdentity | undefined, signal: number): boolean {
-  if (signal === 9 || signal === 19) return true;
-  try {
-    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(
-      readFileSync(`/proc/${identity?.pid ?? 0}/status`, 'utf8'),
-    )?.[1];
-    return caught !== undefined && ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
-  } catch {
-    return false;
-  }
 }

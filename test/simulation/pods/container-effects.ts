@@ -90,8 +90,10 @@ export function containerEffects(world: World, life: Incarnation): ContainerEffe
       if (signal === 'SIGKILL') endProcess(world, record.id, 137);
       else if (process.state === 'running' && !process.ignoresTerm) endProcess(world, record.id, 143);
     },
-    heeds: (record) =>
-      life.look('look at signals', () => world.processes.get(record.id)?.ignoresTerm === false),
+    reception: (record) =>
+      life.look('look at signals', () =>
+        world.processes.get(record.id)?.ignoresTerm === false ? 'received' : 'dropped',
+      ),
     killLeftovers: () => life.act('read', 'kill of leftovers', () => undefined),
     releaseTask: () => life.act('spawn', 'removal of the task', () => undefined),
     destroy: (record) =>
