@@ -11,7 +11,7 @@ test('exit reasons: completed, error, out of memory, monitor lost', () => {
   assert.equal(exitReason(exit(3), false).reason, 'Error');
   assert.equal(exitReason(exit(137), true).reason, 'OOMKilled');
   // A child was killed; the container continued and ended successfully.
-  assert.equal(exitReason(exit(0), true).reason, 'Completed');
+  assert.equal(exitReason(exit(0), true).reason, 'OOMKilled');
   assert.equal(exitReason(exit(255, false), false).reason, 'MonitorLost');
 });
 

@@ -47,7 +47,7 @@ export const metricCatalogue = {
   containerOoms: metric(
     'container_ooms_total',
     'counter',
-    'Containers that ended because the OOM killer killed a process.',
+    'Ended containers in which the OOM killer killed a process.',
   ),
   ...imageMetrics,
   verdicts: metric(

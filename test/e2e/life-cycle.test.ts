@@ -223,6 +223,18 @@ describe('the life cycle of pods and containers', () => {
     await removePod(stage, pod);
   });
 
+  it('reports OOMKilled also for a container that lost a child and ended with 0', async () => {
+    const pod = await runPod(stage, 'oom-child');
+    const id = await runContainer(stage, pod, {
+      image,
+      command: ['sh', '-c', 'tail /dev/zero; exit 0'],
+      resources: { memoryLimitInBytes: 20 * 2 ** 20, memorySwapLimitInBytes: 20 * 2 ** 20 },
+    });
+    const { reason, exitCode } = await exitOf(stage, id);
+    assert.deepEqual([reason, exitCode], ['OOMKilled', 0]);
+    await removePod(stage, pod);
+  });
+
   it('changes the memory limit of a running container', async () => {
     const pod = await runPod(stage, 'update');
     const containerId = await runContainer(stage, pod, {
