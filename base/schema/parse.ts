@@ -169,6 +169,18 @@ function valueProblems(
     }
     if (key === 'key' && (!isScalar(node) || node.value === null))
       report(node, 'a key must be a text', 'write a plain word before the colon');
+    // The keys `1.10` and `1.1` are one number, and the text of both would be `1.1`.
+    else if (
+      key === 'key' &&
+      isScalar(node) &&
+      (typeof node.value === 'number' || typeof node.value === 'boolean') &&
+      node.source !== String(node.value)
+    )
+      report(
+        node,
+        `the key ${node.source} is not a text, and is read as ${String(node.value)}`,
+        'write it in quotes',
+      );
     if (!isPlain(node))
       report(
         node,

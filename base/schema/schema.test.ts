@@ -209,6 +209,7 @@ describe('a text that cannot be read', () => {
     ['hundreds of aliases', `a: &a x\nb: [${Array(200).fill('*a').join(',')}]`, /more than 100 aliases/],
     ['a key that is a list', '? [a]\n: 1', /^f:1:3: a key must be a text/],
     ['a key that is null', '~: 1', /^f:1:1: a key must be a text/],
+    ['a key whose text YAML changes', '1.10: 1', /^f:1:1: the key 1\.10 is not a text, and is read as 1\.1/],
     ['a number too large to keep', 'a: 12345678901234567890', /^f:1:4: the number is too large/],
     ['a text with a NUL character', 'a: "b\\0c"', /^f:1:4: the text contains a NUL character; remove/],
     ['a key with a NUL character', '"a\\0": 1', /^f:1:1: the text contains a NUL character/],
