@@ -112,7 +112,7 @@ export function exportTo(
     labels: { zone: 'north' },
     version: '0.1.0',
     http,
-    tls: undefined,
+    tls: () => Promise.resolve(undefined),
     token: () => Promise.resolve(tokens.a),
     source,
     log: createLogger({ level: 'silent' }),

@@ -1,5 +1,5 @@
 export { startFleetService } from './service/fleet-service.ts';
-export type { FleetService, FleetServiceOptions } from './service/fleet-service.ts';
+export type { FleetSecrets, FleetService, FleetServiceOptions } from './service/fleet-service.ts';
 export { readAccessFile } from './service/access.ts';
 export type { AccessFile } from './service/access.ts';
 export { namePattern } from './records/record-names.ts';

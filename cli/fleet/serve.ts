@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { readAccessFile, startFleetService } from '../../fleet/index.ts';
-import type { FleetServiceOptions } from '../../fleet/index.ts';
+import type { FleetSecrets, FleetServiceOptions } from '../../fleet/index.ts';
 import { packageRoot } from '../environment/package-root.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { collect } from '../options/registry-options.ts';
@@ -15,6 +15,7 @@ import {
   withCertificate,
 } from '../options/server-options.ts';
 import type { CertificateFlags } from '../options/server-options.ts';
+import { followSecrets, report } from './follow-secrets.ts';
 import { run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
@@ -35,7 +36,7 @@ Examples:
   $ portcullis fleet serve --listen 127.0.0.1:4319 --data /var/lib/portcullis/fleet
   $ portcullis fleet serve --listen :4319 --data DIR --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
-Serves until SIGTERM or SIGINT. A browser shows the console at the same address. On loopback without --tokens, every local process may write and read. An address that
+Serves until SIGTERM or SIGINT, and reads the files of certificates and tokens again every ten seconds. A browser shows the console at the same address. On loopback without --tokens, every local process may write and read. An address that
 other machines reach needs TLS, and --tokens or --client-ca. Client certificates: O=portcullis:nodes or
 O=portcullis:readers, CN=NAME.
 Exit status: 0 stopped, 2 wrong use, 4 failed.`;
@@ -71,17 +72,27 @@ export function registerServe(fleet: Command): void {
 
 const attempted = 'serve the aggregator';
 
+/** How often the files are read again, in ms. A token or certificate that was removed counts until then. */
+const followMs = 10_000;
+
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  return serveUntilStopped(flags.output, () => startFleetService(options));
+  return serveUntilStopped(flags.output, async () => {
+    const service = await startFleetService(options);
+    for (const name of service.unknown)
+      report({ message: `--forget ${name}: the aggregator has no data of a node with this name` });
+    const follower = followSecrets(() => secretsOf(flags), options, service, followMs);
+    return {
+      url: service.url,
+      async close() {
+        follower.close();
+        await service.close();
+      },
+    };
+  });
 }
 
 async function optionsOf(flags: ServeFlags): Promise<FleetServiceOptions> {
-  const { clientCa, tokens } = flags;
-  const certificate = await readCertificate(flags, attempted);
-  if (clientCa !== undefined && certificate === undefined)
-    throw misuse(attempted, '--client-ca needs TLS', 'name --tls-cert and --tls-key');
-  const text = async (file: string): Promise<string> => (await readInputFile(file)).toString('utf8');
   const count = (flag: string, value: string): number =>
     countOf(attempted, flag, value, { most: 10_000_000, example: 400 });
   return {
@@ -91,7 +102,18 @@ async function optionsOf(flags: ServeFlags): Promise<FleetServiceOptions> {
     keepBytes: count('--keep-mib', flags.keepMib) * 1024 * 1024,
     forget: flags.forget,
     ...consoleOf(flags),
-    onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
+    onFailure: report,
+    ...(await secretsOf(flags)),
+  };
+}
+
+async function secretsOf(flags: ServeFlags): Promise<FleetSecrets> {
+  const { clientCa, tokens } = flags;
+  const certificate = await readCertificate(flags, attempted);
+  if (clientCa !== undefined && certificate === undefined)
+    throw misuse(attempted, '--client-ca needs TLS', 'name --tls-cert and --tls-key');
+  const text = async (file: string): Promise<string> => (await readInputFile(file)).toString('utf8');
+  return {
     ...(tokens !== undefined && { access: readAccessFile(tokens, await text(tokens)) }),
     ...(certificate !== undefined && {
       tls: {

@@ -42,7 +42,11 @@ export interface ExporterOptions {
   readonly labels: Readonly<Record<string, string>>;
   readonly version: string;
   readonly http: Pick<HttpClient, 'send'>;
-  readonly tls: TlsIdentity | undefined;
+  /**
+   * Reads the authorities and the client certificate for each request, because they are renewed while the
+   * daemon runs; undefined: those of the system, and no client certificate.
+   */
+  readonly tls: () => Promise<TlsIdentity | undefined>;
   /** Reads the token for each request; undefined: no token is sent. */
   readonly token: () => Promise<string | undefined>;
   readonly source: ExportSource;
@@ -128,7 +132,7 @@ export function openExporter(options: ExporterOptions): Exporter {
       body: await zip(encodeLogs({ attributes: resourceOf(options), records })),
       totalMs: requestMs,
       signal: stop.signal,
-      tls: () => Promise.resolve(options.tls),
+      tls: options.tls,
     });
   }
 

@@ -13,7 +13,8 @@ import { answerOrEnd } from '../../base/connections/index.ts';
 
 /** The parts of the service that an answer needs. */
 export interface RequestContext {
-  readonly identify: Identify;
+  /** Replaced when the tokens or the authorities change. */
+  identify: Identify;
   readonly reader: Reader;
   /** The console, by path; undefined: there is none. */
   readonly pages: ReadonlyMap<string, Answer> | undefined;

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createHttpClient } from '../../base/http/index.ts';
@@ -227,7 +228,10 @@ describe('the aggregator', () => {
     const http = createHttpClient();
     t.after(() => http.close());
     const node = issue('node', '/O=portcullis:nodes/CN=a');
-    exportTo(t, url, sourceOf(kit), { token: () => Promise.resolve(undefined), tls: node });
+    exportTo(t, url, sourceOf(kit), {
+      token: () => Promise.resolve(undefined),
+      tls: () => Promise.resolve(node),
+    });
     const ask = async (tls: TlsIdentity) => {
       const answer = await http.send({
         url: new URL(`${url}/v1/nodes`),
@@ -247,6 +251,60 @@ describe('the aggregator', () => {
       [{ id: 'none', ca: reader.ca }, 401],
     ] as const)
       assert.equal((await ask(tls)).status, status, tls.id);
+  });
+
+  it('uses a renewed certificate, another authority and other tokens while a node sends', async (t) => {
+    const folder = await temporaryFolder(t);
+    const text = (file: string): string => readFileSync(file, 'utf8');
+    const generation = (name: string) => {
+      const authority = makeCertificate(folder, name);
+      const issue = (subject: string) => {
+        const made = makeCertificate(folder, `${name}-${subject.length}`, {
+          more: [
+            ...['-CA', authority.certificate, '-CAkey', authority.key, '-subj', subject],
+            ...['-addext', 'subjectAltName=IP:127.0.0.1'],
+          ],
+        });
+        return { certificate: text(made.certificate), key: text(made.key) };
+      };
+      const ca = text(authority.certificate);
+      const { certificate: cert, key } = issue('/O=portcullis:nodes/CN=a');
+      return { tls: { ...issue('/CN=server'), clientAuthorities: ca }, node: { id: name, ca: [ca], cert, key } };
+    };
+    const [first, second] = [generation('first'), generation('second')];
+    const service = await startFleet(t, { tls: first.tls });
+    const kit = await openKit(t);
+    let identity: TlsIdentity = first.node;
+    exportTo(t, service.url, sourceOf(kit), {
+      token: () => Promise.resolve(undefined),
+      tls: () => Promise.resolve(identity),
+      stateMs: 0,
+    });
+    const http = createHttpClient();
+    t.after(() => http.close());
+    const rows = async (): Promise<number> => {
+      const answer = await http.send({
+        url: new URL(`${service.url}/v1/nodes`),
+        totalMs: 10_000,
+        headers: { authorization: `Bearer ${tokens.r}` },
+        tls: async () => ({ id: second.node.id, ca: second.node.ca }),
+      });
+      assert.equal(answer.status, 200);
+      const { nodes } = JSON.parse((await answer.bytes(65_536)).toString()) as { nodes: { rows: number }[] };
+      return nodes[0]?.rows ?? 0;
+    };
+    assert.throws(() => service.use({ tls: { ...first.tls, key: second.tls.key } }), { code: 'FLEET_TLS' });
+    assert.throws(() => service.use({ tls: { ...first.tls, clientAuthorities: 'none' } }), {
+      code: 'FLEET_TLS',
+      message: /contains no PEM certificate/,
+    });
+    service.use({ tls: second.tls, access });
+    const before = await rows();
+    await kit.append(2);
+    await pause(300);
+    assert.equal(await rows(), before, 'the earlier authority counts no more');
+    identity = second.node;
+    await until(async () => (await rows()) === 3);
   });
 
   it('answers hostile requests with a status, and continues to serve', async (t) => {
@@ -350,7 +408,8 @@ describe('the aggregator', () => {
     });
     await post(first.url, requestOf('a', (await sourceOf(kit).rows(0, 10)).map(rowRecord)));
     await first.close();
-    const { url } = await startFleet(t, { data, access, forget: ['a', 'nobody'] });
+    const { url, unknown } = await startFleet(t, { data, access, forget: ['a', 'nobody'] });
+    assert.deepEqual(unknown, ['nobody']);
     assert.deepEqual(await read(url, '/v1/nodes'), { nodes: [] });
     assert.deepEqual((await verdictsAt(url)).verdicts, []);
   });

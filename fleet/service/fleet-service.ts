@@ -1,4 +1,5 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import {
   closeServer,
   createHttpServer,
@@ -12,13 +13,14 @@ import {
 import type { ListenAddress } from '../../base/connections/index.ts';
 import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { isLoopback } from '../../base/http/index.ts';
+import { tlsCertificates } from '../../base/pem/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { createIntake } from '../intake/intake.ts';
 import type { Received } from '../intake/intake.ts';
 import { openFleetStore } from '../store/store.ts';
 import type { FleetStore } from '../store/store.ts';
 import { createIdentify } from './access.ts';
-import type { AccessFile } from './access.ts';
+import type { AccessFile, Identify } from './access.ts';
 import { answerRequest } from './answer-request.ts';
 import { readConsole } from './console-files.ts';
 import { createFleetCounts } from './metrics.ts';
@@ -54,8 +56,19 @@ export interface FleetServiceOptions {
 export interface FleetService {
   /** For example `http://127.0.0.1:4319` */
   readonly url: string;
+  /** The nodes to forget that have sent nothing, such as mistyped names. */
+  readonly unknown: readonly string[];
+  /**
+   * Uses a renewed certificate, and changed authorities and tokens. Without an error, they apply to every
+   * later request and connection; with an error, nothing changes.
+   * @throws PortcullisError FLEET_TLS
+   */
+  use(secrets: FleetSecrets): void;
   close(): Promise<void>;
 }
+
+/** What the service reads from files that may be replaced while it runs. */
+export type FleetSecrets = Pick<FleetServiceOptions, 'access' | 'tls'>;
 
 const connectionLimits = { most: 8192, mostOfPeer: 2048 };
 /** In bytes: of a body as sent, of a decompressed body, and of all bodies at the same time. */
@@ -72,7 +85,8 @@ const dayMs = 86_400_000;
  * process serves this folder · STORAGE_…
  */
 export async function startFleetService(options: FleetServiceOptions): Promise<FleetService> {
-  const { tls, access, data, onFailure, clock = Date.now } = options;
+  const { tls, data, onFailure, clock = Date.now } = options;
+  let { access } = options;
   const at = readListenAddress(options.listen) ?? noAddress(options.listen);
   requireProtection(options, at.host);
   const lock = await lockFolder(data);
@@ -84,13 +98,14 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
   try {
     const pages = options.console === undefined ? undefined : await readConsole(options.console);
     store = await openFleetStore(data);
-    for (const name of options.forget ?? []) await store.forget(name);
+    const unknown: string[] = [];
+    for (const name of options.forget ?? []) if (!(await store.forget(name))) unknown.push(name);
     const { database } = store;
     const counts = createFleetCounts(database, clock);
     const intake = createIntake(store, { now: clock, pinnedKey: (name) => access?.nodes.get(name)?.key });
     let unstored = '';
     const context = {
-      identify: createIdentify(access, tls?.clientAuthorities !== undefined),
+      identify: identifyBy(options),
       reader: database,
       pages,
       counts,
@@ -114,8 +129,8 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     };
     const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) =>
       connections.serve(request, response, () => answerRequest(context, request, response));
-    const server =
-      tls === undefined ? createHttpServer(smallRequestLimits, listener) : tlsServer(tls, listener);
+    const secure = tls === undefined ? undefined : tlsServer(tls, listener);
+    const server = secure ?? createHttpServer(smallRequestLimits, listener);
     const connections = limitHttpConnections(server, connectionLimits, tls !== undefined);
     server.on('connect', refuseTunnel);
     const url = await listen(server, options.listen, at, tls === undefined ? 'http' : 'https');
@@ -124,6 +139,14 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     const removal = openRemoval(store, options, clock);
     return {
       url,
+      unknown,
+      use(next) {
+        if (secure !== undefined && next.tls !== undefined) useIdentity(secure, next.tls);
+        access = next.access;
+        context.identify = identifyBy(next);
+        // A connection that was opened with a removed authority must not stay in use.
+        server.closeIdleConnections();
+      },
       async close() {
         await closeServer(server, lastAnswersMs);
         await removal.close();
@@ -207,19 +230,40 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     fix: 'raise the limit of open files (LimitNOFILE) if too many files are open',
   });
 
-function tlsServer(tls: NonNullable<FleetServiceOptions['tls']>, listener: RequestListener): Server {
+const identifyBy = ({ access, tls }: FleetSecrets): Identify =>
+  createIdentify(access, tls?.clientAuthorities !== undefined);
+
+type ServerFiles = NonNullable<FleetServiceOptions['tls']>;
+
+const tlsServer = (tls: ServerFiles, listener: RequestListener): HttpsServer =>
+  withFiles(tls, (checked) => createHttpsServer(smallRequestLimits, checked, listener));
+
+const useIdentity = (server: HttpsServer, tls: ServerFiles): void =>
+  withFiles(tls, ({ certificate, key, clientAuthorities }) =>
+    server.setSecureContext({
+      ...{ cert: certificate, key, minVersion: 'TLSv1.2' },
+      ...(clientAuthorities !== undefined && { ca: clientAuthorities }),
+    }),
+  );
+
+/** @throws PortcullisError FLEET_TLS */
+function withFiles<Result>(tls: ServerFiles, act: (checked: ServerFiles) => Result): Result {
+  const { clientAuthorities } = tls;
   try {
-    return createHttpsServer(smallRequestLimits, tls, listener);
+    // OpenSSL accepts a text without certificates, and would then refuse every client.
+    if (clientAuthorities !== undefined) tlsCertificates(clientAuthorities);
   } catch (thrown) {
-    throw asPortcullisError(thrown, {
-      code: 'FLEET_TLS',
-      kind: 'invalid',
-      attempted: 'read the certificate and key of the aggregator',
-      on: '',
-      fix: 'name a PEM certificate chain, its private key, and PEM certificates of authorities',
-    });
+    throw tlsFailure(thrown, 'read the authorities of client certificates', 'name a file with PEM certificates of authorities with --client-ca');
+  }
+  try {
+    return act(tls);
+  } catch (thrown) {
+    throw tlsFailure(thrown, 'read the certificate and key of the aggregator', 'name a PEM certificate chain, and its private key');
   }
 }
+
+const tlsFailure = (thrown: unknown, attempted: string, fix: string): PortcullisError =>
+  asPortcullisError(thrown, { code: 'FLEET_TLS', kind: 'invalid', attempted, on: '', fix });
 
 function noAddress(listen: string): never {
   throw new PortcullisError({

@@ -28,7 +28,8 @@ export async function openFleet(
   log: Logger,
 ): Promise<{ close(): Promise<void> }> {
   const { endpoint, tokenFile, node, labels } = fleet;
-  const tls = await identityOf(fleet);
+  // A file that is missing at the start is a mistake of the configuration.
+  await identityOf(fleet);
   const http = createHttpClient({ connections: 1 });
   const exporter = openExporter({
     endpoint,
@@ -36,8 +37,8 @@ export async function openFleet(
     labels,
     version: deps.version,
     http,
-    tls,
-    // It is read for each request, because it may be replaced.
+    // They are read for each request, because they may be replaced.
+    tls: () => identityOf(fleet),
     token: async () => (tokenFile === '' ? undefined : (await textOf(tokenFile)).trim()),
     source: {
       rows: (after, most) => rowsAfter(database, after, most),
