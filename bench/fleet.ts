@@ -98,7 +98,14 @@ async function fill(): Promise<void> {
       },
       rows,
       problems: [],
-      state: { json: JSON.stringify({ running }), summary: JSON.stringify(summary) },
+      state: {
+        json: JSON.stringify({ running }),
+        summary: JSON.stringify(summary),
+        running: JSON.stringify(
+          running.map(({ reference, imageId, verdict }) => [reference, imageId, verdict, 1]),
+        ),
+        upcoming: '',
+      },
     });
   }
   await store.close();

@@ -2,6 +2,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
 import { mostStateLength, nodeStateSchema } from '../records/state.ts';
 import type { NodeState } from '../records/state.ts';
+import type { ImageOnNode, StoredState } from '../store/store.ts';
 
 /** The parts of a state that the list of nodes, alerts and metrics show. */
 export interface NodeSummary {
@@ -18,9 +19,7 @@ export interface NodeSummary {
 }
 
 /** Reads a state. Returns why it is refused instead. */
-export function readState(
-  body: string,
-): { readonly json: string; readonly summary: string } | { readonly refused: string } {
+export function readState(body: string): StoredState | { readonly refused: string } {
   if (body.length > mostStateLength)
     return { refused: `a state is longer than ${mostStateLength} characters` };
   let value: unknown;
@@ -33,7 +32,23 @@ export function readState(
   const problems = validate({ value, file: 'state', positionOf: () => position }, nodeStateSchema);
   if (problems.length > 0)
     return { refused: `a state is malformed: ${describeProblems(problems.slice(0, 3)).trimEnd()}` };
-  return { json: JSON.stringify(value), summary: JSON.stringify(summaryOf(value as NodeState)) };
+  const state = value as NodeState;
+  return {
+    json: JSON.stringify(value),
+    summary: JSON.stringify(summaryOf(state)),
+    running: JSON.stringify(imagesOf(state)),
+    upcoming: state.upcoming === undefined ? '' : JSON.stringify(state.upcoming),
+  };
+}
+
+function imagesOf({ running }: NodeState): readonly ImageOnNode[] {
+  const images = Map.groupBy(running, ({ reference, imageId }) => JSON.stringify([reference, imageId]));
+  return [...images.values()].flatMap((containers) => {
+    const [first] = containers;
+    if (first === undefined) return [];
+    const { reference, imageId, verdict } = first;
+    return [[reference, imageId, verdict, containers.length] as const];
+  });
 }
 
 function summaryOf(state: NodeState): NodeSummary {

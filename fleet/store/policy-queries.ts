@@ -66,7 +66,7 @@ export interface RefusedWorkload {
   readonly nodes: number;
 }
 
-const upcoming = "json_extract(iif(node.state = '', '{}', node.state), '$.upcoming')";
+const upcoming = "nullif(node.upcoming, '')";
 
 /** Lists the releases that nodes have evaluated without putting them in force. */
 export async function listUpcoming(reader: Reader): Promise<readonly UpcomingRelease[]> {

@@ -22,15 +22,13 @@ export async function listRunning(
   after: { readonly reference: string; readonly imageId?: string },
   most: number,
 ): Promise<readonly RunningImage[]> {
+  const { reference, imageId } = after;
   const rows = await reader.all(
-    `SELECT one.value ->> '$.reference' AS reference, one.value ->> '$.imageId' AS image,
-       max(one.value ->> '$.verdict') AS verdict, count(*) AS containers, count(DISTINCT node.id) AS nodes
-     FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
-     WHERE instr(one.value ->> '$.reference', ?) > 0
-       AND (one.value ->> '$.reference' > ?
-         OR (one.value ->> '$.reference' = ? AND one.value ->> '$.imageId' > ?))
-     GROUP BY 1, 2 ORDER BY 1, 2 LIMIT ?`,
-    [image, after.reference, after.reference, after.imageId ?? null, most],
+    `SELECT reference, image, max(verdict) AS verdict, sum(containers) AS containers, count(*) AS nodes
+     FROM running WHERE instr(reference, ?) > 0
+       AND ${imageId === undefined ? 'reference > ?' : '(reference, image) > (?, ?)'}
+     GROUP BY reference, image ORDER BY reference, image LIMIT ?`,
+    [image, reference, ...(imageId === undefined ? [] : [imageId]), most],
   );
   return rows.map((row) => ({
     reference: String(row['reference']),

@@ -47,4 +47,22 @@ export const fleetMigrations: readonly Migration[] = [
       ) WITHOUT ROWID, STRICT;
       CREATE INDEX policy_node_revision ON policy_node (revision);`,
   },
+  {
+    version: 3,
+    // Parts of the states, which are large: the images that run on each node, and the release that each node
+    // has evaluated. `running` of a node is the list from which its rows in the table were made.
+    sql: `
+      ALTER TABLE node ADD COLUMN running TEXT NOT NULL DEFAULT '';
+      ALTER TABLE node ADD COLUMN upcoming TEXT NOT NULL DEFAULT '';
+      UPDATE node SET upcoming = coalesce(json_extract(state, '$.upcoming'), '') WHERE state <> '';
+      CREATE TABLE running (
+        reference TEXT NOT NULL, image TEXT NOT NULL, node INTEGER NOT NULL, verdict TEXT NOT NULL,
+        containers INTEGER NOT NULL, PRIMARY KEY (reference, image, node)
+      ) WITHOUT ROWID, STRICT;
+      CREATE INDEX running_node ON running (node);
+      INSERT INTO running
+        SELECT one.value ->> '$.reference', one.value ->> '$.imageId', node.id,
+          max(one.value ->> '$.verdict'), count(*)
+        FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one GROUP BY 1, 2, 3;`,
+  },
 ];

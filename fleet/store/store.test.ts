@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
-import { temporaryFolder } from '../fleet.fixture.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import { goodState, temporaryFolder } from '../fleet.fixture.ts';
+import { createIntake } from '../intake/intake.ts';
+import { eventNames } from '../records/record-names.ts';
 import { newNode } from './node-record.ts';
 import type { AcceptedRow } from './node-record.ts';
 import { openFleetStore } from './store.ts';
 import type { FleetStore } from './store.ts';
+import { listUpcoming } from './policy-queries.ts';
+import { listRunning } from './running-queries.ts';
+import { fleetMigrations } from './schema.ts';
 
 const rowOf = (seq: number): AcceptedRow => ({
   ...{ seq, entry: 'x'.repeat(256), evidence: '', hash: '' },
@@ -63,4 +70,69 @@ test('what a node sends is stored while a long query runs, and the next query fi
   assert.ok(running, 'the node did not wait for the query');
   await query;
   assert.equal((await store.database.get('SELECT count(*) AS count FROM row'))?.['count'], 1);
+});
+
+test('the images that run are those of the latest state of each node', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
+  const send = async (node: string, ...references: readonly string[]): Promise<void> => {
+    const running = references.map((reference, index) => ({
+      ...{ id: String(index), namespace: 'n', pod: 'p', name: 'c', reference, imageId: reference, verdict: 'v' },
+    }));
+    const body = JSON.stringify({ ...goodState, running });
+    await intake.receive(node, [
+      { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+    ]);
+  };
+  const images = async () =>
+    (await listRunning(store.database, '', { reference: '' }, 10)).map((one) => [
+      ...[one.reference, one.containers, one.nodes],
+    ]);
+  await send('a', 'x', 'x', 'y');
+  await send('b', 'x');
+  await send('b', 'x');
+  assert.deepEqual(await images(), [
+    ['x', 3, 2],
+    ['y', 1, 1],
+  ]);
+  await send('a', 'z');
+  assert.deepEqual(await images(), [
+    ['x', 1, 1],
+    ['z', 1, 1],
+  ]);
+  await store.forget('a');
+  assert.deepEqual(await images(), [['x', 1, 1]]);
+});
+
+test('an upgrade keeps the images and releases of the states that are stored', async (t) => {
+  const folder = await temporaryFolder(t);
+  const earlier = await openDatabase({
+    path: join(folder, 'fleet.db'),
+    migrations: fleetMigrations.slice(0, 2),
+  });
+  const one = { id: '1', namespace: 'n', pod: 'p', name: 'c', reference: 'x', imageId: 'y', verdict: 'v' };
+  const upcoming = { release: 'stable/2', revision: 'r', denials: [], count: 0 };
+  const state = JSON.stringify({ ...goodState, running: [one, { ...one, id: '2' }], upcoming });
+  for (const [name, text] of [
+    ['a', state],
+    ['b', ''],
+  ])
+    await earlier.write([
+      {
+        sql: `INSERT INTO node (name, labels, seen, seq, hash, key, signed, note, state, summary, bytes)
+          VALUES (?, '{}', 0, 0, '', '', 0, '', ?, '', 0)`,
+        params: [name ?? '', text ?? ''],
+      },
+    ]);
+  await earlier.close();
+  const store = await openFleetStore(folder);
+  t.after(() => store.close());
+  assert.deepEqual(await listRunning(store.database, '', { reference: '' }, 10), [
+    { reference: 'x', imageId: 'y', verdict: 'v', containers: 2, nodes: 1 },
+  ]);
+  assert.deepEqual(
+    (await listUpcoming(store.database)).map(({ release, nodes }) => [release, nodes]),
+    [['stable/2', 1]],
+  );
 });

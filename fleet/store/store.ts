@@ -6,14 +6,27 @@ import { newNode } from './node-record.ts';
 import type { AcceptedRow, LogProblem, NodeRecord } from './node-record.ts';
 import { fleetMigrations } from './schema.ts';
 
+/** A state of a node as JSON, and its parts that lists read without the rest. */
+export interface StoredState {
+  readonly json: string;
+  readonly summary: string;
+  /** JSON: a list of {@link ImageOnNode}. */
+  readonly running: string;
+  /** JSON; empty when the node has evaluated no release. */
+  readonly upcoming: string;
+}
+
+/** An image that runs on a node: its reference, its id, the verdict, and the number of its containers. */
+export type ImageOnNode = readonly [reference: string, imageId: string, verdict: string, containers: number];
+
 /** The changes of one request of a node. */
 export interface NodeUpdate {
   /** The node after the update. Its `id` is the `id` of the node before the update. */
   readonly node: NodeRecord;
   readonly rows: readonly AcceptedRow[];
   readonly problems: readonly LogProblem[];
-  /** The state of the node as JSON, and its summary for lists. Absent: it is unchanged. */
-  readonly state?: { readonly json: string; readonly summary: string };
+  /** The state of the node. Absent: it is unchanged. */
+  readonly state?: StoredState;
   /** A policy that came into force on the node: its revision, and its sources as JSON. */
   readonly policy?: { readonly revision: string; readonly json: string };
 }
@@ -83,7 +96,9 @@ function storeOn(database: Database, queries: Database): FleetStore {
       const { node } = update;
       const at = node.seen;
       await database.write([
+        ...runningRemoval(update),
         nodeStatement(update),
+        ...runningStatements(update),
         ...update.rows.flatMap((row) => rowStatements(node.name, row, at)),
         ...update.problems.map(({ code, seq, text }) => ({
           sql: `INSERT OR IGNORE INTO problem (node, code, seq, at, text)
@@ -102,6 +117,7 @@ function storeOn(database: Database, queries: Database): FleetStore {
       while ((await removeRows(database, id, Number.MAX_SAFE_INTEGER)) > 0);
       await database.write([
         { sql: 'DELETE FROM problem WHERE node = ?', params: [id] },
+        { sql: 'DELETE FROM running WHERE node = ?', params: [id] },
         { sql: 'DELETE FROM policy_node WHERE node = ?', params: [id] },
         unnamedPolicies,
         { sql: 'DELETE FROM node WHERE id = ?', params: [id] },
@@ -139,20 +155,48 @@ function recordOf(row: SqlRow): NodeRecord {
 function nodeStatement({ node, rows, state }: NodeUpdate): Statement {
   const { name, labels, seen, seq, hash, key, signed, note } = node;
   return {
-    sql: `INSERT INTO node (name, labels, seen, seq, hash, key, signed, note, state, summary, bytes)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    sql: `INSERT INTO node
+        (name, labels, seen, seq, hash, key, signed, note, state, summary, running, upcoming, bytes)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
       ON CONFLICT (name) DO UPDATE SET labels = excluded.labels, seen = excluded.seen, seq = excluded.seq,
         hash = excluded.hash, key = excluded.key, signed = excluded.signed, note = excluded.note,
         state = iif(excluded.state = '', state, excluded.state),
-        summary = iif(excluded.summary = '', summary, excluded.summary), bytes = bytes + excluded.bytes
+        summary = iif(excluded.state = '', summary, excluded.summary),
+        running = iif(excluded.state = '', running, excluded.running),
+        upcoming = iif(excluded.state = '', upcoming, excluded.upcoming), bytes = bytes + excluded.bytes
       WHERE node.seq = ?`,
     params: [
       ...[name, JSON.stringify(labels), seen, seq, hash, key, signed, note],
-      ...[state?.json ?? '', state?.summary ?? '', bytesOf(rows), seq - rows.length],
+      ...[state?.json ?? '', state?.summary ?? '', state?.running ?? '', state?.upcoming ?? ''],
+      ...[bytesOf(rows), seq - rows.length],
     ],
     expectChanges: 1,
   };
 }
+
+/** Removes the images of a node before its list of images is replaced by another one. */
+const runningRemoval = ({ node, state }: NodeUpdate): readonly Statement[] =>
+  state === undefined
+    ? []
+    : [
+        {
+          sql: 'DELETE FROM running WHERE node = (SELECT id FROM node WHERE name = ? AND running <> ?)',
+          params: [node.name, state.running],
+        },
+      ];
+
+/** Writes the images of a node, unless they are those that are stored. */
+const runningStatements = ({ node, state }: NodeUpdate): readonly Statement[] =>
+  state === undefined
+    ? []
+    : [
+        {
+          sql: `INSERT OR IGNORE INTO running (reference, image, node, verdict, containers)
+            SELECT one.value ->> 0, one.value ->> 1, node.id, one.value ->> 2, one.value ->> 3
+            FROM node, json_each(?) AS one WHERE node.name = ?`,
+          params: [state.running, node.name],
+        },
+      ];
 
 const bytesOfRow = ({ entry, verdict }: AcceptedRow): number =>
   entry.length + (verdict?.text?.json.length ?? 0) + 256;
