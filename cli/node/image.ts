@@ -139,7 +139,9 @@ async function update(source: string, flags: UpdateFlags): Promise<number> {
       ? `version ${done.version} is in slot ${done.slot}, and starts at the next boot\n`
       : done.because === 'current'
         ? `version ${running.version} runs, and ${opened.name} has version ${done.version}\n`
-        : `version ${done.version} was tried, and its boot was not confirmed; add --retry to install it again\n`;
+        : done.because === 'newer'
+          ? `a newer update starts at the next boot, and ${opened.name} has version ${done.version}\n`
+          : `version ${done.version} was tried, and its boot was not confirmed; add --retry to install it again\n`;
     print(flags.output, done, text);
     return done.installed ? exitCodes.yes : exitCodes.no;
   } finally {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -144,6 +144,21 @@ describe('an update', () => {
       assert.deepEqual(done, { installed: false, version: 2, because: 'current' });
     }
     assert.deepEqual(entries(), ['portcullis-a+2-1.conf', 'portcullis-b+3.conf']);
+  });
+
+  it('that is older than the update which waits for the next boot does not replace it', async () => {
+    publish({ ...manifest, version: 3 });
+    await install();
+    const before = entries();
+    publish(manifest);
+    assert.deepEqual(await install(), { installed: false, version: 2, because: 'newer' });
+    assert.deepEqual(entries(), before);
+    // The boot of version 3 was not confirmed.
+    renameSync(
+      at(`boot/${entriesFolder}/portcullis-b+1.conf`),
+      at(`boot/${entriesFolder}/portcullis-b+0-1.conf`),
+    );
+    assert.equal((await install()).installed, true);
   });
 
   it('that no trusted key signed, or of another image, changes nothing', async () => {

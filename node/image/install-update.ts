@@ -9,7 +9,7 @@ import { bootPath, entriesFolder, entryFileName, entryText, otherSlot, triesOfUp
 import type { Slot } from './boot-entry.ts';
 import { bundleName, imageParts, manifestName, mostManifestBytes, readManifest } from './manifest.ts';
 import type { ImagePart, NodeImageManifest } from './manifest.ts';
-import { failedVersion, removeEntries } from './slot-entries.ts';
+import { failedVersion, removeEntries, startableVersion } from './slot-entries.ts';
 import type { UpdateSource } from './update-source.ts';
 
 /** Where the parts of a node image are on this machine. */
@@ -44,8 +44,11 @@ export type Installed =
   | {
       readonly installed: false;
       readonly version: number;
-      /** `current`: the source has no newer version. `failed`: a boot of this version was not confirmed. */
-      readonly because: 'current' | 'failed';
+      /**
+       * `current`: the source has no newer version. `failed`: a boot of this version was not confirmed.
+       * `newer`: a newer update was installed, and starts at the next boot.
+       */
+      readonly because: 'current' | 'failed' | 'newer';
     };
 
 /**
@@ -65,6 +68,9 @@ export async function installUpdate(input: InstallInput): Promise<Installed> {
     const { version } = manifest;
     const slot = otherSlot(running.slot);
     if (version <= running.version) return { installed: false, version, because: 'current' };
+    // A source that serves an earlier signed image must not take back an update that was installed.
+    if (version < (startableVersion(places.boot, slot) ?? 0))
+      return { installed: false, version, because: 'newer' };
     if (!again && failedVersion(places.boot, slot) === version)
       return { installed: false, version, because: 'failed' };
     await removeEntries(places.boot, slot);

@@ -52,6 +52,12 @@ export async function removeEntries(boot: string, slot: Slot): Promise<void> {
   await syncFolder(folder);
 }
 
+/** Returns the version in a slot that the boot loader may start; undefined: it starts none. */
+export function startableVersion(boot: string, slot: Slot): number | undefined {
+  const entry = findEntries(boot).find((one) => one.slot === slot && one.triesLeft !== 0);
+  return entry === undefined ? undefined : versionOf(boot, entry);
+}
+
 /**
  * Returns the version of an update in a slot whose only try was not confirmed; undefined: there is none. A
  * slot that worked before and then used up its tries does not count: the same version repairs it.
@@ -59,7 +65,10 @@ export async function removeEntries(boot: string, slot: Slot): Promise<void> {
 export function failedVersion(boot: string, slot: Slot): number | undefined {
   const entry = findEntries(boot).find((one) => one.slot === slot);
   if (entry?.triesLeft !== 0 || entry.triesDone !== triesOfUpdate) return undefined;
-  const [, version] =
-    /^version (\d+)$/mu.exec(readFileSync(join(boot, entriesFolder, entry.file), 'utf8')) ?? [];
+  return versionOf(boot, entry);
+}
+
+function versionOf(boot: string, { file }: FoundEntry): number | undefined {
+  const [, version] = /^version (\d+)$/mu.exec(readFileSync(join(boot, entriesFolder, file), 'utf8')) ?? [];
   return version === undefined ? undefined : Number(version);
 }
