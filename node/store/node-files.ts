@@ -107,7 +107,13 @@ export function openNodeFiles(folder: string): NodeFiles {
       return found as unknown as DesiredState;
     },
     writeDesired: (desired) => writeFileAtomic(at('desired.json'), `${JSON.stringify(desired, null, 1)}\n`),
-    readOwned: async () => (await readObject(at('owned.json'))) ?? {},
+    async readOwned() {
+      const found = (await readObject(at('owned.json'))) ?? {};
+      const sections = Object.values(found);
+      if (!sections.every((items) => isObject(items) && Object.values(items).every(isObject)))
+        throw damaged(at('owned.json'), 'a section or an item in it is not an object');
+      return found;
+    },
     writeOwned: (owned) => writeFileAtomic(at('owned.json'), `${JSON.stringify(owned, null, 1)}\n`),
     readStatus: async () => (await readObject(at('status.json'))) as unknown as NodeStatus | undefined,
     writeStatus: (status) =>
@@ -129,10 +135,12 @@ async function readObject(path: string): Promise<Record<string, unknown> | undef
   } catch {
     throw damaged(path, 'it is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw damaged(path, 'it is not an object');
-  return value as Record<string, unknown>;
+  if (!isObject(value)) throw damaged(path, 'it is not an object');
+  return value;
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function damaged(path: string, why: string) {
   return failure(
