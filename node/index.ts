@@ -8,6 +8,7 @@ export type { NodePlaces } from './controllers/registry.ts';
 export { documentReader } from './document/read.ts';
 export { nodeGroupSchema, nodeStateSchema } from './document/schema.ts';
 export { agentIdentity } from './groups/claim.ts';
+export { mostLabels } from './groups/records.ts';
 export { joinGroups } from './groups/member.ts';
 export type { Member, MemberNode } from './groups/member.ts';
 export { applyGroup, listGroups, removeGroup, resumeGroup, rollBackGroup } from './groups/operate.ts';

@@ -10,6 +10,7 @@ import {
   describeFailures,
   documentReader,
   joinGroups,
+  mostLabels,
   startNodeAgent,
 } from '../../node/index.ts';
 import type { Controller, Member, NodeAgent } from '../../node/index.ts';
@@ -80,6 +81,7 @@ function wrongUse(flags: ServeFlags): string | undefined {
     return `--node ${JSON.stringify(flags.node)} may contain only letters, digits, ., _ and -`;
   const label = flags.label.find((one) => !/^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}=[^=]{0,63}$/u.test(one));
   if (label !== undefined) return `--label ${JSON.stringify(label)} is not KEY=VALUE`;
+  if (flags.label.length > mostLabels) return `a node has at most ${mostLabels} labels`;
   return wrongEtcd(flags, false);
 }
 

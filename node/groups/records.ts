@@ -54,11 +54,16 @@ export function readGroupKey(key: string): GroupKey | undefined {
     : undefined;
 }
 
+/** The maximum number of labels of a node. */
+export const mostLabels = 50;
+/** More than the labels and the reason of a node can have. */
+const mostNodeBytes = 64 * 1024;
+
 const whole = { type: 'integer', minimum: 0 } as const;
 const hash = { type: 'string', pattern: '^[0-9a-f]{64}$' } as const;
 const labels = {
   type: 'object',
-  maxProperties: 50,
+  maxProperties: mostLabels,
   additionalProperties: { type: 'string', maxLength: 63 },
 } as const;
 const specSchema: JsonSchema = {
@@ -119,7 +124,7 @@ const readRecord = (bytes: Buffer, schema: JsonSchema, mostBytes: number): unkno
 export const readSpec = (bytes: Buffer): GroupSpec | undefined =>
   readRecord(bytes, specSchema, 1024 * 1024) as GroupSpec | undefined;
 export const readNodeRecord = (bytes: Buffer): NodeRecord | undefined =>
-  readRecord(bytes, nodeSchema, 16 * 1024) as NodeRecord | undefined;
+  readRecord(bytes, nodeSchema, mostNodeBytes) as NodeRecord | undefined;
 
 /** Maximum length of the reason that a node gives, in characters. */
 const longestWhy = 2000;

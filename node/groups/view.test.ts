@@ -22,6 +22,15 @@ describe('the view of groups', () => {
     );
   });
 
+  it('has the nodes with the longest labels and reason that a node may have', () => {
+    const labels = Object.fromEntries(
+      Array.from({ length: 50 }, (_, index) => [`${'k'.repeat(250)}${index}`, '\u4e00'.repeat(63)]),
+    );
+    const views = createGroupViews();
+    views.replace([pair('web/nodes/n1', { ...record, labels, why: '\u0001'.repeat(2000) })], 9);
+    assert.equal(views.groups().get('web')?.nodes.size, 1);
+  });
+
   it('ignores values that are not records, and records under the key of another node', () => {
     const views = createGroupViews();
     views.replace(
@@ -30,7 +39,7 @@ describe('the view of groups', () => {
         pair('web/nodes/n2', '[]'),
         pair('web/nodes/n3', { ...record, phase: 'king' }),
         pair('web/nodes/n4', { ...record, why: 'x'.repeat(5000) }),
-        pair('web/nodes/n5', `${JSON.stringify(record)}${' '.repeat(20_000)}`),
+        pair('web/nodes/n5', `${JSON.stringify(record)}${' '.repeat(70_000)}`),
         pair('web/nodes/n6/more', record),
         pair('web/spec', { revision: 'x' }),
         pair('web/nodes/', record),
