@@ -1,4 +1,4 @@
-export { applyState, describeFailures } from './agent/apply.ts';
+export { applyState, describeFailures, requireNoGroup } from './agent/apply.ts';
 export { formatPreview, previewState } from './agent/preview.ts';
 export type { Preview } from './agent/preview.ts';
 export { startNodeAgent } from './agent/serve.ts';

@@ -3,6 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { stateWithDefaults } from '../../node/document/defaults.ts';
+import { fingerprintOf } from '../../node/model/fingerprint.ts';
+import { openNodeFiles } from '../../node/index.ts';
 import { portcullis } from '../../test/fixtures/command.ts';
 
 test('node apply --dry-run fails when a section could not be read: the plan is incomplete', async (t) => {
@@ -23,4 +26,21 @@ test('node apply --dry-run fails when a section could not be read: the plan is i
   writeFileSync(file, head);
   const nothing = await plan();
   assert.deepEqual([nothing.code, nothing.stdout], [0, 'nothing would change\n'], nothing.stderr);
+});
+
+test('node apply --dry-run refuses what node apply refuses: a node that follows a group', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-node-apply-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'node.yaml');
+  writeFileSync(file, 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\n');
+  const state = stateWithDefaults({}, []);
+  await openNodeFiles(folder).writeDesired({
+    ...{ revision: fingerprintOf(state), appliedAt: '2026-01-01T00:00:00Z', state },
+    source: { kind: 'group', group: 'web', generation: 1 },
+  });
+  const plan = ['node', 'apply', '--dry-run', '--file', file, '--state', folder];
+  const refused = await portcullis(plan);
+  assert.match(refused.stderr, /the node follows the group web.*\[NODE_GROUP_MEMBER\]/u);
+  assert.equal(refused.code, 4);
+  assert.equal((await portcullis([...plan, '--force'])).code, 0);
 });

@@ -8,6 +8,7 @@ import {
   formatPreview,
   openNodeFiles,
   previewState,
+  requireNoGroup,
 } from '../../node/index.ts';
 import type { Preview } from '../../node/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
@@ -63,7 +64,10 @@ async function apply(flags: ApplyFlags): Promise<number> {
     const state = await readNodeDocument(flags.file, (text, file) => reader.nodeState(text, file));
     for (const controller of controllers) await controller.check?.(state);
     const folder = resolve(flags.state);
-    const preview = await previewState(controllers, state, await openNodeFiles(folder).readOwned());
+    const files = openNodeFiles(folder);
+    // The plan of --dry-run is that of the same command without it.
+    if (!flags.force) await requireNoGroup(files);
+    const preview = await previewState(controllers, state, await files.readOwned());
     if (flags.dryRun) {
       const none = preview.problems.length === 0 ? 'nothing would change\n' : 'the plan is incomplete:\n';
       print(flags.output, preview, formatPreview(preview) || none);

@@ -39,16 +39,7 @@ export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   for (const controller of controllers) await controller.check?.(state);
   await makeFolder(folder);
   const files = openNodeFiles(folder);
-  const before = await files.readDesired().catch(() => undefined);
-  if (before?.source.kind === 'group' && !force)
-    throw failure(
-      'NODE_GROUP_MEMBER',
-      'precondition',
-      'apply a state to this node',
-      '',
-      `the node follows the group ${before.source.group}`,
-      'change the group with `portcullis node group apply`, or add --force: the group changes the node again with its next generation',
-    );
+  if (!force) await requireNoGroup(files);
   const desired: DesiredState = {
     revision: fingerprintOf(state),
     source: { kind: 'file', file },
@@ -57,6 +48,20 @@ export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   };
   await files.writeDesired(desired);
   return waitFor(desired, files, options);
+}
+
+/** @throws NODE_GROUP_MEMBER when the state of the node comes from a group */
+export async function requireNoGroup(files: Pick<NodeFiles, 'readDesired'>): Promise<void> {
+  const before = await files.readDesired().catch(() => undefined);
+  if (before?.source.kind !== 'group') return;
+  throw failure(
+    'NODE_GROUP_MEMBER',
+    'precondition',
+    'apply a state to this node',
+    '',
+    `the node follows the group ${before.source.group}`,
+    'change the group with `portcullis node group apply`, or add --force: the group changes the node again with its next generation',
+  );
 }
 
 /** Starts to apply the state in this process; undefined: another process has the node. */
