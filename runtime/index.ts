@@ -4,6 +4,7 @@ export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';
 export { programFolders } from './find-program.ts';
 export { defaultRuntimes } from './config/schema.ts';
+export { runtimeBehindShim } from './oci/shim-handler.ts';
 export { readHandlerFeatures } from './oci/probe/feature-probe.ts';
 export type { HandlerFeatures } from './oci/handler-features.ts';
 export { standaloneSpec } from './oci/document/standalone.ts';

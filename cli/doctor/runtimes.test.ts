@@ -58,6 +58,24 @@ describe('the OCI runtimes of a configuration', () => {
     assert.ok(!JSON.stringify(programFindings(packageRoot())).includes('99.0.0'));
   });
 
+  it('are judged by the runc in PATH for a shim that names no other runtime', async (t) => {
+    const folder = folderFor(t);
+    const shim = program(join(folder, 'containerd-shim-runc-v2'), 'containerd-shim-runc-v2:');
+    const file = configuration(folder, { mine: `${shim}, type: shim` });
+    const config = await loadDaemonConfig({ file });
+    const before = process.env['PATH'];
+    t.after(() => (process.env['PATH'] = before));
+    process.env['PATH'] = `${folder}:/bin`;
+    program(join(folder, 'runc'), 'runc version 1.1.5');
+    const [old] = await runtimeFindings(config);
+    assert.ok(old?.open?.includes('CVE-2025-31133'), JSON.stringify(old));
+    rmSync(join(folder, 'runc'));
+    process.env['PATH'] = folder;
+    const [none] = await runtimeFindings(config);
+    assert.equal(none?.state, 'missing');
+    assert.match(JSON.stringify(none), /the runtime of the shim, runc: there is no such program/u);
+  });
+
   const unusable: readonly (readonly [string, (path: string) => void, RegExp])[] = [
     ['does not exist', () => undefined, /there is no such program/u],
     ['is not executable', (path) => program(path, 'crun version 1.30', 0o644), /the file is not executable/u],

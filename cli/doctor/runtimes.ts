@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { isDeepStrictEqual } from 'node:util';
-import { defaultRuntimes, openAdvisories, readHandlerFeatures } from '../../runtime/index.ts';
+import { defaultRuntimes, openAdvisories, readHandlerFeatures, runtimeBehindShim } from '../../runtime/index.ts';
 import type { DaemonConfig, HandlerFeatures } from '../../runtime/index.ts';
 import type { Finding } from './finding.ts';
 import { debianPackageIsAtLeast, ociRuntimes } from './programs.ts';
@@ -13,12 +13,14 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
   const seen = await readHandlerFeatures(config.root);
   // Nobody configured the second default handler: without it, only a pod that names it is refused.
   const isBuiltIn = isDeepStrictEqual(config.runtimes, defaultRuntimes);
-  return Object.entries(config.runtimes).map(([name, { path, runtimePath }]): Finding => {
+  return Object.entries(config.runtimes).map(([name, runtime]): Finding => {
+    const { path } = runtime;
+    const behind = runtime.type === 'shim' ? runtimeBehindShim(runtime) : undefined;
     const isDefault = name === config.defaultRuntime;
     const topic = `handler ${name}`;
     const shim = askVersion(path);
     // For a shim, the version of its runtime counts.
-    const answer = 'why' in shim || runtimePath === undefined ? shim : askVersion(runtimePath);
+    const answer = 'why' in shim || behind === undefined ? shim : askVersion(behind);
     const place = `${path}${isDefault ? ', the default' : ''}`;
     const unusable = (why: string, fix: string): Finding => ({
       topic,
@@ -33,7 +35,7 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
     });
     if ('why' in answer)
       return unusable(
-        answer.why,
+        'why' in shim || behind === undefined ? answer.why : `the runtime of the shim, ${behind}: ${answer.why}`,
         `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.${'why' in shim ? 'path' : 'runtimePath'}`,
       );
     const { kind, version } = answer;

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
@@ -7,7 +6,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { DaemonConfig, RuntimeConfig } from '../config/types.ts';
 import { askRuntime, openRuntimeHandler, refuseVulnerable } from './runtime-handler.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
-import { openShimHandler } from './shim-handler.ts';
+import { openShimHandler, runtimeBehindShim } from './shim-handler.ts';
 import { openEventSink } from '../shim/event-sink.ts';
 
 /**
@@ -32,7 +31,7 @@ export async function openHandlers(
       const shim = await openShimHandler({
         ...{ startProgram, name, config: runtime, stateDir: own, bundle, events, log },
       });
-      if (config.strict) await refuseVulnerableBehind(startProgram, shim, runtime.runtimePath);
+      if (config.strict) await refuseVulnerableBehind(startProgram, shim, runtime);
       return shim;
     }
     const { path, writableCgroups } = runtime;
@@ -70,15 +69,9 @@ export async function openHandlers(
 /** A shim runs containers with an OCI runtime, whose vulnerabilities are its own. */
 async function refuseVulnerableBehind(
   startProgram: StartProgram,
-  { name, guestKernel }: RuntimeHandler,
-  runtimePath: string | undefined,
+  { name }: RuntimeHandler,
+  runtime: RuntimeConfig,
 ): Promise<void> {
-  // Only containerd-shim-runc-v2 uses the kernel of the node. It looks in PATH, as this does.
-  const path = runtimePath ?? (guestKernel === undefined ? inPath('runc') : undefined);
+  const path = runtimeBehindShim(runtime);
   if (path !== undefined) refuseVulnerable({ name, path, ...(await askRuntime(startProgram, name, path)) });
-}
-
-function inPath(program: string): string {
-  const paths = (process.env['PATH'] ?? '').split(':').map((folder) => join(folder, program));
-  return paths.find((path) => existsSync(path)) ?? program;
 }

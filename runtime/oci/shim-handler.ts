@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -19,6 +20,18 @@ const statusOf: Readonly<Record<number, ObservedStatus>> = {
   [TaskStatus.PAUSING]: 'paused',
 };
 
+const usesNodeKernel = (path: string): boolean => basename(path).startsWith('containerd-shim-runc-');
+
+/**
+ * Returns the OCI runtime that a shim runs; undefined: it is not known. containerd-shim-runc-v2 looks for runc
+ * in PATH, as this does.
+ */
+export function runtimeBehindShim({ path, runtimePath }: ShimConfig): string | undefined {
+  if (runtimePath !== undefined || !usesNodeKernel(path)) return runtimePath;
+  const folders = (process.env['PATH'] ?? '').split(':');
+  return folders.map((folder) => join(folder, 'runc')).find((file) => existsSync(file)) ?? 'runc';
+}
+
 /**
  * Only containerd-shim-runc-v2 is known to run containers on the kernel of the node. gVisor filters calls if
  * its configuration enables this, as the configuration that is written here does.
@@ -27,9 +40,8 @@ function guestKernelOf(
   handler: string,
   { path, configPath }: ShimConfig,
 ): Pick<RuntimeHandler, 'guestKernel'> {
-  const name = basename(path);
-  if (name.startsWith('containerd-shim-runc-')) return {};
-  const filtersCalls = name.startsWith('containerd-shim-runsc-') && configPath === undefined;
+  if (usesNodeKernel(path)) return {};
+  const filtersCalls = basename(path).startsWith('containerd-shim-runsc-') && configPath === undefined;
   return { guestKernel: { handler, filtersCalls } };
 }
 
