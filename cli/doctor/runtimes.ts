@@ -1,6 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { isDeepStrictEqual } from 'node:util';
-import { defaultRuntimes, openAdvisories, readHandlerFeatures, runtimeBehindShim } from '../../runtime/index.ts';
+import {
+  defaultRuntimes,
+  openAdvisories,
+  readHandlerFeatures,
+  runtimeBehindShim,
+} from '../../runtime/index.ts';
 import type { DaemonConfig, HandlerFeatures } from '../../runtime/index.ts';
 import type { Finding } from './finding.ts';
 import { debianPackageIsAtLeast, ociRuntimes } from './programs.ts';
@@ -35,7 +40,9 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
     });
     if ('why' in answer)
       return unusable(
-        'why' in shim || behind === undefined ? answer.why : `the runtime of the shim, ${behind}: ${answer.why}`,
+        'why' in shim || behind === undefined
+          ? answer.why
+          : `the runtime of the shim, ${behind}: ${answer.why}`,
         `install it (\`portcullis doctor --fix\` installs crun and runc), or correct runtimes.${name}.${'why' in shim ? 'path' : 'runtimePath'}`,
       );
     const { kind, version } = answer;

@@ -269,7 +269,10 @@ describe('the aggregator', () => {
       };
       const ca = text(authority.certificate);
       const { certificate: cert, key } = issue('/O=portcullis:nodes/CN=a');
-      return { tls: { ...issue('/CN=server'), clientAuthorities: ca }, node: { id: name, ca: [ca], cert, key } };
+      return {
+        tls: { ...issue('/CN=server'), clientAuthorities: ca },
+        node: { id: name, ca: [ca], cert, key },
+      };
     };
     const [first, second] = [generation('first'), generation('second')];
     const service = await startFleet(t, { tls: first.tls });

@@ -253,12 +253,20 @@ function withFiles<Result>(tls: ServerFiles, act: (checked: ServerFiles) => Resu
     // OpenSSL accepts a text without certificates, and would then refuse every client.
     if (clientAuthorities !== undefined) tlsCertificates(clientAuthorities);
   } catch (thrown) {
-    throw tlsFailure(thrown, 'read the authorities of client certificates', 'name a file with PEM certificates of authorities with --client-ca');
+    throw tlsFailure(
+      thrown,
+      'read the authorities of client certificates',
+      'name a file with PEM certificates of authorities with --client-ca',
+    );
   }
   try {
     return act(tls);
   } catch (thrown) {
-    throw tlsFailure(thrown, 'read the certificate and key of the aggregator', 'name a PEM certificate chain, and its private key');
+    throw tlsFailure(
+      thrown,
+      'read the certificate and key of the aggregator',
+      'name a PEM certificate chain, and its private key',
+    );
   }
 }
 

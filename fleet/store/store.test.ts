@@ -78,7 +78,15 @@ test('the images that run are those of the latest state of each node', async (t)
   const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
   const send = async (node: string, ...references: readonly string[]): Promise<void> => {
     const running = references.map((reference, index) => ({
-      ...{ id: String(index), namespace: 'n', pod: 'p', name: 'c', reference, imageId: reference, verdict: 'v' },
+      ...{
+        id: String(index),
+        namespace: 'n',
+        pod: 'p',
+        name: 'c',
+        reference,
+        imageId: reference,
+        verdict: 'v',
+      },
     }));
     const body = JSON.stringify({ ...goodState, running });
     await intake.receive(node, [

@@ -28,10 +28,13 @@ export interface SandboxRecovery {
 export interface RecoveryDeps extends ReleaseDeps {
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
-  readonly sharing: Pick<Sharing, 'end' | 'isLost' | 'recover'>;
+  readonly sharing: Pick<Sharing, 'end' | 'isLost' | 'isRequired' | 'recover'>;
   readonly lock: KeyedQueue['run'];
   readonly log: Logger;
 }
+
+/** How long the start of the daemon waits for the shims of pods, all together, in ms. */
+const shimsMs = 10_000;
 
 export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
   const { records, lock, effects, sharing, log } = deps;
@@ -74,15 +77,22 @@ export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
         if (record.phase === 'stopping' || lost !== undefined) await stopSandbox(deps, record.id);
         else if (record.phase === 'ready') await sharing.recover(record);
       };
-      for (const record of records.list()) {
-        await settle(record).catch((cause: unknown) => {
+      const attempt = (record: SandboxRecord): Promise<void> =>
+        settle(record).catch((cause: unknown) => {
           log.error(
             { sandbox: record.id, cause: reasonOf(cause) },
             'this sandbox could not be recovered at the first attempt',
           );
           bringInOrder(record.id, settle);
         });
-      }
+      // A shim that hangs answers after minutes, if at all. The other pods do not wait for it. A pod that was
+      // being created is undone first, because the next request for its name undoes it as well.
+      const { shims = [], others = [] } = Object.groupBy(records.list(), ({ phase, runtimeHandler }) =>
+        phase !== 'creating' && sharing.isRequired(runtimeHandler) ? 'shims' : 'others',
+      );
+      const behindShims = shims.map((record) => lock(`sandbox ${record.id}`, () => attempt(record)));
+      for (const record of others) await attempt(record);
+      if (shims.length > 0) await Promise.race([Promise.all(behindShims), effects.sleep(shimsMs)]);
     },
     infraEnded: (id) =>
       bringInOrder(id, async (record) => {

@@ -379,6 +379,22 @@ describe('pods of every handler in one daemon', () => {
           expectGone(pod);
           assert.deepEqual(processesOf(id), []);
         });
+
+      if (isShim)
+        it('starts the daemon before a pod is stopped whose shim hangs, and completes the stop', async () => {
+          const pod = await runPod(stage, `${name}-hung-start`, {}, name);
+          await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+          const [shim] = processesOf(`-id ${pod.id}`);
+          process.kill(Number(shim?.split(' ')[0]), 'SIGSTOP');
+          void runtime()
+            .stopPodSandbox({ podSandboxId: pod.id })
+            .catch(() => undefined);
+          await pause(2000);
+          await stage.restart({ kill: true });
+          assert.ok(processesOf(`-id ${pod.id}`).length > 0, 'the daemon did not wait for the shim');
+          await runtime().removePodSandbox({ podSandboxId: pod.id }, { timeoutMs: 120_000 });
+          expectGone(pod);
+        });
     });
 
   it('denies requests beyond the ceiling in each handler, and reports what a handler cannot enforce', async () => {
