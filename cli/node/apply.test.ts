@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { stateWithDefaults } from '../../node/document/defaults.ts';
-import { fingerprintOf } from '../../node/model/fingerprint.ts';
-import { openNodeFiles } from '../../node/index.ts';
 import { portcullis } from '../../test/fixtures/command.ts';
 
 test('node apply --dry-run fails when a section could not be read: the plan is incomplete', async (t) => {
@@ -33,11 +30,11 @@ test('node apply --dry-run refuses what node apply refuses: a node that follows 
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'node.yaml');
   writeFileSync(file, 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\n');
-  const state = stateWithDefaults({}, []);
-  await openNodeFiles(folder).writeDesired({
-    ...{ revision: fingerprintOf(state), appliedAt: '2026-01-01T00:00:00Z', state },
-    source: { kind: 'group', group: 'web', generation: 1 },
-  });
+  assert.equal((await portcullis(['node', 'apply', '--file', file, '--state', folder])).code, 0);
+  const path = join(folder, 'desired.json');
+  const desired = JSON.parse(readFileSync(path, 'utf8')) as object;
+  const source = { kind: 'group', group: 'web', generation: 1 };
+  writeFileSync(path, JSON.stringify({ ...desired, source }));
   const plan = ['node', 'apply', '--dry-run', '--file', file, '--state', folder];
   const refused = await portcullis(plan);
   assert.match(refused.stderr, /the node follows the group web.*\[NODE_GROUP_MEMBER\]/u);

@@ -67,7 +67,7 @@ export interface FleetService {
   close(): Promise<void>;
 }
 
-/** What the service reads from files that may be replaced while it runs. */
+/** The parts of the options that come from files which may be replaced while the service runs. */
 export type FleetSecrets = Pick<FleetServiceOptions, 'access' | 'tls'>;
 
 const connectionLimits = { most: 8192, mostOfPeer: 2048 };

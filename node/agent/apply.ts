@@ -50,7 +50,10 @@ export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   return waitFor(desired, files, options);
 }
 
-/** @throws NODE_GROUP_MEMBER when the state of the node comes from a group */
+/**
+ * Refuses a node whose state comes from a group.
+ * @throws PortcullisError NODE_GROUP_MEMBER
+ */
 export async function requireNoGroup(files: Pick<NodeFiles, 'readDesired'>): Promise<void> {
   const before = await files.readDesired().catch(() => undefined);
   if (before?.source.kind !== 'group') return;

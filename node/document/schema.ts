@@ -1,6 +1,9 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
 import type { Controller } from '../model/types.ts';
 
+/** The maximum number of labels of a node. */
+export const mostLabels = 50;
+
 export const nodeApiVersion = 'portcullis.dev/v1alpha1';
 const dialect = 'https://json-schema.org/draft/2020-12/schema';
 const metadata = (required: readonly string[]): JsonSchema => ({
@@ -82,7 +85,7 @@ export function nodeGroupSchema(controllers: readonly Controller[]): JsonSchema 
           labels: {
             type: 'object',
             minProperties: 1,
-            maxProperties: 50,
+            maxProperties: mostLabels,
             additionalProperties: { type: 'string', maxLength: 63 },
             description: 'Labels that a node must have, as `node serve --label` gives them.',
           },

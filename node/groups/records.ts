@@ -3,6 +3,7 @@ import { parseJson } from '../../base/json/index.ts';
 import { validate } from '../../base/schema/index.ts';
 import type { JsonSchema } from '../../base/schema/index.ts';
 import type { NodeSelector, Rollout } from '../document/read.ts';
+import { mostLabels } from '../document/schema.ts';
 
 export const groupsPrefix = '/portcullis/node-groups/';
 const revisionsPrefix = '/portcullis/node-revisions/';
@@ -54,8 +55,6 @@ export function readGroupKey(key: string): GroupKey | undefined {
     : undefined;
 }
 
-/** The maximum number of labels of a node. */
-export const mostLabels = 50;
 /** More than the labels and the reason of a node can have. */
 const mostNodeBytes = 64 * 1024;
 

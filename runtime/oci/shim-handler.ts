@@ -23,8 +23,8 @@ const statusOf: Readonly<Record<number, ObservedStatus>> = {
 const usesNodeKernel = (path: string): boolean => basename(path).startsWith('containerd-shim-runc-');
 
 /**
- * Returns the OCI runtime that a shim runs; undefined: it is not known. containerd-shim-runc-v2 looks for runc
- * in PATH, as this does.
+ * Returns the OCI runtime that a shim runs; undefined: it is not known. containerd-shim-runc-v2 looks for
+ * runc in PATH, as this does.
  */
 export function runtimeBehindShim({ path, runtimePath }: ShimConfig): string | undefined {
   if (runtimePath !== undefined || !usesNodeKernel(path)) return runtimePath;
