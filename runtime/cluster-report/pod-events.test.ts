@@ -120,6 +120,17 @@ test('a pod that is in policy again gets one event, and a pod that is gone gets 
   });
 });
 
+test('a pod that is in policy again while its event is being written gets the other event too', async (t) => {
+  const { events, sent } = open(t);
+  report(events, [podOf('web')]);
+  report(events, [], ['uid-web']);
+  await until(sent, 2);
+  assert.deepEqual(
+    sent.map(({ body }) => body['reason']),
+    ['ImageOutOfPolicy', 'ImageInPolicy'],
+  );
+});
+
 test('no more than the burst is written at once, and the others follow one by one', async (t) => {
   const pods = Array.from({ length: 20 }, (_, at) => podOf(`p${at}`));
   const slow = open(t, { burst: 3, everyMs: 3_600_000 });

@@ -42,8 +42,10 @@ interface ReportedPod {
   pod: PodOutOfPolicy;
   /** False: the policy admits its images again. */
   isOut: boolean;
-  /** The content of the last event; empty: there was none. */
+  /** The content of the last event; empty: none has been written yet. */
   said: string;
+  /** Whether an event may have been written: one was sent. */
+  isSent: boolean;
   /** On the clock of `performance`. */
   at: number;
   count: number;
@@ -104,6 +106,7 @@ export function createPodEvents(
   async function writeOne(uid: string, entry: ReportedPod): Promise<void> {
     const [said, isRepeated] = [contentOf(entry), entry.said === contentOf(entry)];
     tokens -= 1;
+    entry.isSent = true;
     try {
       await write(entry, isRepeated ? entry.count + 1 : 1).catch(failed);
     } catch {
@@ -113,7 +116,8 @@ export function createPodEvents(
     }
     [failures, entry.said, entry.at] = [0, said, performance.now()];
     entry.count = isRepeated ? entry.count + 1 : 1;
-    if (!entry.isOut && known.get(uid) === entry) known.delete(uid);
+    // While the event was written, the pod may have become in policy again.
+    if (!entry.isOut && said === contentOf(entry) && known.get(uid) === entry) known.delete(uid);
   }
 
   async function walk(): Promise<void> {
@@ -145,14 +149,14 @@ export function createPodEvents(
   return {
     report(pods, alive) {
       for (const [uid, entry] of known) {
-        const isReported = entry.said !== '';
-        if (!alive.has(uid) || (!pods.has(uid) && !isReported)) known.delete(uid);
+        if (!alive.has(uid) || (!pods.has(uid) && !entry.isSent)) known.delete(uid);
         else if (!pods.has(uid)) entry.isOut = false;
       }
       for (const [uid, pod] of pods) {
         if (!alive.has(uid) || !label.test(pod.name) || !label.test(pod.namespace)) continue;
         const entry = known.get(uid);
-        if (entry === undefined) known.set(uid, { pod, isOut: true, said: '', at: 0, count: 0 });
+        if (entry === undefined)
+          known.set(uid, { pod, isOut: true, said: '', isSent: false, at: 0, count: 0 });
         else [entry.pod, entry.isOut] = [pod, true];
       }
       go();
