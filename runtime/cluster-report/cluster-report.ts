@@ -52,7 +52,7 @@ export interface ClusterReportDeps {
   readonly nodeName: string;
   readonly source: ConditionFacts['source'];
   readonly policy: Pick<PolicyHolder, 'current' | 'problem'>;
-  readonly redecision: Pick<Redecision, 'images' | 'isDecided' | 'of'>;
+  readonly redecision: Pick<Redecision, 'images' | 'isDecided' | 'of' | 'onContainersDecided'>;
   readonly containers: { list(): readonly ContainerRecord[] };
   readonly sandboxes: {
     get(id: string): SandboxRecord | undefined;
@@ -85,12 +85,19 @@ export function openClusterReport(deps: ClusterReportDeps): { close(): Promise<v
   let isRead = false;
   let running: Promise<void> | undefined;
 
-  async function look(): Promise<void> {
-    if (!isRead && (await writer.tried(() => node.read(stop.signal)))) isRead = true;
-    const { policy, redecision, containers, sandboxes } = deps;
+  const { policy, redecision, containers, sandboxes } = deps;
+  function reportPods(): ReturnType<typeof podsOutOfPolicy> {
     const pods = podsOutOfPolicy(containers.list(), sandboxes.get, redecision);
     const alive = sandboxes.list().map(({ config }) => config.metadata?.uid ?? '');
     events.report(pods, new Set(alive));
+    return pods;
+  }
+  // Not only at the next look: after a restart, the policy of the cluster may arrive before it. A pod that is
+  // in policy again by then would get no event.
+  redecision.onContainersDecided(reportPods);
+  async function look(): Promise<void> {
+    if (!isRead && (await writer.tried(() => node.read(stop.signal)))) isRead = true;
+    const pods = reportPods();
     if (!isRead) return;
     await writer.write(
       conditionsOf({

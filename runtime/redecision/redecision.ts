@@ -19,6 +19,8 @@ export interface Redecision {
   isDecided(): boolean;
   /** Decides again about everything, in its turn. */
   request(): void;
+  /** Calls the listener whenever no container waits for its decision any more. It must not throw. */
+  onContainersDecided(listener: () => void): void;
   /** Waits for the current decision; no decision follows. */
   close(): Promise<void>;
 }
@@ -43,6 +45,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
   const waitingImages = new Set<string>();
   let running: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
+  const listeners = new Set<() => void>();
   let closed = false;
   let requested = false;
 
@@ -85,6 +88,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
           'the decision could not be repeated; the next change of the policy tries again',
         );
       }
+      if (container !== undefined && waiting.size === 0) for (const listener of listeners) listener();
       await pause(Math.max(leastPauseMs, (performance.now() - started) * (1 / share - 1)));
     }
   }
@@ -129,6 +133,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
     images: ofImages.count,
     isDecided: () => requested && running === undefined && waiting.size + waitingImages.size === 0,
     request,
+    onContainersDecided: (listener) => void listeners.add(listener),
     async close() {
       closed = true;
       clearTimeout(timer);
