@@ -42,6 +42,8 @@ const SIGKILL = 9;
 const startPipe = 4;
 /** The descriptor of a null device that it passes on to the runtime. */
 const nullDevice = 5;
+/** The descriptor of {@link MonitorInput.configuration}, which it passes on to the runtime. */
+export const configurationPipe = 6;
 
 /** A container that conmon will monitor. */
 export interface MonitorInput {
@@ -67,6 +69,8 @@ export interface MonitorInput {
   readonly systemdCgroup: boolean;
   /** The runtime restores the container instead of creating it. */
   readonly restore?: RestoreInput | undefined;
+  /** A descriptor from which the runtime reads its configuration. */
+  readonly configuration?: number;
 }
 
 /** How a runtime restores a container from criu's images. */
@@ -132,7 +136,10 @@ export async function startMonitor(input: MonitorInput): Promise<StartedMonitor>
         _OCI_STARTPIPE: String(startPipe),
       },
       cwd: bundle,
-      descriptors: [device, device, device, report.write, gate.read, device],
+      descriptors: [
+        ...[device, device, device, report.write, gate.read, device],
+        ...(input.configuration === undefined ? [] : [input.configuration]),
+      ],
       // A runtime that creates a container gives it a keyring. One that restores a container does not.
       ownKeyring: input.restore !== undefined,
     });

@@ -1,11 +1,11 @@
-import { constants, openSync, readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync, symlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
-import { closeFd, mkfifo } from '../../base/kernel/index.ts';
+import { closeFd, openPipe } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { signalProcess } from '../processes/processes.ts';
-import { monitorFailed, startMonitor } from './conmon.ts';
+import { configurationPipe, monitorFailed, startMonitor } from './conmon.ts';
 import type { MonitorInput, StartedMonitor, WaitingMonitor } from './conmon.ts';
 
 const config = 'config.json';
@@ -32,29 +32,30 @@ export function filesOfPrepared(bundle: string): string[] {
 
 /**
  * Starts conmon and the runtime's `create` before there is a container. The runtime reads its configuration
- * before it does anything else, and the configuration is a FIFO. `create` needs the complete configuration at
- * {@link nextConfig}: it becomes the file `config.json`, which the runtime copies later, and is sent to the
- * runtime. If this process ends first, the FIFO has no writer: the runtime reads an empty configuration, and
- * ends with an error, and conmon ends with the runtime. A runtime that has not opened the FIFO by then waits
- * there until the next start ends both.
+ * before it does anything else, and the configuration is a link to a pipe that the runtime inherits.
+ * `create` needs the complete configuration at {@link nextConfig}: it becomes the file `config.json`, which
+ * the runtime copies later, and is sent to the runtime. If this process ends first, the pipe has no writer:
+ * the runtime reads an empty configuration, and ends with an error, and conmon ends with the runtime. A FIFO
+ * would not do that: a runtime that opens a FIFO without a writer waits for one.
  * @param input.bundle must exist and be empty
- * @throws PortcullisError RUNTIME_MONITOR_FAILED, and the error of mknod(2)
+ * @throws PortcullisError RUNTIME_MONITOR_FAILED, and the errors of pipe2(2) and symlink(2)
  */
 export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonitor> {
   const { id, bundle } = input;
-  const fifo = join(bundle, config);
-  mkfifo(fifo, 0o600);
-  // With O_RDWR, the open does not wait for the runtime, and the runtime does not wait for the open.
-  const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  const file = join(bundle, config);
+  symlinkSync(`/proc/self/fd/${configurationPipe}`, file);
+  const { read, write: fd } = openPipe();
   let monitor: StartedMonitor | undefined;
   let process: ProcessIdentity | undefined;
   try {
-    monitor = await startMonitor(input);
+    monitor = await startMonitor({ ...input, configuration: read });
     process = await monitor.begin();
   } catch (cause) {
     closeFd(fd);
     monitor?.ignore();
     throw cause;
+  } finally {
+    closeFd(read);
   }
   const isAlive = (): boolean => {
     try {
@@ -78,8 +79,8 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
       // The report of conmon says why the runtime does not read.
       socket.on('error', () => undefined);
       try {
-        renameSync(join(bundle, nextConfig), fifo);
-        socket.end(readFileSync(fifo));
+        renameSync(join(bundle, nextConfig), file);
+        socket.end(readFileSync(file));
       } catch (cause) {
         socket.destroy();
         monitor.ignore();
@@ -94,7 +95,7 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
     abandon: async () => {
       if (isUsed) return;
       isUsed = true;
-      // First, because without a writer of the FIFO both end, even if the signal cannot be sent.
+      // First, because without a writer of the pipe both end, even if the signal cannot be sent.
       closeFd(fd);
       monitor.ignore();
       // The runtime dies with conmon, which has set its death signal.

@@ -5,6 +5,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readdirSync,
@@ -76,7 +77,7 @@ describe('a monitor that is prepared for the next container', () => {
     const pod = await runPod(stage, 'silent', { logDirectory: '' });
     const configuration = (id: string): string => join(stage.folders.state, 'containers', id, 'config.json');
     const expected = await until(() =>
-      bundles().find((id) => statSync(configuration(id), { throwIfNoEntry: false })?.isFIFO() === true),
+      bundles().find((id) => lstatSync(configuration(id), { throwIfNoEntry: false })?.isSymbolicLink()),
     );
     assert.deepEqual(logs(), []);
     const command = ['sh', '-c', 'echo unseen; exit 4'];
@@ -88,18 +89,18 @@ describe('a monitor that is prepared for the next container', () => {
     await stage.restart();
   });
 
-  it('passes on a configuration that is larger than a pipe', async () => {
+  it('passes on a configuration that is larger than a pipe, and no descriptor', async () => {
     const pod = await runPod(stage, 'large');
     const expected = await prepared();
     const envs = Array.from({ length: 50 }, (_, index) => ({
       key: `V${index}`,
       value: Buffer.alloc(10_000, 'x'),
     }));
-    const command = ['sh', '-c', 'echo ${#V49}'];
+    const command = ['sh', '-c', 'echo ${#V49}; ls /proc/$$/fd; true'];
     const id = await runContainer(stage, pod, { image, command, more: { envs } });
     assert.equal(id, expected);
     await exitOf(stage, id);
-    assert.equal(linesIn(logOf('large')), '10000\n');
+    assert.equal(linesIn(logOf('large')), '10000\n0\n1\n2\n');
     await removePod(stage, pod);
   });
 
