@@ -9,7 +9,7 @@ import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { kernelError } from '../../base/kernel/index.ts';
-import { startMonitor } from './conmon.ts';
+import { refused, startMonitor } from './conmon.ts';
 import type { MonitorInput } from './conmon.ts';
 import { endProcessesWithArgument, processesWithArgument } from '../processes/processes.ts';
 
@@ -103,6 +103,21 @@ test(
     assert.deepEqual(processesWithArgument(id), [], 'no part of it stays');
   },
 );
+
+// The messages of crun 1.8.1 and runc 1.5.2 when one of their processes is killed during `create`.
+for (const message of [
+  'write to sync socket: Broken pipe',
+  'read from sync socket',
+  'read status from sync socket: Connection reset by peer',
+  'writing sync procError: write sync: broken pipe\nEOF',
+  'level=error msg="runc create failed: unable to start container process: error during container init: procReady not received"',
+])
+  test(`a runtime of which a process was killed is no fault of the request: ${JSON.stringify(message)}`, () => {
+    const { kind, code, failure } = refused('a'.repeat(64), '/usr/bin/crun', `${message}\n`);
+    assert.deepEqual([code, kind], ['RUNTIME_CREATE_FAILED', 'internal']);
+    assert.match(failure.why, /was killed, or ended for lack of memory/u);
+    assert.match(failure.fix, /^repeat the request.*memory limit/u);
+  });
 
 test(
   'a monitor that was killed before its file was written is a failure with a reason',

@@ -353,6 +353,13 @@ const scarcity =
   /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
 
 /**
+ * Messages of crun and runc when one of their processes has ended without a message, for example by a signal.
+ * crun adds the error of an earlier call.
+ */
+const cutOff =
+  /^(?:read|write) .*sync socket|^read from the init process|procReady not received|write sync: broken pipe/mu;
+
+/**
  * Returns the error for a container that the runtime did not create, with the runtime's message. The request
  * is usually the cause: a program that is not in the image, or a limit that the kernel does not accept. The
  * kind is then `precondition`, and `exhausted` if the node lacked a resource.
@@ -360,6 +367,10 @@ const scarcity =
 export function refused(id: string, runtime: string, message: string): PortcullisError {
   const said = message.trim().slice(0, 2_000);
   if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
+  if (cutOff.test(said)) {
+    const why = `a process of ${runtime} was killed, or ended for lack of memory (${said})`;
+    return createFailed(id, 'internal', why);
+  }
   return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
 }
 
@@ -377,7 +388,7 @@ function createFailed(
     fix:
       kind === 'precondition'
         ? 'correct the cause that the runtime names'
-        : 'repeat the request; check whether the node has free memory, processes and disk space',
+        : 'repeat the request; check whether the node has free memory, processes and disk space, and whether the memory limit of the container is too low',
   });
 }
 
