@@ -100,6 +100,19 @@ describe('the pool of prepared monitors', { timeout: 60_000 }, () => {
     assert.deepEqual(left(), []);
   });
 
+  it('is prepared for the pod that became ready last, whatever the pods before it need', async (t) => {
+    const { pool, needs, left } = await poolIn(t);
+    const silent = { ...needs, logsIn: undefined };
+    pool.fill(silent);
+    pool.fill(needs);
+    assert.equal(pool.claim(silent), undefined);
+    const claimed = pool.claim(needs);
+    assert.ok(claimed);
+    await claimed.drop();
+    await pool.close();
+    assert.deepEqual(left(), []);
+  });
+
   it('leaves nothing of a monitor that nobody needed in time', async (t) => {
     const { pool, needs, left } = await poolIn(t, { unusedMs: 100 });
     pool.fill(needs);

@@ -52,7 +52,10 @@ export interface ReservedMonitor {
  * (docs/decisions/0137-prepared-monitors.md).
  */
 export interface MonitorPool {
-  /** Starts a monitor in the background if there is none and a processor is idle. */
+  /**
+   * Starts a monitor in the background if there is none and a processor is idle. A monitor for other needs is
+   * replaced, because the pod that became ready last is the likeliest to get the next container.
+   */
   fill(needs: MonitorNeeds): void;
   /** Takes the monitor out of the pool, also if it is just being started. */
   claim(needs: MonitorNeeds): ReservedMonitor | undefined;
@@ -70,6 +73,13 @@ interface Pooled extends ReservedMonitor {
 /** Only crun reads its configuration first and once, and only with it the start takes long in comparison. */
 function canBePrepared({ handler }: MonitorNeeds): boolean {
   return handler.kind === 'crun' && handler.tasks === undefined;
+}
+
+function isFor(
+  { needs: { handler, systemdCgroup, logsIn } }: Pick<Pooled, 'needs'>,
+  needs: MonitorNeeds,
+): boolean {
+  return handler === needs.handler && systemdCgroup === needs.systemdCgroup && logsIn === needs.logsIn;
 }
 
 /** Removes the log of a prepared monitor. Absent: success. */
@@ -124,7 +134,10 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
   };
   return {
     fill: (needs) => {
-      if (closed || pooled !== undefined || !canBePrepared(needs) || !deps.isIdle()) return;
+      if (closed || !canBePrepared(needs) || !deps.isIdle()) return;
+      if (pooled !== undefined && isFor(pooled, needs)) return;
+      const other = take();
+      if (other !== undefined) void drop(other);
       const id = newId();
       const log = needs.logsIn === undefined ? undefined : join(deps.logs, id);
       const started = start(id, log, needs);
@@ -153,14 +166,11 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
       }, deps.unusedMs).unref();
     },
     claim: (needs) => {
-      if (pooled === undefined || !canBePrepared(needs)) return undefined;
-      const { handler, systemdCgroup, logsIn } = pooled.needs;
-      if (handler !== needs.handler || logsIn !== needs.logsIn) return undefined;
-      if (systemdCgroup !== needs.systemdCgroup) return undefined;
+      if (pooled === undefined || !canBePrepared(needs) || !isFor(pooled, needs)) return undefined;
       const entry = take();
       if (entry === undefined) return undefined;
       // The runtime may have been upgraded, and the monitor may have been killed.
-      if (entry.program === handler.program && entry.isAlive?.() !== false) return entry;
+      if (entry.program === needs.handler.program && entry.isAlive?.() !== false) return entry;
       void drop(entry);
       return undefined;
     },
