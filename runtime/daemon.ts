@@ -180,14 +180,14 @@ export async function startDaemon(
 /** Cleans up what an earlier run left. Returns what is still left. */
 function cleanUp(
   config: DaemonConfig,
-  { handlers, network, kernel, folders, log }: OpenNode,
+  { handlers, network, kernel, folders, hostPaths, log }: OpenNode,
   { containerRecords, sandboxRecords }: DaemonRecords,
   { checkpoints, containers, sandboxes, execScopes, exits, pool }: PodSide,
   images: ImageSide['images'],
 ): Promise<readonly Unsettled[]> {
   return bringInOrder({
     execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
-    ...{ handlers, checkpoints, containers, sandboxes, log },
+    ...{ handlers, checkpoints, containers, sandboxes, log, paths: hostPaths },
     records: { containers: containerRecords, sandboxes: sandboxRecords },
     sweep: { images, network, pool, kernel, state: config.state, folders, exits },
   });

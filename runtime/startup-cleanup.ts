@@ -3,6 +3,7 @@ import { isMountpoint } from '../base/kernel/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Checkpoints } from './checkpoints/checkpoints.ts';
 import { endLeftovers } from './containers/leftover-execs.ts';
+import { finishReopens } from './containers/logs/log-recovery.ts';
 import type { ContainerService } from './containers/container-service.ts';
 import type { SandboxService } from './pods/sandbox-service.ts';
 import { settleActs } from './state/settle.ts';
@@ -27,6 +28,7 @@ export async function bringInOrder(parts: {
     readonly sandboxes: { list(): Sweep['sandboxes'] };
   };
   readonly sweep: Omit<Sweep, 'containers' | 'sandboxes' | 'handlers'>;
+  readonly paths: Parameters<typeof finishReopens>[2];
   readonly log: Logger;
 }): Promise<readonly Unsettled[]> {
   const { records, handlers } = parts;
@@ -42,6 +44,7 @@ export async function bringInOrder(parts: {
     )),
     // Containers first: recovering a sandbox stops the containers that it still has.
     ...(await settleActs([{ on: 'containers', act: () => parts.containers.recover() }])),
+    ...(await finishReopens(parts.sweep.folders.monitorLogs, records.containers.list(), parts.paths)),
     ...(await settleActs([{ on: 'sandboxes', act: () => parts.sandboxes.recover(alive) }])),
     ...(await sweepUnclaimed({
       ...parts.sweep,

@@ -13,7 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import { processesWithArgument } from '../../runtime/processes/processes.ts';
@@ -68,6 +68,33 @@ describe('a monitor that is prepared for the next container', () => {
     await exitOf(stage, id);
     assert.equal(linesIn(log), 'second\n');
     assert.equal(linesIn(`${log}.rotated`), 'first\n');
+    await removePod(stage, pod);
+  });
+
+  it('loses no line if the daemon is killed during a rotation, and the container ends meanwhile', async () => {
+    const pod = await runPod(stage, 'cut');
+    const expected = await prepared();
+    const command = ['sh', '-c', 'echo first; while [ ! -e /go ]; do sleep 0.05; done; echo second'];
+    const id = await runContainer(stage, pod, { image, command });
+    assert.equal(id, expected);
+    const log = logOf('cut');
+    await until(() => (linesIn(log) === 'first\n' ? true : undefined));
+    await stage.restart({
+      kill: true,
+      meanwhile: async () => {
+        const bundle = join(stage.folders.state, 'containers', id);
+        writeFileSync(join(bundle, 'ctl'), '2 0 0\n');
+        await until(() => (logs().includes(id) ? true : undefined));
+        writeFileSync(`/proc/${readFileSync(join(bundle, 'init.pid'), 'utf8')}/root/go`, '');
+        await until(() => (processesWithArgument(id).length === 0 ? true : undefined));
+      },
+    });
+    assert.equal(linesIn(log), 'second\n');
+    const rotated = readdirSync(dirname(log)).filter((name) => name !== '0.log');
+    assert.deepEqual(
+      rotated.map((name) => linesIn(join(dirname(log), name))),
+      ['first\n'],
+    );
     await removePod(stage, pod);
   });
 

@@ -74,7 +74,7 @@ export function createLogRotation(parts: {
 const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
 
 /** Returns a name that sorts after every rotated file. */
-async function freeName(logPath: string, now: Date, paths: LogPaths): Promise<string> {
+export async function freeName(logPath: string, now: Date, paths: Pick<HostPaths, 'names'>): Promise<string> {
   const stamp = now
     .toISOString()
     .replaceAll(/[-:]|\..*/g, '')
@@ -95,7 +95,7 @@ async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promi
 }
 
 /** Returns the names of the rotated files, oldest first. */
-async function setAside(logPath: string, paths: LogPaths): Promise<string[]> {
+async function setAside(logPath: string, paths: Pick<HostPaths, 'names'>): Promise<string[]> {
   const name = basename(logPath);
   const found = (await paths.names(dirname(logPath))).filter(
     (entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)),

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { finishReopens } from './log-recovery.ts';
+
+describe('a log that the monitor has reopened and a killed daemon has not moved', () => {
+  const place = (t: TestContext) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-recovery-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    for (const name of ['logs', 'own']) mkdirSync(join(folder, name));
+    const [logPath, monitorLog] = [join(folder, 'logs/0.log'), join(folder, 'own/id')];
+    writeFileSync(monitorLog, 'the last line\n');
+    const recover = () => finishReopens(join(folder, 'own'), [{ logPath, monitorLog }], hostPathsHere);
+    return { folder, logPath, recover };
+  };
+
+  it('gets its name', async (t) => {
+    const { folder, logPath, recover } = place(t);
+    assert.deepEqual(await recover(), []);
+    assert.deepEqual(await recover(), []);
+    assert.equal(readFileSync(logPath, 'utf8'), 'the last line\n');
+    assert.deepEqual(readdirSync(join(folder, 'own')), []);
+  });
+
+  it('does not replace the rotated file, to which a kubelet has given its name back', async (t) => {
+    const { folder, logPath, recover } = place(t);
+    writeFileSync(logPath, 'an early line\n');
+    assert.deepEqual(await recover(), []);
+    const [log = '', rotated = '', ...more] = readdirSync(join(folder, 'logs')).sort();
+    assert.deepEqual([log, more], ['0.log', []]);
+    assert.match(rotated, /^0\.log\.\d{8}-\d{6}$/u);
+    assert.equal(readFileSync(logPath, 'utf8'), 'the last line\n');
+    assert.equal(readFileSync(join(folder, 'logs', rotated), 'utf8'), 'an early line\n');
+  });
+
+  it('is reported if its folder is gone', async (t) => {
+    const { folder, logPath, recover } = place(t);
+    rmSync(join(folder, 'logs'), { recursive: true });
+    assert.deepEqual(
+      (await recover()).map(({ on }) => on),
+      [logPath],
+    );
+  });
+});
