@@ -1,6 +1,7 @@
 import { userState } from '../environment/user-folders.ts';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import { closest } from '../../base/lists/index.ts';
 import { createTrustServices, openRegistries } from '../../trust/index.ts';
 import type { Platform, RegistryAccess, TrustServices } from '../../trust/index.ts';
 import { collect, withRegistries } from './registry-options.ts';
@@ -56,6 +57,28 @@ export async function openDecider(
   };
 }
 
+/** Values of GOOS and GOARCH (image-spec, "Image Index": platform), by which indexes name platforms. */
+const systems =
+  'aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris wasip1 windows';
+const architectures =
+  '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm';
+/** Names of architectures outside Go. */
+const otherNames: Readonly<Record<string, string>> = {
+  ...{ x86_64: 'amd64', aarch64: 'arm64', armhf: 'arm', i386: '386', i686: '386', x86: '386' },
+};
+
+/**
+ * Refuses a platform that no image is for. An image without an index has only one manifest, which would
+ * otherwise be taken for a platform that is a typing error.
+ */
+function requireKnown(part: string, known: readonly string[]): void {
+  if (known.includes(part)) return;
+  const meant = otherNames[part] ?? closest(part, known);
+  throw new InvalidArgumentError(
+    `${part} is unknown: ${meant === undefined ? `use one of ${known.join(', ')}` : `did you mean ${meant}?`}`,
+  );
+}
+
 /** Reads the value of `--platform`: `linux/arm64/v8`. */
 export function readPlatform(text: string): Platform {
   const [os, architecture, variant, ...rest] = text.split('/');
@@ -68,5 +91,7 @@ export function readPlatform(text: string): Platform {
     throw new InvalidArgumentError(
       'write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8',
     );
+  requireKnown(os, systems.split(' '));
+  requireKnown(architecture, architectures.split(' '));
   return { os, architecture, ...(variant === undefined ? {} : { variant }) };
 }
