@@ -368,3 +368,22 @@ test('a trusted root in the policy folder is ignored when a policy refers to it,
   await writeFile(join(folder, 'p.yaml'), policy('allow: unverified'));
   await assert.rejects(loadPolicy({ paths: [folder] }), /trusted_root\.json:1:1/);
 });
+
+for (const [from, text] of [
+  [
+    'cluster-image-policy',
+    'apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nspec: { images: [{ glob: "**" }] }\n',
+  ],
+  ['kyverno', 'apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nspec: { rules: [] }\n'],
+  ['notation', '{ "version": "1.0", "trustPolicies": [] }\n'],
+  ['containers', '{ "default": [{ "type": "reject" }] }\n'],
+] as const)
+  test(`the policy of another tool is one problem, which names the import: ${from}`, async () => {
+    await assert.rejects(load(text), (thrown) => {
+      assert.ok(isPortcullisError(thrown));
+      const { problems } = thrown.failure.details as { readonly problems: readonly Problem[] };
+      assert.deepEqual([thrown.code, problems.length], ['TRUST_POLICY_INVALID', 1]);
+      assert.match(problems[0]?.fix ?? '', new RegExp(`policy import --from ${from} .*policy\\.yaml$`, 'u'));
+      return true;
+    });
+  });

@@ -13,6 +13,7 @@ import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { policyText } from './policy-text.ts';
 import { readPolicyFiles } from './documents.ts';
 import type { Building, TufRoot } from '../requirements/building.ts';
+import { otherTools } from './other-tools.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
@@ -122,6 +123,11 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
       unmarked.push(document);
       continue;
     }
+    const other = otherTools(document);
+    if (other !== undefined) {
+      problems.push(other);
+      continue;
+    }
     // A document with a misspelt kind must be reported: a policy must not silently have no effect.
     found = true;
     append(problems, validate(document, trustPolicySchema));
@@ -142,7 +148,8 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   // a kind must be reported: a policy must not silently have no effect.
   for (const document of unmarked.filter(({ file }) => !references.has(resolve(file)))) {
     found = true;
-    append(problems, validate(document, trustPolicySchema));
+    const other = otherTools(document);
+    append(problems, other === undefined ? validate(document, trustPolicySchema) : [other]);
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';
