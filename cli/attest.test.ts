@@ -40,8 +40,9 @@ test('attest signs no empty predicate: the program before the pipe has failed', 
   }
 });
 
-test('attest takes a profile only from a file, because it is checked there', () => {
-  const { status, stderr } = attest('entitlements', 'kind: EntitlementProfile');
-  assert.match(stderr, /--type entitlements needs a file/u);
-  assert.equal(status, 2);
-});
+for (const type of ['entitlements', 'https://portcullis.dev/entitlements/v1'])
+  test(`attest takes a profile only from a file, because it is checked there: --type ${type}`, () => {
+    const { status, stderr } = attest(type, 'kind: EntitlementProfile');
+    assert.match(stderr, /--type entitlements needs a file/u);
+    assert.equal(status, 2);
+  });

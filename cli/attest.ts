@@ -1,6 +1,12 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { attestReference, maximumPredicateBytes, openRegistries, readPredicate } from '../trust/index.ts';
+import {
+  attestReference,
+  isEntitlementsType,
+  maximumPredicateBytes,
+  openRegistries,
+  readPredicate,
+} from '../trust/index.ts';
 import type { AttestationFormat, Signer } from '../trust/index.ts';
 import { readStandardInput } from './files/input-file.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
@@ -59,7 +65,7 @@ export function register(program: Command): void {
           ? "error: required option '--predicate <file>' not specified"
           : `error: --type ${chunkIndex} makes its own predicate: leave out --predicate`,
       );
-    if (flags.predicate === '-' && flags.type === 'entitlements')
+    if (flags.predicate === '-' && isEntitlementsType(flags.type))
       command.error('error: --type entitlements needs a file: name it by --predicate FILE');
     return run(flags.output, () => attest(image, flags));
   });
@@ -73,7 +79,7 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   const given = file === '-' ? await readStandardInput(maximumPredicateBytes) : undefined;
   const predicate = await readPredicate(file, type, now, given);
   // No runtime could run an image that is signed with an unreadable profile.
-  if (type === 'entitlements') {
+  if (isEntitlementsType(type)) {
     const { loadProfiles } = await import('../entitlements/index.ts');
     await loadProfiles({ paths: [file] });
   }

@@ -22,7 +22,7 @@ export type {
   AttestImageInput,
   AttestReferenceInput,
 } from './signing/attest-image.ts';
-export { maximumPredicateBytes, readPredicate } from './attestation/predicate-file.ts';
+export { isEntitlementsType, maximumPredicateBytes, readPredicate } from './attestation/predicate-file.ts';
 export { verifyArtifact } from './sigstore/verify-artifact.ts';
 export type { Artifact, ArtifactFinding, VerifyArtifactInput } from './sigstore/verify-artifact.ts';
 export { verifyFileSignature } from './sigstore/verify-file-signature.ts';

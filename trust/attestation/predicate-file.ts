@@ -7,6 +7,11 @@ import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts
 /** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */
 export const maximumPredicateBytes = 47 * 1024 * 1024;
 
+/** Whether a predicate of this type is a profile. @param type the short name or the URI */
+export function isEntitlementsType(type: string): boolean {
+  return predicateTypeOf(type) === entitlementsPredicateType;
+}
+
 /**
  * Reads the predicate to attest, as JSON. As in `cosign attest`, `spdx` may be text, and a predicate for
  * `custom` is wrapped with its time. `entitlements` is a document of kind EntitlementProfile, which may also
@@ -32,7 +37,7 @@ export async function readPredicate(file: string, type: string, now: Date, given
   }
   // A pipe whose writer failed is empty, and `custom` and `spdx` accept any text.
   if (bytes.length === 0) throw fail('it is empty', 'name a file with the predicate');
-  if (predicateTypeOf(type) === entitlementsPredicateType) {
+  if (isEntitlementsType(type)) {
     const { documents, problems } = parseDocuments(bytes.toString('utf8'), file);
     const [document] = documents;
     if (document === undefined || documents.length > 1 || problems.length > 0)
