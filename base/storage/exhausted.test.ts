@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
+import { holdDescriptors } from '../process/descriptors.fixture.ts';
 import { storageFailure } from './index.ts';
 
 /**
@@ -26,4 +30,24 @@ test('a lack of descriptors is not reported as a lack of access', () => {
     const { code, kind } = storageFailure(thrown, 'write file', 'state.json');
     assert.deepEqual([code, kind], ['STORAGE_NO_DESCRIPTORS', 'unavailable']);
   }
+});
+
+test('a database that cannot be opened for lack of descriptors is not reported as a lack of access', () => {
+  const fileOf = (name: string): string => join(tmpdir(), name, 'state.db');
+  const codeOf = (path: string): string => {
+    try {
+      new DatabaseSync(path).close();
+      return '';
+    } catch (thrown) {
+      return storageFailure(thrown, 'open database', path).code;
+    }
+  };
+  const descriptors = holdDescriptors();
+  try {
+    descriptors.fill();
+    assert.equal(codeOf(fileOf('.')), 'STORAGE_NO_DESCRIPTORS');
+  } finally {
+    descriptors.release();
+  }
+  assert.equal(codeOf(fileOf('no-such-folder')), 'STORAGE_NO_ACCESS');
 });

@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import { PortcullisError, isPortcullisError, meaningOfErrno, reasonOf } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
@@ -122,7 +123,20 @@ export function sqliteResult(thrown: unknown): number | undefined {
 /** SQLITE_IOERR_NOMEM. */
 const noMemoryForFile = 3082;
 
+/** Node passes on no errno of SQLite, which reports a file that it cannot open for any reason alike. */
+const cannotOpen = 14;
+
+function hasNoDescriptors(): boolean {
+  try {
+    closeSync(openSync('/dev/null', 'r'));
+    return false;
+  } catch (thrown) {
+    return ['EMFILE', 'ENFILE'].includes((thrown as NodeJS.ErrnoException).code ?? '');
+  }
+}
+
 function bySqlite(result: number): Explanation {
+  if ((result & 0xff) === cannotOpen && hasNoDescriptors()) return noDescriptors;
   if (result === noMemoryForFile) return noMemory;
   return result === shortSharedMemory ? diskFull : (byResult[result & 0xff] ?? badStatement);
 }
