@@ -42,7 +42,11 @@ function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
 }
 
 /** Creates the environment in memory: the decisions come from `answer`. */
-function world(answer: (imageId: string) => Verdict | undefined, act: 'report' | 'stop' = 'report') {
+function world(
+  answer: (imageId: string) => Verdict | undefined,
+  act: 'report' | 'stop' = 'report',
+  now = () => new Date(),
+) {
   const records = new Map<string, ContainerRecord>();
   const reported: [string, OutOfPolicy | undefined][] = [];
   const stopped: string[] = [];
@@ -67,7 +71,7 @@ function world(answer: (imageId: string) => Verdict | undefined, act: 'report' |
       onChange: (listener) => ((put = listener), () => undefined),
     },
     sandbox: () => ({ config: { metadata: { namespace: 'shop' } } }) as unknown as SandboxRecord,
-    act,
+    ...{ act, now },
     stop: (id) => Promise.resolve(void stopped.push(id)),
     onChange: ({ id }, found) => reported.push([id, found]),
     log: createLogger({ level: 'silent' }),
@@ -142,6 +146,27 @@ test('a decision is repeated when its verdict has expired, without any other cau
   all.redecision.request();
   await until(() => all.reported.length === 1);
   assert.equal(all.decided.length, 2);
+});
+
+test('a container is decided about again when the clock was set back, and not while the clock runs', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  let aheadMs = 365 * 86_400_000;
+  const all = world(
+    () => verdictOf(aheadMs > 0 ? 'deny' : 'admit'),
+    'report',
+    () => new Date(Date.now() + aheadMs),
+  );
+  t.after(() => all.redecision.close());
+  all.records.set('a', container('a'));
+  all.redecision.request();
+  await until(() => all.reported.length === 1);
+  t.mock.timers.tick(60_000);
+  await until(() => all.redecision.isDecided());
+  assert.equal(all.decided.length, 1);
+  aheadMs = 0;
+  t.mock.timers.tick(60_000);
+  await until(() => all.reported.length === 2);
+  assert.equal(all.redecision.of('a'), undefined);
 });
 
 test('with `stop`, denied containers are stopped, and undecided containers are not', async (t) => {

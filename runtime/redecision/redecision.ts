@@ -35,6 +35,9 @@ interface RedecisionDeps extends Omit<ContainerDecisionsDeps, 'now'> {
 /** Decisions take at most this share of the main thread's time, and a pause follows each. */
 const share = 0.2;
 const leastPauseMs = 2;
+/** A clock that was set, and by how much: verdicts depend on the time. */
+const clockLookMs = 60_000;
+const clockStepMs = 10_000;
 const longestTimer = 0x7fff_ffff;
 
 export function createRedecision(deps: RedecisionDeps): Redecision {
@@ -49,8 +52,17 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
   let closed = false;
   let requested = false;
 
+  /** Changes when the clock is set. */
+  const clockOffset = (): number => now().getTime() - performance.now();
+  let decidedOffset = clockOffset();
+  // A container that was refused while the clock ran ahead has a verdict that does not expire.
+  const clockLook = setInterval(() => {
+    if (requested && Math.abs(clockOffset() - decidedOffset) > clockStepMs) request();
+  }, clockLookMs).unref();
+
   function request(): void {
     requested = true;
+    decidedOffset = clockOffset();
     for (const record of containers.list()) if (isAlive(record)) waiting.add(record.id);
     for (const { id } of deps.images.list()) waitingImages.add(id);
     go();
@@ -137,6 +149,7 @@ export function createRedecision(deps: RedecisionDeps): Redecision {
     async close() {
       closed = true;
       clearTimeout(timer);
+      clearInterval(clockLook);
       for (const stop of unsubscribe) stop();
       await running;
     },
