@@ -68,7 +68,7 @@ export function openObserver(
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
       const isExpected =
-        daemonsAmong(alive, stage).length > 0 ? ofPreparedMonitor(stage.root, stage.state) : () => false;
+        daemonsAmong(alive, stage).length > 0 ? ofPreparedMonitor(stage.state) : () => false;
       return lines
         .filter((line) => !isExpected(line))
         .filter((line) => !line.endsWith(` ${stage.root}/monitor-logs`))

@@ -30,8 +30,8 @@ export async function look(scene: Scene): Promise<Snapshot> {
   // The kernel learns and forgets neighbours; only true entries may come and go.
   const known = new Set(Object.values(scene.victim).flatMap(({ neighbours }) => neighbours));
   const lines = [...kernel.filter((line) => !known.has(line)), ...others.flat(), ...lookAtFiles(scene)];
-  const { root, state } = scene.stage.folders;
-  const isPrepared = ofPreparedMonitor(root, state);
+  const { state } = scene.stage.folders;
+  const isPrepared = ofPreparedMonitor(state);
   return lines
     .filter((line) => !isPrepared(line))
     .map((line) =>
