@@ -1,5 +1,5 @@
 export { parseDocuments } from './parse.ts';
-export { validate } from './validate.ts';
+export { faultsOf, validate } from './validate.ts';
 export { describeProblems, formatProblems, listProblems } from './format.ts';
 export { problemAt, sortProblems } from './problems.ts';
 export { validateParts } from './validate-parts.ts';

@@ -3,7 +3,8 @@ import { parse } from 'smol-toml';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
-import { parseDocuments, validate } from '../../../base/schema/index.ts';
+import { faultsOf, parseDocuments } from '../../../base/schema/index.ts';
+import type { PathSegment } from '../../../base/schema/index.ts';
 import { configSchema } from '../schema.ts';
 import { containerdRules } from './containerd.ts';
 import { crioRules } from './crio.ts';
@@ -11,7 +12,7 @@ import { applyRules, isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
 import { importHosts } from './hosts.ts';
 import { importRegistries, isRegistriesConf } from './registries.ts';
-import { withoutContradictions } from './rule-settings.ts';
+import { blockedSettings, withoutContradictions } from './rule-settings.ts';
 
 /** A file to import. Its `kind` decides which keys are known. */
 export interface ImportSource {
@@ -106,7 +107,8 @@ function withDefaultRuntime({ settings, findings }: Imported, usual: string): Im
 
 /**
  * Omits and reports values that are valid in the imported file but not in config.yaml. Otherwise the result
- * would be a file that does not load.
+ * would be a file that does not load. Only the entry with the value is omitted: the entries beside it can be
+ * restrictions, such as blocked registries.
  */
 function withoutUnfit(
   settings: Settings,
@@ -114,16 +116,54 @@ function withoutUnfit(
 ): Imported {
   const text = stringify(settings);
   const [document] = parseDocuments(text, 'config.yaml').documents;
-  const [problem] = document === undefined ? [] : validate(document, configSchema);
-  if (problem === undefined) return { settings, findings };
-  const [first = '', second] = problem.path.split(/[.[]/);
-  const { [first]: outer, ...others } = settings;
-  const { [second ?? '']: _unfit, ...rest } = isTable(outer) ? outer : {};
-  const kept = second !== undefined && Object.keys(rest).length > 0 ? { ...others, [first]: rest } : others;
-  return withoutUnfit(kept, [
-    ...findings,
-    { file: 'config.yaml', key: problem.path, outcome: 'left', note: problem.message },
-  ]);
+  const faults = document === undefined ? [] : faultsOf(document, configSchema, 100);
+  // A fault with a longer path names the entry that another fault is about.
+  const [fault] = faults.toSorted((a, b) => b.at.length - a.at.length);
+  if (fault === undefined) return { settings, findings };
+  const entry = entryOf(fault.at);
+  const { path, message } = fault.problem;
+  const rest = without(settings, entry);
+  const isOnlySource = isTable(valueAt(settings, entry)) && hasNoOrigin(settings, entry);
+  const kept = isOnlySource ? merge(rest, { registries: blockedSettings(String(entry[2])).settings }) : rest;
+  const note = isOnlySource ? `${message}; the name is blocked, because its sources are not used` : message;
+  return withoutUnfit(kept, [...findings, { file: 'config.yaml', key: path, outcome: 'left', note }]);
+}
+
+/** Sections of `registries` whose entries are independent of each other. */
+const registrySections: readonly unknown[] = ['mirrors', 'prefixes', 'tls'];
+
+/** Returns the path of the entry that contains a value, whose parts only have a meaning together. */
+function entryOf(at: readonly PathSegment[]): readonly PathSegment[] {
+  const [first, second, third] = at;
+  const isEntry = typeof third === 'number' || (first === 'registries' && registrySections.includes(second));
+  return at.slice(0, isEntry ? 3 : 2);
+}
+
+/** Returns whether the registry itself is not a source of the names of this entry. */
+function hasNoOrigin(settings: Settings, entry: readonly PathSegment[]): boolean {
+  const value = valueAt(settings, entry);
+  return entry[0] === 'registries' && entry[1] !== 'tls' && isTable(value) && value['origin'] === false;
+}
+
+function valueAt(value: unknown, path: readonly PathSegment[]): unknown {
+  return path.reduce<unknown>((inner, step) => (isTable(inner) ? inner[step] : undefined), value);
+}
+
+/** Returns a value without one of its parts, and without tables and lists that become empty. */
+function without(settings: Settings, path: readonly PathSegment[]): Settings {
+  const [first, ...rest] = path;
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([name, value]) => {
+      if (name !== String(first)) return [[name, value]];
+      const kept =
+        Array.isArray(value) && rest.length > 0
+          ? value.filter((_, index) => index !== rest[0])
+          : isTable(value) && rest.length > 0
+            ? without(value, rest)
+            : [];
+      return Object.keys(kept).length === 0 ? [] : [[name, kept]];
+    }),
+  );
 }
 
 /** Determines the kind of a file from its contents. */

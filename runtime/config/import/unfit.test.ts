@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { importConfiguration } from './import.ts';
+import type { Imported, ImportSource } from './import.ts';
+
+const converted = (kind: ImportSource['kind'], text: string): Imported =>
+  importConfiguration([{ kind, file: 'c', text }]);
+const leftOf = ({ findings }: Imported): readonly string[] =>
+  findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key);
+
+describe('a value that is not valid in config.yaml', () => {
+  it('of one insecure registry does not omit the other ones', () => {
+    const text = '[crio.image]\ninsecure_registries = ["10.0.0.0/8", "a.test:5000", "192.168.0.0/16"]\n';
+    const imported = converted('crio', text);
+    assert.deepEqual(imported.settings, { registries: { insecure: ['a.test:5000'] } });
+    assert.deepEqual(leftOf(imported), ['registries.insecure[0]', 'registries.insecure[1]']);
+  });
+
+  const mirrors = Array.from({ length: 17 }, (_, at) => `[[registry.mirror]]\nlocation = "m${at}.test"\n`);
+
+  it('of one registry does not admit the blocked ones', () => {
+    const text = `[[registry]]\nlocation = "bad.test"\nblocked = true\n[[registry]]\nlocation = "a.test"\n${mirrors.join('')}`;
+    const imported = converted('registries', text);
+    assert.deepEqual(imported.settings, { registries: { prefixes: { 'bad.test': { blocked: true } } } });
+    assert.deepEqual(leftOf(imported), ['registries.prefixes["a.test"].mirrors']);
+  });
+
+  it('of a registry that is not a source of its images does not make it one', () => {
+    const text = `[[registry]]\nprefix = "a.test"\nlocation = "b.test"\n${mirrors.join('')}`;
+    const imported = converted('registries', text);
+    assert.deepEqual(imported.settings, { registries: { prefixes: { 'a.test': { blocked: true } } } });
+    assert.deepEqual(leftOf(imported), ['registries.prefixes["a.test"].mirrors']);
+  });
+});
