@@ -156,6 +156,7 @@ describe('the configuration of another runtime', () => {
     assert.deepEqual(fromContainerd.settings, {
       nri,
       runtimes: {
+        runc: { path: '/usr/sbin/runc' },
         kata: shim,
         gvisor: {
           type: 'shim',
@@ -163,7 +164,7 @@ describe('the configuration of another runtime', () => {
           runtimePath: '/opt/runsc',
         },
       },
-      defaultRuntime: 'kata',
+      defaultRuntime: 'runc',
       registries: { tls: { 'a.test:5000': { ca: ['/etc/a.pem'] } } },
     });
     assert.deepEqual(
@@ -184,7 +185,7 @@ runtime_type = "vm"
 `;
     const fromCrio = importConfiguration([{ kind: 'crio', file: 'c', text: crioText }]);
     assert.deepEqual(fromCrio.settings['nri'], { enabled: true, socket: '', registrationTimeout: 5000 });
-    assert.deepEqual(fromCrio.settings['runtimes'], { kata: shim });
+    assert.deepEqual(fromCrio.settings['runtimes'], { crun: { path: '/usr/bin/crun' }, kata: shim });
     assert.equal((await load(fromCrio.settings)).runtimes['kata']?.path, '/opt/kata/shim');
   });
 
@@ -280,8 +281,8 @@ monitor_env = ["PATH=/bin"]
       'a handler that was not imported',
       'containerd',
       'plugins.x.containerd.default_runtime_name = "kata"\n' + table('one', ''),
-      ['one'],
-      'one',
+      ['one', 'runc'],
+      'runc',
     ],
     [
       'no handler at all',

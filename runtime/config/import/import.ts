@@ -62,8 +62,10 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
   append(findings, registries.findings);
   settings = withoutContradictions(settings, (finding) => findings.push(finding));
   const fit = withoutUnfit(settings, findings);
-  const usual = sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun';
-  const imported = withDefaultRuntime(fit, usual);
+  const builtIn = sources.some(({ kind }) => kind === 'containerd')
+    ? { names: ['runc'], path: '/usr/sbin/runc' }
+    : { names: ['crun', 'runc'], path: '/usr/bin/crun' };
+  const imported = withDefaultRuntime(fit, builtIn);
   return { ...imported, findings: imported.findings.map(withoutUsers) };
 }
 
@@ -86,22 +88,34 @@ function withInsecureOf(settings: Settings, others: Settings): Settings {
 
 /**
  * The default handler must be one of the imported handlers. If the file names none, it is the other runtime's
- * own default.
+ * own default: that runtime has this handler even if its file only lists other ones.
+ * @param builtIn the names of this handler in the versions of the other runtime, the newest first
  */
-function withDefaultRuntime({ settings, findings }: Imported, usual: string): Imported {
+function withDefaultRuntime(
+  { settings, findings }: Imported,
+  builtIn: { readonly names: readonly string[]; readonly path: string },
+): Imported {
   const { runtimes, defaultRuntime: asked, ...others } = settings;
   if (runtimes === undefined && asked === undefined) return { settings, findings };
   // Without imported handlers, the daemon has its default handlers (../schema.ts).
   const names = isTable(runtimes) ? Object.keys(runtimes) : ['crun', 'runc'];
   if (typeof asked === 'string' && names.includes(asked)) return { settings, findings };
-  const chosen = names.includes(usual) ? usual : names[0];
-  const note = `the handler ${String(asked)} was not imported`;
+  const [usual = ''] = builtIn.names;
+  const name = builtIn.names.find((one) => names.includes(one)) ?? usual;
+  const more: Imported['findings'][number][] = [];
+  if (asked !== undefined && asked !== name) {
+    const note = `the handler ${typeof asked === 'string' ? asked : JSON.stringify(asked)} was not imported`;
+    more.push({ file: 'config.yaml', key: 'defaultRuntime', outcome: 'left', note });
+  }
+  if (runtimes === undefined) return { settings: others, findings: [...findings, ...more] };
+  if (!names.includes(name)) {
+    const note = 'the other runtime has this handler without a setting';
+    more.push({ file: 'config.yaml', key: `runtimes.${name}`, outcome: 'inherent', note });
+  }
+  const handlers = { [name]: { path: builtIn.path }, ...(isTable(runtimes) ? runtimes : {}) };
   return {
-    settings: runtimes === undefined ? others : { ...others, runtimes, defaultRuntime: chosen },
-    findings:
-      asked === undefined
-        ? findings
-        : [...findings, { file: 'config.yaml', key: 'defaultRuntime', outcome: 'left', note }],
+    settings: { ...others, runtimes: handlers, defaultRuntime: name },
+    findings: [...findings, ...more],
   };
 }
 

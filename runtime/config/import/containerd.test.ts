@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { importConfiguration } from './import.ts';
+import type { Imported } from './import.ts';
+
+const converted = (text: string): Imported =>
+  importConfiguration([{ kind: 'containerd', file: 'config.toml', text }]);
+const leftOf = ({ findings }: Imported): readonly string[] =>
+  findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key);
+
+const runtimes = (text: string): string =>
+  `[plugins.cri.containerd]\n${text}`.replaceAll('[runtimes', '[plugins.cri.containerd.runtimes');
+
+it('a file that only adds a handler keeps the default handler of containerd', () => {
+  const imported = converted(runtimes('[runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n'));
+  assert.deepEqual(imported.settings, {
+    defaultRuntime: 'runc',
+    runtimes: {
+      runc: { path: '/usr/sbin/runc' },
+      kata: { type: 'shim', path: '/usr/local/bin/containerd-shim-kata-v2' },
+    },
+  });
+  assert.deepEqual(leftOf(imported), []);
+});
