@@ -22,3 +22,15 @@ it('a file that only adds a handler keeps the default handler of containerd', ()
   });
   assert.deepEqual(leftOf(imported), []);
 });
+
+for (const [what, given, driver] of [
+  ['runc, which is the default of containerd', '', 'systemd'],
+  ['the default in the file', 'default_runtime_name = "nvidia"\n', 'cgroupfs'],
+] as const)
+  it(`of two handlers with different cgroup drivers, the default handler decides: ${what}`, () => {
+    const text = `${given}[runtimes.runc.options]\nSystemdCgroup = true\n[runtimes.nvidia.options]\nBinaryName = "/opt/nvidia"\nSystemdCgroup = false\n`;
+    const imported = converted(runtimes(text));
+    assert.equal(imported.settings['cgroupDriver'], driver);
+    const other = driver === 'systemd' ? 'nvidia' : 'runc';
+    assert.deepEqual(leftOf(imported), [`plugins.cri.containerd.runtimes.${other}.options.SystemdCgroup`]);
+  });

@@ -1,5 +1,5 @@
 import { isTable, unreadKeys } from './findings.ts';
-import type { Mapped } from './findings.ts';
+import type { Mapped, Table } from './findings.ts';
 import { shimHandler, shimOf, textOf } from './values.ts';
 
 const annotations = 'a pod cannot change its handler by annotations; requests that do so have no effect';
@@ -27,7 +27,7 @@ const containerdNotes: Readonly<Record<string, string>> = {
  * handler is that shim.
  * Source: containerd, docs/cri/config.md.
  */
-export function containerdRuntime(value: unknown, path: readonly string[]): Mapped {
+export function containerdRuntime(value: unknown, path: readonly string[], whole: Table): Mapped {
   const name = path.at(-1) ?? '';
   if (!isTable(value)) return { left: 'it is not a table' };
   const options = isTable(value['options']) ? value['options'] : {};
@@ -45,16 +45,33 @@ export function containerdRuntime(value: unknown, path: readonly string[]): Mapp
     };
   }
   const driver = options['SystemdCgroup'];
+  const wanted = driverOfDefault(path, whole) ?? driver;
   return {
     set: {
       [`runtimes.${name}`]: {
         path: binary ?? '/usr/sbin/runc',
         ...(value['cgroup_writable'] === true && { writableCgroups: true }),
       },
-      ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
+      ...(typeof driver === 'boolean' && { cgroupDriver: wanted === true ? 'systemd' : 'cgroupfs' }),
     },
-    except: except('cgroup_writable', 'options.SystemdCgroup'),
+    except: [
+      ...except('cgroup_writable', 'options.SystemdCgroup'),
+      ...(typeof driver === 'boolean' && driver !== wanted
+        ? [[['options', 'SystemdCgroup'], otherDriver] as const]
+        : []),
+    ],
   };
+}
+
+const otherDriver = 'all handlers have one `cgroupDriver`: that of the default handler';
+
+/** Returns `SystemdCgroup` of the default handler among the handlers beside `path`, if it has this option. */
+function driverOfDefault(path: readonly string[], whole: Table): boolean | undefined {
+  const inTable = (table: unknown, step: string): unknown => (isTable(table) ? table[step] : undefined);
+  const plugin = path.slice(0, -2).reduce<unknown>(inTable, whole);
+  const name = textOf(inTable(plugin, 'default_runtime_name')) ?? 'runc';
+  const driver = ['runtimes', name, 'options', 'SystemdCgroup'].reduce<unknown>(inTable, plugin);
+  return typeof driver === 'boolean' ? driver : undefined;
 }
 
 /** Why keys of CRI-O's table of a runtime are left out. */
