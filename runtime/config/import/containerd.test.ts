@@ -34,3 +34,21 @@ for (const [what, given, driver] of [
     const other = driver === 'systemd' ? 'nvidia' : 'runc';
     assert.deepEqual(leftOf(imported), [`plugins.cri.containerd.runtimes.${other}.options.SystemdCgroup`]);
   });
+
+it('the path of a deprecated endpoint is the root of its API, as of a proxy cache', () => {
+  const text =
+    '[plugins.cri.registry.mirrors."docker.io"]\nendpoint = ["https://harbor.test/v2/hub", "https://registry-1.docker.io"]\n';
+  const imported = converted(text);
+  assert.deepEqual(imported.settings, {
+    registries: { mirrors: { 'docker.io': { url: 'https://harbor.test/hub', origin: true } } },
+  });
+  assert.deepEqual(leftOf(imported), []);
+});
+
+it('the authority of a registry is imported even if its certificate was not verified', () => {
+  const imported = converted(
+    '[plugins.cri.registry.configs."a.test".tls]\ninsecure_skip_verify = true\nca_file = "/etc/a.pem"\n',
+  );
+  assert.deepEqual(imported.settings, { registries: { tls: { 'a.test': { ca: ['/etc/a.pem'] } } } });
+  assert.deepEqual(leftOf(imported), ['plugins.cri.registry.configs."a.test".tls.insecure_skip_verify']);
+});

@@ -1,6 +1,6 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
-import { importHosts } from './hosts.ts';
+import { importHosts, withScheme } from './hosts.ts';
 import { containerdRuntime } from './runtime-tables.ts';
 import { durationOf, levelOf, nriRules, textOf } from './values.ts';
 
@@ -26,15 +26,16 @@ function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
 function certificatesOf(value: unknown, path: readonly string[]): Mapped {
   const host = (path.at(-2) ?? '').toLowerCase();
   if (!isTable(value)) return { left: 'it is not a table' };
-  if (value['insecure_skip_verify'] === true)
-    return {
-      left: 'the certificate of a registry is always verified: add its authority to `registries.tls`',
-    };
+  const verified = 'the certificate of a registry is always verified: add its authority to `registries.tls`';
+  const isUnverified = value['insecure_skip_verify'] === true;
   const [ca, cert, key] = ['ca_file', 'cert_file', 'key_file'].map((name) => textOf(value[name]));
   if (ca === undefined && cert === undefined)
-    return { inherent: 'the authorities of the system are trusted' };
+    return isUnverified ? { left: verified } : { inherent: 'the authorities of the system are trusted' };
   const tls = { ...(ca && { ca: [ca] }), ...(cert && { cert }), ...(key && { key }) };
-  return { set: { 'registries.tls': { [host]: tls } } };
+  return {
+    set: { 'registries.tls': { [host]: tls } },
+    ...(isUnverified && { except: [[['insecure_skip_verify'], verified]] }),
+  };
 }
 
 const mostNetworks = 16;
@@ -55,7 +56,13 @@ function oldMirrors(value: unknown, path: readonly string[]): Mapped {
   if (host === '*')
     return { left: 'there is no mirror for all registries: set registries.mirrors.HOST for each one' };
   const listed: readonly unknown[] = Array.isArray(value['endpoint']) ? value['endpoint'] : [];
-  const hosts = Object.fromEntries(listed.map((endpoint) => [String(endpoint), {}]));
+  // A path of an endpoint is the root of its API, without an option that says so.
+  const hosts = Object.fromEntries(
+    listed.map((endpoint) => [
+      String(endpoint),
+      { override_path: !['', '/'].includes(URL.parse(withScheme(String(endpoint)))?.pathname ?? '') },
+    ]),
+  );
   const { settings, findings } = importHosts({ host, folder: '/', table: { host: hosts } });
   const refused = findings.filter(({ outcome }) => outcome === 'left');
   if (refused.length > 0)

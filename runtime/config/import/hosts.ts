@@ -258,7 +258,7 @@ function apiRoot(address: string, isWhole: boolean): string | undefined {
 }
 
 /** containerd adds https to an address without a scheme. */
-function withScheme(address: string): string {
+export function withScheme(address: string): string {
   return address.includes('://') ? address : `https://${address}`;
 }
 
