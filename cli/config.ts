@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { glob, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import { readGivenFile } from '../base/files/index.ts';
 import { append } from '../base/lists/index.ts';
-import { hostFoldersOf, importConfiguration, kindOfToml } from '../runtime/index.ts';
+import { hostFoldersOf, importConfiguration, importsOf, kindOfToml } from '../runtime/index.ts';
 import type { Imported, ImportSource } from '../runtime/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
@@ -15,8 +15,8 @@ interface Flags {
 }
 
 const examples = `
-The folders of hosts.toml that a config.toml names are read as well, and the folder registries.conf.d beside a registries.conf. Comments list what was
-left out.
+These files are read as well: the imports and the folders of hosts.toml that a config.toml names, the folder crio.conf.d beside a crio.conf, and the
+folder registries.conf.d beside a registries.conf. Comments list what was left out.
 
 Exit status: 0 everything was converted or applies without a setting; 1 something was left out: read the comments; 2 wrong use or a file that cannot be
 read; 4 it failed.
@@ -47,29 +47,67 @@ export function register(program: Command): void {
 async function importFiles(paths: readonly string[], flags: Flags): Promise<number> {
   let sources: ImportSource[] = [];
   for (const path of paths) append(sources, await sourcesAt(path));
-  sources = await withDropIns(sources);
-  for (const { text, file, kind } of [...sources].filter((source) => source.kind === 'containerd')) {
-    for (const folder of kind === 'containerd' ? hostFoldersOf(text, file) : [])
-      append(sources, await sourcesAt(folder, true));
-  }
+  sources = await withDropIns(await withImports(sources));
+  for (const { text, file, kind } of [...sources])
+    if (kind === 'containerd') append(sources, await hostsIn(hostFoldersOf(text, file)));
   const imported = importConfiguration(sources);
   print(flags.output, imported, asYaml(imported));
   return imported.findings.some(({ outcome }) => outcome === 'left') ? exitCodes.no : exitCodes.yes;
 }
 
+/** Adds the files that containerd's files import, in the order in which containerd loads them. */
+async function withImports(sources: readonly ImportSource[]): Promise<ImportSource[]> {
+  const all = [...sources];
+  const seen = new Set(all.map(({ file }) => resolve(file)));
+  // The list grows while it is read: imported files can import more files.
+  for (const { kind, text, file } of all) {
+    for (const named of kind === 'containerd' ? importsOf(text, file) : []) {
+      const path = resolve(dirname(file), named);
+      const found: string[] = [];
+      if (path.includes('*')) for await (const each of glob(path)) found.push(each);
+      else found.push(path);
+      for (const each of found.sort()) {
+        if (!seen.has(each)) all.push({ ...(await sourceOf(each, undefined)), kind });
+        seen.add(each);
+      }
+    }
+  }
+  return all;
+}
+
+/** Returns the settings of each registry: containerd only reads those of the first folder that has some. */
+async function hostsIn(folders: readonly string[]): Promise<ImportSource[]> {
+  const all = new Map<string, ImportSource>();
+  for (const folder of folders) {
+    const found = new Map(
+      (await sourcesAt(folder, true)).map((source) => [source.host ?? source.file, source]),
+    );
+    for (const [host, source] of found) if (!all.has(host)) all.set(host, source);
+  }
+  return [...all.values()];
+}
+
+/** Files whose drop-ins are in the folder `FILE.d`. */
+const withFolder: Readonly<Partial<Record<ImportSource['kind'], string>>> = {
+  registries: 'registries.conf',
+  crio: 'crio.conf',
+};
+
 /**
- * Adds the drop-ins of each registries.conf behind it. A file that was also named is read once, at its last
- * place, because a later file replaces what an earlier one says.
+ * Adds the drop-ins of each registries.conf and crio.conf behind it. A file that was also named is read once,
+ * at its last place, because a later file replaces what an earlier one says.
  */
 async function withDropIns(sources: readonly ImportSource[]): Promise<ImportSource[]> {
   const all: ImportSource[] = [];
   for (const source of sources) {
     all.push(source);
-    if (source.kind === 'registries' && basename(source.file) === 'registries.conf')
+    if (basename(source.file) === withFolder[source.kind])
       append(all, await sourcesAt(`${source.file}.d`, true));
   }
   const places = await Promise.all(all.map(({ file }) => realpath(file).catch(() => file)));
-  return all.filter(({ kind }, at) => kind !== 'registries' || places.lastIndexOf(places[at] ?? '') === at);
+  return all.filter(
+    ({ kind }, at) => withFolder[kind] === undefined || places.lastIndexOf(places[at] ?? '') === at,
+  );
 }
 
 function asYaml({ settings, findings }: Imported): string {
@@ -101,19 +139,50 @@ async function sourcesAt(path: string, optional = false): Promise<ImportSource[]
   if (facts === undefined) return [];
   if (!facts.isDirectory()) return [await sourceOf(path, undefined)];
   const sources: ImportSource[] = [];
-  const settings = /registries\.conf\.d\/*$/.test(path) ? /\.conf$/ : /\.(toml|conf)$/;
+  const isCrio = /crio\.conf\.d\/*$/.test(path);
+  // CRI-O reads the files of its folder whatever their names are.
+  const settings = isCrio ? /^/ : /registries\.conf\.d\/*$/.test(path) ? /\.conf$/ : /\.(toml|conf)$/;
   for (const name of (await readdir(path)).sort()) {
     const inside = join(path, name);
     // The runtimes follow links, which configuration management often creates.
     const entry = await stat(inside).catch((cause: unknown) => {
       throw unreadable(inside, cause);
     });
-    const hosts = join(inside, 'hosts.toml');
-    if (entry.isDirectory() && (await exists(hosts))) sources.push(await sourceOf(hosts, name));
-    else if (!entry.isDirectory() && settings.test(name)) sources.push(await sourceOf(inside, undefined));
+    if (entry.isDirectory()) append(sources, await hostSources(inside, name));
+    else if (settings.test(name)) {
+      const source = await sourceOf(inside, undefined);
+      sources.push(isCrio ? { ...source, kind: 'crio' } : source);
+    }
   }
   return sources;
 }
+
+/**
+ * Reads the folder of one registry. Without a hosts.toml, or with an empty one, containerd uses the
+ * certificates in it, as docker does.
+ */
+async function hostSources(folder: string, name: string): Promise<ImportSource[]> {
+  const hosts = join(folder, 'hosts.toml');
+  const source = (await exists(hosts)) ? await sourceOf(hosts, name) : undefined;
+  if (source !== undefined && source.text !== '') return [source];
+  const files = (await readdir(folder)).sort();
+  const pathOf = (file: string): string => resolve(folder, file);
+  const ca = files.filter((file) => file.endsWith('.crt')).map(pathOf);
+  const client = files
+    .filter((file) => file.endsWith('.cert'))
+    .map((file) => {
+      const key = file.replace(/cert$/, 'key');
+      return [pathOf(file), files.includes(key) ? pathOf(key) : ''];
+    });
+  const table = { ...(ca.length > 0 && { ca }), ...(client.length > 0 && { client }) };
+  // A list of texts is written in TOML as in JSON.
+  const lines = Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  if (lines.length === 0) return [];
+  return [{ kind: 'hosts', file: folder, text: lines.join(''), host: hostOf(name) }];
+}
+
+/** containerd writes a port as HOST_PORT_ on file systems that do not allow colons. */
+const hostOf = (folder: string): string => folder.replace(/_(\d+)_$/, ':$1');
 
 async function sourceOf(file: string, host: string | undefined): Promise<ImportSource> {
   const bytes = await readGivenFile(file, mostBytes).catch((cause: unknown) => {
@@ -122,8 +191,7 @@ async function sourceOf(file: string, host: string | undefined): Promise<ImportS
   const text = bytes.toString('utf8');
   const folder = file.split('/').at(-2) ?? '';
   const kind = host === undefined ? kindOfToml(text, file) : 'hosts';
-  // containerd writes a port as HOST_PORT_ on file systems that do not allow colons.
-  return { kind, file, text, ...(kind === 'hosts' && { host: (host ?? folder).replace(/_(\d+)_$/, ':$1') }) };
+  return { kind, file, text, ...(kind === 'hosts' && { host: hostOf(host ?? folder) }) };
 }
 
 const mostBytes = 4 * 2 ** 20;

@@ -22,7 +22,7 @@ export { loadDaemonConfig } from './config/load.ts';
 export { registryRulesOf } from './config/registry-rules.ts';
 export { registryOptionsOf } from './images/mirrors.ts';
 export { defaultConfigFile } from './config/schema.ts';
-export { hostFoldersOf, importConfiguration, kindOfToml } from './config/import/import.ts';
+export { hostFoldersOf, importConfiguration, importsOf, kindOfToml } from './config/import/import.ts';
 export type { Imported, ImportSource } from './config/import/import.ts';
 export { formatDaemonConfig, formatFlags } from './config/print.ts';
 export { configFlags } from './config/flags.ts';

@@ -167,7 +167,7 @@ export const containerdRules: readonly Rule[] = [
     requestTimeout: 'plugin_request_timeout',
     closed: 'disable_connections',
   }),
-  { path: ['imports'], map: left('import each of these files, too: Portcullis has one configuration file') },
+  { path: ['imports'], map: inherent('these files are imported, too: see the next lines') },
   { path: ['disabled_plugins'], map: inherent('Portcullis has no plugins of containerd') },
   { path: ['required_plugins'], map: inherent('Portcullis has no plugins of containerd') },
   { path: ['proxy_plugins'], map: left('Portcullis has no plugins of containerd') },

@@ -192,6 +192,16 @@ export function kindOfToml(text: string, file: string): ImportSource['kind'] {
 }
 
 /**
+ * Returns the files that a containerd configuration imports, as it names them: relative to its folder, and
+ * with `*` for any characters.
+ */
+export function importsOf(text: string, file: string): readonly string[] {
+  const { imports } = parseToml({ file, text });
+  const listed: readonly unknown[] = Array.isArray(imports) ? imports : [];
+  return listed.filter((one): one is string => typeof one === 'string' && one !== '');
+}
+
+/**
  * Returns the folders with one `hosts.toml` per registry that a containerd configuration names, as a list of
  * paths separated by colons.
  */
