@@ -190,7 +190,7 @@ export const containerdRules: readonly Rule[] = [
   },
   { path: ['discard_unpacked_layers'], map: left('blobs are kept, because files are repaired from them') },
   { path: ['image_decryption'], map: left('encrypted layers are refused') },
-  { path: ['stream_processors'], map: left('encrypted layers are refused') },
+  { path: ['stream_processors', '*', '*'], map: left('encrypted layers are refused') },
   { path: ['stats_collect_period'], map: inherent('statistics are sampled in the background') },
   { path: ['stats_retention_period'], map: inherent('statistics are sampled in the background') },
   { path: ['selinux_category_range'], map: left('the labels are those in the request of the pod') },

@@ -8,15 +8,29 @@ const sources: readonly ImportSource[] = [
     kind: 'containerd',
     file: 'config.toml',
     text: `version = 3
-imports = []
+root = '/var/lib/containerd'
+state = '/run/containerd'
+imports = ['/etc/containerd/conf.d/*.toml']
 oom_score = 0
 temp = ''
 [debug]
   level = ''
 [metrics]
   address = ''
+[grpc]
+  address = '/run/containerd/containerd.sock'
+[plugins.'io.containerd.image-verifier.v1.bindir']
+  bin_dir = '/opt/containerd/image-verifier/bin'
+  max_verifiers = 10
+  per_verifier_timeout = '10s'
 [plugins.'io.containerd.gc.v1.scheduler']
   pause_threshold = 0.02
+[stream_processors.'io.containerd.ocicrypt.decoder.v1.tar.gzip']
+  accepts = ['application/vnd.oci.image.layer.v1.tar+gzip+encrypted']
+  returns = 'application/vnd.oci.image.layer.v1.tar+gzip'
+  path = 'ctd-decoder'
+  args = ['--decryption-keys-path', '/etc/containerd/ocicrypt/keys']
+  env = ['OCICRYPT_KEYPROVIDER_CONFIG=/etc/containerd/ocicrypt/ocicrypt_keyprovider.conf']
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   sandboxer = 'podsandbox'
 [plugins.'io.containerd.cri.v1.images']

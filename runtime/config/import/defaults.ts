@@ -3,6 +3,26 @@
  * no counterpart in Portcullis. With such a value nobody chose anything, so nothing is left out.
  */
 const printed: readonly (readonly [path: string, value: unknown])[] = [
+  ['root', '/var/lib/containerd'],
+  ['state', '/run/containerd'],
+  ['grpc address', '/run/containerd/containerd.sock'],
+  ['io.containerd.server.v1.grpc address', '/run/containerd/containerd.sock'],
+  [
+    'io.containerd.image-verifier.v1.bindir',
+    { bin_dir: '/opt/containerd/image-verifier/bin', max_verifiers: 10, per_verifier_timeout: '10s' },
+  ],
+  ...['tar', 'tar+gzip'].flatMap((kind) => {
+    const layer = 'application/vnd.oci.image.layer.v1';
+    const at = `stream_processors io.containerd.ocicrypt.decoder.v1.${kind.replace('+', '.')}`;
+    const keys = '/etc/containerd/ocicrypt';
+    return [
+      [`${at} accepts`, [`${layer}.${kind}+encrypted`]],
+      [`${at} returns`, `${layer}.${kind}`],
+      [`${at} path`, 'ctd-decoder'],
+      [`${at} args`, ['--decryption-keys-path', `${keys}/keys`]],
+      [`${at} env`, [`OCICRYPT_KEYPROVIDER_CONFIG=${keys}/ocicrypt_keyprovider.conf`]],
+    ] as const;
+  }),
   ['io.containerd.gc.v1.scheduler pause_threshold', 0.02],
   ['io.containerd.gc.v1.scheduler mutation_threshold', 100],
   ['io.containerd.gc.v1.scheduler schedule_delay', '0s'],

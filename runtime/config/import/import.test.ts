@@ -9,9 +9,9 @@ import { loadDaemonConfig } from '../load.ts';
 import { hostFoldersOf, importConfiguration } from './import.ts';
 
 const containerd = `version = 3
-root = '/var/lib/containerd'
+root = '/mnt/containerd'
 [grpc]
-  address = '/run/containerd/containerd.sock'
+  address = '/run/k3s/containerd/containerd.sock'
 [metrics]
   address = '127.0.0.1:1338'
 [debug]

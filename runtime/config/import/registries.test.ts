@@ -233,7 +233,7 @@ describe('config import', () => {
 
   it('exits with 1 if something is omitted, also for containerd', (t) => {
     const folder = folderFor(t);
-    writeFileSync(join(folder, 'config.toml'), 'version = 3\nroot = "/var/lib/containerd"\n');
+    writeFileSync(join(folder, 'config.toml'), 'version = 3\nroot = "/mnt/containerd"\n');
     const { status, stdout } = run(join(folder, 'config.toml'));
     assert.equal(status, 1);
     assert.match(stdout, /# Left out:\n# {3}.*config\.toml: root: /u);
