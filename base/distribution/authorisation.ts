@@ -97,7 +97,7 @@ export function createAuthorisation(
     }
     forget(grant);
     const challenges = parseChallenges(refused.headerValues('www-authenticate'));
-    const words = await errorWords(refused);
+    const words = await errorWords(refused, grant.credentials, used);
     const deny = (why: string, more?: { readonly fix: string }) =>
       distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`, more);
     const { credentials } = grant;
@@ -144,7 +144,7 @@ export function createAuthorisation(
       throw distributionError(
         'DISTRIBUTION_UNAUTHORIZED',
         task,
-        `the token service ${realm.host} answers ${answered.status}${await errorWords(answered)}`,
+        `the token service ${realm.host} answers ${answered.status}${await errorWords(answered, grant.credentials, request.headers['authorization'])}`,
       );
     }
     const bad = (why: string) =>

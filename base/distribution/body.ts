@@ -3,6 +3,7 @@ import { distributionError, quoted } from './failure.ts';
 import type { Task } from './failure.ts';
 import { networkFailure } from './network-failure.ts';
 import type { HttpAnswer } from '../http/index.ts';
+import type { Credentials } from './types.ts';
 
 /** Returns Content-Type without its parameters, in lower case; empty if there is none. */
 export function contentType(answer: HttpAnswer): string {
@@ -75,9 +76,14 @@ export function digestMismatch(task: Task, host: string, expected: string, actua
 
 /**
  * Returns the registry's own error text (distribution-spec, error codes), for a message; empty if there is
- * none.
+ * none. Some registries and gateways repeat the header of the request in it, which is hidden.
+ * @param header the Authorization header that was sent
  */
-export async function errorWords(answer: HttpAnswer): Promise<string> {
+export async function errorWords(
+  answer: HttpAnswer,
+  credentials: Credentials | undefined,
+  header: string | undefined,
+): Promise<string> {
   try {
     const bytes = await readBody(answer, 16 * 1024, { attempted: '', on: '' });
     const { errors } = parseJson(Buffer.from(bytes).toString('utf8')) as { errors?: unknown };
@@ -85,8 +91,22 @@ export async function errorWords(answer: HttpAnswer): Promise<string> {
     if (typeof first !== 'object' || first === null) return '';
     const { code, message } = first as { code?: unknown; message?: unknown };
     const words = [code, message].filter((word) => typeof word === 'string' && word !== '').join(', ');
-    return words === '' ? '' : ` (${quoted(words)})`;
+    return words === '' ? '' : ` (${quoted(withoutSecrets(words, credentials, header))})`;
   } catch {
     return '';
   }
+}
+
+/** A shorter secret would hide parts of other words. */
+const leastSecret = 4;
+
+function withoutSecrets(
+  words: string,
+  { password, identityToken, registryToken }: Credentials = {},
+  header: string | undefined,
+): string {
+  const value = header?.slice(header.indexOf(' ') + 1);
+  return [value, password, identityToken, registryToken]
+    .filter((secret) => secret !== undefined && secret.length >= leastSecret)
+    .reduce<string>((text, secret) => text.replaceAll(secret ?? '', '***'), words);
 }

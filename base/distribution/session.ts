@@ -56,6 +56,8 @@ export function createSession(
   documentMs: number,
 ): Session {
   const { origin, host, repository, credentials } = place;
+  /** The Authorization header of the request that was answered. */
+  const sent = new WeakMap<HttpAnswer, string>();
 
   async function request(input: SessionRequest): Promise<HttpAnswer> {
     const { method, path, headers = {}, body, signal, totalMs = documentMs, once = false, task } = input;
@@ -63,8 +65,8 @@ export function createSession(
     const writes = method !== 'GET' && method !== 'HEAD';
     const grant: Grant = { origin, repository, actions: writes ? 'pull,push' : 'pull', credentials };
     const mine = url.origin === origin;
-    const send = (authorization: string | undefined) =>
-      transport.send({
+    const send = async (authorization: string | undefined): Promise<HttpAnswer> => {
+      const answer = await transport.send({
         method,
         url,
         headers: authorization === undefined || !mine ? headers : { ...headers, authorization },
@@ -76,6 +78,9 @@ export function createSession(
         ...(path instanceof URL ? { ledBy: new URL(origin) } : {}),
         task,
       });
+      if (authorization !== undefined) sent.set(answer, authorization);
+      return answer;
+    };
     const used = authorisation.known(grant);
     const first = await send(used);
     // Only the registry itself may ask for credentials, not the target of its redirect.
@@ -90,7 +95,7 @@ export function createSession(
 
   async function unexpected(answer: HttpAnswer, task: Task): Promise<never> {
     const { status, url } = answer;
-    const said = `${url.host} answers ${status}${await errorWords(answer)}`;
+    const said = `${url.host} answers ${status}${await errorWords(answer, credentials, sent.get(answer))}`;
     await answer.discard();
     const details = { host: url.host, status };
     if (status === 401 || status === 403)
