@@ -35,6 +35,26 @@ for (const [what, given, driver] of [
     assert.deepEqual(leftOf(imported), [`plugins.cri.containerd.runtimes.${other}.options.SystemdCgroup`]);
   });
 
+it('a program that containerd finds in PATH gets an absolute path, which is to be checked', () => {
+  const imported = converted(
+    runtimes(
+      '[runtimes.runc.options]\nBinaryName = "crun"\n[runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\noptions = { BinaryName = "kata-runtime" }\n',
+    ),
+  );
+  assert.deepEqual(imported.settings['runtimes'], {
+    runc: { path: '/usr/bin/crun' },
+    kata: {
+      type: 'shim',
+      path: '/usr/local/bin/containerd-shim-kata-v2',
+      runtimePath: '/usr/bin/kata-runtime',
+    },
+  });
+  assert.deepEqual(
+    leftOf(imported),
+    ['runc', 'kata'].map((name) => `plugins.cri.containerd.runtimes.${name}.options.BinaryName`),
+  );
+});
+
 it('the path of a deprecated endpoint is the root of its API, as of a proxy cache', () => {
   const text =
     '[plugins.cri.registry.mirrors."docker.io"]\nendpoint = ["https://harbor.test/v2/hub", "https://registry-1.docker.io"]\n';

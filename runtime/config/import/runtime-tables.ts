@@ -33,9 +33,14 @@ export function containerdRuntime(value: unknown, path: readonly string[], whole
   const options = isTable(value['options']) ? value['options'] : {};
   const type = value['runtime_type'];
   if (name.includes('.')) return { left: 'the name of a handler must not contain a dot' };
-  const except = (...read: readonly string[]): ReturnType<typeof unreadKeys> =>
-    unreadKeys(value, ['runtime_type', 'options.BinaryName', 'options.TypeUrl', ...read], containerdNotes);
-  const binary = textOf(options['BinaryName']);
+  const named = textOf(options['BinaryName']);
+  // A relative path in config.yaml is relative to the folder of this file.
+  const isInPath = named !== undefined && !named.includes('/');
+  const binary = isInPath ? `/usr/bin/${named}` : named;
+  const except = (...read: readonly string[]): ReturnType<typeof unreadKeys> => [
+    ...unreadKeys(value, ['runtime_type', 'options.BinaryName', 'options.TypeUrl', ...read], containerdNotes),
+    ...(isInPath ? [[['options', 'BinaryName'], programInPath] as const] : []),
+  ];
   if (type !== undefined && !/^io\.containerd\.runc\.v\d+$/.test(textOf(type) ?? '')) {
     const shim = shimOf(textOf(value['runtime_path']) ?? type);
     if (shim === undefined) return { left: `${JSON.stringify(type)} is not the name of a shim` };
@@ -63,6 +68,8 @@ export function containerdRuntime(value: unknown, path: readonly string[], whole
   };
 }
 
+const programInPath =
+  'containerd searches PATH for this program: check its path, which is set to the folder /usr/bin';
 const otherDriver = 'all handlers have one `cgroupDriver`: that of the default handler';
 
 /** Returns `SystemdCgroup` of the default handler among the handlers beside `path`, if it has this option. */
