@@ -52,10 +52,10 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     endpoint: Endpoint,
     repository: string,
     credentials: Credentials | undefined,
-    answersTags = true,
+    { answersTags = true, mirrorOf }: { readonly answersTags?: boolean; readonly mirrorOf?: string } = {},
   ): RegistryRepository {
     const session = createSession(
-      { origin: endpoint.origin, host: endpoint.host, repository, credentials },
+      { origin: endpoint.origin, host: endpoint.host, repository, credentials, mirrorOf },
       transport,
       authorisation,
       documentTimeout,
@@ -109,7 +109,10 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
           );
         const barred = blockedPrefix(named, { registry: mirror.host, repository: there });
         last = barred ?? last;
-        return barred === undefined ? [repositoryAt(mirror, there, mirror.credentials, mirror.tags)] : [];
+        if (barred !== undefined) return [];
+        const isOwn = mirror.host === rules.origin(registry).host;
+        const kind = { answersTags: mirror.tags ?? true, ...(isOwn ? {} : { mirrorOf: registry }) };
+        return [repositoryAt(mirror, there, mirror.credentials, kind)];
       });
       if (found?.rule.origin !== false)
         places.push(repositoryAt(rules.origin(registry), repository, credentials));

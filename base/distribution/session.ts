@@ -50,12 +50,18 @@ export function createSession(
     readonly host: string;
     readonly repository: string;
     readonly credentials: Credentials | undefined;
+    /**
+     * The registry of the image's name, if this is a mirror of it: reading requests name it, because one
+     * mirror can serve several registries. As containerd does (docs/hosts.md; distribution-spec, pull request
+     * 66).
+     */
+    readonly mirrorOf?: string | undefined;
   },
   transport: Transport,
   authorisation: Authorisation,
   documentMs: number,
 ): Session {
-  const { origin, host, repository, credentials } = place;
+  const { origin, host, repository, credentials, mirrorOf } = place;
   /** The Authorization header of the request that was answered. */
   const sent = new WeakMap<HttpAnswer, string>();
 
@@ -63,6 +69,7 @@ export function createSession(
     const { method, path, headers = {}, body, signal, totalMs = documentMs, once = false, task } = input;
     const url = path instanceof URL ? path : new URL(`/v2/${repository}/${path}`, origin);
     const writes = method !== 'GET' && method !== 'HEAD';
+    if (mirrorOf !== undefined && !writes && !(path instanceof URL)) url.searchParams.set('ns', mirrorOf);
     const grant: Grant = { origin, repository, actions: writes ? 'pull,push' : 'pull', credentials };
     const mine = url.origin === origin;
     const send = async (authorization: string | undefined): Promise<HttpAnswer> => {
