@@ -67,8 +67,7 @@ export function openObserver(
           .filter((line) => !line.endsWith(` ${stage.root}/ballast`)),
         ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
       ];
-      const isExpected =
-        daemonsAmong(alive, stage).length > 0 ? ofPreparedMonitor(stage.state) : () => false;
+      const isExpected = daemonsAmong(alive, stage).length > 0 ? ofPreparedMonitor(stage.state) : () => false;
       return lines
         .filter((line) => !isExpected(line))
         .filter((line) => !line.endsWith(` ${stage.root}/monitor-logs`))
