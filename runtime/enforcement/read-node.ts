@@ -1,5 +1,5 @@
-import { access, constants, readFile, readdir, stat, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants, lstat, readFile, readdir, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
@@ -21,7 +21,7 @@ export async function readNode(
   const [policyPaths, root, audit, kubeletSocket] = await Promise.all([
     Promise.all(ownPolicyPaths(config).map(policyPath)),
     rootProblem(config.root),
-    config.audit.path === '' ? undefined : writeProblem(config.audit.path),
+    config.audit.path === '' ? undefined : appendProblem(config.audit.path),
     socketOfKubelet(join(config.kubeletRoot, 'config.yaml')),
   ]);
   return {
@@ -67,6 +67,17 @@ async function writeProblem(path: string): Promise<string | undefined> {
     () => undefined,
     (cause: unknown) => reasonOf(cause),
   );
+}
+
+/** As {@link writeProblem}, for a file that the daemon creates, with its folders, at the first write. */
+async function appendProblem(path: string): Promise<string | undefined> {
+  const problem = await writeProblem(path);
+  if (problem === undefined || dirname(path) === path) return problem;
+  const exists = await lstat(path).then(
+    () => true,
+    (cause: unknown) => !(cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'),
+  );
+  return exists ? problem : appendProblem(dirname(path));
 }
 
 /**

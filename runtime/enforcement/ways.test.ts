@@ -304,6 +304,17 @@ test('on the disk: an empty folder, a missing folder, a state that cannot be wri
   assert.equal(read.kubeletSocket, '/run/crio/crio.sock');
 });
 
+test('an audit log that the daemon has not created yet is no finding, unless it cannot be created', async () => {
+  writeFileSync(join(folder, 'file'), '');
+  const auditOf = async (...names: string[]): Promise<string | undefined> => {
+    const path = join(folder, ...names);
+    const audit = { ...config.audit, path };
+    return (await readNode({ policy: [], root: folder, audit, kubeletRoot: folder })).audit;
+  };
+  assert.equal(await auditOf('new', 'folder', 'audit.log'), undefined);
+  assert.match((await auditOf('file', 'audit.log')) ?? '', /ENOTDIR/);
+});
+
 test('entries of the verdict log count, and a rule that matches later is no longer reported as unmatched', async () => {
   const policy = await policyOf(good);
   const rows = [
