@@ -69,3 +69,13 @@ test('a replay of all verdicts reads one row at a time: a log may have millions'
     `${readAtFirstReplay} rows were read before the first replay`,
   );
 });
+
+test('a replay of a file with several verdicts asks which one, or for --all', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(2);
+  const file = `${kit.path}.jsonl`;
+  await portcullis(['verdicts', 'export', '--database', kit.path, '--out', file]);
+  const { code, output } = await portcullis(['verdicts', 'replay', '--file', file]);
+  assert.match(output, /more than one verdict; name a verdict, or use --all \[TRUST_VERDICT_AMBIGUOUS\]/u);
+  assert.equal(code, 4);
+});

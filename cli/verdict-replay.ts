@@ -9,7 +9,7 @@ import {
   findVerdicts,
   replayLogged,
 } from '../trust/verdict-log/index.ts';
-import type { LogSource } from '../trust/verdict-log/index.ts';
+import type { LogSource, LoggedVerdict } from '../trust/verdict-log/index.ts';
 import { printable } from './output/printable.ts';
 import { exitCodes, print } from './output/output.ts';
 import { tree } from './output/terminal.ts';
@@ -27,12 +27,7 @@ export async function replay(
 ): Promise<number> {
   const policy = flags.policy === undefined ? undefined : (await loadPolicy({ paths: flags.policy })).policy;
   if (flags.all === true) return replayAll(log, flags, policy);
-  const found = findVerdicts(log, {}, 2);
-  const [only] = found;
-  const logged =
-    wanted === undefined && found.length === 1 && only !== undefined
-      ? only
-      : findVerdictRow(log, wanted ?? '');
+  const logged = wanted === undefined ? onlyVerdict(log, flags.file ?? '') : findVerdictRow(log, wanted);
   const { equal, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(log, logged, policy);
   const facts = {
     seq: logged.row.seq,
@@ -47,6 +42,19 @@ export async function replay(
     : `different: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
   print(flags.output, facts, text);
   return equal ? exitCodes.yes : exitCodes.no;
+}
+
+function onlyVerdict(log: LogSource, file: string): LoggedVerdict {
+  const [first, second] = findVerdicts(log, {}, 2);
+  if (first !== undefined && second === undefined) return first;
+  throw new PortcullisError({
+    code: first === undefined ? 'TRUST_VERDICT_UNKNOWN' : 'TRUST_VERDICT_AMBIGUOUS',
+    kind: 'not-found',
+    attempted: 'find verdict',
+    on: file,
+    why: first === undefined ? 'the file contains no verdict' : 'the file contains more than one verdict',
+    fix: first === undefined ? 'export one: portcullis verdicts export ID' : 'name a verdict, or use --all',
+  });
 }
 
 /** Fails if a verdict's texts are missing, unless the log says that the retention has dropped them. */
