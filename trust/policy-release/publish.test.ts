@@ -44,13 +44,18 @@ async function asOwner<T>(
   }
 }
 
-const publish = (dir: string, text: string, stages: readonly string[] = []): Promise<PublishedRelease> =>
+const publish = (
+  dir: string,
+  text: string,
+  stages: readonly string[] = [],
+  denials = 1,
+): Promise<PublishedRelease> =>
   asOwner(dir, (owner, registries) =>
     publishRelease(owner, {
       files: new Map([['policy.yaml', Buffer.from(text)]]),
       ...{ revision: `sha256:${text}`, channel: 'stable', to: [], registries },
       stages: stages.map((name) => ({ name, percent: 10 })),
-      halt: { denials: 1, watch: 600 },
+      halt: { denials, watch: 600 },
     }),
   );
 
@@ -89,6 +94,15 @@ test('a rollout does not restore a release that another publisher has withdrawn'
     { code: 'TRUST_RELEASE_UNKNOWN' },
   );
   assert.deepEqual((await released(here))[0], '2 sha256:staged withdrawn');
+});
+
+test('an urgent publish of the same files is another release, once', async () => {
+  const staged = await publish(here, 'staged', ['canary']);
+  assert.equal((await publish(here, 'staged')).isNew, false, 'a renewal');
+  const { release, isNew } = await publish(here, 'staged', [], 0);
+  assert.deepEqual([isNew, release.number], [true, staged.release.number + 1]);
+  assert.deepEqual([release.sha256, release.stages, release.halt.denials], [staged.release.sha256, [], 0]);
+  assert.equal((await publish(here, 'staged', [], 0)).isNew, false);
 });
 
 test('a publish that failed leaves nothing that blocks the next one', async () => {

@@ -90,7 +90,8 @@ const isOfChannel = (change: StagedChange, channel: string): boolean =>
 
 /**
  * Publishes the files of a policy as the next release of a channel: stores the archive, then signs and sends
- * the metadata. If the newest release has the same files, it only renews the metadata.
+ * the metadata. If the newest release has the same files, it only renews the metadata, unless the input is
+ * urgent (no stages, and no halt) and the newest release is not: a node may have halted at that one.
  * @throws TRUST_RELEASE_MALFORMED · TRUST_RELEASE_PLACE, and the errors of collections and registries
  */
 export async function publishRelease(owner: Owner, input: PublishReleaseInput): Promise<PublishedRelease> {
@@ -107,7 +108,8 @@ async function publishNext(
   const { channel, stages, halt, revision, to, registries } = input;
   const sha256 = sha256Of(archive);
   const newest = known[0];
-  const isNew = newest === undefined || newest.withdrawn || newest.sha256 !== sha256;
+  const isNew =
+    newest === undefined || newest.withdrawn || newest.sha256 !== sha256 || becomesUrgent(newest, input);
   const release: PolicyRelease = isNew
     ? {
         ...{ channel, number: (newest?.number ?? 0) + 1, sha256, length: archive.length, revision },
@@ -130,6 +132,11 @@ async function publishNext(
   const first = await owner.firstRoot();
   return { release, isNew, root: first === undefined ? undefined : sha256Of(first), published };
 }
+
+const becomesUrgent = (newest: PolicyRelease, { stages, halt }: PublishReleaseInput): boolean =>
+  stages.length === 0 &&
+  halt.denials === 0 &&
+  (newest.halt.denials > 0 || newest.reached <= newest.stages.length);
 
 /** The report of a node about itself (`portcullis policy status`). */
 export interface NodeReport extends StagedNode {
