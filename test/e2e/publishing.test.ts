@@ -80,7 +80,7 @@ rules:
       .replaceAll('https://trust.example.com', service.url);
     const ended = await runProgram('bash', ['-euc', script], environment, folder);
     assert.equal(ended.code, 0, ended.output);
-    assert.match(ended.output, /one signature is wanting/u);
+    assert.match(ended.output, /one signature is missing/u);
     assert.match(ended.output, /2 of 2 signatures/u);
     assert.doesNotMatch(ended.output, new RegExp(passphrase, 'u'));
   });
