@@ -318,7 +318,6 @@ for (const [type, config, expected] of [
   ['bandwidth', { egressBurst: 100 }, /'egressBurst' needs 'egressRate'/u],
   ['bandwidth', { ingressRate: 7, ingressBurst: 80 }, /less than a byte a second/u],
   ['bandwidth', { ingressRate: 8e9, ingressBurst: 34_359_738_360 }, /more than 4 GiB/u],
-  ['bandwidth', { ingressRate: 8, ingressBurst: 8_000_000 }, /longer than the kernel can count/u],
   ['bandwidth', { ingressRate: -1, ingressBurst: 8 }, /is not a rate/u],
   [
     'bandwidth',

@@ -12,15 +12,15 @@ const ticksPerMicrosecond = 15.625; // PSCHED_SHIFT 6: a tick is 64 ns
 const maximum = 0xffffffff;
 
 /**
- * Returns the kernel's parameters with upstream's rounding; undefined when the burst takes longer than 32
- * bits of ticks. Pure.
+ * Returns the kernel's parameters with upstream's rounding. A burst that takes longer than 32 bits of ticks
+ * (274 seconds) is reduced to that: containerd and CRI-O request the largest burst for every rate. Pure.
  */
-export function bucketOf({ rate, burst }: Limit): TokenBucket | undefined {
+export function bucketOf({ rate, burst }: Limit): TokenBucket {
   const rateBytes = Math.floor(rate / 8);
-  const burstBytes = Math.floor(burst / 8);
+  const mostBytes = Math.floor((rateBytes * maximum) / ticksPerMicrosecond / 1_000_000);
+  const burstBytes = Math.min(Math.floor(burst / 8), mostBytes);
   const microseconds = Math.floor((burstBytes * 1_000_000) / rateBytes);
   const buffer = Math.floor(microseconds * ticksPerMicrosecond);
-  if (microseconds > maximum || buffer > maximum) return undefined;
   const limit = Math.min(Math.floor(rateBytes * latencySeconds) + burstBytes, maximum);
   return { rate: BigInt(rateBytes), limit, buffer };
 }

@@ -3,7 +3,6 @@ import type { Plugin } from '../contract/contract.ts';
 import { linkNameOf, macOf } from '../interface/link-names.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
 import { refuseFields } from '../interface/settings.ts';
-import { bucketOf } from './bucket.ts';
 import type { Limit } from './bucket.ts';
 import type { TrafficLimit } from './traffic-limit.ts';
 
@@ -72,11 +71,6 @@ function readLimit(fields: Fields, direction: 'ingress' | 'egress'): Limit | und
   else if (rate < 8) fields.problem(rateName, `${rate} bits a second is less than a byte a second`);
   else if (burst < 8) fields.problem(burstName, `${burst} bits is less than a byte`);
   else if (Math.floor(burst / 8) >= 0xffffffff) fields.problem(burstName, `${burst} bits is more than 4 GiB`);
-  else if (bucketOf({ rate, burst }) === undefined)
-    fields.problem(
-      burstName,
-      `at ${rate} bits a second, ${burst} bits take longer than the kernel can count (274 seconds)`,
-    );
   else return { rate, burst };
   return undefined;
 }

@@ -126,13 +126,6 @@ function ensureIfb(
   return ifb;
 }
 
-/** Returns the bucket. Limits are validated when they are read, so a bucket exists. */
-function wantedBucket(wanted: Limit): TokenBucket {
-  const bucket = bucketOf(wanted);
-  if (bucket === undefined) throw new Error(`a limit of ${wanted.rate} bits a second was stored unread`);
-  return bucket;
-}
-
 const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined =>
   qdiscAt(socket, index, 'root')?.bucket;
 
@@ -141,12 +134,12 @@ const sameBucket = (a: TokenBucket | undefined, b: TokenBucket): boolean =>
   a?.rate === b.rate && a.limit === b.limit && Math.abs(a.buffer - b.buffer) <= 1;
 
 function limit(socket: NetlinkSocket, index: number, wanted: Limit): void {
-  const bucket = wantedBucket(wanted);
+  const bucket = bucketOf(wanted);
   if (!sameBucket(rootBucket(socket, index), bucket)) socket.run([setTokenBucket(index, bucket)]);
 }
 
 function limitDifferences(socket: NetlinkSocket, link: LinkSettings, wanted: Limit): string[] {
-  const bucket = wantedBucket(wanted);
+  const bucket = bucketOf(wanted);
   const found = rootBucket(socket, link.index);
   if (found === undefined) return [`${link.name} has no traffic limit`];
   if (sameBucket(found, bucket)) return [];
