@@ -374,6 +374,14 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
+  test('a chain is deleted although a plugin of it refused its configuration', async () => {
+    const pod = { id: 'invalid', netns: fixture.pin('invalid') };
+    const chain = [bridgeConf(), portmapConf({ hostPort: 65_536, containerPort: 80 })];
+    await assert.rejects(fixture.add(chain, pod), coded('NETWORK_CONFIG_INVALID'));
+    await fixture.del(chain, pod);
+    assert.deepEqual(rows(), nothing);
+  });
+
   test('a field that no plugin knows is refused by ADD and STATUS; existing attachments are still checked and deleted', async () => {
     const pod = { id: 'unknown', netns: fixture.pin('unknown') };
     const misspelled = bridgeConf({ brige: 'br1', hairpinMod: true });

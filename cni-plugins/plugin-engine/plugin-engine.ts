@@ -90,8 +90,9 @@ export function createPluginCore({
   const { repair, repairInTime } = createPluginRepair({ ...shared, act, isAwaited });
 
   const del = function* (call: PluginCall, host: Host): Steps<void> {
-    const reading = read(call);
-    const { type, source } = reading;
+    // Problems of the configuration do not matter: an ADD that they refused is followed by this DEL, and a
+    // runtime that it fails for does not call the plugins before this one.
+    const { type, source } = read(call);
     try {
       if (source.from === 'program') yield { type: source.type, command: 'DEL' };
     } finally {
@@ -102,9 +103,6 @@ export function createPluginCore({
         if (pluginAttachment !== undefined) removeAnyhow(pluginAttachment, host, call.netns);
         // Last, because its folder may be unreadable.
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
-        // An attachment that was never added counts as deleted; a configuration that could not have been
-        // added is reported.
-        if (pluginAttachment === undefined) sound(reading);
       });
     }
   };
