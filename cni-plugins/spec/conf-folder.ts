@@ -103,10 +103,10 @@ function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions):
 function readWhole(
   confDir: string,
   file: string,
-): { readonly text: string; readonly more: ReturnType<typeof ownFiles> } | { readonly why: string } {
+): { readonly text: string; readonly more: ReturnType<typeof readPluginFiles> } | { readonly why: string } {
   try {
     const text = readConfFile(file);
-    return { text, more: ownFiles(confDir, text, file) };
+    return { text, more: readPluginFiles(confDir, text, file) };
   } catch (thrown) {
     return { why: fileReason(thrown, file) };
   }
@@ -115,8 +115,11 @@ function readWhole(
 /**
  * Reads the plugins that are separate files, in the folder named after the network (CNI specification 1.1,
  * `loadOnlyInlinedPlugins`).
+ * @param confDir the folder of the list
+ * @param text the content of the list
+ * @throws NETWORK_CONFLIST_UNREADABLE
  */
-function ownFiles(
+export function readPluginFiles(
   confDir: string,
   text: string,
   file: string,

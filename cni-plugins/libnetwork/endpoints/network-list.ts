@@ -1,11 +1,12 @@
-import { isAbsolute } from 'node:path';
+import { dirname, isAbsolute } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { readPlainFileSync } from '../../../base/files/index.ts';
 import { isOurs, networksIn } from '../../networks/networks.ts';
 import { bareType } from '../../calls/plugin-type.ts';
 import { macText } from '../../../base/netlink/index.ts';
 import { contains, formatIp, ipBytes, networkOf, parsePrefix } from '../../../base/addresses/index.ts';
-import type { ListedPlugin, PluginList } from '../../spec/plugin-list.ts';
+import { readPluginFiles } from '../../spec/conf-folder.ts';
+import type { ListedPlugin, PluginList, ReadPluginList } from '../../spec/plugin-list.ts';
 import { readPluginList } from '../../spec/plugin-list.ts';
 import { badOption } from '../protocol/failures.ts';
 import { netLabels } from '../protocol/protocol.ts';
@@ -119,7 +120,7 @@ function findList(
       );
     return { list: found.list, way: found.way === 'exec' ? 'exec' : 'in-process' };
   }
-  const read = readPluginList(textOf(conflist), conflist);
+  const read = readFile(conflist);
   if (read.outcome === 'malformed')
     throw badOption(`conflist=${conflist}`, read.problems.join('; '), 'correct the file');
   const { list } = read;
@@ -129,9 +130,11 @@ function findList(
   return { list, way: ours && !exec ? 'in-process' : 'exec' };
 }
 
-function textOf(file: string): string {
+/** Reads a list with the plugins of the folder named after its network, as for pods. */
+function readFile(file: string): ReadPluginList {
   try {
-    return readPlainFileSync(file, maxBytes);
+    const text = readPlainFileSync(file, maxBytes);
+    return readPluginList(text, file, readPluginFiles(dirname(file), text, file));
   } catch (thrown) {
     throw badOption(
       `conflist=${file}`,
