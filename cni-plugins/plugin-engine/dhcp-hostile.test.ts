@@ -138,6 +138,30 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     await call('del', other, 'victim');
   });
 
+  test('a server cannot give a pod an address of the host', async () => {
+    shell('ip addr add 10.77.0.5/24 dev br-dhcp');
+    let given = '10.77.0.5';
+    const server = serve((request) => usualAnswer(request, { address: given }), 'bs1');
+    const pod = fixture.pod('as-host');
+    await assert.rejects(call('add', bridge, 'as-host'), {
+      code: 'NETWORK_ADDRESS_TAKEN',
+      message: /which is an address of this host/u,
+    });
+    await eventually(() => server.received.includes(messageTypes.release) || undefined);
+    // With the address of a renewal it loses its own.
+    given = '10.77.0.61';
+    await call('add', bridge, 'as-host');
+    given = '10.77.0.5';
+    await eventually(
+      () => documents()[0]?.includes('"lost":"10.77.0.61: the server gave 10.77.0.5') || undefined,
+      30_000,
+    );
+    assert.doesNotMatch(pod.run('ip -4 -o address show dev eth0') ?? '', /10\.77/u);
+    await call('del', bridge, 'as-host');
+    server.close();
+    shell('ip addr del 10.77.0.5/24 dev br-dhcp');
+  });
+
   test('a pod does not reach the port of DHCP clients', async () => {
     const [sender, receiver] = [fixture.pod('sender'), fixture.pod('receiver')];
     const attachments = [await engine.attach(sender.request), await engine.attach(receiver.request)];

@@ -14,7 +14,7 @@ import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import type { Steps } from './address-program-steps.ts';
 import { givenBy, identityOf } from './dhcp-document.ts';
 import type { DhcpDocument } from './dhcp-document.ts';
-import { findClientLink, releaseFailure, sendRelease } from './dhcp-links.ts';
+import { findClientLink, refuseHostAddress, releaseFailure, sendRelease } from './dhcp-links.ts';
 import { createDhcpRecords, keyOf, nameOf } from './dhcp-records.ts';
 import type { Acquired, LaterSource } from './later-source.ts';
 
@@ -104,6 +104,7 @@ export function createDhcpLeases({ database, parts, hosts, keeps, log }: DhcpLea
     }
     const [lease] = got;
     if (lease === undefined) throw new Error(`the DHCP client of ${name} ended without a lease`);
+    refuseHostAddress(part.key.network, lease, host.route);
     log.info({ attachment: name, address: lease.address, server: lease.server }, 'a pod has a DHCP lease');
     return {
       given: givenBy(lease, config.priority),

@@ -1,17 +1,19 @@
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
+import { formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../base/addresses/index.ts';
 import {
   deleteAddress,
   findLink,
   isRefusal,
+  listHostAddresses,
   lookUp,
   openNetlink,
   setDown,
   setUp,
 } from '../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../base/netlink/index.ts';
 import type { PluginAttachment } from '../database/plugin-attachments.ts';
-import type { Sent } from '../dhcp/client.ts';
+import type { HeldLease, Sent } from '../dhcp/client.ts';
 import { sendOnce } from '../dhcp/exchange.ts';
 import { idOfPod } from '../namespaces/caller.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
@@ -52,6 +54,28 @@ export function namespaceReplaced(netns: string): PortcullisError {
     on: netns,
     why: 'the path leads to another namespace for the daemon',
     fix: 'give a path of the namespace that is the same for the daemon, for example below /run/netns',
+  });
+}
+
+/**
+ * Refuses a lease of an address of the host: other machines and pods would reach the pod in place of it.
+ * @param route a socket in the host network namespace
+ * @throws NETWORK_ADDRESS_TAKEN
+ */
+export function refuseHostAddress(
+  network: string,
+  { address, server }: HeldLease,
+  route: NetlinkSocket,
+): void {
+  if (!listHostAddresses(route).some((own) => formatIp(ipFromBytes(own.address)) === address)) return;
+  throw new PortcullisError({
+    code: 'NETWORK_ADDRESS_TAKEN',
+    kind: 'already-exists',
+    attempted: 'give a container the address of a DHCP server on the network',
+    on: network,
+    why: `the server ${server} gave ${address}, which is an address of this host`,
+    fix: 'take the address out of the range of the DHCP server',
+    details: { address },
   });
 }
 

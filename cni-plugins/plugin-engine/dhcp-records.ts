@@ -17,7 +17,13 @@ import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { givenBy, resourcesWith, resultWith } from './dhcp-document.ts';
 import type { DhcpDocument } from './dhcp-document.ts';
 import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
-import { isNamespaceOf, namespaceReplaced, replaceAddresses, switchLink } from './dhcp-links.ts';
+import {
+  isNamespaceOf,
+  namespaceReplaced,
+  refuseHostAddress,
+  replaceAddresses,
+  switchLink,
+} from './dhcp-links.ts';
 
 /** The records of DHCP clients, and their interfaces, which follow the records. */
 export interface DhcpRecords {
@@ -125,6 +131,7 @@ export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDe
   /** Returns why the pod cannot have the address of a lease. */
   const refusalOf = (part: PluginAttachment, lease: HeldLease): string | undefined => {
     try {
+      refuseHostAddress(part.key.network, lease, hosts.own.route);
       masqueraded.refuse(part, resourcesWith(part.resources, givenBy(lease, undefined)));
       return undefined;
     } catch (thrown) {
