@@ -191,7 +191,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
           throw portTaken(
             mapping,
             holder.container_id,
-            `${hostPortHolderText(holder)}, holds it`,
+            `${hostPortHolderText(holder)} holds it`,
             'remove that pod or choose another host port',
           );
         const service = nodePortService.get(mapping.hostPort, mapping.protocol, namespaceId)?.['service'];

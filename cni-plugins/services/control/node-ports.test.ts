@@ -49,7 +49,7 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.deepEqual([refused?.code, refused?.field], ['NETWORK_SERVICE_ADDRESS_TAKEN', 'ports']);
       assert.match(
         refused?.why ?? '',
-        /^the node port 30080\/udp belongs to pod default\/udp, sandbox udp0/u,
+        /^the node port 30080\/udp belongs to pod default\/udp \(sandbox udp0+\)/u,
       );
       await engine.detach(udp.request.id);
       await comesAbout(
