@@ -113,6 +113,12 @@ describe('bounds of resources', () => {
     assert.equal(boundedResources(undefined, {}), undefined);
   });
 
+  it('lifts a limit on memory that no bound covers', () => {
+    const lifted = { ...none, memoryLimitInBytes: -1 };
+    assert.equal(boundedResources(lifted, { cpu: 500 })?.memoryLimitInBytes, -1);
+    assert.equal(boundedResources(lifted, { memory: 2000 })?.memoryLimitInBytes, 2000);
+  });
+
   it('let a kubelet set the quality of service of memory, which raises no limit', () => {
     const unified = { 'memory.min': '1000', 'memory.low': '1000', 'memory.high': '1800' };
     const asked = { ...none, memoryLimitInBytes: 1000, memorySwapLimitInBytes: 1000, unified };

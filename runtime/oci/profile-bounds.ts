@@ -87,7 +87,8 @@ export function boundedResources(
   if (broken.length > 0) throw outsideProfile(broken);
   return {
     ...wanted,
-    memoryLimitInBytes: memoryLimit,
+    // -1 lifts the limit. 0 would leave the one that the kernel has.
+    memoryLimitInBytes: memoryLimit > 0 ? memoryLimit : wanted.memoryLimitInBytes,
     ...(swap !== undefined && {
       memorySwapLimitInBytes: asksSwap ? wanted.memorySwapLimitInBytes : memoryLimit + swap,
     }),
