@@ -192,6 +192,37 @@ describe('resources', () => {
     assert.equal(bad.kind, 'invalid');
   });
 
+  for (const handler of ['crun', 'runc'])
+    it(`of a pod are set before its first process starts (${handler})`, async () => {
+      const resources = { memoryLimitInBytes: 256 * Mi, cpuQuota: 40_000, cpuPeriod: 100_000 };
+      const overhead = { memoryLimitInBytes: 16 * Mi };
+      const own = await runPod(
+        stage,
+        `early-${handler}`,
+        { linux: { cgroupParent: '', resources, overhead } },
+        handler,
+      );
+      const limits = (): string[] => [
+        cgroupFile(`/portcullis/${own.id}`, 'memory.limit_in_bytes', 'memory.max'),
+        cgroupFile(`/portcullis/${own.id}`, 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''),
+      ];
+      const id = await createContainer(stage, own, { name: 'first', image });
+      assert.deepEqual(limits(), [String(272 * Mi), '40000'], 'as RunPodSandbox requests');
+      const { runtime } = stage.daemon.cri;
+      await runtime.removeContainer({ containerId: id });
+      await removePod(stage, own);
+
+      const later = await runPod(stage, `later-${handler}`, { linux: { cgroupParent: '' } }, handler);
+      await runtime.updatePodSandboxResources({ podSandboxId: later.id, resources, overhead });
+      await createContainer(stage, later, { name: 'first', image });
+      assert.equal(
+        cgroupFile(`/portcullis/${later.id}`, 'memory.limit_in_bytes', 'memory.max'),
+        String(272 * Mi),
+        'as an update before the first container requests',
+      );
+      await removePod(stage, later);
+    });
+
   it('of the runtime: the pod CIDR is accepted, and invalid values are refused', async () => {
     const { runtime } = stage.daemon.cri;
     await runtime.updateRuntimeConfig({

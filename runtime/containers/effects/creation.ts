@@ -9,6 +9,7 @@ import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
 import { giveCgroup } from '../../cgroups/delegation.ts';
+import { setPodLimits } from '../../cgroups/pod-limits.ts';
 import { areLocal } from '../../container-mounts/local-mounts.ts';
 import { checkMadeContainer, mountsOf } from '../../container-mounts/created-container.ts';
 import type { ContainerPlan } from '../../container-mounts/created-container.ts';
@@ -19,6 +20,7 @@ import { writeBundle } from '../bundle/bundle.ts';
 import type { BundleDeps } from '../bundle/bundle.ts';
 import type { Restore, Restores } from '../bundle/restore.ts';
 import type { ContainerEffects } from '../container-effects.ts';
+import type { SandboxRecord } from '../../pods/record.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
 import { showsMounts } from '../../oci/runtime-handler.ts';
 import type { PidNamespace } from '../pid-namespace.ts';
@@ -37,6 +39,7 @@ export interface CreationEffectDeps extends BundleDeps {
   readonly exits: Pick<ExitWatch, 'forget'>;
   readonly cgroups: CgroupMounts;
   readonly adoptMonitor: AdoptMonitor;
+  readonly sandbox: (id: string) => SandboxRecord | undefined;
   /** Finds a container by its id or an unambiguous prefix. */
   readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
   readonly places: ContainerPlaces;
@@ -115,6 +118,9 @@ export function creationEffects(
         deps.adoptMonitor(made.init.pid);
         task = await createTask(deps, record, made.init.pid);
       }
+      // The cgroup of the pod did not exist before its first container.
+      const sandbox = deps.sandbox(record.sandboxId);
+      if (sandbox !== undefined) await setPodLimits(cgroups, deps.resourceSupport, sandbox);
       const owner = owners.get(record.id);
       owners.delete(record.id);
       if (owner !== undefined) await giveCgroup(cgroups, places.limits(record), owner);
