@@ -11,6 +11,9 @@ export interface FolderLock {
   release(): void;
 }
 
+/** The file in a locked folder. */
+export const lockFile = 'lock';
+
 /** SQLITE_BUSY (sqlite.org/rescode.html). */
 const busyCode = 5;
 const askEveryMs = 50;
@@ -25,7 +28,7 @@ const askEveryMs = 50;
  * STORAGE_DISK_FULL
  */
 export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock> {
-  const path = join(folder, 'lock');
+  const path = join(folder, lockFile);
   const end = performance.now() + waitMs;
   let db: DatabaseSync | undefined;
   try {

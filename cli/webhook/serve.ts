@@ -13,6 +13,7 @@ import { createApiClient, readApiAccess } from '../../base/kubernetes/index.ts';
 import type { ApiClient } from '../../base/kubernetes/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import type { Logger, LogLevel } from '../../base/log/index.ts';
+import { openTemporaryFolder } from '../../base/storage/index.ts';
 import type { Platform } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
 import { openDecider, readPlatform, trustStateOption } from '../options/decision-options.ts';
@@ -21,7 +22,6 @@ import type { RegistryFlags } from '../options/registry-options.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import { untilStopSignal } from '../output/stop-signal.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { openTemporaryFolder } from './temporary-folder.ts';
 
 interface ServeFlags extends RegistryFlags {
   readonly listen: string;
@@ -207,7 +207,7 @@ async function openPolicyOf(
     open.push(() => holder.close());
     return holder;
   }
-  const folder = await openTemporaryFolder();
+  const folder = await openTemporaryFolder('portcullis-webhook-');
   open.push(() => folder.close());
   const followed = followPolicy({
     ...{ client, load: loadPolicySet, folder: join(folder.path, 'policy'), log },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -35,3 +35,27 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     child.kill(signal);
     assert.deepEqual([await ended, readdirSync(temporary), readdirSync(out)], [[null, signal], [], []]);
   });
+
+test('the next call removes the folder of a killed process', async () => {
+  const temporary = mkdtempSync(join(home, 'killed-'));
+  const holds = `
+    const { inTemporary } = await import(process.argv[1] + '/temporary.ts');
+    await inTemporary('push-', (folder) => new Promise((resolve) => {
+      process.stdout.write(folder);
+      if (process.argv[2] === 'ends') resolve(); else setInterval(() => undefined, 1000);
+    }));`;
+  const start = (word: string) =>
+    spawn(process.execPath, ['--input-type=module', '-e', holds, import.meta.dirname, word], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, TMPDIR: temporary },
+    });
+  const killed = start('waits');
+  await once(killed.stdout, 'data');
+  killed.kill('SIGKILL');
+  await once(killed, 'exit');
+  const [left = ''] = readdirSync(temporary);
+  const longAgo = Date.now() / 1_000 - 3_600;
+  utimesSync(join(temporary, left), longAgo, longAgo);
+  await once(start('ends'), 'exit');
+  assert.deepEqual(readdirSync(temporary), []);
+});

@@ -1,9 +1,8 @@
 import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { meansDiskFull } from '../../base/errors/index.ts';
-import { storageFailure } from '../../base/storage/index.ts';
+import { openTemporaryFolder, storageFailure } from '../../base/storage/index.ts';
 
 const signals = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 /** Files and folders that a signal which ends the process removes. */
@@ -11,19 +10,23 @@ const temporary = new Set<string>();
 
 /**
  * Calls `body` with a new folder among the temporary files, and removes it afterwards. A signal that ends the
- * process removes it too, unless the process handles the signal itself.
+ * process removes it too, unless the process handles the signal itself. A later call removes what a killed
+ * process left.
  * @throws PortcullisError STORAGE_DISK_FULL, and other codes of base/storage when there is no such folder
  */
 export async function inTemporary<T>(prefix: string, body: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), prefix)).catch((error: unknown) => {
-    throw storageFailure(error, 'create a folder for temporary files in', tmpdir());
-  });
+  const made = await openTemporaryFolder(prefix);
+  // The file of the lock is none of the content.
+  const folder = join(made.path, 'content');
   try {
-    return await removedBySignal(folder, () => body(folder));
+    return await removedBySignal(made.path, async () => {
+      await mkdir(folder);
+      return body(folder);
+    });
   } catch (error) {
     throw meansDiskFull(error) ? storageFailure(error, 'write temporary files to', folder) : error;
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await made.close();
   }
 }
 

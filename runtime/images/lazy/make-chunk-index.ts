@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { open, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { formatReference, parseReference } from '../../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../../base/distribution/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
+import { openTemporaryFolder } from '../../../base/storage/index.ts';
 import type { RegistryAccess } from '../../../trust/index.ts';
 import { encodeLayer } from '../erofs/encode-layer.ts';
 import { headBytes, pageBytes, roundUp } from '../erofs/format.ts';
@@ -69,13 +68,13 @@ export async function makeChunkIndexOf(
   const repository = (await registry.repositories(parsed)).at(-1);
   if (repository === undefined) throw badChunkIndex(reference, 'no registry serves the image');
   const { digest } = await repository.resolve(parsed.digest ?? parsed.tag ?? 'latest');
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-chunk-index-'));
+  const temporary = await openTemporaryFolder('portcullis-chunk-index-');
   try {
-    const predicate = await makeChunkIndex({ repository, digest, folder });
+    const predicate = await makeChunkIndex({ repository, digest, folder: temporary.path });
     const { registry: host, repository: path } = parsed;
     return { name: formatReference({ registry: host, repository: path, digest }), predicate };
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await temporary.close();
   }
 }
 

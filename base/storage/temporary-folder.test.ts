@@ -37,7 +37,7 @@ test('what killed processes left is removed by the next start, and nothing else'
   const longAgo = Date.now() / 1_000 - 3_600;
   for (const path of [killed.path, living.path, users]) utimesSync(path, longAgo, longAgo);
 
-  const own = await openTemporaryFolder(within);
+  const own = await openTemporaryFolder('portcullis-webhook-', within);
   assert.deepEqual(
     readdirSync(within).sort(),
     [living.path, users, young, own.path].map((path) => basename(path)).sort(),
