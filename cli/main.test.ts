@@ -65,6 +65,21 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     code: 2,
     says: /"fix": "did you mean images pull\? see portcullis --help"/,
   },
+  {
+    args: ['verify', '127.0.0.1:1/app:1', '--certificate-identity', 'a@example.com'],
+    code: 2,
+    says: /unknown option '--certificate-identity'\n\(name the identity in a policy, .*--policy FILE\)/,
+  },
+  {
+    args: ['sign', '127.0.0.1:1/app:1', '-r', '-a', 'by=ci', '--yes', '--key', '/nonexistent/cosign.key'],
+    code: 2,
+    says: /nonexistent\/cosign\.key/,
+  },
+  {
+    args: ['verify', 'app:1', '--certificate-oidc-issuer=x', '-o', 'json'],
+    code: 2,
+    says: /"fix": "name the identity in a policy, .*--policy FILE; see portcullis verify --help"/,
+  },
   { args: ['version'], code: 2, says: /Did you mean --version\?/ },
   { args: ['ps', '--nope'], code: 2, says: /unknown option '--nope'/ },
   { args: ['logs'], code: 2, says: /missing required argument 'container'/ },

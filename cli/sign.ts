@@ -62,8 +62,8 @@ export function register(program: Command): void {
           chosenFormat(value),
         ]),
     )
-    .option('--recursive', 'sign every manifest of an index too', false)
-    .option('--annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
+    .option('-r, --recursive', 'sign every manifest of an index too', false)
+    .option('-a, --annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
     .option('--identity <name>', 'the name that the signature claims; default: the reference without its tag')
     .option('--expiry <duration>', 'validity of the signature, such as 90d or 24h (notation formats)', expiry)
     .addHelpText('after', examples);

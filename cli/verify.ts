@@ -24,6 +24,7 @@ import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { openDecider, readPlatform, withDecision } from './options/decision-options.ts';
 import type { DecisionFlags } from './options/decision-options.ts';
+import { withRefused } from './options/other-tools.ts';
 import { collect } from './options/registry-options.ts';
 import { tree, withWide } from './output/terminal.ts';
 
@@ -47,6 +48,15 @@ Examples:
   $ portcullis verify registry.example.com/portcullis/release:1.0.0 --policy release.yaml --file portcullis_1.0.0_amd64.deb
 
 Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (a registry or another service did not answer), 4 failed.`;
+
+const inPolicy = 'name the identity in a policy, under require.sigstore, and use --policy FILE';
+/** Options of cosign. */
+const identityOptions: Readonly<Record<string, string>> = {
+  '--certificate-identity': inPolicy,
+  '--certificate-identity-regexp': inPolicy,
+  '--certificate-oidc-issuer': inPolicy,
+  '--certificate-oidc-issuer-regexp': inPolicy,
+};
 
 export function register(program: Command): void {
   const command = program
@@ -72,6 +82,7 @@ export function register(program: Command): void {
       'write evidence and verdict to a new file, for policy test, simulate and replays',
     )
     .addHelpText('after', examples);
+  withRefused(command, identityOptions);
   withOutput(withDecision(withWide(command))).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });

@@ -27,31 +27,35 @@ GitHub Actions, GitLab (id_tokens: SIGSTORE_ID_TOKEN) or Buildkite identifies th
 
 /** Adds the options that select the signer. */
 export function withSigner(command: Command): Command {
-  return command
-    .option(
-      '--key <file|uri>',
-      "private key: cosign's encrypted file, PEM, or pkcs11:token=…;object=…?module-path=…&pin-source=…",
-    )
-    .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
-    .option('--passphrase-file <file>', 'file whose first line is the passphrase')
-    .option(
-      '--certificate-chain <file>',
-      'PEM certificates of the key, that of the key first (notation formats)',
-    )
-    .option('--identity-token-file <file>', 'file that holds the OIDC token')
-    .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
-    .option(
-      '--signing-config <file>',
-      'signing_config.json with the services to use, or "public-good" for sigstore’s public ones',
-    )
-    .option('--fulcio-url <url>', 'certificate authority for identities')
-    .option('--rekor-url <url>', 'transparency log that records the signature')
-    .addOption(
-      new Option('--rekor-version <version>', 'version of the API of --rekor-url')
-        .choices(['1', '2'])
-        .default('1'),
-    )
-    .option('--timestamp-url <url>', 'time stamp authority; may be repeated', collect, []);
+  return (
+    command
+      .option(
+        '--key <file|uri>',
+        "private key: cosign's encrypted file, PEM, or pkcs11:token=…;object=…?module-path=…&pin-source=…",
+      )
+      .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
+      .option('--passphrase-file <file>', 'file whose first line is the passphrase')
+      .option(
+        '--certificate-chain <file>',
+        'PEM certificates of the key, that of the key first (notation formats)',
+      )
+      .option('--identity-token-file <file>', 'file that holds the OIDC token')
+      .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
+      .option(
+        '--signing-config <file>',
+        'signing_config.json with the services to use, or "public-good" for sigstore’s public ones',
+      )
+      .option('--fulcio-url <url>', 'certificate authority for identities')
+      .option('--rekor-url <url>', 'transparency log that records the signature')
+      .addOption(
+        new Option('--rekor-version <version>', 'version of the API of --rekor-url')
+          .choices(['1', '2'])
+          .default('1'),
+      )
+      .option('--timestamp-url <url>', 'time stamp authority; may be repeated', collect, [])
+      // Commands for cosign have it. No question is asked here.
+      .addOption(new Option('-y, --yes').hideHelp())
+  );
 }
 
 /** Ends the command with the exit code for wrong use unless exactly one signer is named. */

@@ -39,7 +39,10 @@ export function printWrongUse(
         attempted: 'run',
         on: name,
         why: groupAlone ? 'it has several commands, and none is given' : why,
-        fix: suggestion === undefined ? help : `${suggestion.replace(/^Did/u, 'did')} ${help}`,
+        fix:
+          suggestion === undefined
+            ? help
+            : `${suggestion.replace(/^Did/u, 'did').replace(/[^?]$/u, '$&;')} ${help}`,
       }),
     ),
   );
