@@ -1,10 +1,11 @@
 import { largest } from '../../base/lists/index.ts';
 import { entitlementsError } from '../errors.ts';
+import { ENOSYS } from '../seccomp/outcome.ts';
 import { readOciSeccomp } from '../seccomp/oci-shape.ts';
 import type { OciArgument, OciRule } from '../seccomp/oci-shape.ts';
 import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture } from '../types.ts';
-import { answerOf } from './answer.ts';
+import { answerOf, answerOfOutcome } from './answer.ts';
 import { and, ARCH_WORD, argumentVariable, not, or } from './conditions.ts';
 import { FALSE, TRUE } from './node-table.ts';
 import type { DiagramStore } from './diagram.ts';
@@ -34,9 +35,12 @@ const X32_BIT = 0x40000000;
  * - all conditions of one rule must hold, unless an argument occurs in two of them: then each is a separate
  *   rule;
  * - several rules for one name are alternatives; comparisons use all 64 bits;
- * - calls of other architectures, and x32 calls, kill the thread. The answers that runc adds for calls newer
- *   than libseccomp (ENOSYS) are not included.
- * @param newest the highest number that libseccomp knows: names above it are skipped; all are known if absent
+ * - calls of other architectures, and x32 calls, kill the thread.
+ * @param options.newest the highest number that libseccomp knows: names above it are skipped; all are known
+ *   if absent
+ * @param options.loadedBy the runtime whose program is meant, if it is not libseccomp's: calls newer than the
+ *   tables get ENOSYS in place of a default errno. runc changes libseccomp's program in this way
+ *   (libcontainer/seccomp/patchbpf), and crun loads our own, in which the call -1 has no exception
  * @throws ENTITLEMENTS_BAD_SECCOMP; ENTITLEMENTS_UNPROVED if rules with different actions match one call,
  * because libseccomp does not define the answer; ENTITLEMENTS_TOO_COMPLEX
  */
@@ -44,7 +48,7 @@ export function diagramOfOci(
   store: DiagramStore,
   json: unknown,
   architecture: Architecture,
-  newest = Infinity,
+  { newest = Infinity, loadedBy }: { readonly newest?: number; readonly loadedBy?: 'crun' | 'runc' } = {},
 ): Node {
   const oci = readOciSeccomp(json);
   const numbers = syscallNumbers(architecture);
@@ -74,12 +78,14 @@ export function diagramOfOci(
   }
   const last = largest(numbers.values());
   const ranges: NumberRange[] = [];
-  for (let number = 0; number <= last + 1; number++)
+  for (let number = 0; number <= last; number++)
     ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
+  const isRefusal = loadedBy !== undefined && oci.defaultAction === 'SCMP_ACT_ERRNO';
+  ranges.push({ from: last + 1, answer: isRefusal ? store.leaf(answerOfOutcome(ENOSYS)) : fallback });
   const killed = store.leaf(answerOf(0));
   // libseccomp gives -1, with which a tracer skips a call, the default answer.
-  if (architecture === 'x86_64')
-    ranges.push({ from: X32_BIT, answer: killed }, { from: 0xffffffff, answer: fallback });
+  if (architecture === 'x86_64') ranges.push({ from: X32_BIT, answer: killed });
+  if (architecture === 'x86_64' && loadedBy !== 'crun') ranges.push({ from: 0xffffffff, answer: fallback });
   return store.choose(
     wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]),
     byNumberRange(store, ranges),

@@ -127,7 +127,7 @@ function proveForOlder(
 ): void {
   const skipped = store.choose(
     known,
-    diagramOfOci(store, oci, architecture, OLDEST_LIBSECCOMP),
+    diagramOfOci(store, oci, architecture, { newest: OLDEST_LIBSECCOMP }),
     store.leaf(0),
   );
   const [grants, bound] = [skipped, expected].map((node) => store.mapLeaves(node, grantOf));

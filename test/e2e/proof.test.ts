@@ -72,7 +72,9 @@ describe('proof', () => {
           assert.match(inspected.stdout, /^held +network class +\w+: the link lets through /m);
           const { code, stdout, stderr } = await prove('--container', id);
           assert.equal(code, 0, stderr + stdout);
-          assert.match(stdout, /^(equal|narrower): the filter of container /);
+          // runc returns ENOSYS for calls that are newer than its libseccomp.
+          const verdict = handler === 'crun' ? /^equal: the filter of / : /^(equal|narrower): the filter of /;
+          assert.match(stdout, verdict);
         });
 
         it('the kernel has the filter of the default profile', async () => {
