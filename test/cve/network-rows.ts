@@ -143,6 +143,16 @@ export const networkRows: readonly Row[] = [
     ],
   },
   {
+    id: 'CVE-2020-10749',
+    what: 'CNI bridge and ptp: a pod becomes the router of its host by router advertisements',
+    held: [
+      [
+        'cni-plugins/plugin-engine/router-advertisements.test.ts',
+        'the host takes no router and no address that a pod advertises: ${conf.type}',
+      ],
+    ],
+  },
+  {
     id: 'CVE-2026-32241',
     what: 'flannel: an annotation of a node becomes a shell command',
     held: [
