@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -66,6 +74,32 @@ describe('the archive of changed files', () => {
     await assert.rejects(written(), refused(/had replaced a folder of its image/));
     rmSync(join(folder, 'out'), { force: true });
     await assert.rejects(written(10), refused(/more than 10 bytes/));
+  });
+
+  it('is refused when a changed file would delete a file of the image', async () => {
+    for (const name of ['.wh.app', '.wh..wh..opq']) {
+      rmSync(join(folder, 'f'), { recursive: true, force: true });
+      changes();
+      mkdirSync(join(folder, 'f/etc'));
+      writeFileSync(join(folder, 'f/etc', name), 'x');
+      execFileSync('tar', ['-cf', join(folder, 'rootfs-diff.tar'), '-C', join(folder, 'f'), '.']);
+      await assert.rejects(written(), refused(/name begins with ".wh."/));
+      rmSync(join(folder, 'out'));
+    }
+  });
+
+  it('may have files whose content is such a name', async () => {
+    const file = join(folder, 'f/new');
+    changes();
+    writeFileSync(file, './.wh.app\n');
+    execFileSync('tar', ['-cf', join(folder, 'rootfs-diff.tar'), '-C', join(folder, 'f'), '.']);
+    assert.deepEqual(await written(), ['./', './new']);
+  });
+
+  it('is refused when it is cut off', async () => {
+    changes();
+    truncateSync(join(folder, 'rootfs-diff.tar'), 700);
+    await assert.rejects(written(), refused(/rootfs-diff.tar cannot be read/));
   });
 
   it('is never read through a link, or from something that is no file', async () => {

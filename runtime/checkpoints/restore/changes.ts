@@ -2,7 +2,11 @@ import { createWriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
+import { splitName, whiteoutMark } from '../../images/unpack/layer-tree.ts';
+import type { TarEntry } from '../../images/unpack/tar-metadata.ts';
+import { createTarReader } from '../../images/unpack/tar-reader.ts';
 import { isPlainPath } from '../images/restorable.ts';
 import { badArchive } from './errors.ts';
 import { archiveEnd, headerOf } from './tar-headers.ts';
@@ -13,7 +17,6 @@ const changes = 'rootfs-diff.tar';
 const deleted = 'deleted.files';
 /** The mark of a folder in which no file of the image is visible (overlayfs), which no layer contains. */
 const opaque = Buffer.from('SCHILY.xattr.trusted.overlay.opaque=');
-const prefix = '.wh.';
 const chunkBytes = 1024 * 1024;
 
 /**
@@ -56,7 +59,7 @@ export async function writeChanges(
     await pipeline(
       async function* () {
         yield* whiteoutsOf(names);
-        yield* contentOf(file);
+        yield* checkedContentOf(file, on);
       },
       withoutOpaque(on),
       out,
@@ -72,12 +75,38 @@ function* whiteoutsOf(names: readonly string[]): Generator<Buffer> {
   for (const name of names) yield headerOf({ name: whiteoutOf(name), type: 'file', mode: 0 });
 }
 
-async function* contentOf(file: FileHandle): AsyncGenerator<Buffer> {
-  for (;;) {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(chunkBytes), 0, chunkBytes);
-    if (bytesRead === 0) return;
-    yield buffer.subarray(0, bytesRead);
+/** Yields an archive of changed files, and fails if it cannot be read, or has the name of a whiteout. */
+async function* checkedContentOf(file: FileHandle, on: string): AsyncGenerator<Buffer> {
+  const ignore = (): void => undefined;
+  const reader = createTarReader({
+    begin: (entry) => {
+      requireNoWhiteout(entry, on);
+    },
+    data: ignore,
+    end: ignore,
+  });
+  try {
+    for (;;) {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(chunkBytes), 0, chunkBytes);
+      if (bytesRead === 0) break;
+      const chunk = buffer.subarray(0, bytesRead);
+      reader.push(chunk);
+      yield chunk;
+    }
+    reader.finish();
+  } catch (thrown) {
+    if (!isPortcullisError(thrown) || thrown.code === 'RUNTIME_RESTORE_ARCHIVE') throw thrown;
+    throw badArchive(on, `${changes} cannot be read: ${reasonOf(thrown)}`);
   }
+}
+
+/** The reader of layers takes a file with the name of a whiteout for the deletion of another file. */
+function requireNoWhiteout({ name }: Pick<TarEntry, 'name'>, on: string): void {
+  if (splitName(name).at(-1)?.startsWith(whiteoutMark) === true)
+    throw badArchive(
+      on,
+      `the container had created a file whose name begins with "${whiteoutMark}", which cannot be restored`,
+    );
 }
 
 /** Returns the names in `deleted.files`. Pure. @throws PortcullisError RUNTIME_RESTORE_ARCHIVE */
@@ -97,7 +126,7 @@ export function deletedFiles(bytes: Uint8Array, on: string): readonly string[] {
       throw badArchive(on, `${deleted} has a name that is not a plain path`);
     // In place of each byte that is not UTF-8, JSON has this character: another file would be deleted.
     if (path.includes('\ufffd')) throw badArchive(on, `${deleted} has a name that is not UTF-8`);
-    if (base.startsWith(prefix) || Buffer.byteLength(base) > 255 - prefix.length)
+    if (base.startsWith(whiteoutMark) || Buffer.byteLength(base) > 255 - whiteoutMark.length)
       throw badArchive(on, `${deleted} has a name that a layer cannot express`);
     return path.slice(1);
   });
@@ -105,7 +134,7 @@ export function deletedFiles(bytes: Uint8Array, on: string): readonly string[] {
 
 function whiteoutOf(name: string): string {
   const slash = name.lastIndexOf('/') + 1;
-  return `${name.slice(0, slash)}${prefix}${name.slice(slash)}`;
+  return `${name.slice(0, slash)}${whiteoutMark}${name.slice(slash)}`;
 }
 
 /**
