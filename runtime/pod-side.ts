@@ -339,6 +339,7 @@ function containerEffectsOf(
     kernel,
     monitorLogs: folders.monitorLogs,
     restoreFolder: imagesFolder,
+    restoreSeconds: config.checkpoint.timeout,
     restores: config.checkpoint.restore
       ? createRestores({
           ...{ config: config.checkpoint, images, cgroups, imagesFolder },

@@ -143,3 +143,21 @@ for (const kind of ['crun', 'runc'] as const)
     await assert.rejects(monitor.create(), { code: 'RUNTIME_CREATE_FAILED' });
     assert.match(readFileSync(join(bundle, 'bundle-arguments'), 'utf8'), /^--systemd-cgroup create /);
   });
+
+test(
+  'a restore that takes longer than it may is ended, with all its processes',
+  { timeout: 60_000 },
+  async (t) => {
+    const restore = { images: '/images', launcher: [], options: [], timeoutMs: 3_000 };
+    const { monitor, id } = await monitorOf(t, "exec sh -c 'while true; do sleep 0.2; done' sh $id", {
+      restore,
+    });
+    await assert.rejects(monitor.create(), {
+      code: 'RUNTIME_MONITOR_FAILED',
+      message: /did not answer within 3 s.*checkpoint\.timeout/s,
+    });
+    for (let waited = 0; waited < 10_000 && processesWithArgument(id).length > 0; waited += 100)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.deepEqual(processesWithArgument(id), []);
+  },
+);

@@ -29,7 +29,8 @@ export interface MonitoredContainer {
  */
 export const firstExitFile = 'exit';
 
-const createTimeoutMs = 120_000;
+/** How long a runtime may take to create a container. */
+export const createTimeoutMs = 120_000;
 const beginTimeoutMs = 10_000;
 /**
  * How often a conmon that does not answer is checked, and how often in a row it must be found waiting for a
@@ -81,6 +82,8 @@ export interface RestoreInput {
   readonly launcher: readonly string[];
   /** Options of the runtime's `restore`. */
   readonly options: readonly string[];
+  /** How long it may take. */
+  readonly timeoutMs: number;
 }
 
 /** A conmon that has opened its log and waits. */
@@ -289,16 +292,19 @@ async function hear(
     if (seen.waiting === looks) seen.ending = endRuntime();
   }, lookMs);
   const socket = new Socket({ fd, readable: true, writable: false });
+  const timeoutMs = input.restore?.timeoutMs ?? createTimeoutMs;
   const timer = setTimeout(() => {
     void endRuntime();
     socket.destroy(
       monitorFailed(
         id,
-        `it did not answer within ${createTimeoutMs / 1000} s`,
-        'check whether the machine is overloaded, then retry',
+        `it did not answer within ${timeoutMs / 1000} s`,
+        input.restore === undefined
+          ? 'check whether the machine is overloaded, then retry'
+          : 'raise `checkpoint.timeout`, and check whether the machine is overloaded',
       ),
     );
-  }, createTimeoutMs);
+  }, timeoutMs);
   try {
     let text = '';
     socket.setEncoding('utf8');

@@ -62,6 +62,8 @@ export interface ContainerEffectDeps {
   readonly writableLayerSize: string;
   /** Where the images of a container are while it is restored, by its id. */
   readonly restoreFolder: (id: string) => string;
+  /** How long the runtime may take to restore a container, if this is longer than for a creation. */
+  readonly restoreSeconds: number;
   /** Where prepared monitors keep their logs until a container has them. */
   readonly monitorLogs: string;
   readonly kernel: Pick<Kernel, 'umount'>;
@@ -95,7 +97,12 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
     resourceSupport,
     places,
     restoreInput: (record: ContainerRecord) =>
-      restoreInput(record, input.sandbox(record.sandboxId), input.restoreFolder(record.id)),
+      restoreInput(
+        record,
+        input.sandbox(record.sandboxId),
+        input.restoreFolder(record.id),
+        input.restoreSeconds,
+      ),
   };
   const monitors = createMonitors(deps);
   return {

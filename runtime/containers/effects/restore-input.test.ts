@@ -9,20 +9,26 @@ const record = (change: Partial<ContainerRecord>): ContainerRecord =>
 const namespaces = ['nsenter', '--uts=/pins/uts', '--ipc=/pins/ipc', '--'];
 
 describe('restoreInput', () => {
-  const of = (change: Partial<ContainerRecord>): ReturnType<typeof restoreInput> =>
-    restoreInput(record(change), { namespacesDir: '/pins' }, '/images');
+  const of = (change: Partial<ContainerRecord>, seconds = 60): ReturnType<typeof restoreInput> =>
+    restoreInput(record(change), { namespacesDir: '/pins' }, '/images', seconds);
 
   it('is absent for a container that is created', () => {
     assert.equal(of({}), undefined);
   });
 
   it('runs the runtime in the namespaces of the pod, and without new privileges', () => {
-    assert.deepEqual(of({ restoredFrom }), { images: '/images', launcher: namespaces, options: [] });
+    const usual = { images: '/images', launcher: namespaces, options: [] };
+    assert.deepEqual(of({ restoredFrom }), { ...usual, timeoutMs: 120_000 });
     assert.deepEqual(of({ restoredFrom, noNewPrivileges: true })?.launcher, [
       ...namespaces,
       'setpriv',
       '--no-new-privs',
     ]);
+  });
+
+  it('may take as long as a checkpoint, and not less time than the creation of a container', () => {
+    assert.equal(of({ restoredFrom }, 600)?.timeoutMs, 600_000);
+    assert.equal(of({ restoredFrom }, 1)?.timeoutMs, 120_000);
   });
 
   it('gives the labels of the request to criu, in place of those of the archive', () => {
