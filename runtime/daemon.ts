@@ -95,6 +95,7 @@ export async function startDaemon(
     refused: policyDelivery?.refused,
     adopt: openMonitorScope({ startProgram, mounts: readCgroupMounts(), log }),
   });
+  verdictLog.beginRetention();
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const observer = observability.runtime;
   const pods = await openPodSide(config, { ...node, ...records, images, verdictLog, prover, observer, undo });

@@ -98,6 +98,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
     ...{ root, database, policy: policy.current, lacking: policy.lacking, verdictLog },
     ...{ registries, registryOptions },
   });
+  verdictLog.beginRetention();
   await settleRecords(createCriClient(backend), { images: admitted, records, log });
   const probe = createBackendProbe(backend);
   server.probes = probe.connections;

@@ -41,6 +41,11 @@ export interface VerdictLog {
   statements(verdict: Verdict, dossier: Dossier, policy: TrustPolicy): readonly Statement[];
   /** Appends what plugins of the node changed for a container. */
   adjusted(entry: Omit<AdjustmentEntry, 'kind' | 'time'>): Promise<void>;
+  /**
+   * Begins to drop old texts, in the background: the first time after a minute, then daily. Call it once the
+   * verdicts in use are known.
+   */
+  beginRetention(): void;
   /** Signs the current head if rows were added since the last checkpoint. */
   checkpoint(): Promise<void>;
   /** Signs a last checkpoint. The database stays open. */
@@ -122,8 +127,8 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
     else timer ??= setTimeout(() => void checkpoint(), checkpointMs).unref();
   }
   await checkpoint();
-  const daily = setInterval(() => void drop(), day).unref();
-  const first = setTimeout(() => void drop(), 60_000).unref();
+  let daily: NodeJS.Timeout | undefined;
+  let first: NodeJS.Timeout | undefined;
 
   return {
     statements(verdict, dossier, policy) {
@@ -133,6 +138,10 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
     async adjusted(entry) {
       schedule();
       await database.write([appendStatement({ ...entry, kind: 'adjustment', time: now().toISOString() })]);
+    },
+    beginRetention() {
+      daily ??= setInterval(() => void drop(), day).unref();
+      first ??= setTimeout(() => void drop(), 60_000).unref();
     },
     checkpoint,
     async close() {

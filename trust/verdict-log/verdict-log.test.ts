@@ -392,6 +392,23 @@ test('a row of a later kind is chained, counted and not judged; one without the 
   );
 });
 
+test('texts are only dropped once the verdicts in use are known, also if a start takes long', async (t) => {
+  const kit = await openKit(t);
+  let asked = 0;
+  const verdictsInUse = (): readonly string[] => {
+    asked += 1;
+    return [];
+  };
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const log = await openVerdictLog({ ...logOptions(kit.folder, kit.database), verdictsInUse });
+  t.mock.timers.tick(600_000);
+  assert.equal(asked, 0);
+  log.beginRetention();
+  t.mock.timers.tick(60_000);
+  assert.equal(asked, 1);
+  await log.close();
+});
+
 test('a retention row that names later rows is refused by verification', async (t) => {
   const kit = await openKit(t);
   await kit.database.write([
