@@ -89,13 +89,16 @@ describe('restores of checkpoints', { skip: criu.skip }, () => {
     await stage.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  /** In the emulated machine, the first proof of a filter may take more time than it has. */
+  /**
+   * In the emulated machine, the first proof of a filter and the first look for signatures may take more time
+   * than they have.
+   */
   const proved = async <Value>(act: () => Promise<Value>): Promise<Value> => {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await act();
       } catch (cause) {
-        if (attempt === 10 || !String(cause).includes('ENTITLEMENTS_TOO_COMPLEX')) throw cause;
+        if (attempt === 10 || !/ENTITLEMENTS_TOO_COMPLEX|IMAGES_UNDECIDED/.test(String(cause))) throw cause;
       }
     }
   };
@@ -127,7 +130,7 @@ describe('restores of checkpoints', { skip: criu.skip }, () => {
       },
       { sign },
     );
-    return stage.pull(reference);
+    return proved(() => stage.pull(reference));
   };
   /** Nothing of a container is left on the node, after probes of the handlers have ended. */
   const expectNothingLeft = async (): Promise<void> => {
