@@ -225,12 +225,13 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
 /** Checkpoints also undo what an earlier run left, so they exist whether or not they are enabled. */
 function checkpointsOf(
   config: DaemonConfig,
-  { startProgram, handlers, containerRecords, sandboxRecords, log }: PodSideDeps,
+  { startProgram, handlers, containerRecords, sandboxRecords, hostPaths, log }: PodSideDeps,
   { driver, ...parts }: Pick<CheckpointDeps, 'cgroups' | 'lock' | 'isStopping'> & { driver: CgroupDriver },
 ): Checkpoints {
   return createCheckpoints({
     ...{ config, startProgram, handlers },
     ...parts,
+    paths: hostPaths,
     container: (id) => containerRecords.get(id),
     sandbox: (id) => sandboxRecords.get(id),
     cgroupOf: ({ id, sandboxId }) =>

@@ -8,6 +8,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 import { writeArchive } from './archive.ts';
+import { createBoundedFiles } from './bounded-files.ts';
 import { openDestination } from './destination.ts';
 
 describe('writeArchive', () => {
@@ -35,7 +36,9 @@ describe('writeArchive', () => {
     writeFileSync(join(bin, 'tar'), program, { mode: 0o755 });
     const path = process.env['PATH'];
     process.env['PATH'] = `${bin}:${path}`;
-    const destination = await openDestination(join(archives, 'a.tar'), [archives], 'token');
+    const destination = await openDestination(join(archives, 'a.tar'), [archives], {
+      ...{ token: 'token', deadline: performance.now(), files: createBoundedFiles() },
+    });
     const archive = await destination.create();
     try {
       await assert.rejects(

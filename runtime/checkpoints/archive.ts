@@ -67,7 +67,7 @@ export async function writeArchive(
     throw checkpointFailed(
       'RUNTIME_CHECKPOINT_FAILED',
       'exhausted',
-      destination.partial,
+      { file: destination.partial },
       `the archive could not be written (tar: exit code ${ran.exitCode})`,
       'check whether the archive is larger than `checkpoint.maxSize`, and whether the disk has free space',
     );
@@ -81,7 +81,7 @@ function unlessMissing(name: string): (thrown: unknown) => never {
     throw checkpointFailed(
       'RUNTIME_CHECKPOINT_FAILED',
       'internal',
-      name,
+      { file: name },
       'runc reported success, but criu did not write this file',
       'check runc and criu, for example with `criu check`',
     );

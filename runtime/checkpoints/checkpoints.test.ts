@@ -9,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
@@ -55,6 +56,7 @@ describe('checkpoints', () => {
   let checkpoints: Checkpoints;
   let cgroups: CgroupMounts;
   let isStopping = false;
+  let removeFile = (place: string): Promise<void> => rm(place, { force: true });
   let waits = (_key: string): Promise<void> => Promise.resolve();
   const path = process.env['PATH'];
   before(async () => {
@@ -94,6 +96,7 @@ describe('checkpoints', () => {
       cgroupOf: () => '/portcullis-no-such-cgroup',
       bundle: () => folder,
       writableLayer: () => join(folder, 'none'),
+      paths: { removeFile: (place) => removeFile(place) },
       lock: (key, act) => waits(key).then(act),
       log: createLogger({ level: 'silent' }),
     });
@@ -254,6 +257,20 @@ describe('checkpoints', () => {
     writeFileSync(partial, '');
     assert.deepEqual(await checkpoints.recover(), []);
     assert.deepEqual(readdirSync(archives), []);
+  });
+
+  it('keep their plan while the server of the archive does not answer', async () => {
+    mkdirSync(join(folder, 'checkpoints/a'), { recursive: true });
+    const partial = join(folder, 'archives/.portcullis-checkpoint-a');
+    const plan = { id: record.id, cgroup: '/portcullis-no-such-cgroup', partial };
+    writeFileSync(join(folder, 'checkpoints/a/plan.json'), JSON.stringify(plan));
+    writeFileSync(partial, '');
+    const removes = removeFile;
+    removeFile = () => Promise.reject(new Error('no answer'));
+    assert.equal((await checkpoints.recover()).length, 1);
+    removeFile = removes;
+    assert.deepEqual(await checkpoints.recover(), []);
+    assert.deepEqual(readdirSync(join(folder, 'archives')), []);
   });
 
   it('keep their plan while the container cannot be thawed, and the next start thaws it', async () => {

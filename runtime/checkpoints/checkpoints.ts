@@ -13,11 +13,13 @@ import { resumeCgroup } from '../cgroups/cgroup-thaw.ts';
 import { bytesOf } from '../config/bytes.ts';
 import type { DaemonConfig } from '../config/types.ts';
 import type { ContainerRecord } from '../containers/record.ts';
+import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { newId } from '../state/identity.ts';
 import { settleActs } from '../state/settle.ts';
 import type { Unsettled } from '../state/settle.ts';
+import { askServer, createBoundedFiles, unanswered } from './bounded-files.ts';
 import { captureScript, captureSteps, interrupted } from './capture-script.ts';
 import { endCapture, runScript } from './capture.ts';
 import type { Limit } from './capture.ts';
@@ -64,6 +66,7 @@ export interface CheckpointDeps {
   readonly bundle: (id: string) => string;
   readonly writableLayer: (id: string) => string;
   readonly lock: KeyedQueue['run'];
+  readonly paths: Pick<HostPaths, 'removeFile'>;
   readonly log: Logger;
 }
 
@@ -89,6 +92,7 @@ const blockBytes = 512;
 export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
   const work = join(deps.config.root, 'checkpoints');
   const whyNot = createCheckpointProbe(deps.startProgram);
+  const files = createBoundedFiles();
   let busy = false;
   const write = async (
     record: ContainerRecord,
@@ -104,7 +108,9 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
     if (handler === undefined || why !== undefined)
       throw refused(record, 'precondition', why ?? '', 'use runc as the handler, and install criu');
     const token = newId();
-    const destination = await openDestination(location, checkpoint.folders, token);
+    const most = Math.min(seconds === 0 ? checkpoint.timeout : seconds, checkpoint.timeout);
+    const deadline = performance.now() + most * 1_000;
+    const destination = await openDestination(location, checkpoint.folders, { token, deadline, files });
     const folder = join(work, token);
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -112,15 +118,9 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
       const plan: Plan = { id: record.id, cgroup, partial: destination.partial };
       // The plan is durable before any step that it describes.
       await writeFile(join(folder, planFile), JSON.stringify(plan), { mode: 0o600, flush: true });
-      const most = Math.min(seconds === 0 ? checkpoint.timeout : seconds, checkpoint.timeout);
-      const deadline = performance.now() + most * 1_000;
       // Before the container is frozen: it is not frozen for an archive that cannot be written.
       const archive = await destination.create();
-      try {
-        await capture(deps, { record, handler, folder, destination, archive, cgroup, deadline, signal });
-      } finally {
-        await archive.close();
-      }
+      await capture(deps, { record, handler, folder, destination, archive, cgroup, deadline, signal });
     } finally {
       try {
         await resumeCgroup(deps.cgroups, deps.cgroupOf(record));
@@ -285,12 +285,12 @@ function readPlan(text: string): Plan | undefined {
 }
 
 /** Undoes a checkpoint of an earlier run. */
-async function undo({ cgroups }: CheckpointDeps, folder: string): Promise<void> {
+async function undo({ cgroups, paths }: CheckpointDeps, folder: string): Promise<void> {
   await endCapture(folder);
   const plan = readPlan(await readFile(join(folder, planFile), 'utf8').catch(ifAbsent('')));
   if (plan !== undefined) {
     await resumeCgroup(cgroups, plan.cgroup);
-    if (plan.partial.includes(`/${partialPrefix}`)) await rm(plan.partial, { force: true });
+    if (plan.partial.includes(`/${partialPrefix}`)) await paths.removeFile(plan.partial);
   }
   await rm(folder, { recursive: true, force: true });
 }
@@ -305,6 +305,7 @@ const endings: ReadonlyMap<string, readonly ['cancelled' | 'deadline' | 'precond
   new Map([
     [cancelled, ['cancelled', 'repeat the request if the checkpoint is still needed']],
     [stopped, ['precondition', 'request the checkpoint before the container is stopped or removed']],
+    [unanswered, ['deadline', askServer]],
     [overdue, ['deadline', 'raise `checkpoint.timeout`, or send a longer timeout']],
   ]);
 

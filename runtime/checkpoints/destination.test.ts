@@ -16,7 +16,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
+import { createBoundedFiles } from './bounded-files.ts';
 import { openDestination } from './destination.ts';
+import type { Destination } from './destination.ts';
 
 describe('openDestination', () => {
   let base = '';
@@ -31,8 +33,10 @@ describe('openDestination', () => {
   });
   after(() => rmSync(base, { recursive: true, force: true }));
 
+  const open = (location: string, folders = [top], files = createBoundedFiles()): Promise<Destination> =>
+    openDestination(location, folders, { token: 'token', deadline: performance.now(), files });
   const written = async (location: string, text = 'new'): Promise<void> => {
-    const destination = await openDestination(location, [top], 'token');
+    const destination = await open(location);
     try {
       const file = await destination.create();
       await file.writeFile(text);
@@ -44,7 +48,7 @@ describe('openDestination', () => {
   };
 
   it('gives the archive its name when it is complete, and only root can read it', async () => {
-    const destination = await openDestination(join(top, 'a.tar'), [top], 'token');
+    const destination = await open(join(top, 'a.tar'));
     const file = await destination.create();
     await file.writeFile('part');
     assert.ok(!existsSync(join(top, 'a.tar')));
@@ -57,7 +61,7 @@ describe('openDestination', () => {
   });
 
   it('leaves no file if it is closed before the archive is complete', async () => {
-    const destination = await openDestination(join(top, 'a.tar'), [top], 'token');
+    const destination = await open(join(top, 'a.tar'));
     await (await destination.create()).close();
     await destination.close();
     assert.deepEqual(readdirSync(top), []);
@@ -65,7 +69,7 @@ describe('openDestination', () => {
 
   it('keeps an existing file of the same name, also if it appeared meanwhile', async () => {
     const location = join(top, 'a.tar');
-    const destination = await openDestination(location, [top], 'token');
+    const destination = await open(location);
     const file = await destination.create();
     writeFileSync(location, 'old');
     await assert.rejects(destination.publish(file), { code: 'RUNTIME_CHECKPOINT_EXISTS' });
@@ -127,13 +131,39 @@ describe('openDestination', () => {
       await assert.rejects(written(join(dead.folder, 'folder/a.tar')), {
         code: 'RUNTIME_CHECKPOINT_LOCATION',
       });
-      const other = await openDestination(join(top, 'a.tar'), [dead.folder, `${top}/`], 'token');
+      const other = await open(join(top, 'a.tar'), [dead.folder, `${top}/`]);
       await other.close();
       assert.equal(hasWaited, false, 'a request waited for the file server');
     } finally {
       clearTimeout(hangUp);
       dead.close();
     }
+  });
+
+  it('gives up on a file server that does not answer, with one thread', { skip: noDeadServer }, async (t) => {
+    const files = createBoundedFiles();
+    const dead = mountDeadServer();
+    t.after(() => {
+      dead.close();
+    });
+    // More than the threads of libuv's pool.
+    await Promise.all(
+      Array.from({ length: 6 }, () =>
+        assert.rejects(open(join(dead.folder, 'a.tar'), [dead.folder], files), {
+          ...{ code: 'RUNTIME_CHECKPOINT_FAILED', kind: 'deadline' },
+          message: /^write checkpoint to ".*": the file system of the archive does not answer/,
+        }),
+      ),
+    );
+    const other = await open(join(top, 'a.tar'), [top], files);
+    await other.close();
+  });
+
+  it('reports the path of the archive', async () => {
+    await assert.rejects(open(join(base, 'other.tar')), {
+      code: 'RUNTIME_CHECKPOINT_LOCATION',
+      message: /^write checkpoint to ".*\/other\.tar": /,
+    });
   });
 
   it('refuses folders that are not allowed, also behind a link', async () => {

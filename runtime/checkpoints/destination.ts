@@ -1,14 +1,18 @@
 import { constants } from 'node:fs';
-import { open, link, realpath, rm, stat, statfs } from 'node:fs/promises';
+import { link, open as openFile, realpath, rm, stat, statfs } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { errnoOf, fileReason, meansDiskFull, reasonOf } from '../../base/errors/index.ts';
+import type { BoundedFiles } from './bounded-files.ts';
 import { checkpointFailed } from './errors.ts';
 
 /** The prefix of the name of an incomplete file. */
 export const partialPrefix = '.portcullis-checkpoint-';
 
-/** The place of one archive: a folder that is held open, and a name in it. */
+/**
+ * The place of one archive: a folder that is held open, and a name in it. Each operation fails if the file
+ * system does not answer (see {@link BoundedFiles}).
+ */
 export interface Destination {
   /** The path of the file that is written first. */
   readonly partial: string;
@@ -25,8 +29,14 @@ export interface Destination {
    * @throws PortcullisError RUNTIME_CHECKPOINT_EXISTS
    */
   publish(file: FileHandle): Promise<void>;
-  /** Removes the partial file, and closes the folder. */
+  /** Closes and removes the partial file, and closes the folder. */
   close(): Promise<void>;
+}
+
+export interface DestinationOptions {
+  readonly token: string;
+  readonly deadline: number;
+  readonly files: BoundedFiles;
 }
 
 /** Bytes (NAME_MAX). */
@@ -34,20 +44,21 @@ const maxName = 255;
 
 /**
  * Opens the folder of an archive. The folder must be one of `folders` or below one, by its path and by its
- * real path, and neither it nor a
- * folder above it, up to that folder, may be writable by another user than root: such a user could replace
- * the file.
+ * real path, and neither it nor a folder above it, up to that folder, may be writable by another user than
+ * root: such a user could replace the file.
  * @param location absolute path of the archive, as CheckpointContainerRequest.location
- * @param token part of the name of the partial file
- * @throws PortcullisError RUNTIME_CHECKPOINT_LOCATION, RUNTIME_CHECKPOINT_EXISTS
+ * @param options.token part of the name of the partial file
+ * @param options.deadline until when the archive may be written to the disk, as `performance.now()`
+ * @throws PortcullisError RUNTIME_CHECKPOINT_LOCATION, RUNTIME_CHECKPOINT_EXISTS, and the error of
+ * {@link BoundedFiles}
  */
 export async function openDestination(
   location: string,
   folders: readonly string[],
-  token: string,
+  { token, deadline, files }: DestinationOptions,
 ): Promise<Destination> {
   const refused = (why: string, fix: string): Error =>
-    checkpointFailed('RUNTIME_CHECKPOINT_LOCATION', 'invalid', JSON.stringify(location), why, fix);
+    checkpointFailed('RUNTIME_CHECKPOINT_LOCATION', 'invalid', { file: location }, why, fix);
   const name = basename(location);
   if (!isAbsolute(location) || normalize(location) !== location || location.includes('\0'))
     throw refused('the location is not an absolute path without `..`', 'use the path of a new file');
@@ -58,66 +69,97 @@ export async function openDestination(
     name.startsWith(partialPrefix)
   )
     throw refused('the location has no usable file name', 'use the path of a new file');
-  const folder = await allowedFolder(dirname(location), folders).catch((cause: unknown) => {
-    throw refused(
+  const wrongFolder = (cause: unknown): Error =>
+    refused(
       reasonOf(cause),
       'create the folder, or use a folder of `checkpoint.folders`, with the path that is written there',
     );
-  });
-  const held = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  try {
-    // The folder may have been replaced since it was checked.
-    const [opened, checked] = [await held.stat(), await stat(folder)];
-    if (opened.ino !== checked.ino || opened.dev !== checked.dev)
-      throw refused('its folder was replaced meanwhile', 'repeat the request');
-    const place = `/proc/self/fd/${held.fd}`;
-    if (await exists(join(place, name))) throw alreadyExists(location);
-    return destinationIn({ held, place, folder, name, location, partialName: `${partialPrefix}${token}` });
-  } catch (thrown) {
-    await held.close();
-    throw thrown;
-  }
+  // Another path may be on a file server that does not answer, and is not even looked up.
+  const named = folders.filter((allowed) => isWithin(dirname(location), resolve(allowed)));
+  const [top] = named;
+  if (top === undefined) throw wrongFolder(outside(dirname(location)));
+  const open = async (): Promise<Omit<Place, 'files' | 'top' | 'deadline'>> => {
+    const folder = await allowedFolder(dirname(location), named).catch((cause: unknown) => {
+      throw wrongFolder(cause);
+    });
+    const held = await openFile(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      // The folder may have been replaced since it was checked.
+      const [opened, checked] = [await held.stat(), await stat(folder)];
+      if (opened.ino !== checked.ino || opened.dev !== checked.dev)
+        throw refused('its folder was replaced meanwhile', 'repeat the request');
+      const place = `/proc/self/fd/${held.fd}`;
+      if (await exists(join(place, name))) throw alreadyExists(location);
+      return { held, place, folder, name, location, partialName: `${partialPrefix}${token}` };
+    } catch (thrown) {
+      await held.close();
+      throw thrown;
+    }
+  };
+  const opened = await files.run(top, open, { undo: ({ held }) => held.close() });
+  return destinationIn({ ...opened, files, top, deadline });
 }
 
-function destinationIn(at: {
+interface Place {
   readonly held: FileHandle;
+  /** The path of the folder that is held open. */
   readonly place: string;
   readonly folder: string;
   readonly name: string;
   readonly location: string;
   readonly partialName: string;
-}): Destination {
+  readonly files: BoundedFiles;
+  /** The folder of the configuration. */
+  readonly top: string;
+  readonly deadline: number;
+}
+
+function destinationIn({ files, top, deadline, ...at }: Place): Destination {
   const partial = join(at.place, at.partialName);
+  const archive = join(at.place, at.name);
+  let created: FileHandle | undefined;
+  const create = async (): Promise<FileHandle> => {
+    created = await openFile(
+      partial,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    ).catch((cause: unknown) => {
+      throw checkpointFailed(
+        'RUNTIME_CHECKPOINT_FAILED',
+        meansDiskFull(cause) ? 'exhausted' : 'precondition',
+        { file: at.location },
+        `no file can be created in its folder: ${fileReason(cause, partial)}`,
+        'check whether the folder can be changed, and whether its disk has free space',
+      );
+    });
+    return created;
+  };
+  const publish = async (): Promise<void> => {
+    // Unlike a rename, a link never replaces a file.
+    await link(partial, archive).catch((cause: unknown) => {
+      throw errnoOf(cause) === 'EEXIST' ? alreadyExists(at.location) : cause;
+    });
+    await rm(partial, { force: true });
+    await at.held.sync();
+  };
+  const close = async (): Promise<void> => {
+    try {
+      await created?.close();
+      await rm(partial, { force: true });
+    } finally {
+      await at.held.close();
+    }
+  };
   return {
     partial: join(at.folder, at.partialName),
-    free: () => freeBytes(at.place),
-    create: () =>
-      open(
-        partial,
-        constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-        0o600,
-      ).catch((cause: unknown) => {
-        throw checkpointFailed(
-          'RUNTIME_CHECKPOINT_FAILED',
-          meansDiskFull(cause) ? 'exhausted' : 'precondition',
-          JSON.stringify(at.location),
-          `no file can be created in its folder: ${fileReason(cause, partial)}`,
-          'check whether the folder can be changed, and whether its disk has free space',
-        );
-      }),
+    free: () => files.run(top, () => freeBytes(at.place)),
+    create: () => files.run(top, create),
     publish: async (file) => {
-      await file.sync();
-      // Unlike a rename, a link never replaces a file.
-      await link(partial, join(at.place, at.name)).catch((cause: unknown) => {
-        throw errnoOf(cause) === 'EEXIST' ? alreadyExists(at.location) : cause;
-      });
-      await rm(partial, { force: true });
-      await at.held.sync();
+      // A large archive takes longer than the answer to any other operation.
+      await files.run(top, () => file.sync(), { ms: deadline - performance.now() });
+      await files.run(top, publish, { undo: () => rm(archive, { force: true }) });
     },
-    close: async () => {
-      // oxlint-disable-next-line typescript/no-misused-promises -- finally waits for the promise
-      await rm(partial, { force: true }).finally(() => at.held.close());
-    },
+    close: () => files.run(top, close),
   };
 }
 
@@ -127,12 +169,11 @@ export async function freeBytes(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
-async function allowedFolder(folder: string, folders: readonly string[]): Promise<string> {
-  const outside = (path: string): Error =>
-    new Error(`the folder ${path} is not below a folder of \`checkpoint.folders\``);
-  // Another path may be on a file server that does not answer, and would block a thread of libuv's pool.
-  const named = folders.filter((allowed) => isWithin(folder, resolve(allowed)));
-  if (named.length === 0) throw outside(folder);
+const outside = (path: string): Error =>
+  new Error(`the folder ${path} is not below a folder of \`checkpoint.folders\``);
+
+/** Returns the real path of a folder, which is below one of these by its path. */
+async function allowedFolder(folder: string, named: readonly string[]): Promise<string> {
   const real = await realpath(folder);
   for (const allowed of named) {
     const top = await realpath(allowed).catch(() => undefined);
@@ -152,7 +193,7 @@ const isWithin = (path: string, top: string): boolean =>
 
 async function exists(path: string): Promise<boolean> {
   try {
-    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const file = await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     await file.close();
     return true;
   } catch (cause) {
@@ -166,7 +207,7 @@ function alreadyExists(location: string): Error {
   return checkpointFailed(
     'RUNTIME_CHECKPOINT_EXISTS',
     'already-exists',
-    JSON.stringify(location),
+    { file: location },
     'a file has this name, and a checkpoint never replaces one',
     'remove the file, or use another name',
   );
