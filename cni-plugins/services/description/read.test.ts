@@ -128,7 +128,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [224.0.0.1]\nports: [80]', '4:13', /a multicast address/],
   ['addresses: ["fe80::1"]\nports: [80]', '4:13', /link-local/],
   ['addresses: ["::ffff:10.0.0.1"]\nports: [80]', '4:13', /is not an address/],
-  ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
+  ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /contains a NUL character/],
   ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /occurs twice/],
   ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /occurs twice/],
   [
