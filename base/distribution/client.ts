@@ -39,6 +39,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       (rule.mirrors ?? []).map((mirror) => ({ ...mirror, ...rules.mirror(prefix, mirror) })),
     ]),
   );
+  const shared = sharedMirrors(mirrors);
   const transport = createTransport(options, rules, certificates);
   const documentTimeout = options.timeouts?.document ?? 60_000;
   const authorisation = createAuthorisation(transport, rules, documentTimeout);
@@ -110,8 +111,8 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
         const barred = blockedPrefix(named, { registry: mirror.host, repository: there });
         last = barred ?? last;
         if (barred !== undefined) return [];
-        const isOwn = mirror.host === rules.origin(registry).host;
-        const kind = { answersTags: mirror.tags ?? true, ...(isOwn ? {} : { mirrorOf: registry }) };
+        const isNamed = shared.has(placeOf(mirror)) && mirror.host !== rules.origin(registry).host;
+        const kind = { answersTags: mirror.tags ?? true, ...(isNamed ? { mirrorOf: registry } : {}) };
         return [repositoryAt(mirror, there, mirror.credentials, kind)];
       });
       if (found?.rule.origin !== false)
@@ -122,4 +123,23 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
     asksOrigin: (name) => asksOrigin(named, name),
     close: () => transport.close(),
   };
+}
+
+type MirrorPlace = Pick<Endpoint, 'origin'> & { readonly prefix: string };
+
+const placeOf = ({ origin, prefix }: MirrorPlace): string => `${origin}/${prefix}`;
+
+/** Returns the places that are mirrors of several registries: only there, requests must name the registry. */
+function sharedMirrors(mirrors: ReadonlyMap<string, readonly MirrorPlace[]>): ReadonlySet<string> {
+  const registries = new Map<string, Set<string>>();
+  for (const [name, places] of mirrors) {
+    const [registry = ''] = name.split('/');
+    for (const place of places) {
+      const known = registries.get(placeOf(place)) ?? new Set();
+      registries.set(placeOf(place), known.add(registry));
+    }
+  }
+  const isShared = (names: ReadonlySet<string>): boolean =>
+    names.size > 1 || [...names].some((name) => name.startsWith('*'));
+  return new Set([...registries].filter(([, names]) => isShared(names)).map(([place]) => place));
 }

@@ -60,3 +60,25 @@ it('a registry itself is not asked as a mirror, also if it is listed as one', as
     ['/v2/app/manifests/1', '/v2/app/manifests/1'],
   );
 });
+
+it('a request to a mirror of one registry does not name the registry', async (t) => {
+  const server = await serveHttp((_request, response) => {
+    response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifestFor('own'));
+  });
+  const rule = { mirrors: [{ url: server.url }] };
+  const client = createRegistryClient({
+    rules: new Map([
+      ['weak.test', rule],
+      ['weak.test/team', rule],
+    ]),
+  });
+  t.after(async () => {
+    await client.close();
+    await server.close();
+  });
+  await client.repositories(parseReference('weak.test/app:1'), undefined)[0]?.manifest('1');
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ['/v2/app/manifests/1'],
+  );
+});

@@ -51,9 +51,8 @@ export function createSession(
     readonly repository: string;
     readonly credentials: Credentials | undefined;
     /**
-     * The registry of the image's name, if this is a mirror of it: reading requests name it, because one
-     * mirror can serve several registries. As containerd does (docs/hosts.md; distribution-spec, pull request
-     * 66).
+     * The registry of the image's name, if this is a mirror of several registries: reading requests name it,
+     * as those of containerd do (docs/hosts.md; distribution-spec, pull request 66).
      */
     readonly mirrorOf?: string | undefined;
   },

@@ -54,7 +54,7 @@ export const registriesSchema: ConfigSchema = {
         required: ['url'],
         properties: {
           url: mirrorUrl(
-            'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP. Requests name the registry in the query (`?ns=registry.k8s.io`), as those of containerd, so that one mirror can serve several registries.',
+            'URL of the mirror, such as `https://mirror.example.com`. With `http://`, the mirror is reached over plain HTTP. If several registries, or a wildcard, have a mirror with this URL, requests name the registry in the query (`?ns=registry.k8s.io`), as those of containerd.',
           ),
           origin: {
             type: 'boolean',

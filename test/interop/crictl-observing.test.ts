@@ -162,12 +162,19 @@ describe('crictl', { skip: tool.skip }, () => {
   }
 
   it('stats: figures of the container, as a table too, and by id, pod and label', async () => {
-    const { stats } = await json<{ readonly stats: readonly Stats[] }>('stats');
+    const isWritten = (one: Stats | undefined): boolean =>
+      Number(one?.writableLayer.usedBytes.value) >= 200_000;
+    let { stats } = await json<{ readonly stats: readonly Stats[] }>('stats');
+    // The layer may have been counted before the container had written its file.
+    for (let waited = 0; waited < 30_000 && !isWritten(stats[0]); waited += 200) {
+      await pause(200);
+      ({ stats } = await json<{ readonly stats: readonly Stats[] }>('stats'));
+    }
     assert.equal(stats.length, 1);
     const [own] = stats;
     assert.ok(Number(own?.cpu.usageCoreNanoSeconds.value) > 0);
     assert.ok(Number(own?.memory.workingSetBytes.value) > 0);
-    assert.ok(Number(own?.writableLayer.usedBytes.value) >= 200_000);
+    assert.ok(isWritten(own));
     assert.match(
       await crictl('stats'),
       new RegExp(`${ids.container.slice(0, 13)}\\s+main\\s+[\\d.]+\\s+\\S+B\\s+\\S+B\\s+\\d+`),
