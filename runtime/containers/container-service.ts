@@ -9,7 +9,7 @@ import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
 import { createContainer } from './creation.ts';
-import { noConfiguration, wrongPhase } from './errors.ts';
+import { noConfiguration, notRunning, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
 import { recoverContainers } from './recovery.ts';
@@ -145,7 +145,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     list: () => records.list().filter((record) => record.phase !== 'creating' && record.phase !== 'removing'),
     exec: (idOrPrefix, command, timeoutSeconds, signal) => {
       const record = requireContainer(records, idOrPrefix);
-      if (record.phase !== 'running') throw wrongPhase(record, 'run a command in', 'start it first');
+      if (record.phase !== 'running') throw notRunning(record, 'run a command in');
       return effects.exec(record, command, timeoutSeconds * 1_000, signal);
     },
     update: async (idOrPrefix, resources) => {

@@ -58,6 +58,12 @@ export function wrongPhase(record: ContainerRecord, attempted: string, fix: stri
   });
 }
 
+/** Returns the error for a request that only a running container can serve. */
+export function notRunning(record: ContainerRecord, attempted: string): PortcullisError {
+  const hasEnded = record.phase === 'exited';
+  return wrongPhase(record, attempted, hasEnded ? 'create a new container' : 'start it first');
+}
+
 /** The OCI runtime refused to make this container when it was created. */
 export function notStartable(record: ContainerRecord): PortcullisError {
   return new PortcullisError({

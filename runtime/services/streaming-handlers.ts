@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { notReady, wrongPhase } from '../containers/errors.ts';
+import { notReady, notRunning } from '../containers/errors.ts';
 import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { ContainerService } from '../containers/container-service.ts';
@@ -35,7 +35,7 @@ export function createStreamingHandlers(parts: {
   const running = (id: string, what: string): ContainerRecord => {
     const record = containers.require(given(id, 'container_id'));
     if (record.phase === 'running') return record;
-    throw wrongPhase(record, what, 'start it first');
+    throw notRunning(record, what);
   };
   const target = (record: ContainerRecord): ExecTarget => {
     const { id, runtimeHandler } = record;
