@@ -9,8 +9,9 @@ import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { kernelError } from '../../base/kernel/index.ts';
-import { refused, startMonitor } from './conmon.ts';
+import { startMonitor } from './conmon.ts';
 import type { MonitorInput } from './conmon.ts';
+import { refused } from './failures.ts';
 import { endProcessesWithArgument, processesWithArgument } from '../processes/processes.ts';
 
 const input: MonitorInput = {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
 import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
@@ -10,6 +10,7 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { standInCommand } from '../shim/stand-in.ts';
+import { createFailed, monitorFailed, refused } from './failures.ts';
 
 export interface MonitorFolders {
   /** Where exit codes are kept on disk: one file per container, named by its id. */
@@ -352,64 +353,4 @@ function waitsForWords(pidFile: string): boolean {
     // It has not got that far, has ended, or cannot be inspected: the time limit applies.
     return false;
   }
-}
-
-/** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
-const scarcity =
-  /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
-
-/**
- * Messages of crun and runc when one of their processes has ended without a message, for example by a signal.
- * crun adds the error of an earlier call.
- */
-const cutOff =
-  /^(?:read|write) .*sync socket|^read from the init process|procReady not received|write sync: broken pipe/mu;
-
-/**
- * Returns the error for a container that the runtime did not create, with the runtime's message. The request
- * is usually the cause: a program that is not in the image, or a limit that the kernel does not accept. The
- * kind is then `precondition`, and `exhausted` if the node lacked a resource.
- */
-export function refused(id: string, runtime: string, message: string): PortcullisError {
-  const said = message.trim().slice(0, 2_000);
-  if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
-  if (cutOff.test(said)) {
-    const why = `a process of ${runtime} was killed, or ended for lack of memory (${said})`;
-    return createFailed(id, 'internal', why);
-  }
-  return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
-}
-
-function createFailed(
-  id: string,
-  kind: 'precondition' | 'exhausted' | 'internal',
-  why: string,
-): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_CREATE_FAILED',
-    kind,
-    attempted: 'create container',
-    on: id.slice(0, 13),
-    why,
-    fix:
-      kind === 'precondition'
-        ? 'correct the cause that the runtime names'
-        : 'repeat the request; check whether the node has free memory, processes and disk space, and whether the memory limit of the container is too low',
-  });
-}
-
-export function monitorFailed(
-  id: string,
-  why: string,
-  fix: string,
-  kind: 'internal' | 'exhausted' = 'internal',
-): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_MONITOR_FAILED',
-    kind,
-    attempted: 'start the monitor of container',
-    on: id.slice(0, 13),
-    why,
-    fix,
-  });
 }

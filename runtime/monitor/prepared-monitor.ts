@@ -5,7 +5,8 @@ import { closeFd, openPipe } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { signalProcess } from '../processes/processes.ts';
-import { configurationPipe, monitorFailed, startMonitor } from './conmon.ts';
+import { configurationPipe, startMonitor } from './conmon.ts';
+import { monitorFailed } from './failures.ts';
 import type { MonitorInput, StartedMonitor, WaitingMonitor } from './conmon.ts';
 
 const config = 'config.json';

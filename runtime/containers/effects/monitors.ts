@@ -6,7 +6,8 @@ import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
-import { monitorFailed, startMonitor } from '../../monitor/conmon.ts';
+import { startMonitor } from '../../monitor/conmon.ts';
+import { monitorFailed } from '../../monitor/failures.ts';
 import type {
   MonitoredContainer,
   MonitorFolders,

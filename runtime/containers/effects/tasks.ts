@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { refused } from '../../monitor/conmon.ts';
+import { refused } from '../../monitor/failures.ts';
 import { signalProcess } from '../../processes/processes.ts';
 import { processIdentity } from '../../../base/process/index.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';

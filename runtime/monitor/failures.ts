@@ -1,0 +1,63 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
+const scarcity =
+  /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
+
+/**
+ * Messages of crun and runc when one of their processes has ended without a message, for example by a signal.
+ * crun adds the error of an earlier call.
+ */
+const cutOff =
+  /^(?:read|write) .*sync socket|^read from the init process|procReady not received|write sync: broken pipe/mu;
+
+/**
+ * Returns the error for a container that the runtime did not create, with the runtime's message. The request
+ * is usually the cause: a program that is not in the image, or a limit that the kernel does not accept. The
+ * kind is then `precondition`, and `exhausted` if the node lacked a resource.
+ */
+export function refused(id: string, runtime: string, message: string): PortcullisError {
+  const said = message.trim().slice(0, 2_000);
+  if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
+  if (cutOff.test(said)) {
+    const why = `a process of ${runtime} was killed, or ended for lack of memory (${said})`;
+    return createFailed(id, 'internal', why);
+  }
+  return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
+}
+
+/** Returns the error for a container that was not created. @param kind `precondition`: the request is why */
+export function createFailed(
+  id: string,
+  kind: 'precondition' | 'exhausted' | 'internal',
+  why: string,
+): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CREATE_FAILED',
+    kind,
+    attempted: 'create container',
+    on: id.slice(0, 13),
+    why,
+    fix:
+      kind === 'precondition'
+        ? 'correct the cause that the runtime names'
+        : 'repeat the request; check whether the node has free memory, processes and disk space, and whether the memory limit of the container is too low',
+  });
+}
+
+/** Returns the error for a monitor that did not start, or did not do its work. */
+export function monitorFailed(
+  id: string,
+  why: string,
+  fix: string,
+  kind: 'internal' | 'exhausted' = 'internal',
+): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_MONITOR_FAILED',
+    kind,
+    attempted: 'start the monitor of container',
+    on: id.slice(0, 13),
+    why,
+    fix,
+  });
+}
