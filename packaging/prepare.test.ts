@@ -195,6 +195,32 @@ describe('packaging/prepare', () => {
     assert.equal(existsSync(npmLog), false);
   });
 
+  it('unpacks the programs of a package that has them in /usr/bin and /usr/sbin, as in Debian 13', () => {
+    const cache = join(clone, 'cache/debian');
+    rmSync(join(cache, 'usr/bin/docker-registry'));
+    // apt-get that downloads a package with programs of three packages.
+    const files = 'usr/bin/docker-registry usr/bin/busybox usr/sbin/apparmor_parser';
+    const control = 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@localhost>\\nDescription: d\\n';
+    program(
+      'bin/apt-get',
+      `case "$*" in *download*) ;; *) exit 0 ;; esac
+mkdir -p new/DEBIAN new/usr/bin new/usr/sbin
+for file in ${files}; do printf '#!/bin/sh\\n' >new/$file; chmod 755 new/$file; done
+printf '${control}' >new/DEBIAN/control
+dpkg-deb -b new p.deb && rm -r new`,
+    );
+    try {
+      const { status, text } = prepare();
+      assert.equal(status, 0, text);
+      for (const path of ['usr/bin/docker-registry', 'bin/busybox', 'sbin/apparmor_parser'])
+        assert.ok(existsSync(join(cache, path)), path);
+      assert.equal(prepare().text, '');
+    } finally {
+      for (const path of ['bin/apt-get', 'cache/debian/bin/busybox', 'cache/debian/sbin'])
+        rmSync(join(clone, path), { recursive: true });
+    }
+  });
+
   it('a changed lock file: installs again', () => {
     writeFileSync(
       join(clone, 'package-lock.json'),
