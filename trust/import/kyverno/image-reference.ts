@@ -29,7 +29,8 @@ export function patternOfReference(text: string): { readonly pattern: string; re
     }
     widened.push(segment);
   }
-  return usable(widened.join('/'), suffix, exact);
+  // Kyverno's names end with a tag or a digest: without one, a pattern matches no name.
+  return usable(widened.join('/'), suffix, exact && (suffix !== '' || segments.at(-1) === '*'));
 }
 
 function splitSuffix(text: string): { readonly name: string; readonly suffix: string } {

@@ -147,6 +147,18 @@ ${keyText(22, 'rsa-2048')}
       [],
     ],
     [
+      'a skipped image without a tag, which Kyverno skips for no tag',
+      policyOf(`          skipImageReferences: [ "ghcr.io/org/app" ]\n${keys()}`),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+      [/no pattern matches exactly/],
+    ],
+    [
+      'a skipped image with any tag',
+      policyOf(`          skipImageReferences: [ "ghcr.io/org/app:*" ]\n${keys()}`),
+      /"except":\["ghcr\.io\/org\/app:\*"\]/,
+      [],
+    ],
+    [
       'a skipped image without an exact pattern',
       policyOf(`          skipImageReferences: [ "ghcr.io/org-*/x" ]\n${keys()}`),
       /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
