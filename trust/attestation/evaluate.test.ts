@@ -7,6 +7,7 @@ import {
   bundle,
   decided,
   foreign,
+  hex,
   ours,
   second,
   unreachable,
@@ -144,6 +145,25 @@ const table: readonly (readonly [
       ),
     'admit',
     /./,
+  ],
+  [
+    'annotations of the index, where the manifest must be signed',
+    () =>
+      verdictOn(
+        [
+          attested(
+            statementText(
+              {},
+              {
+                subject: [{ ...digestOf(hex), annotations: { env: 'prod' } }, digestOf(platform)],
+              },
+            ),
+          ),
+        ],
+        demand([], { by: byKey(ours, { signs: 'manifest' }), constraints: { annotations: { env: 'prod' } } }),
+      ),
+    'deny',
+    /annotation env/,
   ],
   [
     'annotations that are not signed',

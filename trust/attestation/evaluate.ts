@@ -10,7 +10,7 @@ import { constrain } from '../findings/constraints.ts';
 import type { CheckedSignature } from '../findings/authority.ts';
 import { earliest } from '../findings/evaluation.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../findings/evaluation.ts';
-import { judgeDigests, untilOf } from '../findings/signature-finding.ts';
+import { annotationsBeside, judgeDigests, untilOf } from '../findings/signature-finding.ts';
 import type { SignatureFinding } from '../findings/signature-finding.ts';
 import { compiledCel, loadedCel } from './cel-loaded.ts';
 import type { CelLanguage } from './cel-loaded.ts';
@@ -128,7 +128,8 @@ export function checkAttestation(
     'the signature',
   );
   if (!named.counted) return { checked: { place, finding: named } };
-  const annotations = annotationsOf(statement, run.evidence);
+  const { signs } = mergedConstraints(requirement) ?? {};
+  const annotations = annotationsBeside(statement.subjects, run.evidence, signs);
   const finding: SignatureFinding = {
     ...named,
     ...untilOf(signed),
@@ -205,17 +206,6 @@ function variablesOf(
     signer: finding.proven?.signer ?? '',
     now: timestamp(context.now),
   };
-}
-
-/** Returns the annotations that were signed beside the image's own digest. */
-function annotationsOf(
-  { subjects }: Statement,
-  { digest, manifestDigest }: Evidence,
-): Readonly<Record<string, string>> {
-  return (
-    (subjects.find((one) => one.digest === digest) ?? subjects.find((one) => one.digest === manifestDigest))
-      ?.annotations ?? {}
-  );
 }
 
 /** Merges constraints: those of the attestation take precedence over those of its authority. */

@@ -8,7 +8,13 @@ import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
-import { judgeDigests, malformed, otherClaim, untilOf } from '../findings/signature-finding.ts';
+import {
+  annotationsBeside,
+  judgeDigests,
+  malformed,
+  otherClaim,
+  untilOf,
+} from '../findings/signature-finding.ts';
 import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
 
 /**
@@ -47,7 +53,7 @@ function checkEnvelope(
   return provenBy(
     result,
     judgeDigests(statement.digests, subject, 'the signature'),
-    statement.annotations(subject),
+    annotationsBeside(statement.subjects, subject, authority.constraints?.signs),
   );
 }
 
@@ -65,11 +71,8 @@ type Statement =
   | { readonly problem: string; readonly digests?: undefined }
   | {
       readonly digests: readonly string[];
-      /**
-       * Returns the annotations that were signed for the image's own digests: cosign writes them beside each
-       * subject.
-       */
-      readonly annotations: (subject: Subject) => Readonly<Record<string, string>>;
+      /** cosign writes the annotations beside each subject. */
+      readonly subjects: Parameters<typeof annotationsBeside>[0];
       readonly problem?: undefined;
     };
 
@@ -97,10 +100,7 @@ function readStatement(payload: Uint8Array): Statement {
       : [];
   });
   if (named.length === 0) return { problem: 'its statement names no sha256 digest' };
-  const annotations = ({ digest, manifestDigest }: Subject): Readonly<Record<string, string>> =>
-    (named.find((one) => one.digest === digest) ?? named.find((one) => one.digest === manifestDigest))
-      ?.annotations ?? {};
-  return { digests: named.map(({ digest }) => digest), annotations };
+  return { digests: named.map(({ digest }) => digest), subjects: named };
 }
 
 /**

@@ -225,6 +225,21 @@ test('annotations of both of cosign’s forms are those that were signed', () =>
   );
 });
 
+test('annotations belong to the part of the image that the rule requires to be signed', () => {
+  const named = (of: string, build: string): string =>
+    `{"digest":{"sha256":"${of.slice(7)}"},"annotations":{"build":"${build}"}}`;
+  const text = (subjects: string): string =>
+    `{"_type":"https://in-toto.io/Statement/v1","subject":[${subjects}],${signPredicate},"predicate":{}}`;
+  const both = statement(text(`${named(digest, 'ci')},${named(platformDigest, 'laptop')}`));
+  const annotations = { build: 'ci' };
+  assert.match(outcome([both], { annotations }), /^admit /);
+  assert.match(outcome([both], { signs: 'index', annotations }), /^admit /);
+  assert.match(outcome([both], { signs: 'manifest', annotations }), /^deny [^]*must be ci and is "laptop"/);
+  assert.match(outcome([both], { signs: 'manifest', annotations: { build: 'laptop' } }), /^admit /);
+  const alone = statement(text(named(platformDigest, 'laptop')));
+  assert.match(outcome([alone], { annotations: { build: 'laptop' } }), /^admit /);
+});
+
 test('the name in cosign’s older form is checked only when the policy requires it', () => {
   const foreignName = simple(payload({}, 'elsewhere.example/app'));
   assert.match(outcome([foreignName], {}), /^admit /);

@@ -95,6 +95,20 @@ export function otherClaim(named: readonly string[], subject: Subject): string {
     : `; the payload names another digest, ${named.join(', ')}`;
 }
 
+/**
+ * Returns the annotations that were signed beside the image's own digest: the index's, unless it is not among
+ * the subjects or the rule requires that the manifest is signed.
+ */
+export function annotationsBeside(
+  subjects: readonly { readonly digest: string; readonly annotations: Readonly<Record<string, string>> }[],
+  { digest, manifestDigest }: Subject,
+  signs: 'index' | 'manifest' | undefined,
+): Readonly<Record<string, string>> {
+  const at = (own: string): Readonly<Record<string, string>> | undefined =>
+    subjects.find((one) => one.digest === own)?.annotations;
+  return (signs === 'manifest' ? undefined : at(digest)) ?? at(manifestDigest) ?? {};
+}
+
 function namedPart(named: readonly string[], subject: Subject): string | undefined {
   const isIndex = subject.digest !== subject.manifestDigest;
   if (named.includes(subject.digest))
