@@ -1,5 +1,6 @@
-import { createHash, createPublicKey } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { onlyPemBlock } from '../../base/pem/index.ts';
+import { signerOfSpki } from '../keys/canonical-spki.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
@@ -183,9 +184,8 @@ function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
   if (signer.certificate !== undefined) return false;
   if (spki.equals(signer.spki)) return true;
   try {
-    return createPublicKey({ key: spki, format: 'der', type: 'spki' })
-      .export({ format: 'der', type: 'spki' })
-      .equals(signer.spki);
+    // A point can be compressed in the policy's key and not in the log, or the other way round.
+    return signerOfSpki(spki.toString('base64')) === signerOfSpki(signer.spki.toString('base64'));
   } catch {
     return false;
   }
@@ -193,7 +193,7 @@ function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
 
 function sameCertificateKey(certificate: Buffer, signer: LoggedSigner): boolean {
   try {
-    return readCertificate(certificate).spki.equals(signer.spki);
+    return sameKey(readCertificate(certificate).spki, signer);
   } catch {
     return false;
   }
