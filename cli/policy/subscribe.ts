@@ -69,7 +69,8 @@ export function registerSubscribe(policy: Command): void {
       await writeRoot(rootFile, tried.root);
       const policySubscription = configOf(service, rootFile, flags, pairs);
       const { number, revision } = tried.release;
-      const head = `release ${number} of ${flags.channel} is valid: ${tried.rules} rules, revision ${revision}`;
+      const rules = `${tried.rules} rule${tried.rules === 1 ? '' : 's'}`;
+      const head = `release ${number} of ${flags.channel} is valid: ${rules}, revision ${revision}`;
       print(
         flags.output,
         { release: tried.release, rootFile, config: { policySubscription } },
