@@ -1,10 +1,11 @@
 import { sha256Digest } from '../json/canonical-json.ts';
 import { dsseMediaType } from '../evidence/cosign-names.ts';
 import { unpackBytes } from '../evidence/byte-packing.ts';
+import { standardBase64 } from '../keys/dsse.ts';
 import { readBundle, readEnvelope } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { legacyBundle } from '../sigstore/legacy-bundle.ts';
-import { parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 
 type DsseContent = Extract<BundleContent, { readonly kind: 'dsse' }>;
@@ -74,8 +75,12 @@ function readBare(bytes: Buffer, annotations: Readonly<Record<string, string>>):
   const list = envelope?.['signatures'];
   if (envelope === undefined || !Array.isArray(list) || list.length === 0 || list.length > maximumSignatures)
     throw new Error(`its envelope does not have 1 to ${maximumSignatures} signatures`);
-  const contents = list.map(
-    (signature: unknown) => readEnvelope({ ...envelope, signatures: [signature] }) as DsseContent,
+  // Each signature counts as in an envelope of its own, and its further fields are ignored (DSSE
+  // envelope.md): a placeholder, or the certificate of another tool, affects no other signature.
+  const written = list.map((signature: unknown) => ({ sig: recordOf(signature)?.['sig'] }));
+  const readable = written.filter(({ sig }) => (decodeBase64(standardBase64(sig))?.length ?? 0) > 0);
+  const contents = (readable.length === 0 ? written : readable).map(
+    (signature) => readEnvelope({ ...envelope, signatures: [signature] }) as DsseContent,
   );
   const [{ payloadType, payload }] = contents as [DsseContent];
   return {

@@ -5,3 +5,11 @@ export function preAuthEncoding(payloadType: string, payload: Uint8Array): Buffe
     payload,
   ]);
 }
+
+/**
+ * Returns base64 of an envelope in the standard alphabet. DSSE allows the alphabet for URLs, too
+ * (envelope.md).
+ */
+export function standardBase64(value: unknown): unknown {
+  return typeof value === 'string' ? value.replaceAll('-', '+').replaceAll('_', '/') : value;
+}

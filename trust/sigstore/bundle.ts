@@ -1,4 +1,5 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { standardBase64 } from '../keys/dsse.ts';
 import { entryFields } from '../signers/rekor-v2.ts';
 
 /** The signed content: an envelope, or a signature over the artifact itself. */
@@ -154,8 +155,8 @@ export function readEnvelope(envelope: Json): BundleContent {
   return {
     kind: 'dsse',
     payloadType,
-    payload: bytesOf(envelope['payload'], 'payload'),
-    signature: bytesOf(present(signatures[0], 'signature')?.['sig'], 'signatures[0].sig'),
+    payload: bytesOf(standardBase64(envelope['payload']), 'payload'),
+    signature: bytesOf(standardBase64(present(signatures[0], 'signature')?.['sig']), 'signatures[0].sig'),
   };
 }
 
