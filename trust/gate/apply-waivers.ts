@@ -7,7 +7,9 @@ import { globMatches, patternMatches } from '../requirements/image-pattern.ts';
 import { compiled } from '../requirements/named-images.ts';
 import type { NormalisedReference } from '../requirements/named-images.ts';
 import type { Requirement, TrustPolicy, TrustRule } from '../requirements/types.ts';
+import { distinctSigners } from '../verdict/distinct-signers.ts';
 import { holdRule } from '../verdict/exceptions.ts';
+import { oneNameEach } from '../verdict/one-name-each.ts';
 import { evaluateRequirement } from '../verdict/requirement.ts';
 import type { AppliedWaiver } from './types.ts';
 import type { Waiver } from './waivers.ts';
@@ -76,14 +78,10 @@ function isMet(
   used: Used,
 ): boolean {
   if ('of' in requirement) {
-    const met = requirement.of.filter((part) => isMet(part, waivers, dossier, context, used)).length;
-    const needed =
-      requirement.kind === 'threshold'
-        ? requirement.count
-        : requirement.kind === 'any'
-          ? 1
-          : requirement.of.length;
-    return met >= Math.max(1, needed);
+    const met = requirement.of.filter((part) => isMet(part, waivers, dossier, context, used));
+    if (requirement.kind === 'threshold')
+      return distinctParts(met, dossier, context) >= Math.max(1, requirement.count);
+    return met.length >= Math.max(1, requirement.kind === 'any' ? 1 : requirement.of.length);
   }
   const { answer, reason } = evaluateRequirement(requirement, dossier, context);
   if (answer !== 'no') return answer === 'yes';
@@ -97,6 +95,19 @@ function isMet(
     return true;
   }
   return false;
+}
+
+/**
+ * Counts parts of a threshold as the verdict does: each signer counts once. A part that only a waiver meets
+ * has no signer, and counts for itself.
+ */
+function distinctParts(met: readonly Requirement[], dossier: Dossier, context: EvaluationContext): number {
+  const parts = met.map((part) => {
+    const { answer, signers = [] } = evaluateRequirement(part, dossier, context);
+    return { isWaived: answer !== 'yes' && signers.length === 0, signers };
+  });
+  const waived = parts.filter(({ isWaived }) => isWaived).length;
+  return waived + distinctSigners(oneNameEach(parts.map(({ signers }) => signers)));
 }
 
 function namesOf(requirement: Exclude<Requirement, { readonly of: unknown }>): readonly string[] {

@@ -88,6 +88,20 @@ test('a waiver lets only those refusals pass that it names', () => {
   assert.deepEqual(waived([signed, bad], [waiver()], { rule: { require: threshold } }), ['SEC-1']);
 });
 
+test('a waiver for one requirement does not make one signer count twice in a threshold', () => {
+  const again: Requirement = { kind: 'cosign-key', key: { ...ours.public, name: 'renamed.pub' } };
+  const two = (...of: Requirement[]): Requirement => ({ kind: 'threshold', count: 2, of });
+  const rule = (signed: Requirement): { rule: Partial<TrustRule> } => ({
+    rule: { require: { kind: 'all', of: [signed, scan] } },
+  });
+  const items = [bundle(ours), bundle(second), bad];
+  assert.deepEqual(waived(items, [waiver()], rule(two(by(ours), again))), []);
+  assert.deepEqual(waived(items, [waiver()], rule(two(by(ours), by(second)))), ['SEC-1']);
+  const scanned: Requirement = { kind: 'all', of: [again, scan] };
+  assert.deepEqual(waived(items, [waiver()], rule(two(by(ours), scanned))), []);
+  assert.deepEqual(waived(items, [waiver()], rule(two(by(second), scanned))), ['SEC-1']);
+});
+
 test('a waiver for another image, digest or namespace does not apply', () => {
   const items = [bundle(ours), bad];
   assert.deepEqual(waived(items, [waiver({ images: ['registry.example.com/web/**'] })]), []);
