@@ -61,7 +61,7 @@ const hubHosts: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1
 const defaultPorts: readonly string[] = ['', ':443', ':80'];
 
 /** Returns the other names of a registry: with and without a default port, and the API host of Docker Hub. */
-function otherNames(registry: string): readonly string[] {
+export function otherNames(registry: string): readonly string[] {
   const port = defaultPorts.find((one) => one !== '' && registry.endsWith(one)) ?? '';
   const host = registry.slice(0, registry.length - port.length);
   if (port === '' && /:[0-9]+$/.test(host)) return [];

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { ImportedPolicy } from '../mapping/imported.ts';
-import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
+import type { Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import { exportContainersPolicy } from './export.ts';
 import { importContainersPolicy } from './import.ts';
 import { scopeChain, scopePatterns, whyNever } from './scopes.ts';
@@ -268,6 +268,46 @@ test('images whose rules cannot be exported are rejected, and listed', () => {
   assert.deepEqual([wide.docker, wide.why.length], [{ '': rejected }, 1]);
   const excepted = exported({ ...open, images: ['quay.io/**'], except: ['quay.io/x', 'quay.io/x/**'] });
   assert.deepEqual(excepted.docker, { '': rejected, 'quay.io': anything, 'quay.io/x': rejected });
+});
+
+test('another name of a registry leads around no exported requirement', () => {
+  const open = { allowUnverified: true } as const;
+  const never = { deny: 'never' } as const;
+  const all = exported({ ...open }, { ...never, images: ['quay.io/a/**', 'quay.io/a'] });
+  assert.deepEqual(all.docker, {
+    '': anything,
+    'quay.io/a': rejected,
+    'quay.io:443/a': rejected,
+    'quay.io:80/a': rejected,
+  });
+  const hub = exported({ ...open }, { ...never, images: ['docker.io/**'], except: ['docker.io/x/**'] });
+  assert.deepEqual(hub.docker['registry-1.docker.io:443'], rejected);
+  assert.deepEqual(hub.docker['registry-1.docker.io:443/x'], anything);
+  // By another name, a rule admits nothing.
+  const key = { kind: 'cosign-key', key: { name: 'k', type: 'ecdsa', spki: '' } } as const;
+  const alone = exported({ images: ['quay.io/**'], require: key });
+  assert.deepEqual(Object.keys(alone.docker), ['', 'quay.io']);
+  const both = exported({ images: ['quay.io/**'], require: key }, { ...open, images: ['quay.io:443/**'] });
+  assert.deepEqual(both.docker['quay.io:443'], both.docker['quay.io']);
+  const somewhere = exported({ ...never, images: ['quay.io/*/x'] }, { ...open, images: ['quay.io:443/**'] });
+  assert.deepEqual(somewhere.docker, { '': rejected });
+});
+
+test('a threshold is exported only where each part has a signer of its own', () => {
+  const gpg: Requirement = {
+    kind: 'gpg',
+    keys: [],
+    keyFiles: ['/k.gpg'],
+    lookaside: 'file:///x',
+    constraints: { signedIdentity: { type: 'matchRepoDigestOrExact' } },
+  };
+  const key = (name: string) => ({ kind: 'cosign-key', key: { name, type: 'ecdsa', spki: name } }) as const;
+  const two = (...of: readonly Requirement[]): ReturnType<typeof exported> =>
+    exported({ images: ['quay.io/**'], require: { kind: 'threshold', count: 2, of } });
+  assert.equal((two(key('aaaa'), key('bbbb')).docker['quay.io'] as readonly unknown[]).length, 2);
+  const same = two(gpg, gpg);
+  assert.deepEqual(same.docker, { '': rejected });
+  assert.match(same.why.join(), /cannot count signers/);
 });
 
 test('thousands of scopes, and scopes of any length, are read at once', async () => {

@@ -44,7 +44,12 @@ function combine(requirement: Requirement): ExportedRequirement {
     case 'any':
       return exportAny(requirement.of);
     case 'threshold':
-      if (requirement.count === requirement.of.length) return exportAll(requirement.of);
+      // Keys differ in a threshold. Other parts may have one signer, who counts once here and twice there.
+      if (
+        requirement.count === requirement.of.length &&
+        requirement.of.every(({ kind }) => kind === 'cosign-key')
+      )
+        return exportAll(requirement.of);
       if (requirement.count === 1) return exportAny(requirement.of);
       return { why: 'it cannot count signers' };
     default:

@@ -1,5 +1,6 @@
 import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
 import type { ImagePattern } from '../../requirements/image-pattern.ts';
+import { otherNames } from '../../requirements/named-images.ts';
 import { rootScope, whyNever } from './scopes.ts';
 
 /** One of our patterns as a scope. `wider`: what else the scope contains. */
@@ -51,5 +52,16 @@ export function mayOverlap(text: string, scope: string): boolean {
   const pattern: ImagePattern = parseImagePattern(text);
   if (pattern.host === '') return true;
   const registry = scope.split('/')[0] ?? '';
-  return patternMatches({ host: pattern.host, path: ['**'] }, { registry, repository: 'any' });
+  return [registry, ...otherNames(registry)].some((name) =>
+    patternMatches({ host: pattern.host, path: ['**'] }, { registry: name, repository: 'any' }),
+  );
+}
+
+/** Returns a scope by the other names of its registry, which lead to the same images. */
+export function otherScopes(scope: string): readonly string[] {
+  const [registry = '', ...path] = scope.split('/');
+  if (registry === '' || registry.startsWith('*')) return [];
+  return otherNames(registry)
+    .map((name) => [name, ...path].join('/'))
+    .filter((other) => whyNever(other) === undefined);
 }

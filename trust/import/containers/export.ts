@@ -3,7 +3,7 @@ import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 import { exportRequirement } from './export-requirement.ts';
 import type { ExportedRequirement } from './export-requirement.ts';
-import { mayOverlap, scopeOfPattern } from './export-scopes.ts';
+import { mayOverlap, otherScopes, scopeOfPattern } from './export-scopes.ts';
 import { rootScope, scopeChain } from './scopes.ts';
 
 export interface ContainersExport {
@@ -23,6 +23,10 @@ interface ScopedRule {
   readonly rule: TrustRule;
   readonly scopes: ReadonlySet<string>;
   readonly except: ReadonlySet<string>;
+  /** The same scopes by other names of their registries, where the rule only narrows what others admit. */
+  readonly others: ReadonlySet<string>;
+  /** An image that the rule excepts under one of its names is excepted there. */
+  readonly exceptOthers: ReadonlySet<string>;
   /** Patterns that no scope contains. */
   readonly elsewhere: readonly string[];
   readonly demand: ExportedRequirement | undefined;
@@ -45,7 +49,15 @@ const reject: Cell = { requirements: [{ type: 'reject' }], attachments: false };
 export function exportContainersPolicy(policy: TrustPolicy): ContainersExport {
   const unmapped: Unmapped[] = [];
   const rules = policy.rules.map((rule) => scopeRule(rule, unmapped));
-  const scopes = new Set([rootScope, ...rules.flatMap(({ scopes: own, except }) => [...own, ...except])]);
+  const scopes = new Set([
+    rootScope,
+    ...rules.flatMap(({ scopes: own, except, others, exceptOthers }) => [
+      ...own,
+      ...except,
+      ...others,
+      ...exceptOthers,
+    ]),
+  ]);
   const ordered = [...scopes]
     .map((scope) => ({ scope, chain: scopeChain(scope) }))
     .sort((a, b) => a.chain.length - b.chain.length || (a.scope < b.scope ? -1 : 1));
@@ -117,7 +129,10 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     unmapped.push(report(rule, 'it does not support rules that only report', 'the rule is enforced'));
   if (rule.breakGlass !== undefined)
     unmapped.push(report(rule, 'it does not support break-glass', 'the rule is enforced'));
-  return { rule, scopes, except, elsewhere, demand };
+  const narrows = demand !== undefined;
+  const others = new Set(narrows ? [...scopes].flatMap(otherScopes) : []);
+  const exceptOthers = new Set(narrows ? [...except, ...[...except].flatMap(otherScopes)] : []);
+  return { rule, scopes, except, others, exceptOthers, elsewhere, demand };
 }
 
 /** Returns the requirement of a rule. undefined: an `allow: unverified` rule. */
@@ -136,10 +151,14 @@ function cellOf(
   rules: readonly ScopedRule[],
   unmapped: Unmapped[],
 ): Cell {
-  const matching = rules.filter(
-    ({ scopes, except }) => chain.some((name) => scopes.has(name)) && !chain.some((name) => except.has(name)),
-  );
-  const demands = matching.filter(({ demand }) => demand !== undefined);
+  const isIn = (some: ReadonlySet<string>): boolean => chain.some((name) => some.has(name));
+  const matching = rules.filter(({ scopes, except }) => isIn(scopes) && !isIn(except));
+  // By another name, a rule admits nothing.
+  const narrowing =
+    matching.length === 0
+      ? []
+      : rules.filter(({ others, exceptOthers }) => isIn(others) && !isIn(exceptOthers));
+  const demands = [...new Set([...matching, ...narrowing])].filter(({ demand }) => demand !== undefined);
   const uncertain = rules.some(
     ({ demand, elsewhere }) =>
       demand !== undefined && elsewhere.some((pattern) => mayOverlap(pattern, scope)),

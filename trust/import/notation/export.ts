@@ -80,6 +80,7 @@ function candidateOf(rule: TrustRule): Candidate | string {
     return 'notation does not support namespaces';
   if (rule.mode !== undefined) return 'notation does not support rules that only report';
   if (rule.breakGlass !== undefined) return 'notation does not support break-glass';
+  if (rule.ceiling.require === 'signed') return 'notation does not support signed entitlements';
   const scopes = rule.images.map(scopeOf);
   if (scopes.includes(undefined)) return 'its images are not whole repositories, nor all of them ("**")';
   if (scopes.length > 1 && scopes.includes('*')) return '"**" cannot be combined with other images';
