@@ -8,7 +8,7 @@ import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { matchRules } from '../../policy/matching.ts';
 import { normaliseReference } from '../../requirements/named-images.ts';
-import type { TrustPolicy } from '../../requirements/types.ts';
+import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import { importPolicy } from '../convert.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
@@ -298,6 +298,27 @@ test('an exported rule is imported unchanged, and a rule without a counterpart a
   assert.equal(exported.unmapped.length, 1);
   assert.match(exported.text, /action: fail/);
   assert.match(exported.text, /glob: r\.example\/app:\*\*/);
+});
+
+test('an exported rule for every image admits nothing by another name of a registry that is refused', async () => {
+  const { policy } = await imported('cluster-image-policy', key);
+  const [rule] = policy.rules;
+  assert.ok(rule);
+  const { require: _, ...plain } = rule;
+  const open = { ...plain, images: ['**'], allowUnverified: true };
+  const named = (
+    images: readonly string[],
+    ...others: readonly TrustRule[]
+  ): ReturnType<typeof exportClusterImagePolicies> =>
+    exportClusterImagePolicies({ ...policy, rules: [{ ...rule, images }, ...others] });
+  const all = named(['r.example/app/**', 'busybox:1'], open);
+  const fails = /name: portcullis-other-names[^]*glob: r\.example:443\/app\/\*\*[^]*action: fail/;
+  assert.match(all.text, fails);
+  assert.match(all.text, /glob: registry-1\.docker\.io\/library\/busybox:1\n/);
+  assert.match(all.unmapped.map(({ became }) => became).join(), /r\.example:443\/app\/\*\*.* fail/);
+  assert.doesNotMatch(named(['r.example/app/**']).text, /other-names/);
+  assert.doesNotMatch(named(['*.example/**']).text, /other-names/);
+  assert.doesNotMatch(named(['r.example/a', 'r.example:443/a', 'r.example:80/a']).text, /other-names/);
 });
 
 test('fuzzed documents give an error with a position, or rules that load', async () => {

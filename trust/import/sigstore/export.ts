@@ -1,5 +1,7 @@
 import { writePem } from '../../../base/pem/index.ts';
 import { writeYaml } from '../../../base/schema/index.ts';
+import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
+import { otherNames } from '../../requirements/named-images.ts';
 import type { Requirement, TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 
@@ -21,14 +23,10 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
   const unmapped: Unmapped[] = [];
   const documents = policy.rules.map((rule, index) => {
     const said = authoritiesOf(rule);
-    const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
     const problem = typeof said === 'string' ? said : undefined;
     if (problem !== undefined)
       unmapped.push({
-        file,
-        line: Number(line),
-        column: 1,
-        path: '',
+        ...placeOf(rule),
         why: problem,
         became: 'its images fail in the exported policy',
       });
@@ -45,7 +43,58 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
       },
     };
   });
+  const others = new Set<string>();
+  for (const rule of policy.rules) {
+    const patterns = otherPatterns(rule, policy);
+    for (const pattern of patterns) others.add(pattern);
+    if (patterns.length === 0) continue;
+    unmapped.push({
+      ...placeOf(rule),
+      why: 'a ClusterImagePolicy does not apply to other names of a registry, which another rule may match',
+      became: `the images of ${patterns.join(', ')} fail in the exported policy`,
+    });
+  }
+  if (others.size > 0)
+    documents.push({
+      apiVersion: 'policy.sigstore.dev/v1beta1',
+      kind: 'ClusterImagePolicy',
+      metadata: { name: 'portcullis-other-names' },
+      spec: {
+        images: [...others].map((pattern) => ({ glob: globOf(pattern) })),
+        authorities: [{ static: { action: 'fail', message: 'write the registry as the policy does' } }],
+      },
+    });
   return { text: documents.map((document) => writeYaml(document)).join('---\n'), unmapped };
+}
+
+function placeOf({ name }: TrustRule): Pick<Unmapped, 'file' | 'line' | 'column' | 'path'> {
+  const [, file = name, line = '1'] = /^(.*):(\d+)$/.exec(name) ?? [];
+  return { file, line: Number(line), column: 1, path: '' };
+}
+
+/**
+ * Returns patterns for the images that a rule refuses by other names of their registries, where some rule may
+ * match such a name. Here, the rule narrows the other one; there, the other one alone would admit the image.
+ */
+function otherPatterns({ images, allowUnverified }: TrustRule, { rules }: TrustPolicy): readonly string[] {
+  if (allowUnverified) return [];
+  const hosts = rules.flatMap((rule) => rule.images.map((text) => parseImagePattern(text).host));
+  return images.flatMap((text) => {
+    const { host, path, tag } = parseImagePattern(text.replace(/@.*$/, ''));
+    if (host === '' || host === '*') return [];
+    return (host.endsWith(':*') ? [host.slice(0, -2)] : otherNames(host))
+      .filter((name) => name !== 'index.docker.io' && hosts.some((other) => mayMatch(other, name)))
+      .map((name) => `${[name, ...path].join('/')}${tag === undefined ? '' : `:${tag}`}`)
+      .filter((pattern) => !images.includes(pattern));
+  });
+}
+
+/** Whether the host of a pattern may match another name of a registry. In doubt, the answer is yes. */
+function mayMatch(host: string, name: string): boolean {
+  if (host === '' || host === '*') return true;
+  return name.includes('*')
+    ? host.includes(':') === name.includes(':')
+    : patternMatches({ host, path: ['**'] }, { registry: name, repository: 'any' });
 }
 
 function authoritiesOf(rule: TrustRule): readonly Json[] | string {
