@@ -331,9 +331,10 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }, lost];
   const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
   const [again, memory] = [againChainOf(mode), memoryChainOf(mode)];
-  // The set of held clients is full, or an entry expired between two lookups: the client is served all the
-  // same.
-  const served = { chain, expressions: [...draw, ...go] };
+  // The set of held clients is full, the slot of the client is gone because its server has fewer than before,
+  // or an entry expired between two lookups. The hash keeps the client at one destination all the same.
+  const hash = drawn({ ...mode, draw: isMaglev(mode) ? 'maglevclient' : 'client' }, width, slot);
+  const served = { chain, expressions: [...key, ...hash, ...go] };
   const to = (next: string): readonly Buffer[] => [setMeta('priority', slot), verdict({ goto: next })];
   const ends = (name: string): readonly ChainRule[] => [
     { ...served, chain: name },
@@ -376,10 +377,12 @@ function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   ];
 }
 
+const isMaglev = ({ draw }: Pick<Mode, 'draw'>): boolean => draw.startsWith('maglev');
+
 function drawn({ draw, size }: Mode, width: number, slot: number): readonly Buffer[] {
   const after = slot + width;
   const client = register(0);
-  const modulus = draw.startsWith('maglev') ? maglevSlotsIn(size) : size;
+  const modulus = isMaglev({ draw }) ? maglevSlotsIn(size) : size;
   if (draw === 'random') return [numbered('random', modulus, slot)];
   if (draw === 'client' || draw === 'maglevclient') return [hashed(client, 4 * width, modulus, slot)];
   if (draw === 'clientport' || draw === 'maglevclientport') {
