@@ -1,4 +1,6 @@
-import { forget, listConnections } from '../../../base/netlink/index.ts';
+import { append } from '../../../base/lists/index.ts';
+import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
+import { forget, listConnections, lookUpRoute, openNetlink } from '../../../base/netlink/index.ts';
 import type { TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { keyOf } from '../model/model.ts';
@@ -58,18 +60,52 @@ export function forgetStale(
       : {};
   const find = finder(udp);
   const answering = new Map(udp.map((server) => [server, new Set(server.destinations.map(canonical))]));
-  const stale = listConnections(filter, familyNumber(family), {
+  const stale: TrackedConnection[] = [];
+  /** A node port is served at the host's addresses only. Others have services and peers at this port, too. */
+  const perhapsElsewhere: TrackedConnection[] = [];
+  for (const connection of listConnections(filter, familyNumber(family), {
     protocol: protocolNumbers.udp,
     ...narrow,
-  }).filter((connection) => {
+  })) {
     const server = find(connection, family);
-    if (server === undefined) return false;
-    return (
+    if (server === undefined) continue;
+    const isStale =
       answering.get(server)?.has(answererOf(connection)) === false ||
-      !(connection.answered || mayConnect(server, own, connection.from))
-    );
-  });
-  forget(filter, familyNumber(family), stale);
+      !(connection.answered || mayConnect(server, own, connection.from));
+    if (isStale) (server.address === undefined ? perhapsElsewhere : stale).push(connection);
+  }
+  forget(filter, familyNumber(family), [...stale, ...toThisHost(perhapsElsewhere)]);
+}
+
+const RTN_LOCAL = 2;
+/** As many answers of the kernel fit into any socket's buffer. */
+const lookUpsAtOnce = 250;
+
+/** Returns the connections to an address of the host, as the rules for node ports decide. */
+function toThisHost(connections: readonly TrackedConnection[]): readonly TrackedConnection[] {
+  if (connections.length === 0) return connections;
+  const byAddress = Map.groupBy(connections, ({ to }) => to.toString('hex'));
+  const all = [...byAddress.values()];
+  const local: TrackedConnection[] = [];
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    for (let from = 0; from < all.length; from += lookUpsAtOnce) {
+      const groups = all.slice(from, from + lookUpsAtOnce);
+      const answers = route.exchange(
+        groups.flatMap(([one]) => (one === undefined ? [] : [lookUpRoute(one.to)])),
+      );
+      for (const [
+        index,
+        {
+          answers: [found],
+        },
+      ] of answers.entries())
+        if (found?.body.readUInt8(7) === RTN_LOCAL) append(local, groups[index] ?? []);
+    }
+    return local;
+  } finally {
+    route.close();
+  }
 }
 
 export function cutConnections(
