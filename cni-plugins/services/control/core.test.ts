@@ -457,6 +457,33 @@ const ofCluster = (name: string, created: number, fields: string, backend = '10.
   name,
   createdAt: created,
 });
+test('flows of UDP leave an endpoint of a cluster that is gone, and other connections get their time', () => {
+  const described = (...backends: readonly string[]): Service =>
+    service('dns', `addresses: [10.96.0.10]\nports: [53/udp, 54/tcp]\nbackends: [${backends.join(', ')}]`);
+  const two = ['10.0.0.2', '10.0.0.3'];
+  const ending = '10.96.0.10 54 → 10.0.0.2:54=1 10.0.0.3:54=0';
+  for (const source of ['kubernetes', 'command']) {
+    core.apply(source, [described(...two)], false);
+    core.apply(source, [described('10.0.0.2')], false);
+    const udp = `10.96.0.10 53 → 10.0.0.2:53=1${source === 'kubernetes' ? '' : ' 10.0.0.3:53=0'}`;
+    assert.deepEqual(kernel.shown().toSorted(), [udp, ending], source);
+    restart();
+    assert.deepEqual(kernel.shown().toSorted(), [udp, ending], `${source}, after a restart`);
+    // An operator drains it: its flows get their time, too.
+    core.apply(source, [described(...two)], false);
+    core.drain('dns', ['10.0.0.3'], true);
+    assert.deepEqual(
+      kernel.shown().toSorted(),
+      ['10.96.0.10 53 → 10.0.0.2:53=1 10.0.0.3:53=0', ending],
+      source,
+    );
+    core.apply(source, [], true);
+    now += 60_000;
+    tick();
+    assert.deepEqual(kernel.shown().toSorted(), []);
+  }
+});
+
 const holderAt = (address: string): string | undefined =>
   [...kernel.servers.values()].find((server) => server.address === address)?.service;
 

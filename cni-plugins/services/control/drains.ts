@@ -33,12 +33,14 @@ const idOf = ({ address, port }: Place): string => `${address} ${port}`;
  * @param before absent: the virtual server is new
  * @param wanted absent: no service holds it any more, and its established connections end
  * @param graceSeconds the grace period of the service that holds it; absent: of the service that held it
+ * @param forgetsGone a destination that is not wanted any more leaves the kernel at once
  */
 export function settle(
   before: Standing | undefined,
   wanted: Expanded | undefined,
   now: number,
   graceSeconds: number = before?.graceSeconds ?? 0,
+  forgetsGone = false,
 ): Standing | undefined {
   if (before === undefined && wanted !== undefined && isPlain(wanted.destinations))
     return { server: { ...wanted, destinations: wanted.destinations.map(bare) }, drains: [], graceSeconds };
@@ -55,7 +57,10 @@ export function settle(
   );
   const ending = [...described.values()].filter((each) => each.ending).map(drainOf);
   const stood = new Map<string, Place>(
-    [...(before?.server.destinations ?? []), ...earlier.values()].map((place) => [idOf(place), place]),
+    (forgetsGone ? [] : [...(before?.server.destinations ?? []), ...earlier.values()]).map((place) => [
+      idOf(place),
+      place,
+    ]),
   );
   const gone = [...stood.values()]
     .filter((place) => !described.has(idOf(place)))

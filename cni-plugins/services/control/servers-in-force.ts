@@ -4,7 +4,6 @@ import type { Balancer, ServerKey, VirtualServer } from '../model/model.ts';
 import { packServer } from '../model/serialized-server.ts';
 import { settle, withOver } from './drains.ts';
 import type { Drain, Standing } from './drains.ts';
-import type { Expanded } from './expand.ts';
 import type { HeldServices } from './services-in-force.ts';
 import { placeTextOf } from './node-ports.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
@@ -91,8 +90,7 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
   /** The connections of a former holder end at once: its backends get none of the new holder's clients. */
   const settled = (
     before: Standing | undefined,
-    server: Expanded | undefined,
-    graceSeconds?: number,
+    { server, graceSeconds, forgetsGone }: Partial<WantedServer> = {},
   ): Standing | undefined => {
     const isHandedOver =
       before !== undefined && server !== undefined && before.server.service !== server.service;
@@ -101,7 +99,7 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
         { from: before.server.service, to: server.service, at: placeTextOf(keyOf(server)) },
         'an address passed to another service',
       );
-    const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds);
+    const after = settle(before, server, now(), isHandedOver ? 0 : graceSeconds, forgetsGone);
     return after === undefined || graceSeconds === undefined ? after : { ...after, graceSeconds };
   };
 
@@ -126,8 +124,7 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
       const durable: [ServerKey, Standing | undefined][] = [];
       for (const key of keys) {
         const before = standings.get(key);
-        const { server, graceSeconds } = wanted.get(key) ?? {};
-        const after = settled(unpacked(before, over.get(key)), server, graceSeconds);
+        const after = settled(unpacked(before, over.get(key)), wanted.get(key));
         changed.push([key, after]);
         if ((after?.drains.length ?? 0) > 0) durable.push([key, after]);
         else if ((before?.drains.length ?? 0) > 0) durable.push([key, undefined]);
@@ -145,9 +142,9 @@ export function loadServers({ store, log, now, balancer, services }: ServersInFo
     },
     resettleAll(wanted) {
       const existing = new Set<ServerKey>();
-      for (const { key, server, graceSeconds } of wanted) {
-        existing.add(key);
-        setStanding(key, settled(standings.get(key), server, graceSeconds));
+      for (const each of wanted) {
+        existing.add(each.key);
+        setStanding(each.key, settled(standings.get(each.key), each));
       }
       for (const [key, before] of standings)
         if (!existing.has(key))

@@ -15,7 +15,22 @@ export interface WantedServer {
   readonly server: Expanded;
   /** The grace period of the service that holds it. */
   readonly graceSeconds: number;
+  /** A destination that is gone keeps no connection. */
+  readonly forgetsGone: boolean;
 }
+
+const wantedServer = (
+  { source, service: { drainGraceSeconds } }: Pick<ServiceInForce, 'service' | 'source'>,
+  key: ServerKey,
+  server: Expanded,
+): WantedServer => ({
+  key,
+  server,
+  graceSeconds: drainGraceSeconds,
+  // An endpoint of a cluster is gone with its pod, and a sender of UDP does not notice that nobody answers.
+  // As with kube-proxy, its next packet goes to another endpoint.
+  forgetsGone: source === 'kubernetes' && server.protocol === 'udp',
+});
 
 /** A service that is admitted is asked for its servers twice. */
 const known = new WeakMap<
@@ -73,7 +88,7 @@ export function wantedOf(
     for (const server of serversOf(each, service)) {
       const key = keyOf(server);
       if (keys.has(key) && claims.holderOf(key) === name)
-        wanted.set(key, { key, server, graceSeconds: service.drainGraceSeconds });
+        wanted.set(key, wantedServer({ source: each.source, service }, key, server));
     }
   }
   return wanted;
@@ -104,7 +119,7 @@ export function* wantedFor(
     }
     for (const server of all) {
       const key = keyOf(server);
-      if (claims.holderOf(key) === name) yield { key, server, graceSeconds: service.drainGraceSeconds };
+      if (claims.holderOf(key) === name) yield wantedServer({ source: each.source, service }, key, server);
     }
   }
 }
