@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import packet from 'dns-packet';
 import { createClusterNames } from '../cluster-names/table.ts';
 import { decideForCluster } from './cluster-decide.ts';
+import { decide } from './decide.ts';
 import { encodeReply } from './reply.ts';
 import { rcode } from './message-format.ts';
 import { readQuery } from './query.ts';
@@ -253,6 +254,15 @@ test('before both lists have arrived, no name is denied: cluster names fail, and
 test('a name without a text form below the domain is denied and never forwarded', () => {
   assert.equal(answerTo(`gehéim.default.${svc} A`), 'NXDOMAIN [SOA cluster.local]');
   assert.equal(answerTo('é.example.com A'), 'elsewhere');
+});
+
+test('a transfer of the zone is refused, as for every other zone', () => {
+  for (const question of ['cluster.local AXFR', `kubernetes.default.${svc} IXFR`]) {
+    assert.equal(answerTo(question), 'elsewhere');
+    const [name = '', type = ''] = question.split(' ');
+    const decision = decide(asking(name, type).query, [], zone);
+    assert.equal((decision as Reply).rcode, rcode.REFUSED);
+  }
 });
 
 test('names of pods can be disabled', () => {

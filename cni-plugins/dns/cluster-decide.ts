@@ -2,7 +2,7 @@ import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/in
 
 import type { ClusterNames, PlacedEndpoint } from '../cluster-names/table.ts';
 import type { NamedPort, NamedService } from '../cluster-names/objects.ts';
-import { reverseAddress } from './decide.ts';
+import { isMetaType, reverseAddress } from './decide.ts';
 import { encodeName } from './reply.ts';
 import { classIn, extendedError, rcode, type } from './message-format.ts';
 import type { Answer, Reply } from './reply.ts';
@@ -35,10 +35,10 @@ const mostRecords = 512;
 /** Aliases within the cluster that are followed for one question. */
 const mostAliases = 8;
 
-/** @returns undefined: the name is not the cluster's */
+/** @returns undefined: the name is not the cluster's, or the question is refused, such as for a transfer */
 export function decideForCluster(query: Query, names: ClusterNames, zone: ClusterZone): ClusterDecision {
   const { name, end = '' } = query;
-  if (query.class !== classIn || (query.edns?.version ?? 0) !== 0) return undefined;
+  if (query.class !== classIn || (query.edns?.version ?? 0) !== 0 || isMetaType(query.type)) return undefined;
   // No service has a name without a text form, and outside servers must not see the cluster's questions.
   if (name === undefined) return isBelow(end, zone.domain) ? replyOf(zone, rcode.NXDOMAIN, []) : undefined;
   const address = reverseAddress(name);

@@ -41,7 +41,7 @@ export interface ZoneSettings {
 export type Decision = Reply | 'forward' | { readonly unlessElsewhere: Reply };
 
 /** RFC 6895, section 3.1: types that are about the transfer of a zone or a message, not about a name. */
-const isMetaType = (asked: number): boolean => asked > 128 && asked < type.ANY;
+export const isMetaType = (asked: number): boolean => asked > 128 && asked < type.ANY;
 
 /** @param networks in the order in which they are searched: the first that knows the name answers */
 export function decide(query: Query, networks: readonly SeenNetwork[], settings: ZoneSettings): Decision {
