@@ -30,13 +30,9 @@ export function createPush(
     };
     parseManifest(bytes, mediaType, task);
     if (tag !== undefined) checkTag(tag, task);
-    const pushed = await putManifest(tag ?? digest, bytes, { 'content-type': mediaType }, task, signal);
-    if (pushed === undefined)
-      throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} requires a conditional request`);
-    return pushed;
+    return putManifest(tag ?? digest, bytes, { 'content-type': mediaType }, task, signal);
   };
 
-  /** undefined: a condition in the headers did not hold. */
   async function putManifest(
     name: string,
     bytes: Uint8Array,
@@ -44,7 +40,7 @@ export function createPush(
     task: Task,
     signal: AbortSignal | undefined,
     once = false,
-  ): Promise<{ readonly digest: string; readonly subject?: string } | undefined> {
+  ): Promise<{ readonly digest: string; readonly subject?: string }> {
     const answer = await session.request({
       method: 'PUT',
       path: `manifests/${name}`,
@@ -54,10 +50,8 @@ export function createPush(
       once,
       task,
     });
-    if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412)
-      return session.unexpected(answer, task);
+    if (answer.status !== 201 && answer.status !== 200) return session.unexpected(answer, task);
     await answer.discard();
-    if (answer.status === 412) return undefined;
     const digest = digestOf(bytes);
     const stored = answer.header('docker-content-digest');
     if (stored !== undefined && stored !== digest) throw digestMismatch(task, session.host, digest, stored);
@@ -101,10 +95,7 @@ export function createPush(
         // Registries that support conditions refuse a lost race (RFC 9110, section 13.1); others ignore them.
         const condition =
           over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
-        return (
-          (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true)) !==
-          undefined
-        );
+        await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal, true);
       },
     };
     return takeTurns(`${at}:${tag}`, () => addToSharedTag(access, list, settle, task, signal));

@@ -37,7 +37,7 @@ test('an entry that was dropped and written again must stay unchanged for the wh
     write: (bytes) => {
       content = bytes;
       writes.push(performance.now());
-      return Promise.resolve(true);
+      return Promise.resolve();
     },
   };
   await addToSharedTag(access, list, settle, { attempted: 'add to the list', on: 'app:tag' });
@@ -69,7 +69,7 @@ test('the time in which an answer is in transit does not count', async () => {
     write: (bytes) => {
       content = bytes;
       wrote = true;
-      return Promise.resolve(true);
+      return Promise.resolve();
     },
   };
   await addToSharedTag(access, list, settle, task);
@@ -97,7 +97,7 @@ test('a list that was watched while the process was stopped is watched again', a
           Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, settle * 3);
           isStopped = true;
         }, settle / 10);
-      return Promise.resolve(true);
+      return Promise.resolve();
     },
   };
   await addToSharedTag(access, list, settle, task);
@@ -126,13 +126,59 @@ for (const [status, isWritten] of [
             details: { status },
           });
         }
-        return Promise.resolve(true);
+        return Promise.resolve();
       },
     };
     await addToSharedTag(access, list, settle, task);
     assert.deepEqual((textOf(content) as string[]).sort(), ['first', 'ours', 'theirs']);
     assert.equal(writes, isWritten ? 1 : 2);
   });
+
+for (const [state, initial] of [
+  ['replaced', first],
+  ['created', undefined],
+] as const)
+  test(`a list that the registry does not let be ${state} is given up with its reason`, async () => {
+    let writes = 0;
+    const immutable = distributionError(
+      'DISTRIBUTION_REFUSED',
+      task,
+      'the registry answers 412 (immutable)',
+      {
+        details: { status: 412 },
+      },
+    );
+    const access: TagAccess = {
+      read: () => Promise.resolve(initial === undefined ? undefined : fetched(initial)),
+      write: () => {
+        writes += 1;
+        return Promise.reject(immutable);
+      },
+    };
+    await assert.rejects(addToSharedTag(access, list, settle, task), immutable);
+    assert.equal(writes, 5);
+  });
+
+test('a list that others keep changing is written in the end', async () => {
+  let others = 0;
+  let content: Uint8Array = first;
+  const access: TagAccess = {
+    read: () => Promise.resolve(fetched(content)),
+    write: (bytes) => {
+      if (others === 12) content = bytes;
+      else {
+        others += 1;
+        content = Buffer.from(JSON.stringify([...(textOf(content) as string[]), others.toString()]));
+        throw distributionError('DISTRIBUTION_REFUSED', task, 'the registry answers 412', {
+          details: { status: 412 },
+        });
+      }
+      return Promise.resolve();
+    },
+  };
+  await addToSharedTag(access, list, 0, task);
+  assert.equal((textOf(content) as string[]).length, 14);
+});
 
 test('a registry that stays busy is given up', async () => {
   let writes = 0;

@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../json/index.ts';
 import { isPortcullisError } from '../errors/index.ts';
-import { retryWriteConflicts, isBusy, isWriteConflict, writeConflictLimit } from './write-conflicts.ts';
+import {
+  isBusy,
+  isFailedCondition,
+  isWriteConflict,
+  retryWriteConflicts,
+  writeConflictLimit,
+} from './write-conflicts.ts';
 import { record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -15,6 +21,11 @@ const settleLimit = 3_000;
 /** The number of writes that a busy registry may delay. */
 const busyLimit = 2;
 /**
+ * The number of conditional writes over one state of the list that a registry may refuse. After that, a rule of
+ * the registry is the reason: Harbor answers 412 when a tag is immutable.
+ */
+const refusalLimit = 4;
+/**
  * The maximum number of times that the watch of the list restarts because this process was stopped during it.
  */
 const renewalLimit = 5;
@@ -24,11 +35,11 @@ export interface TagAccess {
   /** undefined if the tag does not exist. */
   read(): Promise<FetchedManifest | undefined>;
   /**
-   * Writes if the tag still has the state that was read, if the registry checks that. Returns false when the
-   * registry refuses because it has changed.
+   * Writes if the tag still has the state that was read, if the registry checks that.
    * @param over the entity tag that was read, empty if there was none; undefined: the tag did not exist
+   * @throws PortcullisError with the status 412 when the registry refuses because the tag has changed
    */
-  write(bytes: Uint8Array, mediaType: string, over: string | undefined): Promise<boolean>;
+  write(bytes: Uint8Array, mediaType: string, over: string | undefined): Promise<void>;
 }
 
 /**
@@ -39,7 +50,8 @@ export interface TagAccess {
  * are added again too, so that writers repair what one of them drops. If a registry honours If-Match, a lost
  * race is refused at once.
  * @returns the digest of the manifest that contains the entry
- * @throws PortcullisError DISTRIBUTION_REFUSED when others overwrite it again and again
+ * @throws PortcullisError DISTRIBUTION_REFUSED when others overwrite it again and again, or when the registry
+ * refuses every write although the list stays the same
  */
 export async function addToSharedTag(
   access: TagAccess,
@@ -55,6 +67,8 @@ export async function addToSharedTag(
   let stumbles = 0;
   let putOff = 0;
   let renewals = 0;
+  let refusals = 0;
+  let before: string | undefined;
   const whileConflicting = retryWriteConflicts(signal);
   /**
    * Tries once. If a registry fails while two clients write the tag, the same bytes are not sent again: the
@@ -63,8 +77,13 @@ export async function addToSharedTag(
    */
   const write = async (bytes: Uint8Array, over: string | undefined): Promise<boolean> => {
     try {
-      return await access.write(bytes, list.mediaType, over);
+      await access.write(bytes, list.mediaType, over);
+      return true;
     } catch (error) {
+      if (isFailedCondition(error) && refusals < refusalLimit) {
+        refusals += 1;
+        return false;
+      }
       if (isBusy(error) && putOff < busyLimit) {
         putOff += 1;
         await sleep(200 * 2 ** putOff * (0.75 + Math.random() / 2), undefined, { signal });
@@ -78,6 +97,8 @@ export async function addToSharedTag(
   for (;;) {
     const readAt = performance.now();
     const current = await whileConflicting(() => access.read());
+    if (current?.digest !== before) refusals = 0;
+    before = current?.digest;
     const entries = current === undefined ? [] : list.entriesOf(current);
     const present = new Set(entries.map((entry) => list.keyOf(entry)));
     for (const entry of entries) seen.set(list.keyOf(entry), entry);
@@ -121,7 +142,8 @@ export async function addToSharedTag(
     window = window === 0 ? 0 : Math.min(settleLimit, Math.max(window, 2 * (performance.now() - readAt)));
     // After a lost race, wait a random time, and before the read, so that the list is fresh when it is
     // overwritten.
-    if (stale || wrote > 1) await sleep(Math.random() * 20 * 2 ** Math.min(wrote, 5), undefined, { signal });
+    const lost = wrote + refusals;
+    if (stale || lost > 1) await sleep(Math.random() * 20 * 2 ** Math.min(lost, 5), undefined, { signal });
   }
 }
 

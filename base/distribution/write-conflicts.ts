@@ -43,6 +43,11 @@ export function isBusy(error: unknown): boolean {
   return status === 429 || status === 503;
 }
 
+/** Returns whether a condition of the request did not hold, or the registry refuses to replace the tag. */
+export function isFailedCondition(error: unknown): boolean {
+  return statusOf(error) === 412;
+}
+
 function statusOf(error: unknown): unknown {
   return isPortcullisError(error) ? error.failure.details?.['status'] : undefined;
 }
