@@ -215,7 +215,13 @@ describe('a registry that requires tokens', () => {
       'DISTRIBUTION_BAD_ANSWER',
     ],
     ['redirects nowhere', (response) => void response.writeHead(302).end(), 'DISTRIBUTION_BAD_REDIRECT'],
-    ['is broken', (response) => void response.writeHead(500).end(), 'DISTRIBUTION_BAD_ANSWER'],
+    ['is broken', (response) => void response.writeHead(500).end(), 'DISTRIBUTION_UNREACHABLE'],
+    ['is down', (response) => void response.writeHead(503).end(), 'DISTRIBUTION_UNREACHABLE'],
+    [
+      'has too many requests',
+      (response) => void response.writeHead(429, { 'retry-after': '60' }).end(),
+      'DISTRIBUTION_UNREACHABLE',
+    ],
     [
       'sends megabytes',
       (response) => void response.writeHead(200).end(Buffer.alloc(1 << 20, 'x')),

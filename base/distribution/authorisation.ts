@@ -5,7 +5,7 @@ import { errorWords, readBody } from './body.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
 import { record } from './descriptor.ts';
-import { distributionError } from './failure.ts';
+import { distributionError, statusFailure } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
 import { isHttpError } from '../http/index.ts';
@@ -140,17 +140,17 @@ export function createAuthorisation(
         if (!isHttpError(cause) || cause.code !== 'HTTP_ADDRESS_REFUSED') throw error;
         throw refuseTokenService(registry, task, `at an address that is not allowed: ${cause.failure.why}`);
       });
-    if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
-      throw distributionError(
-        'DISTRIBUTION_UNAUTHORIZED',
-        task,
-        `the token service ${realm.host} answers ${answered.status}${await errorWords(answered, grant.credentials, request.headers['authorization'])}`,
-      );
+    if (answered.status !== 200) {
+      const words = await errorWords(answered, grant.credentials, request.headers['authorization']);
+      const said = `the token service ${realm.host} answers ${answered.status}${words}`;
+      const refused = answered.status >= 400 && answered.status < 500 && answered.status !== 429;
+      throw refused
+        ? distributionError('DISTRIBUTION_UNAUTHORIZED', task, said)
+        : statusFailure(answered, task, said);
     }
     const bad = (why: string) =>
       distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
     const bytes = await readBody(answered, answerLimit, task);
-    if (answered.status !== 200) throw bad(`answers ${answered.status}`);
     return readToken(bytes, bad);
   }
 

@@ -1,5 +1,6 @@
 import { PortcullisError } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
+import type { HttpAnswer } from '../http/index.ts';
 
 export type DistributionCode =
   | 'DISTRIBUTION_BAD_ANSWER'
@@ -89,6 +90,25 @@ export function distributionError(
   more: Rest & { readonly fix?: string } = {},
 ): PortcullisError<DistributionCode> {
   return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
+}
+
+/** Returns the error of an answer with an unexpected status. */
+export function statusFailure(answer: HttpAnswer, task: Task, said: string): PortcullisError {
+  const { status, url } = answer;
+  const details = { host: url.host, status };
+  if (status === 401 || status === 403)
+    return distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
+  if (status === 404) return distributionError('DISTRIBUTION_NOT_FOUND', task, said, { details });
+  if (status === 429) {
+    const after = answer.header('retry-after');
+    return distributionError('DISTRIBUTION_UNREACHABLE', task, `${said}: too many requests`, {
+      details: after === undefined ? details : { ...details, retryAfter: after.slice(0, 40) },
+      fix: 'wait and try again, log in for a higher limit, or use a mirror',
+    });
+  }
+  if (status >= 500) return distributionError('DISTRIBUTION_UNREACHABLE', task, said, { details });
+  if (status >= 400) return distributionError('DISTRIBUTION_REFUSED', task, said, { details });
+  return distributionError('DISTRIBUTION_BAD_ANSWER', task, said, { details });
 }
 
 /** Returns a text from a server, made fit for a message: printable, at most `limit` characters. */

@@ -1,6 +1,6 @@
 import type { Authorisation, Grant } from './authorisation.ts';
 import { errorWords } from './body.ts';
-import { distributionError } from './failure.ts';
+import { statusFailure } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { HttpRequest, Transport } from './transport.ts';
@@ -103,20 +103,7 @@ export function createSession(
     const { status, url } = answer;
     const said = `${url.host} answers ${status}${await errorWords(answer, credentials, sent.get(answer))}`;
     await answer.discard();
-    const details = { host: url.host, status };
-    if (status === 401 || status === 403)
-      throw distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
-    if (status === 404) throw distributionError('DISTRIBUTION_NOT_FOUND', task, said, { details });
-    if (status === 429) {
-      const after = answer.header('retry-after');
-      throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${said}: too many requests`, {
-        details: after === undefined ? details : { ...details, retryAfter: after.slice(0, 40) },
-        fix: 'wait and try again, log in for a higher limit, or use a mirror',
-      });
-    }
-    if (status >= 500) throw distributionError('DISTRIBUTION_UNREACHABLE', task, said, { details });
-    if (status >= 400) throw distributionError('DISTRIBUTION_REFUSED', task, said, { details });
-    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, said, { details });
+    throw statusFailure(answer, task, said);
   }
 
   return { host, repository, request, unexpected };
