@@ -85,17 +85,58 @@ test('a caller that aborts ends all transfers', async () => {
   await assert.rejects(copying, /enough/u);
 });
 
+for (const [foreign, mediaType] of [
+  [true, 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip'],
+  [true, 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip'],
+  [false, 'application/vnd.oci.image.layer.v1.tar+gzip'],
+] as const)
+  test(`an image whose source lacks a layer of ${mediaType} is ${foreign ? 'copied' : 'not copied'}`, async () => {
+    const [absent, held] = [Buffer.from('absent'), Buffer.from('held')];
+    const layers = [
+      { ...descriptorOf(absent, mediaType), urls: ['https://example.com/layer'] },
+      descriptorOf(held, 'application/vnd.oci.image.layer.nondistributable.v1.tar'),
+    ];
+    const bytes = Buffer.from(
+      manifest.toString().replace(/"layers":.*$/u, `"layers":${JSON.stringify(layers)}}`),
+    );
+    const fetched = {
+      bytes,
+      mediaType: mediaTypes.ociManifest,
+      digest: digestOf(bytes),
+      content: parseManifest(bytes, mediaTypes.ociManifest, { attempted: '', on: '' }),
+    };
+    const blob: RegistryRepository['blob'] = ({ digest }) =>
+      digest === digestOf(absent)
+        ? Promise.reject(notFound())
+        : Promise.resolve(
+            (async function* () {
+              yield await Promise.resolve(digest === digestOf(held) ? held : config);
+            })(),
+          );
+    const from: RegistryRepository = {
+      ...source(blob),
+      manifest: (wanted) => (wanted === '1' ? Promise.resolve(fetched) : Promise.reject(notFound())),
+    };
+    const read: string[] = [];
+    const copying = copyImage({ ...copy, from, to: destination((chunk) => read.push(chunk.toString())) });
+    if (!foreign) return assert.rejects(copying, { code: 'DISTRIBUTION_NOT_FOUND' });
+    assert.equal((await copying).digest, digestOf(bytes));
+    assert.deepEqual(read.sort(), ['held', '{}']);
+  });
+
+const notFound = () =>
+  new PortcullisError({
+    ...{ code: 'DISTRIBUTION_NOT_FOUND', kind: 'not-found', attempted: '', on: '', why: '', fix: '' },
+  } as const);
+
 /** A source whose registry lists a signature that it no longer has. */
 function listing(complete: boolean): RegistryRepository {
   const from = source(() => Promise.reject(new Error('no blob is read')));
   const signature = descriptorOf(Buffer.from('removed'), mediaTypes.ociManifest);
-  const absent = new PortcullisError({
-    ...{ code: 'DISTRIBUTION_NOT_FOUND', kind: 'not-found', attempted: '', on: '', why: '', fix: '' },
-  } as const);
   return {
     ...from,
     referrers: () => Promise.resolve({ via: 'referrers', descriptors: [signature], complete }),
-    manifest: (wanted) => (wanted === '1' ? from.manifest(wanted) : Promise.reject(absent)),
+    manifest: (wanted) => (wanted === '1' ? from.manifest(wanted) : Promise.reject(notFound())),
   };
 }
 

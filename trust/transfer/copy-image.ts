@@ -50,6 +50,13 @@ const atOnce = 4;
 const mostDepth = 3;
 
 /**
+ * Layers that registries and archives may lack, because clients get them from their publisher (image-spec,
+ * layer.md, "Non-Distributable Layers"): the base layers of Windows. Other tools leave them out, too.
+ */
+const foreignLayer =
+  /^application\/vnd\.(?:oci\.image\.layer\.nondistributable|docker\.image\.rootfs\.foreign)\./u;
+
+/**
  * Copies an image with every platform (the digest of its index is what was signed), everything that refers to
  * it (referrers, and cosign's tags), and the signed metadata of its repository. Signatures and attestations
  * that the destination has under cosign's tags stay, and so does its own or newer metadata. The tag is
@@ -78,7 +85,8 @@ export async function copyImage({
     const count = copied.part();
     const source = async (): Promise<AsyncIterable<Uint8Array>> =>
       count.through(await from.blob(descriptor, ending));
-    await to.pushBlobFrom(descriptor, source, { signal: ending, ...mounting });
+    const copying = to.pushBlobFrom(descriptor, source, { signal: ending, ...mounting });
+    await (foreignLayer.test(descriptor.mediaType) ? orAbsent(copying) : copying);
     count.is(descriptor.size);
   };
   /** Copies the content that a manifest refers to, without the manifest itself. */
