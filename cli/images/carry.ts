@@ -39,7 +39,10 @@ export function registerCarry(images: Command): void {
     )
     .argument('<source>', 'OCI layout, OCI archive or docker archive')
     .argument('<destination>', 'new reference of the image')
-    .option('--image <name>', 'tag, name or digest of the image, where the source has several')
+    .option(
+      '--image <name>',
+      'tag, name or digest of the image, where the source has several, or digest of one platform',
+    )
     .option(
       '--chunked',
       'compress the layers in parts that can be fetched separately, for lazy starts; the image gets another digest',

@@ -35,7 +35,10 @@ export function registerImport(images: Command): void {
     )
     .argument('<source>', 'OCI layout, OCI archive or docker archive')
     .argument('<reference>', 'name that the image gets, and for which the policy decides')
-    .option('--image <name>', 'tag, name or digest of the image, where the source has several')
+    .option(
+      '--image <name>',
+      'tag, name or digest of the image, where the source has several, or digest of one platform',
+    )
     .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
     .addHelpText('after', examples);
   withAdminSocket(withOutput(command)).action((file: string, reference: string, flags: ImportFlags) =>

@@ -9,7 +9,7 @@ export function missing(on: string): PortcullisError {
     attempted: 'read archive',
     on,
     why: 'the archive does not contain it',
-    fix: 'create the archive again, with every platform of the image',
+    fix: 'create the archive again, with every platform of the image, or name the digest of one platform with --image',
   });
 }
 

@@ -154,6 +154,25 @@ test('signatures and the manifests of an index are not listed as images', async 
   assert.equal((await again.manifest({ mediaType: manifestType, digest: child, size })).digest, child);
 });
 
+test('one platform of an index that lacks the others is chosen by its digest', async () => {
+  const folder = mkdtempSync(join(home, 'layout-'));
+  const layout = await openLayout(folder);
+  const child = await push(layout, 'child');
+  const absent = digestOf('absent');
+  const manifests = [child, absent].map((digest) => ({ mediaType: manifestType, digest, size: 1 }));
+  const mediaType = 'application/vnd.oci.image.index.v1+json';
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
+  const top = await layout.pushManifest(index, mediaType, { tag: '1' });
+  await layout.finish({ children: false });
+  assert.equal(await digestIn(folder), top.digest);
+  const used = await useImageFile({ file: folder, image: child }, async ({ repository, digest }) => [
+    digest,
+    (await repository.manifest(digest)).mediaType,
+  ]);
+  assert.deepEqual(used, [child, manifestType]);
+  await assert.rejects(digestIn(folder, absent), { code: 'TRUST_ARCHIVE_AMBIGUOUS' });
+});
+
 test('a docker archive gets the same manifest each time, with the digests of its files', async () => {
   const file = await archive(dockerMembers());
   const [first, second] = [await digestIn(file), await digestIn(file, 'docker.io/shop/web:1')];

@@ -1,6 +1,6 @@
 import { copyFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { formatReference, parseReference } from '../../base/distribution/index.ts';
+import { formatReference, isDigest, orAbsent, parseReference } from '../../base/distribution/index.ts';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { readDockerArchive } from './docker-archive.ts';
 import { damaged } from './archive-errors.ts';
@@ -31,7 +31,7 @@ const mostNamed = 10;
 /**
  * Opens an OCI layout (a folder, or a tar archive of one) or a docker archive (`docker save`) for one use. An
  * archive is extracted to the folder for temporary files.
- * @param input.image tag, name or digest of the image, where there are several
+ * @param input.image tag, name or digest of the image, where there are several, or the digest of one platform
  * @throws PortcullisError `TRUST_ARCHIVE_DAMAGED`, `TRUST_ARCHIVE_AMBIGUOUS`
  */
 export async function useImageFile<T>(
@@ -46,11 +46,12 @@ export async function useImageFile<T>(
     if ((await stat(join(file, 'index.json')).catch(() => undefined)) === undefined)
       throw damaged(file, 'it has no index.json');
     const repository = await openLayout(file);
-    return body({ repository, folder: file, digest: chosen(file, candidatesIn(repository), image) });
+    const digest = await chosen(file, repository, candidatesIn(repository), image);
+    return body({ repository, folder: file, digest });
   }
   return inTemporary('portcullis-image-', async (folder) => {
     const { repository, candidates } = await openArchive(file, folder);
-    return body({ repository, folder, digest: chosen(file, candidates, image) });
+    return body({ repository, folder, digest: await chosen(file, repository, candidates, image) });
   });
 }
 
@@ -84,7 +85,12 @@ function candidatesIn(repository: LayoutRepository): readonly Candidate[] {
     .map(({ digest, tag, name }) => ({ digest, names: [name, tag].filter((each) => each !== undefined) }));
 }
 
-function chosen(file: string, candidates: readonly Candidate[], image: string | undefined): string {
+async function chosen(
+  file: string,
+  repository: LayoutRepository,
+  candidates: readonly Candidate[],
+  image: string | undefined,
+): Promise<string> {
   const wanted =
     image === undefined
       ? candidates
@@ -94,6 +100,11 @@ function chosen(file: string, candidates: readonly Candidate[], image: string | 
   const digests = [...new Set(wanted.map(({ digest }) => digest))];
   const [first, second] = digests;
   if (first !== undefined && second === undefined) return first;
+  // One platform of an index: "docker save" omits the platforms that docker did not pull.
+  if (first === undefined && image !== undefined && isDigest(image)) {
+    const part = await orAbsent(repository.resolve(image));
+    if (part !== undefined) return part.digest;
+  }
   const names = candidates.map((each) => shown(each.names[0] ?? each.digest));
   const list = names.slice(0, mostNamed).join(', ') + (names.length > mostNamed ? ', …' : '');
   const held = names.length === 0 ? 'it contains no image' : `it contains ${names.length} images: ${list}`;

@@ -95,17 +95,20 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
     await writeFile(fileOf(digest), bytes);
     return { mediaType: 'application/octet-stream', digest, size: bytes.length };
   };
-  const find = (wanted: string): Entry => {
+  const find = async (wanted: string): Promise<Descriptor> => {
     const entry =
       entries.find(({ tag }) => tag === wanted) ?? entries.find(({ digest }) => digest === wanted);
-    if (entry === undefined) throw missing(wanted);
-    return entry;
+    if (entry !== undefined) return { mediaType: entry.mediaType, digest: entry.digest, size: entry.size };
+    if (!entries.some(({ children }) => children.includes(wanted))) throw missing(wanted);
+    // A manifest that an index lists, and index.json does not.
+    const bytes = await readBlob(wanted, mostManifestBytes);
+    return { mediaType: typeIn(bytes), digest: wanted, size: bytes.length };
   };
   const manifest = async (
     wanted: Parameters<RegistryRepository['manifest']>[0],
   ): Promise<FetchedManifest> => {
     // A manifest that an index lists need not be listed in index.json: its descriptor is in the index.
-    const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : wanted;
+    const { digest, mediaType } = typeof wanted === 'string' ? await find(wanted) : wanted;
     const bytes = await readBlob(digest, mostManifestBytes);
     return {
       bytes,
@@ -136,10 +139,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
     host: 'archive',
     repository: folder,
     answersTags: true,
-    async resolve(tagOrDigest) {
-      const { mediaType, digest, size } = find(tagOrDigest);
-      return { mediaType, digest, size };
-    },
+    resolve: (tagOrDigest) => find(tagOrDigest),
     manifest,
     async blob({ digest, size }, signal, begun) {
       const found = await partOf(files, fileOf(digest), digest, 0, 0);
@@ -361,6 +361,15 @@ async function linksOf(
     .map((each: unknown) => recordOf(each)?.['digest'])
     .filter((each) => typeof each === 'string');
   return { children, ...(typeof subject === 'string' ? { subject } : {}) };
+}
+
+/** Returns the type of a manifest that names it; bytes that are no manifest are refused when they are parsed. */
+function typeIn(bytes: Uint8Array): string {
+  try {
+    return String(recordOf(parseStrictJson(bytes))?.['mediaType'] ?? ociManifestType);
+  } catch {
+    return ociManifestType;
+  }
 }
 
 function childrenOf(content: Manifest): readonly string[] {
