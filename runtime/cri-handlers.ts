@@ -17,6 +17,7 @@ import { runtimeVersion } from './version.ts';
 import type { Logger } from '../base/log/index.ts';
 import { createEventHandlers } from './services/event-handlers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
+import { findObstacle } from './services/readiness.ts';
 import { createReport } from './services/report.ts';
 import type { PolicyState } from './services/report.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
@@ -94,6 +95,7 @@ export function createCriHandlers(
           network,
           nodeNetwork: network.nodeNetwork.status,
           policy,
+          obstacle: () => findObstacle(conmon),
           enforcement,
           handlers: [...new Set(handlers.values())],
           features: probe,

@@ -7,6 +7,7 @@ import type { EnforcementState } from '../enforcement/enforcement.ts';
 import type { HandlerFeatures } from '../oci/handler-features.ts';
 import { mountOptionsSupported } from '../oci/mount-options.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import type { Obstacle } from './readiness.ts';
 
 const firstLookMs = 2_000;
 
@@ -36,6 +37,8 @@ export function createReport(parts: {
   /** The network that the cluster assigns to the node, if one is configured. Plain JSON. */
   readonly nodeNetwork: () => Promise<object | undefined>;
   readonly policy: PolicyState;
+  /** Why no pod or no container can start. */
+  readonly obstacle: () => Promise<Obstacle | undefined>;
   /** The state of enforcement. */
   readonly enforcement: () => EnforcementState;
   readonly handlers: readonly RuntimeHandler[];
@@ -55,7 +58,7 @@ export function createReport(parts: {
   };
   return {
     status: async (verbose) => {
-      const network = await parts.network.status();
+      const [network, obstacle] = await Promise.all([parts.network.status(), parts.obstacle()]);
       const policy = parts.policy.current();
       const problem = parts.policy.problem();
       const runtimeHandlers = await Promise.all(
@@ -66,7 +69,12 @@ export function createReport(parts: {
       return {
         status: {
           conditions: [
-            { type: 'RuntimeReady', status: true, reason: '', message: '' },
+            {
+              type: 'RuntimeReady',
+              status: obstacle === undefined,
+              reason: obstacle?.reason ?? '',
+              message: obstacle?.message ?? '',
+            },
             { type: 'NetworkReady', status: network.ready, reason: network.reason, message: network.message },
             {
               type: 'PolicyReady',
