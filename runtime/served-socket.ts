@@ -1,5 +1,5 @@
 import { chmodSync } from 'node:fs';
-import { reasonOf } from '../base/errors/index.ts';
+import { isPortcullisError, meansShortage, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { openUnixSocket } from './cri/unix-listener.ts';
 
@@ -11,8 +11,11 @@ export interface ServedSocket {
 
 /**
  * Serves a Unix socket that only root may use. A socket that cannot be opened is logged and is not a failure.
+ * The only exception is a lack of descriptors or memory: a daemon that starts without them fails in other
+ * places as well, so the start fails, and is repeated.
  * @param serve begins to accept connections on the listening descriptor
  * @param notServed the message of the log if the socket cannot be opened
+ * @throws PortcullisError CRI_SOCKET_LISTEN of the kind `exhausted`, and such errors of `serve`
  */
 export async function openServedSocket(
   socket: string,
@@ -36,6 +39,7 @@ export async function openServedSocket(
       throw thrown;
     }
   } catch (thrown) {
+    if (meansShortage(thrown) || (isPortcullisError(thrown) && thrown.kind === 'exhausted')) throw thrown;
     log.error({ socket, why: reasonOf(thrown) }, notServed);
     return { close: () => Promise.resolve() };
   }

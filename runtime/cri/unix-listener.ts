@@ -4,7 +4,7 @@ import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { closeFd, listenUnix as listenAtPath } from '../../base/kernel/index.ts';
-import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, meansShortage, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 
 /** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
@@ -84,12 +84,15 @@ async function listenAt(
     const made = lstatSync(path);
     return { close: () => closeListener(end, path, made.ino) };
   } catch (thrown) {
+    const isShort = meansShortage(thrown);
     throw failure(
       'CRI_SOCKET_LISTEN',
-      'precondition',
+      isShort ? 'exhausted' : 'precondition',
       path,
       reasonOf(thrown),
-      'run as root, and use a writable folder with --socket',
+      isShort
+        ? 'check the limit of open files (`LimitNOFILE`, `fs.file-max`) and free memory, and start again'
+        : 'run as root, and use a writable folder with --socket',
       thrown,
     );
   }
@@ -185,7 +188,7 @@ function probe(path: string): Promise<string | undefined> {
 
 function failure<Code extends string>(
   code: Code,
-  kind: 'invalid' | 'precondition' | 'already-exists',
+  kind: 'invalid' | 'precondition' | 'already-exists' | 'exhausted',
   path: string,
   why: string,
   fix: string,
