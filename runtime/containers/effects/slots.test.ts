@@ -38,3 +38,12 @@ test('an act that takes too long releases its slot', async () => {
   slow.resolve('first');
   assert.equal(await first, 'first');
 });
+
+test('an act that throws at once fails like any other, and releases its slot', async () => {
+  const slots = createSlots(1, 60_000);
+  const first = slots.run(() => {
+    throw new Error('at once');
+  });
+  await assert.rejects(first, /at once/);
+  assert.equal(await slots.run(() => Promise.resolve('second')), 'second');
+});

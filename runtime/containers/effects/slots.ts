@@ -20,7 +20,8 @@ export function createSlots(atOnce: number, mostMs: number): Slots {
     run: <T>(act: () => Promise<T>) => {
       const done = Promise.withResolvers<T>();
       void limited(async () => {
-        const acting = act();
+        // An act that throws at once must not end the daemon either.
+        const acting = Promise.resolve().then(act);
         acting.then(done.resolve, done.reject);
         const enough = Promise.withResolvers<undefined>();
         const timer = setTimeout(enough.resolve, mostMs, undefined);
