@@ -45,7 +45,12 @@ export function processEffects({
         tasks
           .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
           .catch(() => undefined);
-      } else signalProcess(record.init, signalNumber(signal));
+      } else {
+        // A task whose shim is no longer configured: its stand-in must not end before the task does.
+        signalProcess(record.task, signalNumber(signal));
+        if (record.task === undefined || signal === 'SIGKILL')
+          signalProcess(record.init, signalNumber(signal));
+      }
       // A user may have paused the container, or the container may have paused a part of itself.
       if (signal === 'SIGKILL') void thawCgroup(cgroups, places.cgroup(record).path);
     },

@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { processIdentity } from '../../../base/process/index.ts';
+import type { ContainerRecord } from '../record.ts';
+import { processEffects } from './processes.ts';
+import { createSlots } from './slots.ts';
+
+test('a stop reaches a task whose shim is no longer configured, and its stand-in ends only with SIGKILL', async () => {
+  const [standIn, task] = [spawn('sleep', ['600']), spawn('sleep', ['600'])];
+  const ended = [standIn, task].map(async (child) => once(child, 'exit'));
+  const identityOf = (pid: number | undefined) => processIdentity(pid ?? 0);
+  const record = { id: 'a', init: identityOf(standIn.pid), task: identityOf(task.pid) };
+  const { kill } = processEffects({
+    places: {
+      findHandler: () => undefined,
+      cgroup: () => ({ path: '/absent', specPath: '/absent', systemd: false }),
+    } as never,
+    slots: createSlots(1, 1_000),
+    cgroups: { version: 2, roots: ['/absent'] } as never,
+  });
+  kill(record as ContainerRecord, 'SIGTERM');
+  assert.deepEqual(await ended[1], [null, 'SIGTERM']);
+  assert.equal(standIn.exitCode ?? standIn.signalCode, null);
+  kill(record as ContainerRecord, 'SIGKILL');
+  assert.deepEqual(await ended[0], [null, 'SIGKILL']);
+});
