@@ -1,6 +1,6 @@
 import { entitlementsError } from '../errors.ts';
 import type { NetworkProtocol, NetworkRule } from '../types.ts';
-import { blockWithin, formatAddress, parseCidr, uncovered } from '../profile/cidr.ts';
+import { blockAround, blockHalves, formatAddress, parseCidr } from '../profile/cidr.ts';
 import type { Block } from '../profile/cidr.ts';
 
 /** Absent: all peers. */
@@ -17,21 +17,30 @@ const EVERYTHING: readonly NetworkRule[] = ['0.0.0.0/0', '::/0'].flatMap((cidr) 
   PROTOCOLS.map((protocol) => ({ cidr, protocol, ports: { low: 0, high: 65535 } })),
 );
 const MAX_RULES = 4096;
+/** The maximum number of overlaps of two lists, before those within others are removed. */
+const MAX_OVERLAPS = 64 * MAX_RULES;
 
 /** Returns what both allow. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 rules */
 export function meetNetworkRules(a: Rules, b: Rules): Rules {
   if (a === undefined || b === undefined) return a ?? b;
   if (a === b) return a;
-  const [ours, theirs] = [a.map(boxOf), b.map(boxOf)];
-  return networkRules(ours.flatMap((one) => theirs.flatMap((other) => meetBoxes(one, other) ?? [])));
-}
-
-function meetBoxes(a: Box, b: Box): Box | undefined {
-  const inner = blockWithin(a.block, b.block) ? a : blockWithin(b.block, a.block) ? b : undefined;
-  if (inner === undefined || a.rule.protocol !== b.rule.protocol) return undefined;
-  const [x, y] = [a.rule.ports, b.rule.ports];
-  const ports = { low: Math.max(x.low, y.low), high: Math.min(x.high, y.high) };
-  return ports.low > ports.high ? undefined : { block: inner.block, rule: { ...inner.rule, ports } };
+  const [ours, theirs] = [indexOf(a.map(boxOf)), indexOf(b.map(boxOf))];
+  const met: Box[] = [];
+  for (const [inner, outer] of [
+    [ours, theirs],
+    [theirs, ours],
+  ] as const) {
+    for (const box of inner.boxes) {
+      const { low, high } = box.rule.ports;
+      for (const { ports } of around(box, outer).map(({ rule }) => rule)) {
+        if (ports.low > high || ports.high < low) continue;
+        if (met.length === MAX_OVERLAPS) throw tooComplex();
+        const both = { low: Math.max(low, ports.low), high: Math.min(high, ports.high) };
+        met.push({ block: box.block, rule: { ...box.rule, ports: both } });
+      }
+    }
+  }
+  return networkRules(met);
 }
 
 /** Returns what either allows. @throws ENTITLEMENTS_TOO_COMPLEX */
@@ -40,17 +49,43 @@ export function joinNetworkRules(a: Rules, b: Rules): Rules {
   return a === b ? a : networkRules([...a, ...b].map(boxOf));
 }
 
+/** Boxes by protocol and block. Those of one block are sorted by their ports and do not touch. */
+interface Index {
+  readonly boxes: readonly Box[];
+  readonly byBlock: ReadonlyMap<string, readonly Box[]>;
+  /** The lengths of the prefixes. */
+  readonly prefixes: readonly number[];
+}
+
+function indexOf(boxes: readonly Box[]): Index {
+  const groups = Map.groupBy(boxes, ({ rule, block }) => keyOf(rule.protocol, block));
+  const byBlock = new Map([...groups].map(([key, group]) => [key, mergePorts(group)]));
+  const prefixes = [...new Set(boxes.map(({ block }) => block.prefix))];
+  return { boxes: [...byBlock.values()].flat(), byBlock, prefixes };
+}
+
+const keyOf = (protocol: NetworkProtocol, { family, address, prefix }: Block): string =>
+  `${protocol} ${family} ${address} ${prefix}`;
+
+/** Returns the keys of the indexed blocks that contain this box's block. */
+function keysAround({ rule, block }: Box, { prefixes, byBlock }: Index): string[] {
+  return prefixes
+    .filter((prefix) => prefix <= block.prefix)
+    .map((prefix) => keyOf(rule.protocol, blockAround(block, prefix)))
+    .filter((key) => byBlock.has(key));
+}
+
+/** Returns the indexed boxes whose blocks contain this box's block. */
+function around(box: Box, index: Index): Box[] {
+  return keysAround(box, index).flatMap((key) => index.byBlock.get(key) ?? []);
+}
+
 /** Returns sorted rules: none within another, and adjacent ports of one block joined. */
 function networkRules(boxes: readonly Box[]): NetworkRule[] {
-  const groups = new Map<string, Box[]>();
-  for (const box of boxes) {
-    const key = `${box.rule.protocol} ${box.rule.cidr}`;
-    groups.set(key, [...(groups.get(key) ?? []), box]);
-  }
-  const merged = [...groups.values()].flatMap(mergePorts);
-  if (merged.length > MAX_RULES) throw tooComplex();
-  return merged
-    .filter((box) => !merged.some((other) => other !== box && boxWithin(box, other)))
+  const index = indexOf(boxes);
+  if (index.boxes.length > MAX_RULES) throw tooComplex();
+  return index.boxes
+    .filter((box) => !around(box, index).some((other) => other !== box && portsWithin(box, other)))
     .map(({ rule }) => rule)
     .sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
 }
@@ -68,14 +103,9 @@ function mergePorts(group: readonly Box[]): Box[] {
   return merged;
 }
 
-function boxWithin(inner: Box, outer: Box): boolean {
+function portsWithin(inner: Box, outer: Box): boolean {
   const [x, y] = [inner.rule.ports, outer.rule.ports];
-  return (
-    inner.rule.protocol === outer.rule.protocol &&
-    y.low <= x.low &&
-    x.high <= y.high &&
-    blockWithin(inner.block, outer.block)
-  );
+  return y.low <= x.low && x.high <= y.high;
 }
 
 function sortKey({ cidr, protocol, ports }: NetworkRule): string {
@@ -94,38 +124,72 @@ export interface NetworkExcess {
   readonly port: number;
 }
 
-/**
- * Exact: ports are split where a rule of `outer` begins or ends, and addresses are halved until all or none
- * are covered.
- */
+/** Exact: a block is halved while rules of `outer` about a part of it may cover the ports that are left. */
 export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undefined {
   if (outer === undefined || outer === inner) return undefined;
-  const covers = outer.map(boxOf);
-  for (const { rule, block } of (inner ?? EVERYTHING).map(boxOf)) {
-    const { protocol, ports } = rule;
-    const near = covers.filter(
-      (cover) =>
-        cover.rule.protocol === protocol &&
-        (blockWithin(cover.block, block) || blockWithin(block, cover.block)),
-    );
-    const starts = new Set([
-      ports.low,
-      ...near.flatMap((cover) => [cover.rule.ports.low, cover.rule.ports.high + 1]),
-    ]);
-    for (const port of [...starts]
-      .filter((start) => start >= ports.low && start <= ports.high)
-      .sort((x, y) => x - y)) {
-      const over = near
-        .filter((cover) => cover.rule.ports.low <= port && port <= cover.rule.ports.high)
-        .map((cover) => cover.block);
-      const found = uncovered(block, over);
-      if (found === undefined) continue;
-      const address = formatAddress(block.family, found);
-      const named = block.family === 6 && protocol !== 'icmp' ? `[${address}]` : address;
-      return { protocol, address, port, peer: protocol === 'icmp' ? address : `${named}:${port}` };
-    }
+  const [covers, granted] = [indexOf(outer.map(boxOf)), indexOf((inner ?? EVERYTHING).map(boxOf))];
+  const inside = Map.groupBy(
+    covers.boxes.flatMap((cover) => keysAround(cover, granted).map((key) => ({ key, cover }))),
+    ({ key }) => key,
+  );
+  for (const [key, group] of granted.byBlock) {
+    const [first] = group;
+    if (first === undefined) continue;
+    const { block, rule } = first;
+    const left = portsLeft(portsOf(group), portsOf(around(first, covers)));
+    const found = uncovered(block, left, inside.get(key)?.map(({ cover }) => cover) ?? []);
+    if (found === undefined) continue;
+    const address = formatAddress(block.family, found.address);
+    const named = block.family === 6 ? `[${address}]` : address;
+    const { protocol } = rule;
+    const peer = protocol === 'icmp' ? address : `${named}:${found.port}`;
+    return { protocol, address, port: found.port, peer };
   }
   return undefined;
+}
+
+type Ports = NetworkRule['ports'];
+
+const portsOf = (boxes: readonly Box[]): Ports[] => boxes.map(({ rule }) => rule.ports);
+
+/** Returns an address and one of these ports that no cover, a box within the block, contains. */
+function uncovered(
+  block: Block,
+  ports: readonly Ports[],
+  covers: readonly Box[],
+): { readonly address: bigint; readonly port: number } | undefined {
+  const isWhole = (cover: Box): boolean => cover.block.prefix === block.prefix;
+  const left = portsLeft(ports, portsOf(covers.filter(isWhole)));
+  const [first] = left;
+  if (first === undefined) return undefined;
+  const parts = covers.filter((cover) => !isWhole(cover));
+  if (parts.length === 0) return { address: block.address, port: first.low };
+  const [lower, upper] = blockHalves(block);
+  const isUpper = ({ block: { address } }: Box): boolean => address >= upper.address;
+  return (
+    uncovered(
+      lower,
+      left,
+      parts.filter((part) => !isUpper(part)),
+    ) ?? uncovered(upper, left, parts.filter(isUpper))
+  );
+}
+
+/** Returns the ports, sorted, without those of the covers. */
+function portsLeft(ports: readonly Ports[], covers: readonly Ports[]): readonly Ports[] {
+  if (covers.length === 0) return ports;
+  const sorted = covers.toSorted((a, b) => a.low - b.low);
+  return ports.flatMap(({ low, high }) => {
+    const left: Ports[] = [];
+    let next = low;
+    for (const cover of sorted) {
+      if (cover.low > high) break;
+      if (cover.low > next) left.push({ low: next, high: cover.low - 1 });
+      next = Math.max(next, cover.high + 1);
+    }
+    if (next <= high) left.push({ low: next, high });
+    return left;
+  });
 }
 
 function boxOf(rule: NetworkRule): Box {

@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
+import { blockHalves, blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
 import type { Block } from '../profile/cidr.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { FileRule, MountRule } from '../profile/model.ts';
@@ -75,15 +75,18 @@ export function readPeers(
     section.ports === undefined
       ? EVERY_PORT
       : read(section.ports, readPorts, (at) => [...path, 'ports', at], report);
+  const blocks = cidrs.flatMap((text) => parseCidr(text) ?? []);
+  const holes = except.flatMap((text) => parseCidr(text) ?? []);
   for (const [at, text] of except.entries()) {
-    if (!cidrs.some((cidr) => within(text, cidr)))
+    const hole = holes[at];
+    if (hole !== undefined && !blocks.some((block) => blockWithin(hole, block)))
       report(
         [...path, 'except', at],
         `${text} is in none of the blocks from which it is excluded`,
         'remove it, or widen the block',
       );
   }
-  const left = cidrs.flatMap((cidr) => without(cidr, except));
+  const left = blocks.flatMap((block) => without(block, holes));
   if (left.length > MAX_BLOCKS) {
     report(
       [...path, 'except'],
@@ -97,25 +100,18 @@ export function readPeers(
 
 const MAX_BLOCKS = 1024;
 
-function within(inner: string, outer: string): boolean {
-  const [a, b] = [parseCidr(inner), parseCidr(outer)];
-  return a !== undefined && b !== undefined && blockWithin(a, b);
-}
-
 /** Returns the block without other blocks, as blocks. */
-function without(cidr: string, except: readonly string[]): string[] {
-  const holes = except.flatMap((text) => parseCidr(text) ?? []);
-  const split = (block: Block): Block[] => {
-    if (holes.some((hole) => blockWithin(block, hole))) return [];
-    if (!holes.some((hole) => blockWithin(hole, block))) return [block];
-    const prefix = block.prefix + 1;
-    const half = 1n << BigInt((block.family === 4 ? 32 : 128) - prefix);
-    return [...split({ ...block, prefix }), ...split({ ...block, prefix, address: block.address | half })];
+function without(block: Block, holes: readonly Block[]): string[] {
+  const split = (part: Block, inside: readonly Block[]): Block[] => {
+    const near = inside.filter((hole) => blockWithin(hole, part));
+    if (near.length === 0) return [part];
+    if (near.some((hole) => hole.prefix === part.prefix)) return [];
+    return blockHalves(part).flatMap((half) => split(half, near));
   };
-  const block = parseCidr(cidr);
-  return block === undefined
-    ? []
-    : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
+  if (holes.some((hole) => blockWithin(block, hole))) return [];
+  return split(block, holes).map(
+    ({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`,
+  );
 }
 
 /** Returns the values that can be read, and reports the others. */

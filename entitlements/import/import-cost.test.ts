@@ -1,6 +1,7 @@
 import { test } from 'node:test';
 import { assertNearLinearWork, untilRefused } from '../../test/fixtures/cost.ts';
 import type { CostCases } from '../../test/fixtures/cost.ts';
+import { meetNetworkRules, networkExcess } from '../compare/network-rules.ts';
 import { compile } from '../compile/compile.ts';
 import type { Target } from '../compile/target.ts';
 import { matchesPath } from '../files/automaton.ts';
@@ -8,6 +9,7 @@ import { parsePathPattern } from '../files/path-pattern.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import { checkProfiles } from '../document/check.ts';
+import type { NetworkRule } from '../types.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
 import { importAppArmorText } from './apparmor-text.ts';
 import { isAppArmorText } from './apparmor-statements.ts';
@@ -141,6 +143,35 @@ const cases: CostCases = {
       profile(
         `network: { egress: ${list(range(n, (index) => ({ to: `10.${index >> 8}.${index & 255}.0/24`, ports: ['80/tcp'] })))} }`,
       ),
+  ],
+  'profile: addresses outside of a block': [
+    50,
+    (n) =>
+      profile(
+        `network: { egress: [{ to: '::/0', except: ${list(range(n, (index) => `2001:db8:${(index * 7919).toString(16)}::1`))} }] }`,
+      ),
+  ],
+  'profile: blocks, each without an address': [
+    100,
+    (n) => {
+      const names = range(n, (index) => `10.${index >> 8}.${index & 255}`);
+      return profile(
+        `network: { egress: [{ to: ${list(names.map((name) => `${name}.0/24`))}, except: ${list(names.map((name) => `${name}.9`))} }] }`,
+      );
+    },
+  ],
+  'peers: addresses with the ports of their block': [
+    300,
+    (n) => {
+      const rule = (cidr: string, port: number): NetworkRule => ({
+        cidr,
+        protocol: 'tcp',
+        ports: { low: 2 * port, high: 2 * port },
+      });
+      const outer = range(n, (index) => rule('10.0.0.0/8', index));
+      const inner = range(n, (index) => rule(`10.${index >> 8}.${index & 255}.0/24`, index));
+      return () => [networkExcess(outer, inner), meetNetworkRules(outer, inner)];
+    },
   ],
   'profile: unknown words': [
     100,

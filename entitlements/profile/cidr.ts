@@ -62,23 +62,24 @@ export function formatAddress(family: 4 | 6, address: bigint): string {
 
 /** Returns true if every address of `inner` is one of `outer`. */
 export function blockWithin(inner: Block, outer: Block): boolean {
-  if (inner.family !== outer.family || inner.prefix < outer.prefix) return false;
-  const shift = BigInt(bitsOf(outer.family) - outer.prefix);
-  return inner.address >> shift === outer.address >> shift;
+  return (
+    inner.family === outer.family &&
+    inner.prefix >= outer.prefix &&
+    blockAround(inner, outer.prefix).address === outer.address
+  );
 }
 
-/**
- * Returns an address of `block` that is in none of `covers`. Exact: a block is halved while a part of it is
- * covered.
- */
-export function uncovered(block: Block, covers: readonly Block[]): bigint | undefined {
-  const touching = covers.filter((cover) => blockWithin(block, cover) || blockWithin(cover, block));
-  if (touching.length === 0) return block.address;
-  if (touching.some((cover) => blockWithin(block, cover))) return undefined;
-  const prefix = block.prefix + 1;
-  const half = 1n << BigInt(bitsOf(block.family) - prefix);
-  return (
-    uncovered({ ...block, prefix }, touching) ??
-    uncovered({ ...block, prefix, address: block.address | half }, touching)
-  );
+/** Returns the block with this shorter or equal prefix that contains the block. */
+export function blockAround({ family, address }: Block, prefix: number): Block {
+  const shift = BigInt(bitsOf(family) - prefix);
+  return { family, address: (address >> shift) << shift, prefix };
+}
+
+/** Returns the lower and the upper half of a block of several addresses. */
+export function blockHalves({ family, address, prefix }: Block): [Block, Block] {
+  const half = 1n << BigInt(bitsOf(family) - prefix - 1);
+  return [
+    { family, address, prefix: prefix + 1 },
+    { family, address: address | half, prefix: prefix + 1 },
+  ];
 }
