@@ -74,12 +74,16 @@ export function flag(value: Fields, key: string, path: string): boolean {
   return found === true;
 }
 
-export function bad(path: string, why: string): Error {
+export function bad(
+  path: string,
+  why: string,
+  fix = 'write it as the Kubernetes API describes (kubectl explain pod.spec)',
+): Error {
   return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
     kind: 'invalid',
     attempted: 'read Kubernetes object',
     on: path,
     why,
-    fix: 'write it as the Kubernetes API describes (kubectl explain pod.spec)',
+    fix,
   });
 }

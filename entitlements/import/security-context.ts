@@ -136,8 +136,10 @@ function importContainer(
   refuseSlips(container, READ_OF_CONTAINER, path);
   const ofPod = securityContext(spec, OF_POD, specPath);
   const own = securityContext(container, OF_CONTAINER, path);
-  const where = (field: string): string =>
-    own[field] === undefined ? `${specPath}.securityContext.${field}` : `${path}.securityContext.${field}`;
+  // The API server drops a field that is null: it says nothing.
+  const placeOf = (field: string): string =>
+    `${(own[field] ?? undefined) === undefined ? specPath : path}.securityContext`;
+  const where = (field: string): string => `${placeOf(field)}.${field}`;
   const either_ = (field: string): unknown => own[field] ?? ofPod[field];
   const capabilities = closed(own, 'capabilities', ['add', 'drop'], `${path}.securityContext`);
   const text = typeof container['name'] === 'string' ? container['name'] : '';
@@ -155,12 +157,7 @@ function importContainer(
       'metadata.annotations',
       `there is no profile ${JSON.stringify(named)}: name its file by --policy`,
     );
-  const seccomp = readSeccomp(
-    fieldsOf(either_('seccompProfile')),
-    where('seccompProfile'),
-    references,
-    unmapped,
-  );
+  const seccomp = readSeccomp(fieldsOf(either_('seccompProfile')), where('seccompProfile'), references);
   if (seccomp === undefined && profile === undefined && own['privileged'] !== true) {
     notes.push({
       part: where('seccompProfile'),
@@ -194,11 +191,7 @@ function importContainer(
   )
     throw bad(where('runAsUser'), 'it is not a user id');
   const nonRoot =
-    flag(
-      own['runAsNonRoot'] === undefined ? ofPod : own,
-      'runAsNonRoot',
-      where('runAsNonRoot').replace(/\.runAsNonRoot$/, ''),
-    ) ||
+    flag({ runAsNonRoot: either_('runAsNonRoot') }, 'runAsNonRoot', placeOf('runAsNonRoot')) ||
     (typeof user === 'number' && user > 0);
   const volumes = listOf(spec['volumes'], `${specPath}.volumes`);
   const mounts = listOf(container['volumeMounts'], `${path}.volumeMounts`);
@@ -251,7 +244,6 @@ function readSeccomp(
   found: Fields,
   part: string,
   references: PodReferences,
-  unmapped: Remark[],
 ): SecurityContextRequest['seccomp'] {
   const type = found['type'];
   if (type === undefined) return undefined;
@@ -262,11 +254,11 @@ function readSeccomp(
   if (typeof file !== 'string') throw bad(`${part}.localhostProfile`, 'it is not a text');
   const json = references.seccomp(file);
   if (json !== undefined) return { type, json };
-  unmapped.push({
-    part: `${part}.localhostProfile`,
-    why: `the file ${file} of the node is not available; the default filter is used instead, which may grant more`,
-  });
-  return { type: 'RuntimeDefault' };
+  throw bad(
+    `${part}.localhostProfile`,
+    `the file ${file} of the node is not available, and the default filter may grant more`,
+    "copy the node's seccomp folder, and name it by --seccomp-root",
+  );
 }
 
 function readAppArmor(
