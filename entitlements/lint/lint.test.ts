@@ -115,6 +115,12 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'syscalls: { add: [swapon] }\ncapabilities: { add: [SYS_ADMIN] }',
   ],
   [
+    'a call that fails for all arguments without a capability',
+    'syscalls: { add: [mount] }',
+    /^4:19 dead-grant mount fails without CAP_SYS_ADMIN/,
+    'syscalls: { add: [bpf, clock_settime, ioperm, setns] }',
+  ],
+  [
     'a network capability without a network',
     'entitlements: [network.none]\ncapabilities: { add: [NET_RAW] }',
     /^5:23 dead-grant NET_RAW serves the network/,

@@ -3,6 +3,7 @@ import { callsOfCapability } from '../seccomp/default-policy.ts';
 import { decide } from '../seccomp/decision.ts';
 import { constantValue } from '../seccomp/constants.ts';
 import { decisionFor } from '../seccomp/policy.ts';
+import { requiredCapabilities } from '../seccomp/required-capabilities.ts';
 import type { Capability } from '../types.ts';
 import type { Profile } from '../profile/model.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
@@ -20,34 +21,6 @@ const ONLY_BY_CALLS: readonly Capability[] = [
   'SYS_PACCT',
   'SYS_TTY_CONFIG',
 ];
-
-/** Calls that fail for all arguments without one of these capabilities (the man page of each). */
-const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
-  ['acct', ['SYS_PACCT']],
-  ['bpf', ['BPF', 'SYS_ADMIN']],
-  ['chroot', ['SYS_CHROOT']],
-  ['clock_settime', ['SYS_TIME']],
-  ['delete_module', ['SYS_MODULE']],
-  ['finit_module', ['SYS_MODULE']],
-  ['init_module', ['SYS_MODULE']],
-  ['ioperm', ['SYS_RAWIO']],
-  ['iopl', ['SYS_RAWIO']],
-  ['kexec_file_load', ['SYS_BOOT']],
-  ['kexec_load', ['SYS_BOOT']],
-  ['mount', ['SYS_ADMIN']],
-  ['mount_setattr', ['SYS_ADMIN']],
-  ['open_by_handle_at', ['DAC_READ_SEARCH']],
-  ['pivot_root', ['SYS_ADMIN']],
-  ['reboot', ['SYS_BOOT']],
-  ['setdomainname', ['SYS_ADMIN']],
-  ['sethostname', ['SYS_ADMIN']],
-  ['setns', ['SYS_ADMIN']],
-  ['settimeofday', ['SYS_TIME']],
-  ['swapoff', ['SYS_ADMIN']],
-  ['swapon', ['SYS_ADMIN']],
-  ['umount2', ['SYS_ADMIN']],
-  ['vhangup', ['SYS_TTY_CONFIG']],
-]);
 
 const NETWORK_CAPABILITIES: readonly Capability[] = [
   'NET_ADMIN',
@@ -138,17 +111,12 @@ function deadCapability(
 function deadCalls(items: readonly unknown[], profile: Profile, find: Find): void {
   items.forEach((item, at) => {
     const call = typeof item === 'string' ? item : (Object.keys(item as object)[0] ?? '');
-    const needs = NEEDS.get(call);
-    if (
-      needs === undefined ||
-      needs.some((name) => profile.capabilities.includes(name)) ||
-      namespaces(profile)
-    )
-      return;
+    const needed = requiredCapabilities(call).find(({ when }) => when.length === 0)?.capability;
+    if (needed === undefined || profile.capabilities.includes(needed) || namespaces(profile)) return;
     find(
       'dead-grant',
       ['syscalls', 'add', at],
-      `${call} fails without ${needs.map((name) => `CAP_${name}`).join(' or ')}`,
+      `${call} fails without CAP_${needed}`,
       'grant the capability, or remove the call',
     );
   });
