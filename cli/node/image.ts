@@ -14,7 +14,7 @@ import {
   openUpdateSource,
   runningImage,
 } from '../../node/index.ts';
-import type { ImagePlaces } from '../../node/index.ts';
+import type { ImagePlaces, Installed } from '../../node/index.ts';
 import { createCriClient } from '../../runtime/client.ts';
 import { parsePublicKey, signFile, verifyFileSignature } from '../../trust/index.ts';
 import type { PolicyKey } from '../../trust/index.ts';
@@ -135,17 +135,26 @@ async function update(source: string, flags: UpdateFlags): Promise<number> {
         return found.verified ? undefined : found.why;
       },
     });
-    const text = done.installed
-      ? `version ${done.version} is in slot ${done.slot}, and starts at the next boot\n`
-      : done.because === 'current'
-        ? `version ${running.version} runs, and ${opened.name} has version ${done.version}\n`
-        : done.because === 'newer'
-          ? `a newer update starts at the next boot, and ${opened.name} has version ${done.version}\n`
-          : `version ${done.version} was tried, and its boot was not confirmed; add --retry to install it again\n`;
-    print(flags.output, done, text);
+    const text = textOf(done, opened.name, running.version);
+    print(flags.output, done, `${text}\n`);
     return done.installed ? exitCodes.yes : exitCodes.no;
   } finally {
     await opened.close();
+  }
+}
+
+function textOf(done: Installed, source: string, running: number): string {
+  const { version } = done;
+  if (done.installed) return `version ${version} is in slot ${done.slot}, and starts at the next boot`;
+  switch (done.because) {
+    case 'current':
+      return `version ${running} runs, and ${source} has version ${version}`;
+    case 'newer':
+      return `a newer update starts at the next boot, and ${source} has version ${version}`;
+    case 'failed':
+      return `version ${version} was tried, and its boot was not confirmed; add --retry to install it again`;
+    case 'unconfirmed':
+      return `version ${version} would replace the image that starts if version ${running}, which runs, does not work; wait until the boot is confirmed (portcullis node image confirm)`;
   }
 }
 

@@ -127,7 +127,7 @@ describe('an update', () => {
     for (const [part, text] of Object.entries(parts))
       writeFileSync(at(`source/${files[part as keyof typeof files]}`), text);
     writeFileSync(at('devices/portcullis-b'), '\0'.repeat(10_000));
-    writeFileSync(at(`boot/${entriesFolder}/portcullis-a+2-1.conf`), 'version 1\n');
+    writeFileSync(at(`boot/${entriesFolder}/portcullis-a+3.conf`), 'version 1\n');
     writeFileSync(at(`boot/${entriesFolder}/portcullis-b+3.conf`), 'version 0\n');
   });
   afterEach(() => {
@@ -136,7 +136,7 @@ describe('an update', () => {
 
   it('is written to the other slot, with one try', async () => {
     assert.deepEqual(await install(), { installed: true, slot: 'b', version: 2 });
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf', 'portcullis-b+1.conf']);
+    assert.deepEqual(entries(), ['portcullis-a+3.conf', 'portcullis-b+1.conf']);
     assert.equal(
       readFileSync(at(`boot/${entriesFolder}/portcullis-b+1.conf`), 'utf8'),
       entryText('b', manifest),
@@ -151,7 +151,7 @@ describe('an update', () => {
       const done = await install({ running: { slot: 'a', name: 'test', version } });
       assert.deepEqual(done, { installed: false, version: 2, because: 'current' });
     }
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf', 'portcullis-b+3.conf']);
+    assert.deepEqual(entries(), ['portcullis-a+3.conf', 'portcullis-b+3.conf']);
   });
 
   it('that is older than the update which waits for the next boot does not replace it', async () => {
@@ -169,6 +169,31 @@ describe('an update', () => {
     assert.equal((await install()).installed, true);
   });
 
+  it('does not replace the image to return to before the running image is confirmed', async () => {
+    const unconfirmed = ['portcullis-a+0-1.conf', 'portcullis-b+3.conf'];
+    renameSync(
+      at(`boot/${entriesFolder}/portcullis-a+3.conf`),
+      at(`boot/${entriesFolder}/${unconfirmed[0]}`),
+    );
+    for (const again of [false, true])
+      assert.deepEqual(await install({ again }), { installed: false, version: 2, because: 'unconfirmed' });
+    assert.deepEqual(entries(), unconfirmed);
+    assert.equal(await confirmSlot(at('boot'), 'a'), true);
+    assert.equal((await install()).installed, true);
+  });
+
+  it('is written to a slot that no longer starts although the running image is not confirmed', async () => {
+    for (const [from, to] of [
+      ['a+3', 'a+0-3'],
+      ['b+3', 'b+0-3'],
+    ])
+      renameSync(
+        at(`boot/${entriesFolder}/portcullis-${from}.conf`),
+        at(`boot/${entriesFolder}/portcullis-${to}.conf`),
+      );
+    assert.equal((await install()).installed, true);
+  });
+
   it('that no trusted key signed, or of another image, changes nothing', async () => {
     assert.equal(
       await codeOf(() => install({ verify: () => Promise.resolve('no key') })),
@@ -176,7 +201,7 @@ describe('an update', () => {
     );
     publish({ ...manifest, name: 'other' });
     assert.equal(await codeOf(() => install()), 'NODE_IMAGE_REFUSED');
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf', 'portcullis-b+3.conf']);
+    assert.deepEqual(entries(), ['portcullis-a+3.conf', 'portcullis-b+3.conf']);
     assert.ok(!device().includes('r'));
   });
 
@@ -190,19 +215,19 @@ describe('an update', () => {
     it(`with ${what} leaves no entry of its slot`, async () => {
       writeFileSync(at(`source/${files[part]}`), text);
       assert.equal(await codeOf(() => install()), 'NODE_IMAGE_DAMAGED');
-      assert.deepEqual(entries(), ['portcullis-a+2-1.conf']);
+      assert.deepEqual(entries(), ['portcullis-a+3.conf']);
     });
 
   it('that does not fit into the slot is refused', async () => {
     writeFileSync(at('devices/portcullis-b'), 'small');
     assert.equal(await codeOf(() => install()), 'NODE_IMAGE_NOT_WRITTEN');
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf']);
+    assert.deepEqual(entries(), ['portcullis-a+3.conf']);
   });
 
   it('without a part, or without a device, is refused', async () => {
     rmSync(at('source/vmlinuz'));
     assert.equal(await codeOf(() => install()), 'NODE_IMAGE_UNREADABLE');
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf']);
+    assert.deepEqual(entries(), ['portcullis-a+3.conf']);
     rmSync(at('devices/portcullis-b'));
     assert.equal(await codeOf(() => install()), 'NODE_IMAGE_NOT_WRITTEN');
     rmSync(at('source/manifest.json'));
@@ -228,9 +253,11 @@ describe('an update', () => {
 
   it('is kept when it is confirmed, and gets all tries', async () => {
     await install();
+    renameSync(
+      at(`boot/${entriesFolder}/portcullis-b+1.conf`),
+      at(`boot/${entriesFolder}/portcullis-b+0-1.conf`),
+    );
     assert.equal(await confirmSlot(at('boot'), 'b'), true);
-    assert.deepEqual(entries(), ['portcullis-a+2-1.conf', 'portcullis-b+3.conf']);
-    assert.equal(await confirmSlot(at('boot'), 'a'), true);
     assert.deepEqual(entries(), ['portcullis-a+3.conf', 'portcullis-b+3.conf']);
   });
 });

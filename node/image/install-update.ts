@@ -9,7 +9,7 @@ import { bootPath, entriesFolder, entryFileName, entryText, otherSlot, triesOfUp
 import type { Slot } from './boot-entry.ts';
 import { bundleName, imageParts, manifestName, mostManifestBytes, readManifest } from './manifest.ts';
 import type { ImagePart, NodeImageManifest } from './manifest.ts';
-import { failedVersion, removeEntries, startableVersion } from './slot-entries.ts';
+import { failedVersion, isConfirmed, removeEntries, startableVersion } from './slot-entries.ts';
 import type { UpdateSource } from './update-source.ts';
 
 /** Where the parts of a node image are on this machine. */
@@ -46,9 +46,10 @@ export type Installed =
       readonly version: number;
       /**
        * `current`: the source has no newer version. `failed`: a boot of this version was not confirmed.
-       * `newer`: a newer update was installed, and starts at the next boot.
+       * `newer`: a newer update was installed, and starts at the next boot. `unconfirmed`: the boot of the
+       * running image is not confirmed, and the other slot has the image to return to.
        */
-      readonly because: 'current' | 'failed' | 'newer';
+      readonly because: 'current' | 'failed' | 'newer' | 'unconfirmed';
     };
 
 /**
@@ -69,8 +70,11 @@ export async function installUpdate(input: InstallInput): Promise<Installed> {
     const slot = otherSlot(running.slot);
     if (version <= running.version) return { installed: false, version, because: 'current' };
     // A source that serves an earlier signed image must not take back an update that was installed.
-    if (version < (startableVersion(places.boot, slot) ?? 0))
-      return { installed: false, version, because: 'newer' };
+    const startable = startableVersion(places.boot, slot);
+    if (version < (startable ?? 0)) return { installed: false, version, because: 'newer' };
+    // If the running image does not work, the next boot starts the other slot.
+    if (startable !== undefined && !isConfirmed(places.boot, running.slot))
+      return { installed: false, version, because: 'unconfirmed' };
     if (!again && failedVersion(places.boot, slot) === version)
       return { installed: false, version, because: 'failed' };
     await removeEntries(places.boot, slot);

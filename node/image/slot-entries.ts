@@ -45,6 +45,10 @@ export async function confirmSlot(boot: string, slot: Slot): Promise<boolean> {
   return true;
 }
 
+/** Whether the boot of the running slot is confirmed. The boot loader has counted a boot that is not. */
+export const isConfirmed = (boot: string, running: Slot): boolean =>
+  findEntries(boot).every(({ slot, triesDone = 0 }) => slot !== running || triesDone === 0);
+
 /** Removes the entries of a slot: the boot loader does not start it any more. */
 export async function removeEntries(boot: string, slot: Slot): Promise<void> {
   const folder = join(boot, entriesFolder);
