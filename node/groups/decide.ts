@@ -15,6 +15,8 @@ export interface OwnView {
   readonly labels: Readonly<Record<string, string>>;
   /** The revision that was applied to this node. */
   readonly revision?: string;
+  /** Its state comes from a file: `node apply --force` replaced that of the group. */
+  readonly isForced?: boolean;
   /** For how long everything has been in its desired state, in ms; undefined: it is not. */
   readonly healthyMs?: number;
   /** Undefined: ready, or not required. */
@@ -92,11 +94,14 @@ export function decide(view: GroupView, own: OwnView): Decision {
   const hasPlace = places.has(own.name);
   if (record === undefined) return { do: 'register' };
   if (isCurrent(spec, record)) {
-    if (record.phase === 'ready')
+    if (record.phase === 'ready' && own.revision === spec.revision)
       return { do: 'wait', why: `it has the revision of generation ${spec.generation}` };
+    if (record.phase === 'ready' && own.isForced === true)
+      return { do: 'wait', why: 'it keeps the state of a file until the next generation' };
     if (record.phase === 'failed') return { do: 'wait', why: `it failed: ${record.why ?? ''}` };
     if (record.phase === 'changing') return hasPlace ? whileChanging(spec, own) : { do: 'fail', why: lost };
   }
+  // A node that is ready comes here if it lost its state, such as by a new disk.
   // A new generation arrived while this node was changing: it continues with that one and keeps its place.
   if (hasPlace) return { do: 'take' };
   if (record.phase === 'ready' && record.revision === spec.revision && own.revision === spec.revision)

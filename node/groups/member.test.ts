@@ -43,6 +43,7 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
   ): Promise<{
     readonly listed: () => Promise<ListedGroup | undefined>;
     readonly hasState: () => Promise<boolean>;
+    readonly leave: () => void;
   }> {
     await applyGroup(client, {
       ...{ name, selector: { names: [name] } },
@@ -70,6 +71,7 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     return {
       listed: async () => (await listGroups(client, name))[0],
       hasState: () => Promise.resolve(desired !== undefined),
+      leave: () => member.close(),
     };
   }
 
@@ -97,6 +99,20 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     assert.equal((await listed())?.nodes[0]?.phase, 'changing');
     isHealthy = true;
     await eventually('it is ready', async () => (await listed())?.state === 'complete');
+  });
+
+  it('gets the state of its group again after its disk was replaced', { timeout: 20_000 }, async (t) => {
+    const node = { convergedSince: () => performance.now() };
+    const isComplete = async ({
+      listed,
+      hasState,
+    }: Awaited<ReturnType<typeof joinAlone>>): Promise<boolean> =>
+      (await hasState()) && (await listed())?.state === 'complete';
+    const first = await joinAlone(t, 'disk', 60, node);
+    await eventually('it is ready', () => isComplete(first));
+    first.leave();
+    const second = await joinAlone(t, 'disk', 60, node);
+    await eventually('it is ready again', () => isComplete(second));
   });
 
   it('is late although its clock is set back', { timeout: 20_000 }, async (t) => {

@@ -243,11 +243,14 @@ async function ownViewOf(
   const isChanging = record?.phase === 'changing';
   const asksDaemon = isChanging && spec.rollout.gate.daemonReady;
   const daemonProblem = asksDaemon ? await node.daemonProblem() : undefined;
-  const [since, problem, revision] = [node.convergedSince(), node.problem(), node.desired()?.revision];
+  const [since, problem, desired] = [node.convergedSince(), node.problem(), node.desired()];
   return {
     name,
     labels,
-    ...(revision !== undefined && { revision }),
+    ...(desired !== undefined && {
+      revision: desired.revision,
+      isForced: desired.source.kind === 'file',
+    }),
     ...(since !== undefined && { healthyMs: performance.now() - since }),
     ...(daemonProblem !== undefined && { daemonProblem }),
     ...(problem !== undefined && { problem }),
