@@ -89,8 +89,13 @@ export type Identify = (request: IncomingMessage) => Caller | undefined;
  * Creates the check of callers.
  * @param file undefined: there are no tokens
  * @param certificates whether a verified client certificate names a caller
+ * @param clock milliseconds since 1970
  */
-export function createIdentify(file: AccessFile | undefined, certificates: boolean): Identify {
+export function createIdentify(
+  file: AccessFile | undefined,
+  certificates: boolean,
+  clock: () => number,
+): Identify {
   if (file === undefined && !certificates)
     return (request) => (isLocalName(request.headers.host) ? { role: 'anyone' } : undefined);
   const callers = new Map<string, Caller>();
@@ -104,16 +109,19 @@ export function createIdentify(file: AccessFile | undefined, certificates: boole
     const [, token] = /^bearer ([\x21-\x7e]{16,4096})$/iu.exec(request.headers.authorization ?? '') ?? [];
     // The duration of a lookup by digest does not depend on how many characters of a token are correct.
     if (token !== undefined) return callers.get(createHash('sha256').update(token).digest('hex'));
-    return certificates && isTls(request.socket) ? certifiedBy(request.socket) : undefined;
+    return certificates && isTls(request.socket) ? certifiedBy(request.socket, clock()) : undefined;
   };
 }
 
 const isTls = (socket: Socket): socket is TLSSocket => 'getPeerCertificate' in socket;
 
-function certifiedBy(socket: TLSSocket): Caller | undefined {
+function certifiedBy(socket: TLSSocket, now: number): Caller | undefined {
   if (!socket.authorized) return undefined;
+  const certificate = socket.getPeerCertificate();
+  // OpenSSL verified it when the session began. The connection, or a resumed session, may last longer.
+  if (!(now <= Date.parse(certificate.valid_to))) return undefined;
   // If a name occurs several times, its value is a list.
-  const subject = socket.getPeerCertificate().subject as Readonly<Record<string, unknown>> | undefined;
+  const subject = certificate.subject as Readonly<Record<string, unknown>> | undefined;
   const [organisation, name] = [subject?.['O'], subject?.['CN']];
   if (typeof organisation !== 'string' || typeof name !== 'string' || !namePattern.test(name))
     return undefined;

@@ -103,6 +103,9 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
     const { database } = store;
     const counts = createFleetCounts(database, clock);
     const intake = createIntake(store, { now: clock, pinnedKey: (name) => access?.nodes.get(name)?.key });
+    const identifyBy = (by: FleetSecrets): Identify =>
+      createIdentify(by.access, by.tls?.clientAuthorities !== undefined, clock);
+    let authorities = tls?.clientAuthorities;
     let unstored = '';
     const context = {
       identify: identifyBy(options),
@@ -144,8 +147,10 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
         if (secure !== undefined && next.tls !== undefined) useIdentity(secure, next.tls);
         access = next.access;
         context.identify = identifyBy(next);
-        // A connection that was opened with a removed authority must not stay in use.
-        server.closeIdleConnections();
+        // A connection that was opened with a removed authority must not stay in use, also if it is busy.
+        if (next.tls?.clientAuthorities === authorities) server.closeIdleConnections();
+        else server.closeAllConnections();
+        authorities = next.tls?.clientAuthorities;
       },
       async close() {
         await closeServer(server, lastAnswersMs);
@@ -229,9 +234,6 @@ const acceptFailure = (thrown: unknown, address: string): PortcullisError =>
     on: address,
     fix: 'raise the limit of open files (LimitNOFILE) if too many files are open',
   });
-
-const identifyBy = ({ access, tls }: FleetSecrets): Identify =>
-  createIdentify(access, tls?.clientAuthorities !== undefined);
 
 type ServerFiles = NonNullable<FleetServiceOptions['tls']>;
 
