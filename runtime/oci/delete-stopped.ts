@@ -7,7 +7,7 @@ import { processIdentity } from '../../base/process/index.ts';
  * Does what `crun delete` does for a container whose first process has ended: removes crun's folder for the
  * container. Running the program would take half of the time of a removal. The caller ends the remaining
  * processes of the container's cgroup and removes the cgroup, as crun would.
- * (docs/decisions/0022-runtimes-run-sealed.md.)
+ * (docs/decisions/0022-runtimes-run-from-sealed-memory.md.)
  * @param dir crun's folder for the container, below `--root`
  * @returns false when the program must delete the container: its first process lives, it has hooks or a cache
  * allocation, systemd has its cgroup, or the folder is not as expected

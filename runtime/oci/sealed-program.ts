@@ -10,7 +10,7 @@ const elf = Buffer.from('\x7fELF', 'latin1');
  * that writes to their program through /proc (CVE-2019-5736): each command first copies the program or mounts
  * it read-only, and executes it again. That takes half of the time of a short command. A program in a sealed
  * memory file does not need this, and both runtimes check for exactly that
- * (docs/decisions/0022-runtimes-run-sealed.md).
+ * (docs/decisions/0022-runtimes-run-from-sealed-memory.md).
  * @returns the program to execute now: the path of the sealed copy, or `path` if there can be no copy or
  * while a newer file is being copied
  */

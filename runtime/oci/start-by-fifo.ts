@@ -6,7 +6,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 /**
  * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to.
  * Afterwards, the absence of the FIFO means `running`. This only saves running the program, which takes a
- * tenth of a pod's start. (docs/decisions/0022-runtimes-run-sealed.md.)
+ * tenth of a pod's start. (docs/decisions/0022-runtimes-run-from-sealed-memory.md.)
  * @param dir crun's folder for the container, below `--root`
  * @throws PortcullisError RUNTIME_START_FAILED when the first process ends meanwhile
  * @returns false when the program must start the container: it has hooks, or no process waits, and the
