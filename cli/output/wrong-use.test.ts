@@ -46,6 +46,17 @@ describe('wrong use with --output json is a JSON error', () => {
       assert.match(`${error.why}; ${error.fix}`, says);
     });
 
+  it('an option before the command is not taken for a missing command', async () => {
+    for (const words of [
+      ['-o', 'json', 'ps'],
+      ['images', '-o', 'json', 'ls'],
+    ]) {
+      const error = await reported(...words);
+      assert.equal(error.code, 'CLI_UNKNOWN_OPTION');
+      assert.match(error.fix, /^write options after the command; see portcullis/u);
+    }
+  });
+
   for (const { name } of commands)
     it(`portcullis ${name} --no-such-option -o json`, async () => {
       const error = await reported(name, '--no-such-option', '-o', 'json');

@@ -27,10 +27,12 @@ export function printWrongUse(
   // commander: "error: unknown option '--x'\n(Did you mean --y?)"
   const [, why = message, , suggestion] = /^(?:error: )?(.*?)(\n\((.*)\))?$/su.exec(message) ?? [];
   // A group of commands, such as `images`, has no option for its output.
+  const givesCommand = command.commands.some((each) => args.includes(each.name()));
   const groupAlone =
     code === 'commander.help' ||
-    (command.commands.length > 0 && /^unknown option '(?:-o|--output)/u.test(why));
-  const help = `see ${name} --help`;
+    (command.commands.length > 0 && !givesCommand && /^unknown option '(?:-o|--output)/u.test(why));
+  const early = code === 'commander.unknownOption' && givesCommand;
+  const help = `${early ? 'write options after the command; ' : ''}see ${name} --help`;
   process.stderr.write(
     errorJson(
       new PortcullisError({
