@@ -6,7 +6,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const cache = '/var/cache/portcullis/debian-root';
-const base = join(cache, 'bookworm-1.tar');
+/** The keys that sign the archive of Ubuntu (Debian's package ubuntu-archive-keyring). */
+const ubuntuKeys = '/usr/share/keyrings/ubuntu-archive-keyring.gpg';
+
+/** The releases for which the package is made, by their names in debootstrap. */
+const releases: Record<string, { readonly title: string; readonly ubuntu: boolean }> = {
+  bookworm: { title: 'Debian 12', ubuntu: false },
+  trixie: { title: 'Debian 13', ubuntu: false },
+  noble: { title: 'Ubuntu 24.04', ubuntu: true },
+};
+const releaseName = process.env['PORTCULLIS_DEB_RELEASE'] ?? 'bookworm';
+/** The release that the machine has (`PORTCULLIS_DEB_RELEASE`). */
+export const release = releases[releaseName] ?? {
+  title: `the unknown release ${releaseName}`,
+  ubuntu: false,
+};
+const base = join(cache, `${releaseName}-1.tar`);
 /** The dependencies of the package: apt installs them in the machine, which has no network. */
 const fetched = ['crun', 'conmon', 'libatomic1', 'procps', 'ca-certificates'];
 
@@ -24,9 +39,12 @@ function run(program: string, ...args: readonly string[]): string {
   return stdout;
 }
 
-/** Returns why a clean Debian cannot be booted here, or false. */
+/** Returns why a clean machine cannot be booted here, or false. */
 export function whyNoMachine(): string | false {
   if (process.getuid?.() !== 0) return 'needs root';
+  assert.ok(releaseName in releases, `PORTCULLIS_DEB_RELEASE is one of ${Object.keys(releases).join(', ')}`);
+  if (release.ubuntu && !existsSync(ubuntuKeys))
+    return `no ${ubuntuKeys}: apt-get install ubuntu-archive-keyring`;
   const lacks = ['debootstrap', 'systemd-nspawn', 'gpg', 'dpkg-deb'].filter(
     (name) => spawnSync(name, ['--version']).error !== undefined,
   );
@@ -41,9 +59,14 @@ function makeBase(): void {
   const work = mkdtempSync(join(cache, 'making-'));
   try {
     const root = join(work, 'root');
-    const mirror =
-      /^(?:deb |URIs: *)(?:\[[^\]]*\] )?(\S+)/mu.exec(aptSources())?.[1] ?? 'http://deb.debian.org/debian';
-    run('debootstrap', '--variant=minbase', '--include=systemd,systemd-sysv,dbus', 'bookworm', root, mirror);
+    run(
+      'debootstrap',
+      ...['--variant=minbase', '--include=systemd,systemd-sysv,dbus'],
+      ...(release.ubuntu ? [`--keyring=${ubuntuKeys}`, '--components=main,universe'] : []),
+      ...[releaseName, root, mirror()],
+      // Older versions of debootstrap do not know the name. All releases of Ubuntu use this script.
+      ...(release.ubuntu ? ['gutsy'] : []),
+    );
     // Proxies and checks of this machine, which the mirror may need.
     const settings = run('apt-config', 'dump')
       .split('\n')
@@ -63,8 +86,10 @@ function makeBase(): void {
   }
 }
 
-function aptSources(): string {
-  return run('sh', '-c', 'cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true');
+function mirror(): string {
+  if (release.ubuntu) return 'http://archive.ubuntu.com/ubuntu';
+  const sources = run('sh', '-c', 'cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true');
+  return /^(?:deb |URIs: *)(?:\[[^\]]*\] )?(\S+)/mu.exec(sources)?.[1] ?? 'http://deb.debian.org/debian';
 }
 
 export interface Machine {
@@ -77,7 +102,7 @@ export interface Machine {
   stop(): Promise<void>;
 }
 
-/** Boots a clean Debian 12: systemd as process 1, its own network without links, nothing of the host. */
+/** Boots a clean machine with the release: systemd as process 1, its own network without links, nothing of the host. */
 export async function bootMachine(): Promise<Machine> {
   if (!existsSync(base)) makeBase();
   const folder = mkdtempSync(join(tmpdir(), 'pc-deb-'));

@@ -14,7 +14,7 @@ import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import { makeKey } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
-import { bootMachine, readInside, snapshot, whyNoMachine, writeInside } from './machine.ts';
+import { bootMachine, readInside, release, snapshot, whyNoMachine, writeInside } from './machine.ts';
 import type { Machine } from './machine.ts';
 
 const crictl = findTool('crictl');
@@ -26,7 +26,7 @@ const image = 'registry.example.com/team/app:1';
 const ofTheSystem =
   /^\/(?:var\/(?:lib\/(?:apt|dpkg|systemd)|log|cache)(?:\/|$)|etc\/(?:ld\.so\.cache|apt\/sources\.list\.d|\.pwd\.lock)|srv|root|usr\/local\/bin|run\/(?!portcullis))/u;
 
-describe('the Debian package on a clean Debian 12', { skip: whyNoMachine() || crictl.skip }, () => {
+describe(`the Debian package on a clean ${release.title}`, { skip: whyNoMachine() || crictl.skip }, () => {
   let folder = '';
   let machine: Machine;
   let clean: Map<string, string>;
