@@ -200,7 +200,8 @@ describe('packaging/prepare', () => {
     rmSync(join(cache, 'usr/bin/docker-registry'));
     // apt-get that downloads a package with programs of three packages.
     const files = 'usr/bin/docker-registry usr/bin/busybox usr/sbin/apparmor_parser';
-    const control = 'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@localhost>\\nDescription: d\\n';
+    const control =
+      'Package: p\\nVersion: 1\\nArchitecture: all\\nMaintainer: m <m@localhost>\\nDescription: d\\n';
     program(
       'bin/apt-get',
       `case "$*" in *download*) ;; *) exit 0 ;; esac

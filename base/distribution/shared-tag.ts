@@ -21,8 +21,8 @@ const settleLimit = 3_000;
 /** The number of writes that a busy registry may delay. */
 const busyLimit = 2;
 /**
- * The number of conditional writes over one state of the list that a registry may refuse. After that, a rule of
- * the registry is the reason: Harbor answers 412 when a tag is immutable.
+ * The number of conditional writes over one state of the list that a registry may refuse. After that, a
+ * rule of the registry is the reason: Harbor answers 412 when a tag is immutable.
  */
 const refusalLimit = 4;
 /**

@@ -20,7 +20,10 @@ const MAX_RULES = 4096;
 /** The maximum number of overlaps of two lists, before those within others are removed. */
 const MAX_OVERLAPS = 64 * MAX_RULES;
 
-/** Returns what both allow. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 rules */
+/**
+ * Returns what both allow.
+ * @throws PortcullisError ENTITLEMENTS_TOO_COMPLEX above 4096 rules
+ */
 export function meetNetworkRules(a: Rules, b: Rules): Rules {
   if (a === undefined || b === undefined) return a ?? b;
   if (a === b) return a;

@@ -102,7 +102,7 @@ export interface Machine {
   stop(): Promise<void>;
 }
 
-/** Boots a clean machine with the release: systemd as process 1, its own network without links, nothing of the host. */
+/** Boots a clean machine: systemd as process 1, its own network without links, nothing of the host. */
 export async function bootMachine(): Promise<Machine> {
   if (!existsSync(base)) makeBase();
   const folder = mkdtempSync(join(tmpdir(), 'pc-deb-'));

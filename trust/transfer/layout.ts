@@ -363,10 +363,11 @@ async function linksOf(
   return { children, ...(typeof subject === 'string' ? { subject } : {}) };
 }
 
-/** Returns the type of a manifest that names it; bytes that are no manifest are refused when they are parsed. */
+/** Returns the type that a manifest names. Bytes that are no manifest are refused when they are parsed. */
 function typeIn(bytes: Uint8Array): string {
   try {
-    return String(recordOf(parseStrictJson(bytes))?.['mediaType'] ?? ociManifestType);
+    const type = recordOf(parseStrictJson(bytes))?.['mediaType'];
+    return typeof type === 'string' ? type : ociManifestType;
   } catch {
     return ociManifestType;
   }

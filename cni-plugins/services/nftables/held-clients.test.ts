@@ -15,7 +15,9 @@ if (inPrivateNetns(import.meta.filename)) {
   const servers = [1, 2, 3].map((number) =>
     createServer((socket) => socket.end(backend(number))).listen(8080, backend(number)),
   );
-  before(() => Promise.all(servers.map((server) => server.listening || once(server, 'listening'))));
+  before(async () => {
+    for (const server of servers) if (!server.listening) await once(server, 'listening');
+  });
   after(() => {
     for (const server of servers) server.close();
     balancer.removeAll();
