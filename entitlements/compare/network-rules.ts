@@ -5,6 +5,7 @@ import type { Block } from '../profile/cidr.ts';
 
 /** Absent: all peers. */
 type Rules = readonly NetworkRule[] | undefined;
+type Ports = NetworkRule['ports'];
 
 /** A rule as a box: addresses times ports, for one protocol. */
 interface Box {
@@ -36,7 +37,6 @@ export function meetNetworkRules(a: Rules, b: Rules): Rules {
     for (const box of inner.boxes) {
       const { low, high } = box.rule.ports;
       for (const { ports } of around(box, outer).map(({ rule }) => rule)) {
-        if (ports.low > high || ports.high < low) continue;
         if (met.length === MAX_OVERLAPS) throw tooComplex();
         const both = { low: Math.max(low, ports.low), high: Math.min(high, ports.high) };
         met.push({ block: box.block, rule: { ...box.rule, ports: both } });
@@ -78,9 +78,21 @@ function keysAround({ rule, block }: Box, { prefixes, byBlock }: Index): string[
     .filter((key) => byBlock.has(key));
 }
 
-/** Returns the indexed boxes whose blocks contain this box's block. */
+/** Returns the indexed boxes that share a port with this box, and whose blocks contain its block. */
 function around(box: Box, index: Index): Box[] {
-  return keysAround(box, index).flatMap((key) => index.byBlock.get(key) ?? []);
+  return keysAround(box, index).flatMap((key) => sharing(index.byBlock.get(key) ?? [], box.rule.ports));
+}
+
+/** Returns those of the indexed boxes of one block that have one of these ports. */
+function sharing(boxes: readonly Box[], { low, high }: Ports): readonly Box[] {
+  let [from, to] = [0, boxes.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if ((boxes[middle]?.rule.ports.high ?? low) < low) from = middle + 1;
+    else to = middle;
+  }
+  while ((boxes[to]?.rule.ports.low ?? Infinity) <= high) to += 1;
+  return boxes.slice(from, to);
 }
 
 /** Returns sorted rules: none within another, and adjacent ports of one block joined. */
@@ -139,7 +151,10 @@ export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undef
     const [first] = group;
     if (first === undefined) continue;
     const { block, rule } = first;
-    const left = portsLeft(portsOf(group), portsOf(around(first, covers)));
+    const left = keysAround(first, covers).reduce(
+      (ports, cover) => portsLeft(ports, covers.byBlock.get(cover) ?? []),
+      group.map((box): Ports => box.rule.ports) as readonly Ports[],
+    );
     const found = uncovered(block, left, inside.get(key)?.map(({ cover }) => cover) ?? []);
     if (found === undefined) continue;
     const address = formatAddress(block.family, found.address);
@@ -151,10 +166,6 @@ export function networkExcess(outer: Rules, inner: Rules): NetworkExcess | undef
   return undefined;
 }
 
-type Ports = NetworkRule['ports'];
-
-const portsOf = (boxes: readonly Box[]): Ports[] => boxes.map(({ rule }) => rule.ports);
-
 /** Returns an address and one of these ports that no cover, a box within the block, contains. */
 function uncovered(
   block: Block,
@@ -162,7 +173,7 @@ function uncovered(
   covers: readonly Box[],
 ): { readonly address: bigint; readonly port: number } | undefined {
   const isWhole = (cover: Box): boolean => cover.block.prefix === block.prefix;
-  const left = portsLeft(ports, portsOf(covers.filter(isWhole)));
+  const left = portsLeft(ports, covers.filter(isWhole));
   const [first] = left;
   if (first === undefined) return undefined;
   const parts = covers.filter((cover) => !isWhole(cover));
@@ -178,19 +189,17 @@ function uncovered(
   );
 }
 
-/** Returns the ports, sorted, without those of the covers. */
-function portsLeft(ports: readonly Ports[], covers: readonly Ports[]): readonly Ports[] {
+/** Returns the ports, sorted, without those of the covers: the indexed boxes of one block. */
+function portsLeft(ports: readonly Ports[], covers: readonly Box[]): readonly Ports[] {
   if (covers.length === 0) return ports;
-  const sorted = covers.toSorted((a, b) => a.low - b.low);
-  return ports.flatMap(({ low, high }) => {
+  return ports.flatMap((range) => {
     const left: Ports[] = [];
-    let next = low;
-    for (const cover of sorted) {
-      if (cover.low > high) break;
-      if (cover.low > next) left.push({ low: next, high: cover.low - 1 });
-      next = Math.max(next, cover.high + 1);
+    let next = range.low;
+    for (const { low, high } of sharing(covers, range).map(({ rule }) => rule.ports)) {
+      if (low > next) left.push({ low: next, high: low - 1 });
+      next = high + 1;
     }
-    if (next <= high) left.push({ low: next, high });
+    if (next <= range.high) left.push({ low: next, high: range.high });
     return left;
   });
 }
