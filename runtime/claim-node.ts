@@ -21,7 +21,7 @@ export async function claimNode(config: DaemonConfig, log: Logger): Promise<Clai
   const folders = await makeFolders(config);
   const releaseFolders = await claimFolders(config);
   try {
-    const releaseNetwork = claimNetworkNamespace(log.child({ room: 'network' }));
+    const releaseNetwork = claimNetworkNamespace(log.child({ component: 'network' }));
     return {
       folders,
       release() {

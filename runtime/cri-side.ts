@@ -58,7 +58,7 @@ export async function openCriServices(
     options: config.streaming,
     scopes: execScopes,
     socketFolder: folders.attach,
-    log: log.child({ room: 'streaming' }),
+    log: log.child({ component: 'streaming' }),
   });
   return { events, stats, streaming };
 }
@@ -91,7 +91,7 @@ export async function serveCri(config: DaemonConfig, deps: CriSideDeps): Promise
     socketPath: config.socket,
     peers: config.peers,
     observers: observability.calls,
-    log: log.child({ room: 'cri' }),
+    log: log.child({ component: 'cri' }),
     ...createCriHandlers({
       ...{ config, pods, sandboxRecords, handlers, images, network },
       ...{ stats, events, streaming, verbose, leftovers, log },

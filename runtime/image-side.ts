@@ -100,7 +100,7 @@ export async function openImageSide(config: DaemonConfig, deps: ImageSideDeps): 
       verdictLog,
       platform: hostPlatform(),
       mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },
-      log: log.child({ room: 'images' }),
+      log: log.child({ component: 'images' }),
       now: () => new Date(),
       onFetched: (bytes) => observer?.fetched(bytes),
     }),

@@ -45,7 +45,7 @@ export async function openNetworkSide(
 ): Promise<NetworkSide> {
   const balancing = openBalancing(config, paths, log);
   const overlay = await openOverlay(config, balancing.control, paths, log);
-  const networkLog = log.child({ room: 'network' });
+  const networkLog = log.child({ component: 'network' });
   const listening: { close(): Promise<void> }[] = [];
   return {
     serviceFigures: balancing.figures,

@@ -239,7 +239,7 @@ function checkpointsOf(
         .path,
     bundle: (id) => bundleIn(config.state, id),
     writableLayer: (id) => writableLayersOf(join(config.root, 'images')).folder(id),
-    log: log.child({ room: 'checkpoints' }),
+    log: log.child({ component: 'checkpoints' }),
   });
 }
 
@@ -262,7 +262,7 @@ async function nriOf(
       verdictLog.adjusted({ container, verdict, changes: JSON.stringify(adjustments) }),
     imageConfig: (imageId) => images.find(imageId)?.config,
     observer: observer && { called: observer.nriCalled, adjusted: observer.nriAdjusted },
-    log: log.child({ room: 'nri' }),
+    log: log.child({ component: 'nri' }),
   });
 }
 
@@ -345,7 +345,7 @@ function containerEffectsOf(
       ? createRestores({
           ...{ config: config.checkpoint, images, cgroups, imagesFolder },
           whyNot: createCheckpointProbe(startProgram),
-          log: log.child({ room: 'checkpoints' }),
+          log: log.child({ component: 'checkpoints' }),
         })
       : undefined,
   });

@@ -65,7 +65,7 @@ export function openPolicySide(config: DaemonConfig, deps: PolicySideDeps): Poli
     act: config.verdicts.outOfPolicy,
     stop: containers.stop,
     onChange: (container, found) => events.reportPolicy(container, policyChange(found)),
-    log: log.child({ room: 'redecision' }),
+    log: log.child({ component: 'redecision' }),
   });
   const enforcement = startEnforcement(config, {
     database,

@@ -26,18 +26,18 @@ export async function openPolicySource(
 ): Promise<FollowedPolicy> {
   const { policySubscription, cluster, policy, root } = config;
   const none = { policyDelivery: undefined, clusterPolicy: undefined };
-  const room = log.child({ room: 'policy' });
+  const policyLog = log.child({ component: 'policy' });
   if (cluster?.policies === true) {
     // Its code is loaded only by a node that needs it.
     const { openClusterPolicy } = await import('./cluster-policy/cluster-policy.ts');
     const { policyFiles, policyStatus } = cluster;
     const clusterPolicy = await openClusterPolicy({
-      ...{ place: clusterPlaceOf(config).place, writesStatus: policyStatus, root, log: room },
+      ...{ place: clusterPlaceOf(config).place, writesStatus: policyStatus, root, log: policyLog },
       ...(policyFiles !== undefined && { policyFiles }),
     });
     return { ...none, clusterPolicy, policy: await openPolicy(clusterPolicy.source, log) };
   }
   if (policySubscription === undefined) return { ...none, policy: await openPolicy({ paths: policy }, log) };
-  const policyDelivery = await openPolicyDelivery(policySubscription, root, room);
+  const policyDelivery = await openPolicyDelivery(policySubscription, root, policyLog);
   return { ...none, policyDelivery, policy: await openPolicy(policyDelivery.source, log) };
 }

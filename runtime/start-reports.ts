@@ -66,7 +66,7 @@ async function startClusterReport(
     source: sourceOf(clusterPolicy, policyDelivery),
     ...{ policy, redecision: policySide.redecision, handlers: new Set(handlers.keys()) },
     ...{ containers: parts.containerRecords, sandboxes: parts.sandboxRecords },
-    ...{ defaultHandler: config.defaultRuntime, log: log.child({ room: 'cluster' }) },
+    ...{ defaultHandler: config.defaultRuntime, log: log.child({ component: 'cluster' }) },
   });
 }
 

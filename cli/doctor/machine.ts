@@ -7,6 +7,12 @@ import type { Finding } from './finding.ts';
 /** Free bytes that images and containers soon need. */
 const comfortable = 5 * 2 ** 30;
 
+/** The oldest tested release of each distribution, by the ID in os-release. */
+const tested: ReadonlyMap<string, number> = new Map([
+  ['debian', 12],
+  ['ubuntu', 24.04],
+]);
+
 export function machineFindings(): readonly Finding[] {
   return [distribution(), architecture(), root(), disk(), inflater(), verity()];
 }
@@ -20,13 +26,15 @@ function distribution(): Finding {
       .map(([key, value]) => [key, value?.replaceAll('"', '') ?? '']),
   );
   const found = release['PRETTY_NAME'] ?? 'unknown';
-  if (release['ID'] === 'debian' && Number(release['VERSION_ID']) >= 12)
-    return { topic, state: 'fine', found };
+  const oldest = tested.get(release['ID'] ?? '') ?? Infinity;
+  if (Number(release['VERSION_ID']) >= oldest) return { topic, state: 'fine', found };
   return {
     topic,
     state: 'degraded',
     found,
-    meaning: ['tested on Debian 12; `--fix` installs on Debian and its derivatives only'],
+    meaning: [
+      'tested on Debian 12, Debian 13 and Ubuntu 24.04; `--fix` installs on Debian and its derivatives only',
+    ],
   };
 }
 

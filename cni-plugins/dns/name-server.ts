@@ -22,7 +22,7 @@ const figuresMs = 2000;
  * @throws NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED
  */
 export async function startNameServer(settings: NameServerSettings, logger: Logger): Promise<NameServer> {
-  const log = logger.child({ room: 'network' });
+  const log = logger.child({ component: 'network' });
   let closed = false;
   let again: NodeJS.Timeout | undefined;
   let worker: ReturnType<typeof startWorker>;

@@ -71,7 +71,7 @@ export interface NetworkEngineOptions {
  */
 export async function createNetworkEngine(options: NetworkEngineOptions): Promise<NetworkEngine> {
   const attachments = createKnownAttachments();
-  const log = options.log.child({ room: 'network' });
+  const log = options.log.child({ component: 'network' });
   const { threads = { load: loadEngineThread } } = options;
   const thread = createRestartedThread({
     start(ended) {
@@ -214,7 +214,7 @@ export interface PluginEngine {
 
 /** Opens the engine. Never throws: the first call throws the problems of database and kernel. */
 export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePath' | 'log'>): PluginEngine {
-  const log = options.log.child({ room: 'network' });
+  const log = options.log.child({ component: 'network' });
   const ask = (call: Call): Promise<Answer> => thread.call(call);
   const { callPlugin } = remoteAttachments(ask, options.databasePath, options.log);
   const listening = createListeningSide(ask, callPlugin, log);

@@ -29,7 +29,7 @@ export function openNodeNetwork(
   folderAnswers: NodeNetworkOwner['folderAnswers'],
   logger: Logger,
 ): NodeNetwork {
-  const log = logger.child({ room: 'network' });
+  const log = logger.child({ component: 'network' });
   let sent: readonly string[] | undefined;
   const first = Promise.withResolvers<undefined>();
   let status = startingStatus;

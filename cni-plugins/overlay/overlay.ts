@@ -29,7 +29,7 @@ export function startOverlay(
   folderAnswers: OverlayOwner['folderAnswers'],
   logger: Logger,
 ): Overlay {
-  const log = logger.child({ room: 'network' });
+  const log = logger.child({ component: 'network' });
   const offer: OverlayOwner = {
     log: (level, fields, message) => log[level](fields, message),
     replace: (source, services) => control.replace(source, services),

@@ -34,7 +34,7 @@ interface Deps {
 /** Creates the enforcement check for the daemon. It does not start before the first request. */
 export function startEnforcement(config: DaemonConfig, parts: Deps): Enforcement {
   const { policy, store: images, redecision } = parts;
-  const log = parts.log.child({ room: 'enforcement' });
+  const log = parts.log.child({ component: 'enforcement' });
   const { admitted, refused, namespace, interval, accept } = config.enforcement;
   const planted = admitted !== '' && refused !== '' ? { admitted, refused, namespace } : undefined;
   const clock = createClockWatch();

@@ -52,7 +52,7 @@ export async function openFleet(
       state: () => nodeState(deps),
       policy: () => policyText(deps.policy),
     },
-    log: log.child({ room: 'fleet' }),
+    log: log.child({ component: 'fleet' }),
   });
   return {
     async close() {

@@ -40,7 +40,7 @@ export async function openObservability(parts: {
   const { config, log, facts, rest, restForPull } = parts;
   const { metrics: http, tracing: traces, audit: auditing } = config;
   const audit =
-    auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
+    auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ component: 'audit' }) });
   const tracing =
     traces.endpoint === ''
       ? undefined

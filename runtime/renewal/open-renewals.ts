@@ -31,7 +31,7 @@ export function openRenewals(parts: {
   readonly log: Logger;
 }): Renewals {
   const { policy, images, redecision } = parts;
-  const log = parts.log.child({ room: 'renewal' });
+  const log = parts.log.child({ component: 'renewal' });
   const renewal = createRenewal({
     policy,
     images,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const cache = '/var/cache/portcullis/debian-root';
-/** The keys that sign the archive of Ubuntu (Debian's package ubuntu-archive-keyring). */
+/** The keys that sign the archive of Ubuntu, from its package ubuntu-keyring. */
 const ubuntuKeys = '/usr/share/keyrings/ubuntu-archive-keyring.gpg';
 
 /** The releases for which the package is made, by their names in debootstrap. */
@@ -44,7 +44,7 @@ export function whyNoMachine(): string | false {
   if (process.getuid?.() !== 0) return 'needs root';
   assert.ok(releaseName in releases, `PORTCULLIS_DEB_RELEASE is one of ${Object.keys(releases).join(', ')}`);
   if (release.ubuntu && !existsSync(ubuntuKeys))
-    return `no ${ubuntuKeys}: apt-get install ubuntu-archive-keyring`;
+    return `no ${ubuntuKeys}: it is in the package ubuntu-keyring of Ubuntu`;
   const lacks = ['debootstrap', 'systemd-nspawn', 'gpg', 'dpkg-deb'].filter(
     (name) => spawnSync(name, ['--version']).error !== undefined,
   );

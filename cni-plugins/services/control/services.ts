@@ -26,7 +26,7 @@ const closeMs = 5000;
  * @throws NETWORK_NEWER_SCHEMA · NETWORK_BALANCER_MISSING · NETWORK_KERNEL_<ERRNO> · NETWORK_SERVICES_FAILED
  */
 export async function startServices(settings: ServicesSettings, logger: Logger): Promise<Services> {
-  const log = logger.child({ room: 'network' });
+  const log = logger.child({ component: 'network' });
   let { balancer } = settings;
   const offer: ServiceOwner = {
     log: (level, fields, message) => log[level](fields, message),
