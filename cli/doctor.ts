@@ -28,7 +28,7 @@ no policy, no network, a broken configuration, or a daemon that does not answer.
 
 Examples:
   $ portcullis doctor
-  $ portcullis doctor --fix               installs what is missing (Debian 12 and its derivatives, as root)
+  $ portcullis doctor --fix               installs what is missing (Debian and its derivatives, as root)
   $ portcullis doctor --output json | jq '.chapters[].findings[] | select(.open)'`;
 
 export function register(program: Command): void {
