@@ -55,8 +55,12 @@ export interface AddressOwner {
 /** Services whose endpoints are kept as objects. */
 const remembered = 1024;
 const rememberedEndpoints = 100_000;
+/** Ports of services that are kept as objects. */
+const rememberedPorts = 65_536;
 /** The most endpoints of a service that have names. Any author of slices can write more. */
 const mostEndpoints = 5000;
+/** The most ports of the endpoints of a service that have names, counted once for each slice. */
+const mostSlicePorts = 20_000;
 
 /** Returns the name of an endpoint without a hostname: `10-0-0-1`, as CoreDNS names it. */
 export function hostnameOf(address: string): string {
@@ -71,6 +75,13 @@ const grouped = (all: readonly PlacedEndpoint[]): Endpoints => ({
   byFamily: Map.groupBy(all, ({ address }) => address.length),
   byHostname: Map.groupBy(all, ({ hostname }) => hostname),
 });
+
+/** Endpoints of one slice share its ports. */
+function sizeOf({ all }: Endpoints): number {
+  let size = all.length + 1;
+  for (const { length } of new Set(all.map(({ ports }) => ports))) size += length;
+  return size;
+}
 
 const keyOf = (namespace: string, name: string): string => `${namespace}/${name}`;
 
@@ -97,13 +108,18 @@ function createStoredObjects(touch: (key: string) => void) {
 
   function* counting(key: string, { unready }: NamedService) {
     let left = mostEndpoints;
+    let portsLeft = mostSlicePorts;
     for (const each of slicesOf.get(key) ?? none) {
       const slice = sliceAt(each);
+      const ports = (slice?.ports ?? []).slice(0, portsLeft);
+      let isCounted = false;
       for (const endpoint of slice?.endpoints ?? []) {
         if (!endpoint.ready && !unready) continue;
         if (left === 0) return;
         left -= 1;
-        yield { ...endpoint, ports: slice?.ports ?? [] };
+        if (!isCounted) portsLeft -= ports.length;
+        isCounted = true;
+        yield { ...endpoint, ports };
       }
     }
   }
@@ -158,17 +174,31 @@ export function createClusterNames(): ClusterNames {
   const cached = new LRUCache<string, Endpoints>({
     max: remembered,
     maxSize: rememberedEndpoints,
-    sizeCalculation: ({ all }) => all.length + 1,
+    sizeCalculation: sizeOf,
+  });
+  /** A service with thousands of ports takes milliseconds to parse. */
+  const parsed = new LRUCache<string, NamedService>({
+    max: remembered,
+    maxSize: rememberedPorts,
+    sizeCalculation: ({ ports }) => ports.length + 1,
   });
 
   const objects = createStoredObjects(touch);
-  const { serviceAt, counting } = objects;
+  const { counting } = objects;
+  function serviceAt(key: string): NamedService | undefined {
+    const known = parsed.get(key);
+    if (known !== undefined) return known;
+    const service = objects.serviceAt(key);
+    if (service !== undefined) parsed.set(key, service);
+    return service;
+  }
   const isHeadless = ({ addresses, externalName }: NamedService): boolean =>
     addresses.length === 0 && externalName === undefined;
 
   /** Reverse names wait until one is asked for: a list brings a service one slice at a time. */
   function touch(key: string): void {
     cached.delete(key);
+    parsed.delete(key);
     dirty.add(key);
   }
   function settleAll(): void {
@@ -191,10 +221,10 @@ export function createClusterNames(): ClusterNames {
     const seen = new Set<string>();
     for (const { address, hostname = hostnameOf(address), ports } of counting(key, service)) {
       const id = `${hostname} ${address}`;
-      const parsed = parseIp(address);
-      if (parsed === undefined || seen.has(id)) continue;
+      const ip = parseIp(address);
+      if (ip === undefined || seen.has(id)) continue;
       seen.add(id);
-      all.push({ hostname, address: ipBytes(parsed), ports });
+      all.push({ hostname, address: ipBytes(ip), ports });
     }
     const found = grouped(all);
     cached.set(key, found);
@@ -212,8 +242,8 @@ export function createClusterNames(): ClusterNames {
       settleAll();
       const services = clusterOwners.of(address);
       const keys = services.length > 0 ? services : endpointOwners.of(address);
-      const parsed = parseIp(address);
-      const bytes = parsed && Buffer.from(ipBytes(parsed));
+      const ip = parseIp(address);
+      const bytes = ip && Buffer.from(ipBytes(ip));
       const found = keys.flatMap((key): AddressOwner[] => {
         const service = serviceAt(key);
         if (service === undefined) return [];

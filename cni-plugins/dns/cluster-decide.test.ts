@@ -368,3 +368,26 @@ test('SRV records of every port are bounded, whatever an author of slices writes
     assert.ok((reply.additionals?.length ?? 0) <= 512, name);
   }
 });
+
+test('a service with thousands of ports is parsed once, and a question costs no more than its answer', () => {
+  const names = filled();
+  const ports = Array.from({ length: 20_000 }, (_, at) => ({
+    name: `p${at}`,
+    protocol: 'TCP',
+    port: at + 1,
+  }));
+  const endpoints = Array.from({ length: 1000 }, (_, at) => ({ addresses: [`10.9.${at >> 8}.${at & 255}`] }));
+  names.slices.changed(slice('shop', 'deep', { addressType: 'IPv4', ports, endpoints }));
+  names.services.changed(service('shop', 'wide', { clusterIP: '10.3.0.8', ports }));
+  names.services.changed(service('shop', 'deep', { clusterIP: 'None', ports }));
+  assert.equal(answerTo(`wide.shop.${svc} A`, names), 'NOERROR A 10.3.0.8');
+  assert.equal(answerTo(`_p19998._tcp.deep.shop.${svc} A`, names), `NOERROR ${denied}`);
+  const before = process.cpuUsage();
+  for (let round = 0; round < 200; round += 1) answerTo(`wide.shop.${svc} A`, names);
+  // Each question of this kind compares the names of all ports of a slice, but not once for each endpoint.
+  for (let round = 0; round < 10; round += 1) answerTo(`_p19998._tcp.deep.shop.${svc} A`, names);
+  const { user, system } = process.cpuUsage(before);
+  assert.ok(user + system < 1_500_000, `210 questions took ${(user + system) / 1000} ms of CPU time`);
+  names.services.changed(service('shop', 'wide', { clusterIP: '10.3.0.9', ports: [] }));
+  assert.equal(answerTo(`wide.shop.${svc} A`, names), 'NOERROR A 10.3.0.9', 'a change counts at once');
+});

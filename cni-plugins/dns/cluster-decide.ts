@@ -230,11 +230,12 @@ function allPortsOf(service: NamedService, names: ClusterNames, zone: ClusterZon
 
 /** Section 2.3.2. */
 function ownTargets(service: NamedService, ports: readonly NamedPort[], zone: ClusterZone): Found {
-  const base = baseOf(service, zone);
-  const numbers = [...new Set(ports.map(({ port }) => port))].slice(0, mostRecords);
+  const target = encodeName(baseOf(service, zone));
+  const numbers = new Set<number>();
+  for (const { port } of ports) if (numbers.size < mostRecords) numbers.add(port);
   return {
-    records: numbers.map((number) => srv(numbers.length, number, base)),
-    additionals: ownAddresses(service).map((record) => ({ ...record, owner: encodeName(base) })),
+    records: [...numbers].map((number) => srv(numbers.size, number, target)),
+    additionals: ownAddresses(service).map((record) => ({ ...record, owner: target })),
   };
 }
 
@@ -244,18 +245,23 @@ function targetsOf(
   base: string,
   isAsked: (port: NamedPort) => boolean,
 ): Found {
-  const found = new Map<string, { readonly number: number; readonly target: string }>();
+  const end = encodeName(base);
+  const found = new Map<string, { readonly number: number; readonly target: Buffer }>();
   const additionals: Answer[] = [];
+  /** Endpoints of one slice share its ports, of which there may be thousands. */
+  const asked = new Map<readonly NamedPort[], readonly NamedPort[]>();
   for (const endpoint of part(endpoints)) {
-    const target = `${endpoint.hostname}.${base}`;
-    let hasPort = false;
-    for (const port of endpoint.ports) {
+    if (found.size >= mostRecords) break;
+    const ports = asked.get(endpoint.ports) ?? endpoint.ports.filter(isAsked).slice(0, mostRecords);
+    asked.set(endpoint.ports, ports);
+    if (ports.length === 0) continue;
+    const { hostname } = endpoint;
+    const target = Buffer.concat([Buffer.of(hostname.length), Buffer.from(hostname, 'latin1'), end]);
+    for (const { port } of ports) {
       if (found.size >= mostRecords) break;
-      if (!isAsked(port)) continue;
-      hasPort = true;
-      found.set(`${port.port} ${target}`, { number: port.port, target });
+      found.set(`${port} ${hostname}`, { number: port, target });
     }
-    if (hasPort) additionals.push({ ...addressRecord(endpoint), owner: encodeName(target) });
+    additionals.push({ ...addressRecord(endpoint), owner: target });
   }
   return {
     records: [...found.values()].map(({ number, target }) => srv(found.size, number, target)),
@@ -290,11 +296,11 @@ const addressRecord = ({ address }: Pick<PlacedEndpoint, 'address'>): Answer => 
 });
 
 /** RFC 2782: priority, weight, port, target. All endpoints weigh the same. */
-function srv(count: number, port: number, target: string): Answer {
+function srv(count: number, port: number, target: Uint8Array): Answer {
   const head = Buffer.alloc(6);
   head.writeUInt16BE(Math.max(1, Math.floor(100 / count)), 2);
   head.writeUInt16BE(port, 4);
-  return { type: type.SRV, data: Buffer.concat([head, encodeName(target)]) };
+  return { type: type.SRV, data: Buffer.concat([head, target]) };
 }
 
 const text = (value: string): Answer => ({

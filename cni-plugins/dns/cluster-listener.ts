@@ -40,6 +40,8 @@ export interface ClusterListenerOptions {
 /** A pod's questions in a second, and its share of the thread. A resolver asks some ten for one name. */
 const perAsker = { rate: 2000, burst: 4000, share: 0.1 };
 const hostAddressesMs = 5000;
+/** All pods and the host together. What is left is for other work, and for pods with few questions. */
+const forAll = { rate: 14_000, burst: 14_000, share: 0.7 };
 /** All askers together that are neither pods of this node nor the node. */
 const forUnknown = { rate: 200, burst: 400, share: 0.02 };
 /**
@@ -55,7 +57,7 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
   const { address, zone, names, table, upstreams, port, limits, figures, log } = options;
   const place = ownNamespace();
   const forwarder = createForwarder(place, limits, figures.forward);
-  const rates = createAskerLimits(perAsker, forUnknown);
+  const rates = createAskerLimits(perAsker, forUnknown, forAll);
   const lookUps = createRateLimits(forLookUps);
   const own = formatIp(address);
   const fields = { address: own, domain: zone.domain };

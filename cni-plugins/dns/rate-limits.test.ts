@@ -39,7 +39,11 @@ test('questions that are each a little expensive use no more than their share of
 });
 
 test('unknown clients share one bucket, however many addresses they use', () => {
-  const limits = createAskerLimits({ rate: 1, burst: 2, share: 1 }, { rate: 1, burst: 3, share: 1 });
+  const limits = createAskerLimits(
+    { rate: 1, burst: 2, share: 1 },
+    { rate: 1, burst: 3, share: 1 },
+    { rate: 9, burst: 9, share: 1 },
+  );
   const admitted = Array.from({ length: 10 }, (_, index) => limits.admits(`10.0.0.${index}`, false, 0));
   assert.equal(admitted.filter(Boolean).length, 3);
   assert.ok(limits.admits('10.0.0.1', true, 0), 'a known client has its own bucket');
@@ -48,4 +52,28 @@ test('unknown clients share one bucket, however many addresses they use', () => 
     !limits.admits('10.0.0.8', false, 3000),
     'tokens that one of them took are missing for all of them',
   );
+});
+
+test('many clients with many questions leave time for a client with few', () => {
+  const limits = createAskerLimits(
+    { rate: 2000, burst: 4000, share: 0.1 },
+    { rate: 200, burst: 400, share: 0.02 },
+    { rate: 14_000, burst: 14_000, share: 0.7 },
+  );
+  const ms = 0.3;
+  let spent = 0;
+  let refused = 0;
+  for (let now = 0; now < 15_000; now += 1) {
+    for (let asker = 0; asker < 20; asker += 1)
+      for (let question = 0; question < 3; question += 1)
+        if (limits.admits(`10.0.0.${asker}`, true, now)) {
+          limits.took(`10.0.0.${asker}`, true, ms);
+          if (now >= 5000) spent += ms;
+        }
+    if (now % 20 !== 0) continue;
+    if (limits.admits('10.0.1.1', true, now)) limits.took('10.0.1.1', true, ms);
+    else refused += 1;
+  }
+  assert.equal(refused, 0);
+  assert.ok(spent > 5000 && spent < 7500, `${spent} ms of 10 s`);
 });

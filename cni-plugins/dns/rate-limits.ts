@@ -4,6 +4,8 @@ import { LRUCache } from 'lru-cache';
 export interface RateLimits {
   /** Returns whether the asker may ask one more question now, and counts it. */
   admits(asker: string, now: number): boolean;
+  /** Returns the tokens that the asker had left after its last question. */
+  left(asker: string): number;
   /**
    * Takes further tokens for a question that took longer than one token is worth, also more than the asker
    * has: many questions that are each a little expensive must not add up.
@@ -31,12 +33,25 @@ export interface AskerLimits {
 /**
  * Gives each known asker a bucket, and all others one together: a source address can be chosen, and each new
  * one would have a full bucket of its own.
+ * @param all what all known askers may use together: when this is used up, only an asker with more than half
+ * of its own tokens is answered. Several askers with many questions leave time for the others in this way.
  */
-export function createAskerLimits(known: Rate, others: Rate): AskerLimits {
+export function createAskerLimits(known: Rate, others: Rate, all: Rate): AskerLimits {
   const [ofKnown, ofOthers] = [createRateLimits(known), createRateLimits(others)];
+  const ofAll = createRateLimits(all);
   return {
-    admits: (asker, isKnown, now) => (isKnown ? ofKnown.admits(asker, now) : ofOthers.admits('', now)),
-    took: (asker, isKnown, ms) => (isKnown ? ofKnown.took(asker, ms) : ofOthers.took('', ms)),
+    admits(asker, isKnown, now) {
+      if (!isKnown) return ofOthers.admits('', now);
+      if (!ofKnown.admits(asker, now)) return false;
+      // A question that is not answered has taken a token all the same: otherwise an asker with many
+      // questions would soon have half of its tokens.
+      return ofAll.admits('', now) || ofKnown.left(asker) > known.burst / 2;
+    },
+    took(asker, isKnown, ms) {
+      if (!isKnown) return ofOthers.took('', ms);
+      ofAll.took('', ms);
+      ofKnown.took(asker, ms);
+    },
   };
 }
 
@@ -58,6 +73,7 @@ export function createRateLimits({ rate, burst, share }: Rate): RateLimits {
       bucket.tokens -= 1;
       return true;
     },
+    left: (asker) => buckets.get(asker)?.tokens ?? burst,
     took(asker, ms) {
       const bucket = buckets.get(asker);
       if (bucket !== undefined) bucket.tokens -= Math.max(0, ms * tokensOfMs - 1);
