@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import packet from 'dns-packet';
+import { parseIp } from '../../base/addresses/index.ts';
 import { createClusterNames } from '../cluster-names/table.ts';
 import { decideForCluster } from './cluster-decide.ts';
 import { decide } from './decide.ts';
@@ -37,6 +38,8 @@ const services = [
   service('default', 'empty', { clusterIP: 'None', ports: named }),
   service('default', 'foo', { type: 'ExternalName', externalName: 'WWW.Example.com.' }),
   service('default', 'inner', { type: 'ExternalName', externalName: 'kubernetes.default.svc.cluster.local' }),
+  service('default', 'four', { clusterIP: '10.3.0.4', ports: named }),
+  service('default', 'inner6', { type: 'ExternalName', externalName: 'four.default.svc.cluster.local' }),
   service('default', 'loop', { type: 'ExternalName', externalName: 'loop.default.svc.cluster.local' }),
   service('default', 'dangling', { type: 'ExternalName', externalName: 'no.default.svc.cluster.local' }),
   service('default', 'pending', { clusterIP: '', ports: named }),
@@ -94,7 +97,9 @@ function filled(): ReturnType<typeof createClusterNames> {
   return names;
 }
 
-const zone = { domain: 'cluster.local', ttl: 5, podNames: true };
+const address = parseIp('169.254.20.10');
+assert.ok(address);
+const zone = { domain: 'cluster.local', ttl: 5, podNames: true, address };
 
 function asking(name: string, type: string): { readonly bytes: Buffer; readonly query: Query } {
   const bytes = packet.encode({
@@ -131,6 +136,7 @@ function read(bytes: Buffer, query: Query, reply: Reply): string {
         const { port, target } = record.data;
         return `SRV ${port} ${target}`;
       }
+      if (record.type === 'SOA') return `SOA ${record.data.mname} ${record.data.rname}`;
       if (record.type === 'TXT') return `TXT ${String(data)}`;
       return `${record.type} ${String(data)}`;
     })
@@ -216,7 +222,8 @@ const table: readonly (readonly [section: string, question: string, answer: stri
   ['2.5', `foo.default.${svc} MX`, 'NOERROR CNAME www.example.com'],
   ['2.5', `a.foo.default.${svc} A`, `NXDOMAIN ${denied}`],
   ['2.5', `inner.default.${svc} A`, `NOERROR A 10.3.0.1 CNAME kubernetes.default.${svc}`],
-  ['2.5', `dangling.default.${svc} A`, `NXDOMAIN CNAME no.default.${svc}`],
+  ['2.5', `dangling.default.${svc} A`, `NXDOMAIN CNAME no.default.${svc} ${denied}`],
+  ['2.5', `inner6.default.${svc} AAAA`, `NOERROR CNAME four.default.${svc} ${denied}`],
   ['2.5', `loop.default.${svc} A`, 'SERVFAIL'],
   ['2.6', '10-3-0-7.default.pod.cluster.local A', 'NOERROR A 10.3.0.7'],
   ['2.6', '10-3-0-7.default.pod.cluster.local AAAA', `NOERROR ${denied}`],
@@ -224,6 +231,13 @@ const table: readonly (readonly [section: string, question: string, answer: stri
   ['2.6', '10-3-0-256.default.pod.cluster.local A', `NXDOMAIN ${denied}`],
   ['2.6', 'a.10-3-0-7.default.pod.cluster.local A', `NXDOMAIN ${denied}`],
   ['names above', 'cluster.local A', `NOERROR ${denied}`],
+  ['the zone, as CoreDNS', 'cluster.local SOA', 'NOERROR SOA ns.dns.cluster.local hostmaster.cluster.local'],
+  ['the zone, as CoreDNS', 'cluster.local NS', 'NOERROR NS ns.dns.cluster.local'],
+  ['the zone, as CoreDNS', 'ns.dns.cluster.local A', 'NOERROR A 169.254.20.10'],
+  ['the zone, as CoreDNS', 'ns.dns.cluster.local AAAA', `NOERROR ${denied}`],
+  ['the zone, as CoreDNS', 'dns.cluster.local A', `NOERROR ${denied}`],
+  ['the zone, as CoreDNS', 'other.dns.cluster.local A', `NXDOMAIN ${denied}`],
+  ['the zone, as CoreDNS', `default.${svc} SOA`, `NOERROR ${denied}`],
   ['names above', `${svc} A`, `NOERROR ${denied}`],
   ['names above', `default.${svc} A`, `NOERROR ${denied}`],
   ['names above', `other.${svc} A`, `NXDOMAIN ${denied}`],

@@ -1,9 +1,9 @@
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
-
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { ClusterNames, PlacedEndpoint } from '../cluster-names/table.ts';
 import type { NamedPort, NamedService } from '../cluster-names/objects.ts';
 import { isMetaType, reverseAddress } from './decide.ts';
-import { encodeName } from './reply.ts';
+import { encodeName, soaData } from './reply.ts';
 import { classIn, extendedError, rcode, type } from './message-format.ts';
 import type { Answer, Reply } from './reply.ts';
 import type { Query } from './query.ts';
@@ -20,6 +20,8 @@ export interface ClusterZone {
   readonly ttl: number;
   /** Whether names of pods (section 2.6) are answered. */
   readonly podNames: boolean;
+  /** The address of the name server: that of `ns.dns` below the domain, as CoreDNS names its own. */
+  readonly address: IpAddress;
 }
 
 /** `alias`: the name is an alias of a name elsewhere, which other servers are asked for. */
@@ -40,7 +42,8 @@ export function decideForCluster(query: Query, names: ClusterNames, zone: Cluste
   const { name, end = '' } = query;
   if (query.class !== classIn || (query.edns?.version ?? 0) !== 0 || isMetaType(query.type)) return undefined;
   // No service has a name without a text form, and outside servers must not see the cluster's questions.
-  if (name === undefined) return isBelow(end, zone.domain) ? replyOf(zone, rcode.NXDOMAIN, []) : undefined;
+  if (name === undefined)
+    return isBelow(end, zone.domain) ? replyOf(zone, rcode.NXDOMAIN, [], true) : undefined;
   const address = reverseAddress(name);
   const isOwn = isBelow(name, zone.domain);
   if (address === undefined && !isOwn) return undefined;
@@ -60,12 +63,18 @@ const notReady: Reply = {
   extendedError: extendedError.notReady,
 };
 
-const replyOf = ({ domain, ttl }: ClusterZone, code: number, answers: readonly Answer[]): Reply => ({
+/** @param denies whether the name that was asked for, or that aliases lead to, has no such record */
+const replyOf = (
+  { domain, ttl }: ClusterZone,
+  code: number,
+  answers: readonly Answer[],
+  denies: boolean,
+): Reply => ({
   rcode: code,
   answers,
   ttl,
   authoritative: true,
-  ...(answers.length === 0 && { zoneLabels: domain.split('.').length }),
+  ...(denies && { zoneLabels: domain.split('.').length }),
 });
 
 /** The records of a name. Undefined: the name does not exist. */
@@ -89,12 +98,11 @@ function forward(
     return alias(service.externalName, name, asked, names, zone, chain);
   const owner = chain.length === 0 ? undefined : encodeName(name);
   const found = findAt(labels, asked, names, zone);
-  if (found === undefined)
-    return chain.length === 0 ? replyOf(zone, rcode.NXDOMAIN, []) : replyOf(zone, rcode.NXDOMAIN, chain);
+  if (found === undefined) return replyOf(zone, rcode.NXDOMAIN, chain, true);
   const answers = ofType(found.records, asked).map((record) =>
     owner === undefined ? record : { ...record, owner },
   );
-  const reply = replyOf(zone, rcode.NOERROR, [...chain, ...answers]);
+  const reply = replyOf(zone, rcode.NOERROR, [...chain, ...answers], answers.length === 0);
   return found.additionals === undefined || answers.length === 0
     ? reply
     : { ...reply, additionals: found.additionals };
@@ -122,7 +130,7 @@ function alias(
   };
   const chain = [...before, record];
   // Only addresses are looked up: a resolver that wants another type asks again.
-  if (asked !== type.A && asked !== type.AAAA) return replyOf(zone, rcode.NOERROR, chain);
+  if (asked !== type.A && asked !== type.AAAA) return replyOf(zone, rcode.NOERROR, chain, false);
   if (target !== zone.domain && !target.endsWith(`.${zone.domain}`)) return { alias: target, chain };
   if (chain.length >= mostAliases) return { ...notReady, extendedError: extendedError.noReachableAuthority };
   return forward(target, asked, names, zone, chain);
@@ -141,7 +149,12 @@ function findAt(
 ): Found | undefined {
   const top = labels.at(-1);
   const [, namespace] = labels.toReversed();
-  if (top === undefined) return empty;
+  if (top === undefined) return apexOf(zone);
+  // CoreDNS has the name server here, and no other name of the zone ends like this.
+  if (top === 'dns') {
+    if (labels.length === 1) return empty;
+    return labels.length === 2 && namespace === 'ns' ? { records: [serverRecord(zone)] } : undefined;
+  }
   // Section 2.2.
   if (top === 'dns-version' && labels.length === 1) return { records: [text(schemaVersion)] };
   if (top === 'pod' && zone.podNames) return podAt(labels);
@@ -163,6 +176,21 @@ function findAt(
   if (endpoints === undefined) return undefined;
   if (asked === type.SRV) return targetsOf(endpoints, baseOf(service, zone), () => true);
   return { records: part(endpoints).map(addressRecord) };
+}
+
+const serverRecord = ({ address }: ClusterZone): Answer => addressRecord({ address: ipBytes(address) });
+
+/** The records of the zone itself. */
+function apexOf(zone: ClusterZone): Found {
+  const server = encodeName(`ns.dns.${zone.domain}`);
+  const soa = soaData(server, encodeName(`hostmaster.${zone.domain}`), zone.ttl);
+  return {
+    records: [
+      { type: type.SOA, data: soa },
+      { type: type.NS, data: server },
+    ],
+    additionals: [{ ...serverRecord(zone), owner: server }],
+  };
 }
 
 /** Section 2.6. */

@@ -27,7 +27,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     const address = parseIp('169.254.20.10');
     assert.ok(address !== undefined);
     const listener = openClusterListener({
-      ...{ address, port: 53, zone: { domain: 'cluster.local', podNames: false, ttl: 5 } },
+      ...{ address, port: 53, zone: { domain: 'cluster.local', podNames: false, ttl: 5, address } },
       names: createClusterNames(),
       table,
       upstreams: () => [],
@@ -71,7 +71,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.ok(address !== undefined);
     const warned: string[] = [];
     const listener = openClusterListener({
-      ...{ address, port: 53, zone: { domain: 'cluster.local', podNames: false, ttl: 5 } },
+      ...{ address, port: 53, zone: { domain: 'cluster.local', podNames: false, ttl: 5, address } },
       names: createClusterNames(),
       table: createNameTable(database),
       upstreams: () => [],

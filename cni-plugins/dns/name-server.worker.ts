@@ -146,7 +146,7 @@ function openCluster(common: Omit<ClusterListenerOptions, 'address' | 'names' | 
     ...common,
     address,
     names: followed.names,
-    zone: { domain, podNames, ttl: settings.ttl },
+    zone: { domain, podNames, ttl: settings.ttl, address },
   });
   return {
     rest: listener.rest,

@@ -88,20 +88,6 @@ function encodeRecord({ type: recordType, data, owner, ttl }: Answer, usual: num
   return record;
 }
 
-function writeRecordHead(
-  record: Buffer,
-  name: number,
-  recordType: number,
-  ttl: number,
-  dataBytes: number,
-): void {
-  record.writeUInt16BE(name, 0);
-  record.writeUInt16BE(recordType, 2);
-  record.writeUInt16BE(classIn, 4);
-  record.writeUInt32BE(ttl, 6);
-  record.writeUInt16BE(dataBytes, 10);
-}
-
 const serial = 1;
 const [refresh, retry, expire] = [7200, 3600, 86_400];
 
@@ -112,15 +98,19 @@ const [refresh, retry, expire] = [7200, 3600, 86_400];
 function encodeSoa(query: Buffer, asked: Query, zoneLabels: number, ttl: number): Buffer {
   const starts: number[] = [];
   for (let at = headerBytes; at < asked.questionEnd - 4; at += (query[at] ?? 0) + 1) starts.push(at);
-  const zone = 0xc000 | (starts.at(-1 - zoneLabels) ?? headerBytes);
-  const record = Buffer.alloc(12 + 4 + 20);
-  writeRecordHead(record, zone, type.SOA, ttl, 24);
-  record.writeUInt16BE(zone, 12);
-  record.writeUInt16BE(zone, 14);
-  [serial, refresh, retry, expire, ttl].forEach((value, index) =>
-    record.writeUInt32BE(value, 16 + index * 4),
-  );
-  return record;
+  const pointer = Buffer.alloc(2);
+  pointer.writeUInt16BE(0xc000 | (starts.at(-1 - zoneLabels) ?? headerBytes));
+  return encodeRecord({ type: type.SOA, data: soaData(pointer, pointer, ttl), owner: pointer }, ttl);
+}
+
+/**
+ * Returns the data of an SOA record (RFC 1035, section 3.3.13).
+ * @param server @param mailbox encoded names
+ */
+export function soaData(server: Uint8Array, mailbox: Uint8Array, ttl: number): Buffer {
+  const numbers = Buffer.alloc(20);
+  [serial, refresh, retry, expire, ttl].forEach((value, index) => numbers.writeUInt32BE(value, index * 4));
+  return Buffer.concat([server, mailbox, numbers]);
 }
 
 function encodeOpt(reply: Reply): Buffer {
