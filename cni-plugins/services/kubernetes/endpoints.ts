@@ -2,7 +2,7 @@ import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, Scheduler, ServicePort } from '../model/model.ts';
 import { mostMaglevSlots } from '../slots/maglev.ts';
-import { inOwnOrder } from '../slots/own-order.ts';
+import { inOwnOrder, placesInOwnOrder } from '../slots/own-order.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 
@@ -56,12 +56,7 @@ export function withinReach(
 ): readonly Candidate[] {
   const most = Math.max(leastCandidates, Math.floor(mostPairs / Math.max(1, ports)));
   if (candidates.length <= most) return candidates;
-  const order = new Map(
-    [...inOwnOrder(new Set(candidates.map(({ address }) => address)), nodeName)].map((address, at) => [
-      address,
-      at,
-    ]),
-  );
+  const order = placesInOwnOrder(new Set(candidates.map(({ address }) => address)), nodeName);
   const rank = ({ node, serving, address }: Candidate): readonly [number, number, number] => [
     node === nodeName ? 0 : 1,
     serving ? 0 : 1,
@@ -125,6 +120,9 @@ export interface Selection {
   readonly crowded: (port: ServicePort, most: number) => void;
 }
 
+/** The order of addresses is that of all ports, so that they get the same endpoints. */
+type OrderedSelection = Selection & { readonly order: () => ReadonlyMap<string, number> };
+
 /**
  * Returns the backends of a service on this node. A service with ports or families that different endpoints
  * serve may have fewer of each than `most`, so that no port is left without the endpoints that it has.
@@ -135,12 +133,16 @@ export function backendsOf(
   place: Place,
   { local, most, crowded }: Selection,
 ): readonly Backend[] {
+  let found: ReadonlyMap<string, number> | undefined;
+  const order = (): ReadonlyMap<string, number> =>
+    (found ??= placesInOwnOrder(new Set(candidates.map(({ address }) => address)), place.nodeName));
   for (let each = most; ; each = Math.max(usualSlots, Math.floor(each / 2))) {
     const noted: ServicePort[] = [];
     const rows = rowsFor(mapped, candidates, place, {
       local,
       most: each,
       crowded: (port) => noted.push(port),
+      order,
     });
     if (each > usualSlots && rows.filter(takes).length > maxBackends) continue;
     for (const port of noted) crowded(port, each);
@@ -153,7 +155,7 @@ function rowsFor(
   mapped: readonly MappedPort[],
   candidates: readonly Candidate[],
   place: Place,
-  selection: Selection,
+  selection: OrderedSelection,
 ): readonly Backend[] {
   if (selection.local === false && areUsual(candidates) && haveUsualPorts(candidates, mapped)) {
     const rows = candidates.map(({ address }) => ({ address }));
@@ -212,14 +214,14 @@ function* usedBy(
   offers: readonly Offer[],
   port: ServicePort,
   place: Place,
-  { local, most, crowded }: Selection,
+  { local, most, crowded, order }: OrderedSelection,
 ): Iterable<readonly [Offer, Use]> {
-  const others = served(offers, port, place, { local: local !== false, most, crowded });
+  const others = served(offers, port, place, { local: local !== false, most, crowded, order });
   if (local !== 'outside') {
     for (const [offer, isNew] of others) yield [offer, { isNew, isInside: isNew }];
     return;
   }
-  const ofInside = [...served(offers, port, place, { local: false, most, crowded })];
+  const ofInside = [...served(offers, port, place, { local: false, most, crowded, order })];
   const isInside = new Set(ofInside.flatMap(([offer, isNew]) => (isNew ? [idOf(offer)] : [])));
   const ofOthers = new Set<string>();
   for (const [offer, isNew] of others) {
@@ -238,7 +240,7 @@ function served(
   offers: readonly Offer[],
   port: ServicePort,
   place: Place,
-  { local, most, crowded }: Selection,
+  { local, most, crowded, order }: OrderedSelection,
 ): Iterable<readonly [Offer, boolean]> {
   if (local === false && areUsual(offers.map(({ candidate }) => candidate)))
     return offers.map((offer) => [offer, true]);
@@ -248,7 +250,7 @@ function served(
   const all = new Set(
     ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell),
   );
-  const usable = all.size <= most ? all : ownPart([...all], place, most, () => crowded(port, most));
+  const usable = all.size <= most ? all : ownPart([...all], order, most, () => crowded(port, most));
   // UDP has no end of a connection: a client whose endpoint does not serve must get another one, if there is
   // any.
   const movesOn = port.protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
@@ -296,11 +298,19 @@ const idOf = ({ candidate: { address }, number }: Offer): string => `${address} 
  * Returns the offers that get connections from this node if there are too many. An endpoint that is in two
  * slices while it moves counts once.
  */
-function ownPart(all: readonly Offer[], place: Place, most: number, crowded: () => void): ReadonlySet<Offer> {
-  const ids = new Set(all.map(idOf));
+function ownPart(
+  all: readonly Offer[],
+  order: () => ReadonlyMap<string, number>,
+  most: number,
+  crowded: () => void,
+): ReadonlySet<Offer> {
+  const ids = new Map(all.map((offer) => [idOf(offer), offer]));
   if (ids.size <= most) return new Set(all);
   crowded();
-  const part = new Set(inOwnOrder(ids, place.nodeName).slice(0, most));
+  const places = order();
+  const rank = ({ candidate }: Offer): number => places.get(candidate.address) ?? 0;
+  const ordered = [...ids].toSorted(([, a], [, b]) => rank(a) - rank(b) || a.number - b.number);
+  const part = new Set(ordered.slice(0, most).map(([id]) => id));
   return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 

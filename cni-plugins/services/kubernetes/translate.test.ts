@@ -259,6 +259,19 @@ test('a service with many addresses and ports uses fewer endpoints of each, and 
   ]);
 });
 
+test('all ports of a service with too many endpoints get the same ones, as many as of a single port', () => {
+  const ports = Array.from({ length: 9 }, (_, at) => ({ name: `p${at}`, port: 8000 + at, protocol: 'TCP' }));
+  const many = Array.from({ length: 1500 }, (_, index) => endpoint(`10.${index >> 8}.0.${index & 255}`));
+  const written = { spec: { ports: ports.map((port) => ({ ...port, targetPort: port.port })) } };
+  const { services, notes } = translated(written, [slice(many, { ports })]);
+  const [{ backends } = { backends: [] }] = services;
+  assert.deepEqual([backends.length, backends.filter((each) => Object.keys(each).length > 1)], [1024, []]);
+  assert.equal(
+    notes[0],
+    'more than 1024 endpoints of port 8000/tcp are ready: 1024 of them get connections from this node, others from other nodes',
+  );
+});
+
 test('if there are more endpoints than a service may have, those that get connections stay', () => {
   const many = Array.from({ length: 3000 }, (_, index) => endpoint(`10.${index >> 8}.0.${index & 255}`));
   const { backends } = inside(translated({}, [slice(many)]));

@@ -10,3 +10,7 @@ export function inOwnOrder(names: Iterable<string>, host: string): string[] {
   const keyed = Array.from(names, (name) => [hash('sha1', `${host} ${name}`), name] as const);
   return keyed.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, name]) => name);
 }
+
+/** Returns the place of each name in that order. */
+export const placesInOwnOrder = (names: Iterable<string>, host: string): ReadonlyMap<string, number> =>
+  new Map(inOwnOrder(names, host).map((name, place) => [name, place]));
