@@ -5,6 +5,8 @@ export interface Platform {
   readonly architecture: string;
   readonly variant?: string;
   readonly osVersion?: string;
+  /** What the operating system must have beyond its name (image-spec, image-index.md, `os.features`). */
+  readonly osFeatures?: readonly string[];
 }
 
 /**
@@ -68,13 +70,23 @@ function textMap(value: unknown): Readonly<Record<string, string>> | 'bad' {
   return bytes > annotationBytes ? 'bad' : (Object.fromEntries(entries) as Record<string, string>);
 }
 
+/** Returns the features that the platform of an entry demands of the operating system, if it has any. */
+export function osFeaturesOf(platform: Readonly<Record<string, unknown>>): Pick<Platform, 'osFeatures'> {
+  const features: unknown = platform['os.features'];
+  return Array.isArray(features) && features.length > 0
+    ? { osFeatures: features.map((one) => (typeof one === 'string' ? one : '?')) }
+    : {};
+}
+
 function parsePlatform(value: unknown): Platform | 'bad' {
-  const { os, architecture, variant, 'os.version': osVersion } = record(value) ?? {};
+  const fields = record(value) ?? {};
+  const { os, architecture, variant, 'os.version': osVersion } = fields;
   if (typeof os !== 'string' || typeof architecture !== 'string') return 'bad';
   return {
     os,
     architecture,
     ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
     ...(typeof osVersion === 'string' && osVersion !== '' ? { osVersion } : {}),
+    ...osFeaturesOf(fields),
   };
 }

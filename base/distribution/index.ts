@@ -5,7 +5,7 @@ export { digestOf, isDigest, splitDigest } from './digest.ts';
 export type { DigestAlgorithm } from './digest.ts';
 export { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
 export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
-export { parseDescriptor } from './descriptor.ts';
+export { osFeaturesOf, parseDescriptor } from './descriptor.ts';
 export { ruleFor } from './name-rules.ts';
 export type { RuleMatch } from './name-rules.ts';
 export { isServerDown } from './passing-failure.ts';

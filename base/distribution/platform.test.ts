@@ -44,3 +44,10 @@ for (const [machine, entries, chosen] of choices)
     const platforms = entries.map((text) => ({ text, platform: platformOf(text) }));
     assert.equal(choosePlatform(platforms, platformOf(machine))?.text, chosen);
   });
+
+test('an entry that demands features of the operating system is skipped', () => {
+  const plain = { platform: platformOf('linux/amd64') };
+  const demanding = { platform: { ...plain.platform, osFeatures: ['erofs'] } };
+  assert.equal(choosePlatform([demanding, plain], plain.platform), plain);
+  assert.equal(choosePlatform([demanding], plain.platform), undefined);
+});

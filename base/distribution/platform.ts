@@ -33,7 +33,8 @@ export function normalPlatform(stated: Platform): Pick<Platform, 'os' | 'archite
 /**
  * Returns the entry of an index that runs on a machine of a platform (image-spec, image-index.md): of the
  * best variant, and of equal ones the first. If no entry is for this platform, and one entry states none,
- * that entry is returned: the configuration of the image states its platform.
+ * that entry is returned: the configuration of the image states its platform. An entry that demands features
+ * of the operating system (`os.features`) is skipped, as containerd does: a node has none of them.
  * @param entries those that can be images
  */
 export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'artifactType'>>(
@@ -43,7 +44,10 @@ export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'arti
   const machine = normalPlatform(wanted);
   const matching = entries.flatMap((entry) => {
     const stated = entry.platform && normalPlatform(entry.platform);
-    const isSame = stated?.os === machine.os && stated.architecture === machine.architecture;
+    const isSame =
+      stated?.os === machine.os &&
+      stated.architecture === machine.architecture &&
+      entry.platform?.osFeatures === undefined;
     return isSame ? [{ entry, variant: stated.variant }] : [];
   });
   for (const variant of acceptableVariants(machine)) {

@@ -1,5 +1,5 @@
-import { choosePlatform } from '../../../base/distribution/index.ts';
-import type { Platform } from '../../../trust/index.ts';
+import { choosePlatform, osFeaturesOf } from '../../../base/distribution/index.ts';
+import type { Platform } from '../../../base/distribution/index.ts';
 import { imageError } from '../limits/failures.ts';
 import type { ImageLimits } from '../limits/limits.ts';
 import { isObject, malformed, parseDescriptor, parseObject } from './json.ts';
@@ -62,9 +62,16 @@ function platformOf(stated: unknown): Platform | undefined {
   if (!isObject(stated)) return undefined;
   const { os, architecture, variant } = stated;
   if (typeof os !== 'string' || typeof architecture !== 'string') return undefined;
-  return { os, architecture, ...(typeof variant === 'string' && variant !== '' ? { variant } : {}) };
+  return {
+    os,
+    architecture,
+    ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
+    ...osFeaturesOf(stated),
+  };
 }
 
-function describe({ os, architecture, variant }: Platform): string {
-  return [os, architecture, ...(variant === undefined ? [] : [variant])].join('/').slice(0, 64);
+/** Returns a platform as containerd writes it: `linux(+erofs)/amd64`. */
+function describe({ os, architecture, variant, osFeatures }: Platform): string {
+  const system = osFeatures === undefined ? os : `${os}(+${osFeatures.join('+')})`;
+  return [system, architecture, ...(variant === undefined ? [] : [variant])].join('/').slice(0, 64);
 }

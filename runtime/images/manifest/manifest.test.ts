@@ -196,6 +196,12 @@ const choices: readonly (readonly [string, readonly object[], object, string | u
     undefined,
   ],
   ['no other type', [entry('a', linux('amd64'), 'application/x')], linux('amd64'), undefined],
+  [
+    'not one that demands a feature of the operating system',
+    [entry('a', { ...linux('amd64'), 'os.features': ['erofs'] }), entry('b', linux('amd64'))],
+    linux('amd64'),
+    'b',
+  ],
   ['nothing for us', [entry('a', linux('s390x'))], linux('amd64'), undefined],
 ];
 for (const [what, entries, platform, expected] of choices) {
