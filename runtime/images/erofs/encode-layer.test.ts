@@ -505,6 +505,6 @@ describe('a layer file', mountable, () => {
       rawEntry({ name: 'f' }),
       endOfArchive,
     ]);
-    assert.equal(await codeOf(() => encode(newPath(), nameless)), 'IMAGES_LAYER_UNSUPPORTED');
+    assert.equal(await codeOf(() => encode(newPath(), nameless)), 'IMAGES_LAYER_CORRUPT');
   });
 });

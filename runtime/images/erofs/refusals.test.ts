@@ -102,6 +102,14 @@ const hostile: Readonly<Record<string, readonly [string, () => Hostile | Buffer 
     () => Buffer.concat([Buffer.alloc(512), zeros]),
   ],
   'a pax record that is not a record': ['IMAGES_LAYER_CORRUPT', () => pax({ mtime: 'yesterday' })],
+  'a file capability that is malformed': [
+    'IMAGES_LAYER_CORRUPT',
+    () => pax({ 'SCHILY.xattr.security.capability': 'junk' }),
+  ],
+  'an attribute whose name is only a prefix': [
+    'IMAGES_LAYER_CORRUPT',
+    () => pax({ 'SCHILY.xattr.user.': 'note' }),
+  ],
   'another diff id': ['IMAGES_DIFF_ID_MISMATCH', () => ({ tar: zeros, blob: rawTar([{ name: 'other' }]) })],
   'a decompression bomb, by its ratio': [
     'IMAGES_LAYER_TOO_LARGE',

@@ -222,9 +222,21 @@ function applyRecord(overrides: PaxOverrides, key: string, value: Buffer): void 
         overrides.groupRights = groupRightsOf(value);
         return;
       }
-      overrides.xattrs ??= new Map();
-      overrides.xattrs.set(key.slice(xattrPrefix.length), value);
+      keepXattr(overrides, key.slice(xattrPrefix.length), value);
   }
+}
+
+/**
+ * Keeps an attribute. Refuses what setxattr(2) refuses, because a layer file is written without this call: a
+ * name that is only a prefix, and a file capability that is not of version 2 or 3 (linux/capability.h).
+ */
+function keepXattr(overrides: PaxOverrides, attribute: string, value: Buffer): void {
+  const version = value.length < 4 ? 0 : value.readUInt32LE(0) >>> 24;
+  const isCapability = (value.length === 20 && version === 2) || (value.length === 24 && version === 3);
+  if (attribute === 'user.' || (attribute === 'security.capability' && !isCapability))
+    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', `the attribute ${attribute} is malformed`);
+  overrides.xattrs ??= new Map();
+  overrides.xattrs.set(attribute, value);
 }
 
 type HeaderField = 'path' | 'linkpath' | 'size' | 'uid' | 'gid' | 'mtime';

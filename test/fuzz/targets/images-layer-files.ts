@@ -118,7 +118,10 @@ const archive = rawTar([
   {
     name: 'usr/file',
     body: 'abc',
-    pax: { mtime: '1700000000.123456789', 'SCHILY.xattr.security.capability': '\u0001\0\0\u0002' },
+    pax: {
+      mtime: '1700000000.123456789',
+      'SCHILY.xattr.security.capability': `\u0001\0\0\u0002${'\0'.repeat(16)}`,
+    },
   },
   { name: 'usr/link', type: '1', link: 'usr/file' },
   { name: 'short', type: '2', link: 'usr/file' },

@@ -107,7 +107,7 @@ const pax = [
   record('uid', '4294967295'),
   record('mtime', '1700000000.123456789'),
   record('SCHILY.xattr.user.a', 'value'),
-  record('SCHILY.xattr.security.capability', '\x01\x00\x00\x02'),
+  record('SCHILY.xattr.security.capability', `\x01\x00\x00\x02${'\x00'.repeat(16)}`),
 ].join('');
 const end = Buffer.alloc(1024);
 const tar = Buffer.concat([
