@@ -1,12 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, errnoOf } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
 import { makeFolderSync, storageFailure, syncFolder } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
@@ -255,6 +267,24 @@ export async function writeTar(folder: string, file: string, heads: readonly str
   await removedBySignal(partial, () => writeTarAs(partial, { folder, file, heads }));
 }
 
+/**
+ * Gives a complete archive its name, and never replaces a file that another command wrote meanwhile.
+ * @throws PortcullisError TRUST_ARCHIVE_EXISTS
+ */
+async function nameArchive(partial: string, file: string): Promise<void> {
+  try {
+    await link(partial, file);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'EEXIST') throw archiveExists(file);
+    // The file systems of USB sticks have no hard links.
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
+    await requireNewFile(file);
+    return rename(partial, file);
+  }
+  await unlink(partial);
+}
+
 async function writeTarAs(
   partial: string,
   {
@@ -281,7 +311,7 @@ async function writeTarAs(
     const handle = await open(partial);
     await handle.sync();
     await handle.close();
-    await rename(partial, file);
+    await nameArchive(partial, file);
     await syncFolder(dirname(file));
   } catch (error) {
     tar.destroy();
@@ -339,8 +369,12 @@ export async function requireNewFile(file: string): Promise<void> {
       'archives are written to files, and not to standard output',
       'name a new file (./- for a file with this name)',
     );
-  if ((await stat(file).catch(() => undefined)) !== undefined)
-    throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
+  // A link without a target is a file, too: the archive would replace it.
+  if ((await lstat(file).catch(() => undefined)) !== undefined) throw archiveExists(file);
+}
+
+function archiveExists(file: string): PortcullisError {
+  return failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
 }
 
 const invalidCodes = [

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, test } from 'node:test';
+import { requireNewFile, writeTar } from './archive.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'portcullis-temporary-test-'));
 after(() => rmSync(home, { recursive: true }));
@@ -35,6 +36,27 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     child.kill(signal);
     assert.deepEqual([await ended, readdirSync(temporary), readdirSync(out)], [[null, signal], [], []]);
   });
+
+test('an archive never replaces a file that another command wrote meanwhile', async () => {
+  const layout = mkdtempSync(join(home, 'layout-'));
+  const out = mkdtempSync(join(home, 'out-'));
+  mkdirSync(join(layout, 'blobs/sha256'), { recursive: true });
+  writeFileSync(join(layout, 'index.json'), '{}');
+  const file = join(out, 'app.tar');
+  const written = await Promise.allSettled([1, 2].map(() => writeTar(layout, file, ['index.json'])));
+  const refused = written.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+  assert.deepEqual(
+    refused.map((one) => (one as { code?: string }).code),
+    ['TRUST_ARCHIVE_EXISTS'],
+  );
+  assert.deepEqual(readdirSync(out), ['app.tar']);
+});
+
+test('an archive does not replace a symlink whose target is missing', async () => {
+  const file = join(mkdtempSync(join(home, 'out-')), 'app.tar');
+  symlinkSync('missing', file);
+  await assert.rejects(requireNewFile(file), { code: 'TRUST_ARCHIVE_EXISTS' });
+});
 
 test('the next call removes the folder of a killed process', async () => {
   const temporary = mkdtempSync(join(home, 'killed-'));
