@@ -5,6 +5,9 @@ const path = { type: 'string', format: 'path', minLength: 1, maxLength: 4096 } a
 const name = '[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?';
 const host = `(\\[[0-9A-Fa-f:]+\\]|${name})(:[0-9]{1,5})?`;
 
+/** The maximum number of mirrors of one prefix. */
+export const mostMirrors = 16;
+
 /** A registry’s host in the form HOST[:PORT]. */
 export const hostPattern = `^${host}$`;
 
@@ -88,7 +91,7 @@ export const registriesSchema: ConfigSchema = {
           mirrors: {
             type: 'array',
             description: 'Mirrors, in the order in which they are asked.',
-            maxItems: 16,
+            maxItems: mostMirrors,
             items: mirrorOfPrefix,
             default: [],
           },

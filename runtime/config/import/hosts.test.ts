@@ -7,6 +7,8 @@ import { loadDaemonConfig } from '../load.ts';
 import { importConfiguration, kindOfToml } from './import.ts';
 import type { ImportSource } from './import.ts';
 
+const sixteen = Array.from({ length: 16 }, (_, at) => at);
+
 const cases: readonly {
   readonly what: string;
   readonly text: string;
@@ -161,6 +163,16 @@ const cases: readonly {
     text: '[host."ftp://m.test"]\n[host."https://m.test?x"]\n',
     settings: {},
     left: { 'host.ftp://m.test': /HOST/u, 'host."https://m.test?x"': /HOST/u },
+  },
+  {
+    what: 'hosts beyond the maximum number of mirrors are omitted',
+    text: sixteen.map((at) => `[host."https://m${at}.test"]\n`).join('') + '[host."https://n.test"]\n',
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: sixteen.map((at) => ({ url: `https://m${at}.test` })), origin: true },
+      },
+    },
+    left: { 'host.https://n.test': /at most 16/u },
   },
   {
     what: 'the hosts for all registries are omitted',

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path';
-import { hostPattern } from '../registries-schema.ts';
+import { hostPattern, mostMirrors } from '../registries-schema.ts';
 import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
-import { ruleSettings } from './rule-settings.ts';
+import { ruleSettings, tooManyMirrors } from './rule-settings.ts';
 import { mirrorOf } from './values.ts';
 
 /** The `hosts.toml` of one registry. */
@@ -155,6 +155,7 @@ function readHost(key: string, address: string, entry: Table, read: Read, at = `
   if (!able.includes('pull')) return left(key, 'no content can be pulled from it');
   const mirror = mirrorOf(url, true);
   if (mirror === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
+  if (mirrors.length === mostMirrors) return left(key, tooManyMirrors);
   mirrors.push({ url: mirror.url, ...(able.includes('resolve') ? {} : { tags: false }) });
   findings.push({ key, outcome: 'taken', note: '' });
   const { protocol, host } = new URL(mirror.url);

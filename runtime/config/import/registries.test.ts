@@ -47,6 +47,16 @@ const cases: readonly {
     },
   },
   {
+    what: 'mirrors beyond their maximum number are omitted',
+    text: `[[registry]]\nprefix = "a.test"\n${'[[registry.mirror]]\nlocation = "m.test"\n'.repeat(17)}`,
+    settings: {
+      prefixes: {
+        'a.test': { mirrors: Array.from({ length: 16 }, () => ({ url: 'https://m.test' })), origin: true },
+      },
+    },
+    left: { 'registry[a.test].mirror[16]': /at most 16/u },
+  },
+  {
     what: 'a mirror that is insecure is reached over plain HTTP',
     text: '[[registry]]\nlocation = "a.test"\n[[registry.mirror]]\nlocation = "m.test:5000"\ninsecure = true\n',
     settings: { mirrors: { 'a.test': { url: 'http://m.test:5000', origin: true } } },

@@ -1,8 +1,8 @@
-import { hostPattern, prefixPattern } from '../registries-schema.ts';
+import { hostPattern, mostMirrors, prefixPattern } from '../registries-schema.ts';
 import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings, Table } from './findings.ts';
-import { blockedSettings, ruleSettings } from './rule-settings.ts';
+import { blockedSettings, ruleSettings, tooManyMirrors } from './rule-settings.ts';
 import { mirrorOf } from './values.ts';
 
 /** A registries.conf, or a drop-in of registries.conf.d. */
@@ -256,15 +256,21 @@ function registryFindings(prefix: string, { key, table }: Entry, into: Taken): F
         unknown.push(left(`${from}.${wrong.name}`, wrong.note));
     const { mirror, plain, refused } = mirrorEntry(entry, byDigest);
     if (mirror === undefined) findings.push(left(from, refused));
-    else places.push({ name: from, plain });
-    if (mirror !== undefined) mirrors.push(mirror);
+    else if (mirrors.length === mostMirrors) findings.push(left(from, tooManyMirrors));
+    else {
+      places.push({ name: from, plain });
+      mirrors.push(mirror);
+    }
   }
   if (moved) {
     // The last source is the other location, not the registry itself.
     const url = endpointOf(location, isPlain);
     if (url === undefined) findings.push(left('location', 'it is not HOST[:PORT][/PATH]'));
-    else mirrors.push({ url });
-    if (url !== undefined) places.push({ name: 'location', plain: isPlain });
+    else if (mirrors.length === mostMirrors) findings.push(left('location', tooManyMirrors));
+    else {
+      mirrors.push({ url });
+      places.push({ name: 'location', plain: isPlain });
+    }
   } else if (isPlain && isHost(name)) {
     into.insecure.add(name);
     findings.push({ key: `${key}.insecure`, outcome: 'taken', note: 'registries.insecure' });

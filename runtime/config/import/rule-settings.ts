@@ -1,3 +1,4 @@
+import { mostMirrors } from '../registries-schema.ts';
 import type { PrefixMirrorConfig } from '../types.ts';
 import { isTable } from './findings.ts';
 import type { Finding, Settings } from './findings.ts';
@@ -14,6 +15,9 @@ export interface RuleSettings {
   readonly settings: Settings;
   readonly setting: string;
 }
+
+/** Why a mirror is omitted after the others of its prefix. */
+export const tooManyMirrors = `a prefix has at most ${mostMirrors} mirrors`;
 
 /** Returns the settings of a rule: one mirror of a whole registry is an entry of `registries.mirrors`. */
 export function ruleSettings(prefix: string, { mirrors, origin }: ImportedRule): RuleSettings {
