@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { Readable, pipeline } from 'node:stream';
 import { promisify } from 'node:util';
 import { createGunzip, createZstdDecompress, gzip } from 'node:zlib';
+import { orAbsent } from '../../base/distribution/index.ts';
 import type { FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { isZstd } from '../../base/inflate/index.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { failure } from './archive.ts';
+import { foreignLayer } from './copy-image.ts';
 import type { CopiedImage, CopyImageInput } from './copy-image.ts';
 import { inTemporary } from './temporary.ts';
 
@@ -28,7 +30,8 @@ const configTypes = /^application\/vnd\.(?:oci\.image\.config\.v1|docker\.contai
  * Copies an image with every layer compressed in parts that can be fetched alone: a gzip member for each MiB
  * (RFC 1952, section 2.2), which every reader of gzip reads as before. The content, the diff ids and the
  * configuration stay what they are; manifests and their digests change, so signatures and attestations of the
- * image are not copied.
+ * image are not copied. Non-distributable layers are copied as they are, if the source has them: clients get
+ * them from their publisher, by their digest.
  * @throws PortcullisError of base/distribution; `TRUST_ARCHIVE_DAMAGED` for a layer that is not compressed as
  * it says
  */
@@ -64,6 +67,11 @@ export async function copyChunked(input: CopyImageInput): Promise<CopiedImage> {
     const said = value['layers'] as readonly Readonly<Record<string, unknown>>[];
     const layers: unknown[] = [];
     for (const [at, layer] of content.layers.entries()) {
+      if (foreignLayer.test(layer.mediaType)) {
+        await orAbsent(to.pushBlobFrom(layer, () => from.blob(layer)));
+        layers.push(said[at]);
+        continue;
+      }
       const blob = blobs.get(layer.digest) ?? (await copyLayer(from, to, layer, join(folder, 'layer')));
       blobs.set(layer.digest, blob);
       layers.push({ ...said[at], mediaType: type, ...blob });

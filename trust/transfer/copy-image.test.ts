@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { digestOf, mediaTypes, parseManifest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { copyChunked } from './chunked-image.ts';
 import { copyImage } from './copy-image.ts';
 
 const blobs = Array.from({ length: 8 }, (_, index) => Buffer.from(`layer ${index}`));
@@ -122,6 +123,15 @@ for (const [foreign, mediaType] of [
     if (!foreign) return assert.rejects(copying, { code: 'DISTRIBUTION_NOT_FOUND' });
     assert.equal((await copying).digest, digestOf(bytes));
     assert.deepEqual(read.sort(), ['held', '{}']);
+    let pushed = '';
+    const pushManifest: RegistryRepository['pushManifest'] = (written) => {
+      pushed = Buffer.from(written).toString();
+      return Promise.resolve({ digest: digestOf(written) });
+    };
+    const inChunks = { ...destination((chunk) => read.push(chunk.toString())), pushManifest };
+    await copyChunked({ ...copy, tag: undefined, from, to: inChunks });
+    assert.deepEqual((JSON.parse(pushed) as { layers?: unknown }).layers, layers, 'they keep their digests');
+    assert.deepEqual(read.sort(), ['held', 'held', '{}', '{}']);
   });
 
 const notFound = () =>

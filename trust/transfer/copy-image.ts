@@ -53,7 +53,7 @@ const mostDepth = 3;
  * Layers that registries and archives may lack, because clients get them from their publisher (image-spec,
  * layer.md, "Non-Distributable Layers"): the base layers of Windows. Other tools leave them out, too.
  */
-const foreignLayer =
+export const foreignLayer =
   /^application\/vnd\.(?:oci\.image\.layer\.nondistributable|docker\.image\.rootfs\.foreign)\./u;
 
 /**
