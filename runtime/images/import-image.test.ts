@@ -12,7 +12,7 @@ import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.t
 import { openHostPaths } from '../host-paths/host-paths.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { openStoreForTests, skip } from './store-for-tests.fixture.ts';
-import { openKit, pushImage, tarOf } from './test-kit.ts';
+import { ociIndex, ociManifest, openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
 
 let registry: TestRegistry;
@@ -85,6 +85,20 @@ test(
     assert.deepEqual([kit.store.list(), leftovers()], [[], []]);
   },
 );
+
+test('one platform of an index is imported by its digest', { skip }, async () => {
+  const folder = `${kit.folder}/layout-${(layouts++).toString()}`;
+  const layout = await openLayout(folder);
+  const layers = [{ tar: await tarOf([{ name: 'id', body: 'part' }]) }];
+  const { digest } = await pushImage(layout, { layers });
+  const { size } = await layout.resolve(digest);
+  const part = { mediaType: ociManifest, digest, size, platform: { os: 'linux', architecture: 'amd64' } };
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociIndex, manifests: [part] }));
+  await layout.pushManifest(index, ociIndex, { tag: '1' });
+  await layout.finish({ children: false });
+  const { image } = await importAs(kit.reference('open/part', '1'), { folder, digest, layer: '' });
+  assert.equal(image.digest, digest);
+});
 
 test('a signature that only the registry has counts', { skip }, async () => {
   const made = await layoutWith('elsewhere', false);

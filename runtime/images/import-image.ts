@@ -1,3 +1,4 @@
+import { orAbsent } from '../../base/distribution/index.ts';
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { createNegativeCache } from '../../trust/evidence/index.ts';
 import type { Verdict } from '../../trust/index.ts';
@@ -46,7 +47,8 @@ export async function importImage(
     throw mismatch(name.text, digest);
   // The folder may be on a file system that the daemon does not control.
   const layout = await openLayout(folder, deps.givenFiles);
-  if (!layout.images().some((image) => image.digest === digest)) throw absent(folder, digest);
+  // The manifest of one platform is listed by an index of the layout, and need not be in index.json.
+  if ((await orAbsent(layout.resolve(digest)))?.digest !== digest) throw absent(folder, digest);
   // Evidence that another pull gathers comes from the registry alone, so it is not shared.
   const own: PullDeps = {
     ...deps,

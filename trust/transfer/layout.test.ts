@@ -75,6 +75,14 @@ test('pushed content is found when the folder is opened later: tags, digests, an
   assert.deepEqual((await again.referrers(other.digest)).descriptors, []);
 });
 
+test('a tag that is the digest of another manifest does not replace this manifest', async () => {
+  const at = folder();
+  const layout = await openLayout(at);
+  const wanted = await push(layout, 'wanted');
+  await push(layout, 'hostile', { tag: wanted.digest });
+  assert.equal((await layout.manifest(wanted.digest)).digest, wanted.digest);
+});
+
 test('before finish nothing is visible: a killed process leaves an empty archive', async () => {
   const at = folder();
   const { digest } = await push(await openLayout(at), 'lost', { tag: '1' });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { digestOf, parseManifest } from '../../base/distribution/index.ts';
+import { digestOf, isDigest, parseManifest } from '../../base/distribution/index.ts';
 import type {
   Descriptor,
   FetchedManifest,
@@ -96,8 +96,8 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
     return { mediaType: 'application/octet-stream', digest, size: bytes.length };
   };
   const find = async (wanted: string): Promise<Descriptor> => {
-    const entry =
-      entries.find(({ tag }) => tag === wanted) ?? entries.find(({ digest }) => digest === wanted);
+    // A layout can have any text as a tag, also the digest of another manifest.
+    const entry = entries.find(({ digest, tag }) => (isDigest(wanted) ? digest : tag) === wanted);
     if (entry !== undefined) return { mediaType: entry.mediaType, digest: entry.digest, size: entry.size };
     if (!entries.some(({ children }) => children.includes(wanted))) throw missing(wanted);
     // A manifest that an index lists, and index.json does not.
