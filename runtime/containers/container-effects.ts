@@ -46,8 +46,10 @@ export interface ContainerEffects {
     admission: Admission,
     durable: Promise<void>,
   ): Promise<Prepared>;
+  /** @param signal ends the OCI runtime at once, and rejects with its reason */
   create(
     record: ContainerRecord,
+    signal?: AbortSignal,
   ): Promise<
     Required<Pick<ContainerRecord, 'init' | 'monitor'>> & Pick<ContainerRecord, 'task' | 'monitorLog'>
   >;

@@ -9,6 +9,7 @@ import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
 import { createContainer } from './creation.ts';
+import { trackCreations } from './creations.ts';
 import { noConfiguration, notRunning, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
@@ -92,11 +93,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     conclude,
     current: (id) => records.get(id),
   });
-
   const containersOf = (sandboxId: string): ContainerRecord[] =>
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const removals = new Set<string>();
+  const creations = trackCreations(lock);
   const remove = ({ id }: ContainerRecord): Promise<void> => {
     removals.add(id);
     return underLock(id, () => removeContainer(deps, id)).finally(() => removals.delete(id));
@@ -112,8 +113,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     create: (sandboxId, config) => {
       const sandbox = requireSandbox(sandboxId);
       if (config?.metadata === undefined || config.metadata.name === '') throw noConfiguration(sandbox);
-      return lock(`sandbox ${sandbox.id}`, () => createContainer(deps, requireSandbox(sandbox.id), config));
+      return creations.run(sandbox, (signal) =>
+        createContainer(deps, requireSandbox(sandbox.id), config, signal),
+      );
     },
+    endCreationsOf: creations.endAllOf,
     start: async (idOrPrefix) => {
       const { id } = requireContainer(records, idOrPrefix);
       await underLock(id, () => startContainer(deps, id));

@@ -29,6 +29,7 @@ export interface CreationDeps extends RemovalDeps {
 /**
  * Creates a container, up to a first process that waits for its start. Call it under the lock of the sandbox.
  * A repeated request returns the same container.
+ * @param signal undoes the creation at its next step, and ends an OCI runtime that does not answer
  * @throws PortcullisError RUNTIME_SANDBOX_NOT_READY, RUNTIME_CONTAINER_NAME_TAKEN, and the errors of the
  * effects. Nothing of the container is left then, or the next start of the daemon removes it
  */
@@ -36,8 +37,10 @@ export async function createContainer(
   deps: CreationDeps,
   sandbox: SandboxRecord,
   config: ContainerConfig,
+  signal: AbortSignal,
 ): Promise<ContainerRecord> {
   const { records, effects } = deps;
+  signal.throwIfAborted();
   if (sandbox.phase !== 'ready') throw notReady(sandbox);
   const name = containerName(sandbox, config);
   const requestDigest = effects.digest({ sandbox: sandbox.id, config });
@@ -88,7 +91,10 @@ export async function createContainer(
       message: '',
       startAnswered: false,
     };
-    return await establish(deps, intent, place, { admission, ...(changed && { record: changed.record }) });
+    return await establish(deps, intent, place, {
+      ...{ admission, signal },
+      ...(changed && { record: changed.record }),
+    });
   } catch (cause) {
     await effects.forgetId(id);
     throw cause;
@@ -108,7 +114,15 @@ async function establish(
   deps: CreationDeps,
   intent: ContainerRecord,
   place: SandboxRecord,
-  { admission, record }: { readonly admission: Admission; readonly record?: AdjustedRequest['record'] },
+  {
+    admission,
+    signal,
+    record,
+  }: {
+    readonly admission: Admission;
+    readonly signal: AbortSignal;
+    readonly record?: AdjustedRequest['record'];
+  },
 ): Promise<ContainerRecord> {
   const { records, effects, watches, log } = deps;
   let mayBeCreated = false;
@@ -123,9 +137,10 @@ async function establish(
     const prepared: ContainerRecord = { ...intent, ...made };
     // The ceilings have allowed the changes. A change that is not in the log is not made.
     if (prepared.startFailure === undefined) await record?.();
+    signal.throwIfAborted();
     const processes =
       prepared.startFailure === undefined
-        ? await effects.create(prepared).catch((cause: unknown) => unmade(effects, prepared, cause))
+        ? await effects.create(prepared, signal).catch((cause: unknown) => unmade(effects, prepared, cause))
         : {};
     const created: ContainerRecord = {
       ...prepared,

@@ -47,6 +47,15 @@ export function notReady(sandbox: SandboxRecord): PortcullisError {
   });
 }
 
+/** Returns the error of a container that is being created while its pod is stopped. */
+export function podIsStopped(sandbox: SandboxRecord): PortcullisError {
+  return new PortcullisError({
+    ...notReady(sandbox).failure,
+    attempted: 'create a container in pod sandbox',
+    why: 'the sandbox is being stopped',
+  });
+}
+
 export function wrongPhase(record: ContainerRecord, attempted: string, fix: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CONTAINER_WRONG_STATE',

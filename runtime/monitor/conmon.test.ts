@@ -145,6 +145,23 @@ for (const kind of ['crun', 'runc'] as const)
     assert.match(readFileSync(join(bundle, 'bundle-arguments'), 'utf8'), /^--systemd-cgroup create /);
   });
 
+for (const isEarly of [true, false])
+  test(
+    `a runtime is ended when its creation is aborted ${isEarly ? 'before it begins' : 'while it hangs'}`,
+    { timeout: 60_000 },
+    async (t) => {
+      const { monitor, id } = await monitorOf(t, "exec sh -c 'while true; do sleep 0.2; done' sh $id");
+      const abort = new AbortController();
+      if (isEarly) abort.abort(new Error('stopped'));
+      const created = monitor.create(abort.signal);
+      if (!isEarly) setTimeout(() => abort.abort(new Error('stopped')), 500);
+      await assert.rejects(created, /stopped/u);
+      for (let waited = 0; waited < 10_000 && processesWithArgument(id).length > 0; waited += 100)
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.deepEqual(processesWithArgument(id), []);
+    },
+  );
+
 test(
   'a restore that takes longer than it may is ended, with all its processes',
   { timeout: 60_000 },

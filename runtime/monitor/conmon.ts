@@ -94,8 +94,9 @@ export interface WaitingMonitor {
    * Resolves when the first process exists and waits for its start.
    * @throws PortcullisError RUNTIME_CREATE_FAILED with the runtime's message (kind `precondition`: another
    * attempt would fail, too), RUNTIME_MONITOR_FAILED
+   * @param signal ends the runtime and conmon, and rejects with its reason
    */
-  create(): Promise<MonitoredContainer>;
+  create(signal?: AbortSignal): Promise<MonitoredContainer>;
   /** Ends conmon before that. It has created nothing but its log. */
   abandon(): Promise<void>;
 }
@@ -108,7 +109,7 @@ export interface StartedMonitor extends WaitingMonitor {
    */
   begin(): Promise<ProcessIdentity | undefined>;
   /** Resolves when the runtime has ended, after {@link begin}. Throws as `create` does. */
-  created(): Promise<MonitoredContainer>;
+  created(signal?: AbortSignal): Promise<MonitoredContainer>;
   /** Stops waiting for the runtime, after {@link begin}. */
   ignore(): void;
 }
@@ -170,8 +171,8 @@ export async function startMonitor(input: MonitorInput): Promise<StartedMonitor>
       closeFd(gate.write);
     }
   };
-  const created = async (): Promise<MonitoredContainer> => {
-    const { pid, message } = await hear(report.read, child, input);
+  const created = async (signal?: AbortSignal): Promise<MonitoredContainer> => {
+    const { pid, message } = await hear(report.read, child, input, signal);
     if (pid <= 0) throw refused(id, input.handler.path, message);
     const init = processIdentity(pid);
     const monitor = monitorIn(bundle);
@@ -186,9 +187,9 @@ export async function startMonitor(input: MonitorInput): Promise<StartedMonitor>
     return { init, monitor };
   };
   return {
-    create: () => {
+    create: (signal) => {
       open();
-      return created();
+      return created(signal);
     },
     begin: async () => {
       open();
@@ -282,6 +283,7 @@ async function hear(
   fd: number,
   child: Child,
   input: MonitorInput,
+  signal: AbortSignal | undefined,
 ): Promise<{ readonly pid: number; readonly message: string }> {
   const { id } = input;
   const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
@@ -294,18 +296,21 @@ async function hear(
   }, lookMs);
   const socket = new Socket({ fd, readable: true, writable: false });
   const timeoutMs = input.restore?.timeoutMs ?? createTimeoutMs;
-  const timer = setTimeout(() => {
+  const giveUp = (why: Error): void => {
     void endRuntime();
-    socket.destroy(
-      monitorFailed(
-        id,
-        `it did not answer within ${timeoutMs / 1000} s`,
-        input.restore === undefined
-          ? 'check whether the machine is overloaded, then retry'
-          : 'raise `checkpoint.timeout`, and check whether the machine is overloaded',
-      ),
-    );
+    socket.destroy(why);
+  };
+  const timer = setTimeout(() => {
+    const why = `it did not answer within ${timeoutMs / 1000} s`;
+    const fix =
+      input.restore === undefined
+        ? 'check whether the machine is overloaded, then retry'
+        : 'raise `checkpoint.timeout`, and check whether the machine is overloaded';
+    giveUp(monitorFailed(id, why, fix));
   }, timeoutMs);
+  const abort = (): void => giveUp(signal?.reason as Error);
+  signal?.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted === true) abort();
   try {
     let text = '';
     socket.setEncoding('utf8');
@@ -332,6 +337,7 @@ async function hear(
   } finally {
     clearInterval(watch);
     clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
     socket.destroy();
   }
 }

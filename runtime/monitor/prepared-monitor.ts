@@ -74,7 +74,7 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
   let isUsed = false;
   return {
     isAlive,
-    create: async () => {
+    create: async (signal) => {
       isUsed = true;
       const socket = new Socket({ fd, readable: false, writable: true });
       // The report of conmon says why the runtime does not read.
@@ -88,7 +88,7 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
         throw cause;
       }
       try {
-        return await monitor.created();
+        return await monitor.created(signal);
       } finally {
         socket.destroy();
       }

@@ -10,6 +10,11 @@ import { planSandbox } from './validate.ts';
 
 /** The operations on a pod's containers that the sandbox needs. */
 export interface ContainersOfSandbox {
+  /**
+   * Fails every creation of a container in the sandbox that waits or is in progress. A creation holds the
+   * lock of the sandbox, and its OCI runtime may not answer: a stop must not wait for it.
+   */
+  endCreationsOf(sandbox: SandboxRecord): void;
   /** Kills every container of the sandbox; none runs when it resolves. */
   stopAllOf(sandboxId: string): Promise<void>;
   removeAllOf(sandboxId: string): Promise<void>;

@@ -84,11 +84,14 @@ export function createSandboxService(input: {
     },
     stop: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
-      if (record !== undefined) await lock(`sandbox ${record.id}`, () => stopSandbox(deps, record.id));
+      if (record === undefined) return;
+      input.containers.endCreationsOf(record);
+      await lock(`sandbox ${record.id}`, () => stopSandbox(deps, record.id));
     },
     remove: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
       if (record === undefined) return;
+      input.containers.endCreationsOf(record);
       await lock(`sandbox ${record.id}`, async () => {
         await removeSandbox(deps, record.id);
         recovery.forget(record.id);

@@ -108,8 +108,8 @@ export function creationEffects(
       );
       return { ...made, volumeImages: Object.fromEntries(refs) };
     },
-    create: async (record) => {
-      const made = await monitors.create(record);
+    create: async (record, signal) => {
+      const made = await monitors.create(record, signal);
       closeNamespace(record.id);
       deps.adoptMonitor(made.monitor.pid);
       const handler = places.handler(record);

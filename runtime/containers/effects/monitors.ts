@@ -66,8 +66,12 @@ export interface ContainerMonitors {
    * was started early.
    * @throws PortcullisError RUNTIME_CREATE_FAILED, RUNTIME_MONITOR_FAILED, RUNTIME_LOG_NOT_PLAIN, and the
    * errors of the log's path
+   * @param signal ends the runtime and the monitor, and rejects with its reason
    */
-  create(record: ContainerRecord): Promise<MonitoredContainer & Pick<ContainerRecord, 'monitorLog'>>;
+  create(
+    record: ContainerRecord,
+    signal?: AbortSignal,
+  ): Promise<MonitoredContainer & Pick<ContainerRecord, 'monitorLog'>>;
   /** Ends a monitor that was started early and has created nothing. Removes its empty log. */
   abandon(record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void>;
   /** Undoes {@link newId} for an id that no container gets. */
@@ -194,7 +198,7 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
       // The error is reported where the monitor is awaited.
       monitor.catch(() => undefined);
     },
-    create: (record) => {
+    create: (record, signal) => {
       const started = waiting.get(record.id);
       return slots.run(async () => {
         const {
@@ -205,8 +209,8 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
         waiting.delete(record.id);
         reserved.delete(record.id);
         const made = await (log === undefined
-          ? monitor.create().catch(refusedWithLog(deps, record, folder))
-          : createWithLog(deps, record, monitor, log));
+          ? monitor.create(signal).catch(refusedWithLog(deps, record, folder))
+          : createWithLog(deps, record, monitor, { log, signal }));
         if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
         return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
@@ -298,9 +302,9 @@ function withNextConfig(
     ...started,
     monitor: {
       abandon: monitor.abandon,
-      create: async () => {
+      create: async (signal) => {
         await rename(join(bundle, nextConfig), join(bundle, 'config.json'));
-        return monitor.create();
+        return monitor.create(signal);
       },
     },
   };
@@ -314,7 +318,7 @@ async function createWithLog(
   deps: RefusalDeps,
   record: ContainerRecord,
   monitor: WaitingMonitor,
-  log: string,
+  { log, signal }: { readonly log: string; readonly signal: AbortSignal | undefined },
 ): Promise<MonitoredContainer> {
   const { paths } = deps;
   const { id, logPath } = record;
@@ -330,7 +334,7 @@ async function createWithLog(
   };
   const moving = move();
   try {
-    const [created] = await settleAll([monitor.create(), moving]);
+    const [created] = await settleAll([monitor.create(signal), moving]);
     return created;
   } catch (cause) {
     const made = await moving.catch(() => undefined);
