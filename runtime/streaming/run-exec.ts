@@ -1,10 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
-import { parseJson } from '../../base/json/index.ts';
-import { meansGone, reasonOf } from '../../base/errors/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { Pipe } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -19,6 +16,7 @@ import { openExecScope } from '../oci/exec-scope.ts';
 import type { ExecScope, ExecScopes } from '../oci/exec-scope.ts';
 import { detachedFrom } from '../oci/exec-session.ts';
 import { commandArguments } from '../oci/launched-command.ts';
+import { readContainerSpec } from '../oci/container-spec.ts';
 import type { OciProcess, OciSpec } from '../oci/spec.types.ts';
 import { startCommand, takesCgroup } from '../oci/start-command.ts';
 import type { StartedCommand } from '../oci/start-command.ts';
@@ -60,7 +58,7 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: Exe
   let files: ExecFiles | undefined;
   let scope: ExecScope | undefined;
   try {
-    const spec = await readSpec(target.dir);
+    const spec = await readContainerSpec(target.dir, target.id);
     files = await writeExecFiles(target.dir, 'stream', describe(plan, spec));
     scope = await openExecScope(deps.scopes, {
       container: target.id,
@@ -84,14 +82,6 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, deps: Exe
   } finally {
     await scope?.close();
     await files?.remove();
-  }
-}
-
-async function readSpec(bundle: string): Promise<OciSpec> {
-  try {
-    return parseJson(await readFile(join(bundle, 'config.json'), 'utf8')) as OciSpec;
-  } catch (cause) {
-    throw meansGone(cause) ? new Error('the container has been removed', { cause }) : cause;
   }
 }
 

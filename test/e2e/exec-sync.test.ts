@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
@@ -95,6 +95,18 @@ for (const runtimeHandler of ['crun', 'runc'])
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['/no/such'], timeout: 5 }));
       assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_REFUSED', 'precondition']);
       assert.match(failure.message, /no\/such/);
+    });
+
+    it('a container whose bundle has been removed is reported as such', async () => {
+      const config = join(stage.folders.state, 'containers', containerId, 'config.json');
+      renameSync(config, `${config}.away`);
+      try {
+        const failure = await failureOf(execute(stage, containerId, 'true'));
+        assert.equal(failure.code, 'RUNTIME_EXEC_REFUSED');
+        assert.match(failure.message, /the container has been removed/u);
+      } finally {
+        renameSync(`${config}.away`, config);
+      }
     });
 
     it('a daemon that was killed during the command ends the command at its next start', async () => {

@@ -1,6 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { parseJson } from '../../../base/json/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { noQuota, writeCgroupSettings } from '../../cgroups/cgroup-settings.ts';
@@ -8,6 +5,7 @@ import { saveLimits } from '../../cgroups/saved-limits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { checkedResources } from '../../cgroups/check-resources.ts';
 import { commandPlace } from '../../oci/command-paths.ts';
+import { readContainerSpec } from '../../oci/container-spec.ts';
 import type { ExecScopes } from '../../oci/exec-scope.ts';
 import { execSync } from '../../oci/exec.ts';
 import { sharedOutput } from '../../oci/output-room.ts';
@@ -17,7 +15,6 @@ import { firstProcess } from '../record.ts';
 import { boundedResources } from '../../oci/profile-bounds.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources.ts';
-import type { OciSpec } from '../../oci/spec.types.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { reopenLog } from '../logs/log-reopen.ts';
 import type { ContainerPlaces } from './container-locations.ts';
@@ -43,7 +40,7 @@ export function runningEffects(
   return {
     exec: async (record, command, timeoutMs, signal) => {
       const dir = places.bundle(record.id);
-      const spec = parseJson(await readFile(join(dir, 'config.json'), 'utf8')) as OciSpec;
+      const spec = await readContainerSpec(dir, record.id);
       return execSync({
         startProgram: deps.startProgram,
         paths,
