@@ -175,11 +175,15 @@ function openRemoval(
   clock: () => number,
 ): { grew(bytes: number): void; close(): Promise<void> } {
   let running: Promise<unknown> = Promise.resolve();
-  let [added, isWaiting] = [0, false];
+  let [added, isWaiting, isOverdue] = [0, false, false];
   const remove = (): void => {
     [added, isWaiting] = [0, false];
     running = store
       .expire({ before: clock() - keepDays * dayMs, bytes: keepBytes })
+      .then(({ overdueMs }) => {
+        if (overdueMs > dayMs && !isOverdue) onFailure?.(overdue(overdueMs, keepDays));
+        isOverdue = overdueMs > dayMs;
+      })
       .catch((thrown: unknown) =>
         onFailure?.(
           asPortcullisError(thrown, {
@@ -207,6 +211,16 @@ function openRemoval(
     },
   };
 }
+
+const overdue = (ms: number, keepDays: number): PortcullisError =>
+  new PortcullisError({
+    code: 'FLEET_CLOCK',
+    kind: 'precondition',
+    attempted: `remove all rows older than ${keepDays} days`,
+    on: '',
+    why: `the oldest rows came ${Math.floor(ms / dayMs)} days earlier than that by the clock of this host, so they are removed step by step: the rows of six hours every ten minutes`,
+    fix: 'correct the clock of this host if it is wrong; otherwise, wait: the rows have not been removed for a long time, or --keep-days was reduced',
+  });
 
 /** A listener that other machines can reach must use TLS and access control. */
 function requireProtection({ listen, tls, access }: FleetServiceOptions, host: string): void {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -53,6 +54,61 @@ test('the cost to remove an old row is proportional to the number of verdicts th
     },
     { n: 400 },
   );
+});
+
+const hourMs = 3_600_000;
+const rowsOf = async (store: FleetStore): Promise<readonly (readonly unknown[])[]> =>
+  (
+    await store.database.all(
+      'SELECT name, row.seq AS seq FROM row JOIN node ON node.id = row.node ORDER BY 1, 2',
+    )
+  ).map(({ name, seq }) => [name, seq]);
+
+test('a clock that jumps forward removes the rows of six hours, and not all of them', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  for (const hour of [0, 5, 7, 100]) await keep(store, `n${hour}`, hour * hourMs, [rowOf(1)]);
+  const year = 9000 * hourMs;
+  assert.deepEqual(await store.expire({ before: year, bytes: Infinity }), {
+    removed: 2,
+    overdueMs: year - 6 * hourMs,
+  });
+  assert.deepEqual(await rowsOf(store), [
+    ['n100', 1],
+    ['n7', 1],
+  ]);
+  // The clock was corrected.
+  assert.deepEqual(await store.expire({ before: 0, bytes: Infinity }), { removed: 0, overdueMs: 0 });
+  await store.expire({ before: year, bytes: 0 });
+  assert.deepEqual(await rowsOf(store), [], 'the limit of bytes applies at once');
+});
+
+test('a row that came while the clock was ahead keeps the rows after it, so that the chain has no gap', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  const seenAt = (seen: number, seq: number): Promise<void> =>
+    store.keep({ node: { ...newNode('a'), seen, seq }, rows: [rowOf(seq)], problems: [] });
+  await seenAt(1, 1);
+  await seenAt(9000, 2);
+  await seenAt(2, 3);
+  await store.expire({ before: 5, bytes: Infinity });
+  assert.deepEqual(await rowsOf(store), [
+    ['a', 2],
+    ['a', 3],
+  ]);
+});
+
+test('a removal without old rows writes nothing, however many nodes there are', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await openFleetStore(folder);
+  t.after(() => store.close());
+  for (let node = 0; node < 50; node += 1) await keep(store, `n${node}`, 10, [rowOf(1)]);
+  const written = (): number => statSync(join(folder, 'fleet.db-wal')).size;
+  const before = written();
+  const version = await store.database.get('PRAGMA data_version');
+  await store.expire({ before: 5, bytes: Infinity });
+  assert.equal(written(), before);
+  assert.deepEqual(await store.database.get('PRAGMA data_version'), version);
 });
 
 test('what a node sends is stored while a long query runs, and the next query finds it', async (t) => {

@@ -31,6 +31,13 @@ export interface NodeUpdate {
   readonly policy?: { readonly revision: string; readonly json: string };
 }
 
+/** The result of a removal. */
+export interface ExpiredRows {
+  readonly removed: number;
+  /** How much older than the limit the rows are that the next removals remove, in ms. */
+  readonly overdueMs: number;
+}
+
 export interface FleetStore {
   /** For queries. They have their own thread, so that no node waits for a long query. */
   readonly database: Pick<Database, 'all' | 'get'>;
@@ -40,11 +47,10 @@ export interface FleetStore {
   /** Stores an update in one transaction. It is on the disk when the promise resolves. */
   keep(update: NodeUpdate): Promise<void>;
   /**
-   * Removes rows that came before `before`, and then rows of the nodes with the most bytes, until all rows
-   * have at most `bytes`. Then removes texts and images without rows.
-   * @returns the number of removed rows
+   * Removes rows that came before `before`, at most those of six hours, and then rows of the nodes with the
+   * most bytes, until all rows have at most `bytes`. Then removes texts and images without rows.
    */
-  expire(limits: { readonly before: number; readonly bytes: number }): Promise<number>;
+  expire(limits: { readonly before: number; readonly bytes: number }): Promise<ExpiredRows>;
   /** Removes a node with all its data. @returns false when the node does not exist */
   forget(name: string): Promise<boolean>;
   close(): Promise<void>;
@@ -62,6 +68,11 @@ const mostPolicies = 20;
  * transaction.
  */
 const removedAtOnce = 1000;
+/**
+ * One removal removes the rows of at most this time because of their age. If the clock jumps forward, an
+ * operator can correct it before all rows are gone.
+ */
+const removedPeriodMs = 6 * 3_600_000;
 
 /**
  * Opens the database of the aggregator in a folder; creates it if it does not exist.
@@ -282,11 +293,15 @@ const orphans: readonly Statement[] = [
 async function expire(
   database: Database,
   { before, bytes }: { readonly before: number; readonly bytes: number },
-): Promise<number> {
+): Promise<ExpiredRows> {
   let removed = 0;
-  for (const { id } of await database.all('SELECT id FROM node')) {
+  const oldest = await oldestRows(database);
+  const first = oldest.reduce((least, { received }) => Math.min(least, received), Infinity);
+  const until = Math.min(before, first + removedPeriodMs);
+  for (const { node, received } of oldest) {
+    if (received >= until) continue;
     for (let count = removedAtOnce; count === removedAtOnce; removed += count)
-      count = await removeRows(database, Number(id), before);
+      count = await removeRows(database, node, until);
   }
   for (;;) {
     const total = await database.get('SELECT coalesce(sum(bytes), 0) AS bytes FROM node');
@@ -298,19 +313,38 @@ async function expire(
     removed += count;
   }
   if (removed > 0) await database.write(orphans);
-  return removed;
+  return { removed, overdueMs: before - until };
 }
 
-/** Removes the first rows of a node, at most {@link removedAtOnce}, that came before a time. */
+/** Returns when the first row of each node came. A node without rows is absent. */
+async function oldestRows(database: Database): Promise<readonly { node: number; received: number }[]> {
+  const rows = await database.all(
+    `SELECT id, (SELECT received FROM row WHERE node = node.id ORDER BY seq LIMIT 1) AS received FROM node`,
+  );
+  return rows.flatMap(({ id, received }) =>
+    received === null ? [] : [{ node: Number(id), received: Number(received) }],
+  );
+}
+
+/**
+ * Removes the first rows of a node, at most {@link removedAtOnce}, up to the first one that did not come
+ * before a time: without a row between others, the chain of the node could not be verified.
+ */
 async function removeRows(database: Database, node: number, before: number): Promise<number> {
-  const first = `SELECT seq FROM row WHERE node = ? ORDER BY seq LIMIT ${removedAtOnce}`;
-  const where = `node = ? AND received < ? AND seq IN (${first})`;
+  const first = `SELECT seq, received FROM row WHERE node = ? ORDER BY seq LIMIT ${removedAtOnce}`;
+  const kept = await database.get(
+    `SELECT coalesce(min(iif(received >= ?, seq, NULL)), max(seq) + 1) AS seq FROM (${first})`,
+    [before, node],
+  );
+  const where = 'node = ? AND seq < ?';
+  // Without rows, it is null, and no row is before it.
+  const params = [node, kept?.['seq'] ?? null];
   const [, result] = await database.write([
     {
       sql: `UPDATE node SET bytes = bytes - (SELECT coalesce(sum(bytes), 0) FROM row WHERE ${where}) WHERE id = ?`,
-      params: [node, before, node, node],
+      params: [...params, node],
     },
-    { sql: `DELETE FROM row WHERE ${where}`, params: [node, before, node] },
+    { sql: `DELETE FROM row WHERE ${where}`, params },
   ]);
   return result?.changes ?? 0;
 }

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { genesis, rowHash } from '../../trust/verdict-log/index.ts';
+import { post, requestOf, rowRecord, startFleet, temporaryFolder } from '../fleet.fixture.ts';
+
+const dayMs = 86_400_000;
+
+test('a clock that is ahead at the start is reported, and does not remove all rows', async (t) => {
+  const data = await temporaryFolder(t);
+  const now = Date.now();
+  const entry = JSON.stringify({ kind: 'later', time: '' });
+  const row = { seq: 1, entry, evidence: '', hash: rowHash(genesis, { seq: 1, entry, evidence: '' }) };
+  const rowsAfter = async (days: number, node?: string): Promise<readonly string[]> => {
+    const reported: string[] = [];
+    const service = await startFleet(t, {
+      ...{ data, keepDays: 30, clock: () => now + days * dayMs },
+      onFailure: ({ code }) => void reported.push(code),
+    });
+    if (node !== undefined) await post(service.url, requestOf(node, [rowRecord(row)]));
+    await service.close();
+    return reported;
+  };
+  assert.deepEqual(await rowsAfter(0, 'a'), []);
+  assert.deepEqual(await rowsAfter(10, 'b'), []);
+  assert.deepEqual(await rowsAfter(365), ['FLEET_CLOCK']);
+  const { url } = await startFleet(t, { data });
+  const logOf = async (node: string): Promise<number> =>
+    ((await (await fetch(`${url}/v1/nodes/${node}/log`)).json()) as { rows: readonly unknown[] }).rows.length;
+  assert.deepEqual([await logOf('a'), await logOf('b')], [0, 1]);
+});
