@@ -88,6 +88,17 @@ test('the latest policies of each node are kept, and do not displace the policie
   assert.equal(await textOfPolicy(store.database, sent.at(-1)?.revision ?? ''), undefined);
 });
 
+test('policies that came while the clock was ahead do not displace the policies that came later', async (t) => {
+  const { store, intake } = await openFleet(t);
+  const year = 365 * 86_400_000;
+  clock += year;
+  for (let index = 0; index < 20; index += 1) await send(intake, 'a', policyOf(`ahead ${index}`));
+  clock -= year;
+  const later = [policyOf('first'), policyOf('second')];
+  for (const policy of later) await send(intake, 'a', policy);
+  for (const { revision } of later) assert.ok(await textOfPolicy(store.database, revision), revision);
+});
+
 test('releases that are not in force are counted by nodes, with the workloads that they would refuse', async (t) => {
   const { store, intake } = await openFleet(t);
   const lost = (reference: string) => ({

@@ -264,6 +264,11 @@ function policyStatements({ node, policy }: NodeUpdate): readonly Statement[] {
       params: [policy.revision, policy.json],
     },
     {
+      // The clock was ahead when these came: as the newest, they would displace every later policy.
+      sql: `UPDATE policy_node SET received = ? WHERE node = ${id} AND received > ?`,
+      params: [node.seen, node.name, node.seen],
+    },
+    {
       sql: `INSERT INTO policy_node (node, revision, received) VALUES (${id}, ?, ?)
         ON CONFLICT (node, revision) DO UPDATE SET received = excluded.received`,
       params: [node.name, policy.revision, node.seen],
@@ -271,7 +276,7 @@ function policyStatements({ node, policy }: NodeUpdate): readonly Statement[] {
     {
       sql: `DELETE FROM policy_node WHERE node = ${id} AND revision NOT IN (
         SELECT revision FROM policy_node WHERE node = ${id}
-        ORDER BY received DESC, revision = ? DESC LIMIT ${mostPolicies})`,
+        ORDER BY revision = ? DESC, received DESC LIMIT ${mostPolicies})`,
       params: [node.name, node.name, policy.revision],
     },
     unnamedPolicies,
