@@ -41,3 +41,27 @@ test('node apply --dry-run refuses what node apply refuses: a node that follows 
   assert.equal(refused.code, 4);
   assert.equal((await portcullis([...plan, '--force'])).code, 0);
 });
+
+test('a damaged file of the state is reported with a way out, and hides no membership in a group', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-node-damaged-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'node.yaml');
+  writeFileSync(file, 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\n');
+  const apply = (...more: readonly string[]) =>
+    portcullis(['node', 'apply', '--file', file, '--state', folder, ...more]);
+  assert.equal((await apply()).code, 0);
+
+  writeFileSync(join(folder, 'desired.json'), '{');
+  for (const more of [[], ['--dry-run']]) {
+    const refused = await apply(...more);
+    assert.match(refused.stderr, /desired\.json.*apply the state with --force.*\[NODE_STATE_DAMAGED\]/u);
+    assert.equal(refused.code, 4);
+  }
+  assert.equal((await apply('--force')).code, 0);
+
+  writeFileSync(join(folder, 'owned.json'), '{');
+  const refused = await apply();
+  assert.match(refused.stderr, /owned\.json.*or remove it.*\[NODE_STATE_DAMAGED\]/u);
+  rmSync(join(folder, 'owned.json'));
+  assert.equal((await apply()).code, 0);
+});

@@ -31,8 +31,8 @@ const intervalMs = 1000;
 /**
  * Checks a state completely, writes it durably, and waits until the node has it. The process of `node serve`
  * applies it if it runs; otherwise, this process does, also if that process ends meanwhile.
- * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_REPLACED · NODE_STATE_TIMEOUT ·
- * STORAGE_…
+ * @throws what a controller refuses · NODE_GROUP_MEMBER · NODE_STATE_DAMAGED · NODE_STATE_REPLACED ·
+ * NODE_STATE_TIMEOUT · STORAGE_…
  */
 export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
   const { folder, controllers, state, file, force } = options;
@@ -51,11 +51,11 @@ export async function applyState(options: ApplyOptions): Promise<NodeStatus> {
 }
 
 /**
- * Refuses a node whose state comes from a group.
- * @throws PortcullisError NODE_GROUP_MEMBER
+ * Refuses a node whose state comes from a group, or may come from one.
+ * @throws PortcullisError NODE_GROUP_MEMBER · NODE_STATE_DAMAGED
  */
 export async function requireNoGroup(files: Pick<NodeFiles, 'readDesired'>): Promise<void> {
-  const before = await files.readDesired().catch(() => undefined);
+  const before = await files.readDesired();
   if (before?.source.kind !== 'group') return;
   throw failure(
     'NODE_GROUP_MEMBER',

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { failure, fileReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
@@ -142,13 +142,22 @@ async function readObject(path: string): Promise<Record<string, unknown> | undef
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function damaged(path: string, why: string) {
-  return failure(
+const fixes = {
+  'desired.json':
+    'start `portcullis node serve`, which gets the state of its group again; on a node without a group, apply the state with --force',
+  'owned.json':
+    'restore the file from a backup, or remove it; without it, networks, services and policies of the state count as not made by `portcullis node apply`: remove them too, and apply the state again',
+  'status.json': 'start `portcullis node serve`, which writes the file again',
+} as const;
+type FileName = keyof typeof fixes;
+
+const damaged = (path: string, why: string) =>
+  failure(
     'NODE_STATE_DAMAGED',
     'data-loss',
     'read the state of this node from',
     path,
     why,
-    'apply the state again; without owned.json, items that are removed from the state stay on the node',
+    // The files of a node have no other names.
+    fixes[basename(path) as FileName],
   );
-}
