@@ -62,6 +62,17 @@ describe('what a node of a group does next', () => {
     assert.equal(decide(view({ ...all, n1: changing }, ['n1']), own('n2')).do, 'wait');
   });
 
+  it('does not wait for a place of a node that the group does not select', () => {
+    const stranger = view({ ...all, other: record({ generation: 2, phase: 'changing' }) }, ['other', 'gone']);
+    assert.equal(decide(stranger, own('n1')).do, 'take');
+    const labelled = view(
+      { n1: record(), n2: record({ labels: { role: 'web' } }) },
+      ['n2'],
+      spec({ selector: { names: ['n1'], labels: { role: 'web' } } }),
+    );
+    assert.equal(decide(labelled, own('n1')).do, 'wait');
+  });
+
   it('applies the revision when it has a place, and passes the gate when it stayed well long enough', () => {
     const here = view({ ...all, n1: changing }, ['n1']);
     assert.equal(decide(here, own('n1')).do, 'apply');

@@ -114,8 +114,12 @@ export function decide(view: GroupView, own: OwnView): Decision {
 
 function whileWaiting(view: GroupView, own: OwnView): Decision {
   const { spec, nodes, places } = view;
-  const free = spec.rollout.maxUnavailable - places.size;
-  if (free <= 0) return { do: 'wait', why: `${[...places].sort().join(', ')} change first` };
+  // A place of a node that the group does not select, whoever wrote it, must not stop the group.
+  const taken = [...places].filter((name) =>
+    isSelected(spec.selector, { name, labels: nodes.get(name)?.labels ?? {} }),
+  );
+  const free = spec.rollout.maxUnavailable - taken.length;
+  if (free <= 0) return { do: 'wait', why: `${taken.sort().join(', ')} change first` };
   const waiting = membersOf(view).filter((name) => {
     const other = nodes.get(name);
     return other !== undefined && !places.has(name) && !isCurrent(spec, other);
