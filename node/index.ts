@@ -10,7 +10,14 @@ export { mostLabels, nodeGroupSchema, nodeStateSchema } from './document/schema.
 export { agentIdentity } from './groups/claim.ts';
 export { joinGroups } from './groups/member.ts';
 export type { Member, MemberNode } from './groups/member.ts';
-export { applyGroup, listGroups, removeGroup, resumeGroup, rollBackGroup } from './groups/operate.ts';
+export {
+  applyGroup,
+  forgetNode,
+  listGroups,
+  removeGroup,
+  resumeGroup,
+  rollBackGroup,
+} from './groups/operate.ts';
 export type { ListedGroup } from './groups/operate.ts';
 export {
   bootPath,

@@ -3,6 +3,7 @@ import type { EtcdClient } from '../../cni-plugins/index.ts';
 import {
   applyGroup,
   documentReader,
+  forgetNode,
   listGroups,
   removeGroup,
   resumeGroup,
@@ -51,6 +52,7 @@ export function registerGroup(node: Command): void {
     refuseWrong(status, flags);
     return run(flags.output, () => withClient(flags, (client) => show(client, name, flags)));
   });
+  registerForget(group);
   for (const [words, description, act, said] of [
     ['resume <group>', 'continue a halted change, and try failed nodes again', resumeGroup, 'goes on'],
     ['rollback <group>', 'return to the last state that every node had', rollBackGroup, 'returns'],
@@ -71,6 +73,34 @@ export function registerGroup(node: Command): void {
       );
     });
   }
+}
+
+/** `portcullis node group forget`. */
+function registerForget(group: Command): void {
+  const command = withGroup(
+    group,
+    'forget <group> <node>',
+    'remove a node that no longer exists from a group',
+  ).addHelpText(
+    'after',
+    `
+A group waits for each of its nodes. Use this for a node that does not come back. If the document of the group
+names the node, remove the name there too: otherwise the next \`node group apply\` adds it again. A node
+whose agent runs is refused.
+
+Examples:
+  $ portcullis node group forget web node-7 --etcd https://192.0.2.10:2379`,
+  );
+  command.action((name: string, node: string, flags: GroupFlags) => {
+    refuseWrong(command, flags);
+    return run(flags.output, () =>
+      withClient(flags, async (client) => {
+        const spec = await forgetNode(client, name, node);
+        print(flags.output, { group: name, node, ...spec }, `${node} is no longer in ${name}\n`);
+        return exitCodes.yes;
+      }),
+    );
+  });
 }
 
 const withGroup = (group: Command, words: string, description: string): Command =>

@@ -11,8 +11,9 @@ import { etcdTool, eventually, startEtcdMembers } from '../../test/fixtures/etcd
 import type { EtcdMember } from '../../test/fixtures/etcd.ts';
 import { stateWithDefaults } from '../document/defaults.ts';
 import type { NodeGroup } from '../document/read.ts';
-import { applyGroup, listGroups, removeGroup, resumeGroup, rollBackGroup } from './operate.ts';
-import { nodePrefix, revisionKey, revisionPrefix, specKey, writeRecord } from './records.ts';
+import { agentKey } from './claim.ts';
+import { applyGroup, forgetNode, listGroups, removeGroup, resumeGroup, rollBackGroup } from './operate.ts';
+import { nodePrefix, placePrefix, revisionKey, revisionPrefix, specKey, writeRecord } from './records.ts';
 
 const group = (ttl: number): NodeGroup => ({
   name: 'web',
@@ -99,6 +100,39 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     const back = await rollBackGroup(client, 'web');
     assert.deepEqual([back.revision, back.attempt], [resumed.stable, 1]);
     await assert.rejects(rollBackGroup(client, 'web'), { code: 'NODE_GROUP_UNKNOWN' });
+  });
+
+  it('remove a node that no longer exists, after which the group is complete', async () => {
+    const wanted: NodeGroup = { ...group(95), selector: { names: ['n1', 'dead'], labels: { role: 'web' } } };
+    const first = await applyGroup(client, wanted);
+    await ready(first.generation, first.revision);
+    const lost = (name: string, phase: 'changing' | 'ready'): Promise<boolean> =>
+      put(
+        `${nodePrefix('web')}${name}`,
+        writeRecord({ ...first, phase, labels: { role: 'web' }, at: 'now' }),
+      );
+    await lost('dead', 'changing');
+    await lost('old', 'ready');
+    await put(`${placePrefix('web')}outside`, Buffer.from('1'));
+    assert.equal((await listGroups(client, 'web'))[0]?.halted?.node, 'dead');
+
+    await put(agentKey('dead'), Buffer.from('agent'));
+    await assert.rejects(forgetNode(client, 'web', 'dead'), { code: 'NODE_NAME_TAKEN' });
+    await client.transact([], [{ deleteRange: { key: agentKey('dead') } }]);
+    for (const name of ['dead', 'old', 'outside']) await forgetNode(client, 'web', name);
+    await assert.rejects(forgetNode(client, 'web', 'dead'), { code: 'NODE_GROUP_UNKNOWN' });
+    await assert.rejects(forgetNode(client, 'nothing', 'n1'), { code: 'NODE_GROUP_UNKNOWN' });
+
+    const [listed] = await listGroups(client, 'web');
+    assert.equal(listed?.state, 'complete');
+    assert.deepEqual([listed.generation, listed.nodes.map(({ name }) => name)], [first.generation, ['n1']]);
+    const { pairs } = await client.list('/portcullis/node-groups/', { keysOnly: true });
+    assert.deepEqual(
+      pairs.map(({ key }) => key),
+      [`${nodePrefix('web')}n1`, specKey('web')],
+    );
+    const second = await applyGroup(client, { ...wanted, ...group(96) });
+    assert.equal(second.stable, first.revision);
   });
 
   it('replace a specification that cannot be read, and remove everything of a group', async () => {

@@ -3,10 +3,13 @@ import { parseJson } from '../../base/json/index.ts';
 import type { EtcdClient } from '../../cni-plugins/index.ts';
 import type { NodeGroup } from '../document/read.ts';
 import { canonical, fingerprintOf } from '../model/fingerprint.ts';
+import { agentKey } from './claim.ts';
 import { groupStatus } from './decide.ts';
 import type { GroupStatus } from './decide.ts';
 import {
   groupsPrefix,
+  nodePrefix,
+  placePrefix,
   readSpec,
   revisionKey,
   revisionPrefix,
@@ -124,6 +127,57 @@ export async function removeGroup(client: EtcdClient, group: string): Promise<vo
   await client.transact([], [range(`${groupsPrefix}${group}/`), range(revisionPrefix(group))]);
 }
 
+/**
+ * Removes a node that no longer exists from a group: its record, its place, and its name in the selector. A
+ * node that comes back makes itself known again.
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN for the group, or for a node that is not in it ·
+ * NODE_NAME_TAKEN while an agent of that name runs · NODE_GROUP_CHANGED
+ */
+export async function forgetNode(client: EtcdClient, group: string, node: string): Promise<GroupSpec> {
+  const known = await requireGroup(client, group);
+  const { spec, nodes, places } = known;
+  const { names } = spec.selector;
+  const isNamed = names?.includes(node) ?? false;
+  if (!isNamed && !nodes.has(node) && !places.has(node))
+    throw failure(
+      'NODE_GROUP_UNKNOWN',
+      'not-found',
+      `find in the group ${group} the node`,
+      node,
+      'the group does not name it, and it has not made itself known',
+      'see `portcullis node group status`',
+    );
+  // Its agent would make it known again, and a node that changes would change without a place.
+  if ((await client.get(agentKey(node))) !== undefined)
+    throw failure(
+      'NODE_NAME_TAKEN',
+      'precondition',
+      'remove from its group the node',
+      node,
+      'its agent runs, or ended less than the duration of its lease ago',
+      'stop `portcullis node serve` on the node, wait until its lease has ended, and try again',
+    );
+  const next = isNamed
+    ? { ...spec, selector: { ...spec.selector, names: names?.filter((name) => name !== node) ?? [] } }
+    : spec;
+  const removed = await client.transact(
+    [
+      { result: 0, target: 2, key: specKey(group), modRevision: known.specRevision },
+      { result: 0, target: 2, key: agentKey(node), modRevision: 0 },
+    ],
+    [
+      { put: { key: specKey(group), value: writeRecord(next) } },
+      { deleteRange: { key: `${nodePrefix(group)}${node}` } },
+      { deleteRange: { key: `${placePrefix(group)}${node}` } },
+    ],
+  );
+  if (removed) return next;
+  // The answer to our own transaction may have been lost, and the client repeated it.
+  const now = await requireGroup(client, group);
+  if (!(now.nodes.has(node) || now.places.has(node)) && canonical(now.spec) === canonical(next)) return next;
+  throw changed(group);
+}
+
 /** Whether etcd has the state of a revision, undamaged. */
 async function hasState(client: EtcdClient, group: string, revision: string): Promise<boolean> {
   const pair = await client.get(revisionKey(group, revision));
@@ -184,7 +238,11 @@ async function write(
   // The answer to our own transaction may have been lost, and the client repeated it.
   const now = (await read(client, `${groupsPrefix}${group}/`)).get(group);
   if (now !== undefined && canonical(now.spec) === canonical(spec)) return;
-  throw failure(
+  throw changed(group);
+}
+
+const changed = (group: string) =>
+  failure(
     'NODE_GROUP_CHANGED',
     'precondition',
     'change the group',
@@ -192,7 +250,6 @@ async function write(
     'another command changed it at the same time',
     'see `portcullis node group status`, and try again',
   );
-}
 
 /**
  * Removes the states that neither a rollout nor a rollback can request any longer, according to the current

@@ -218,11 +218,30 @@ ${more}`,
     );
   });
 
+  it('continues without a node that is removed from the group, and takes it again when it comes back', async () => {
+    const early = await portcullis(['node', 'group', 'forget', 'web', 'host-1', '--etcd', endpoint]);
+    assert.match(early.stderr, /its agent runs.*\[NODE_NAME_TAKEN\]/u);
+    await apply({ ttl: 76, healthySeconds: 3 });
+    let lost = '';
+    await until('a node changes', ({ nodes }) => {
+      lost = nodes.find(({ phase }) => phase === 'changing')?.name ?? '';
+      return lost !== '';
+    });
+    await hostOf(lost).kill();
+    await until('the rollout is halted', ({ state }) => state === 'halted');
+    await run('forget', 'web', lost);
+    await until('four nodes have the state', isComplete);
+    assert.equal((await status()).nodes.length, 4);
+    hostOf(lost).start();
+    await until('five nodes have the state', (group) => isComplete(group) && group.nodes.length === 5);
+    assert.equal(hostOf(lost).ttl(), '76');
+  });
+
   it('repairs drift while etcd is unreachable, and changes nodes again afterwards', async () => {
     await all.killEtcd();
     const host = hostOf('host-2');
     host.setTtl(33);
-    await heals(host, 'the setting', () => host.ttl() === '72');
+    await heals(host, 'the setting', () => host.ttl() === '76');
     await all.startEtcd();
     await apply({ ttl: 74 });
     await until('five nodes have the state', isComplete);
