@@ -5,7 +5,7 @@ export interface Platform {
   readonly architecture: string;
   readonly variant?: string;
   readonly osVersion?: string;
-  /** What the operating system must have beyond its name (image-spec, image-index.md, `os.features`). */
+  /** Features of the operating system that the image needs (image-spec, image-index.md, `os.features`). */
   readonly osFeatures?: readonly string[];
 }
 
