@@ -176,7 +176,7 @@ export const ways = {
   },
   TRUST_ON_FIRST_USE: {
     effect: 'unknown',
-    text: 'A rule trusts the first answer of a trust service without verification.',
+    text: 'A rule trusts the first response of a trust service without verification.',
     fix: 'name the root of the service in `tuf.root`',
   },
   CEILING_PRIVILEGED: {

@@ -16,19 +16,23 @@ describe('a value that is not valid in config.yaml', () => {
     assert.deepEqual(leftOf(imported), ['registries.insecure[0]', 'registries.insecure[1]']);
   });
 
-  const mirrors = Array.from({ length: 17 }, (_, at) => `[[registry.mirror]]\nlocation = "m${at}.test"\n`);
+  // A URL of a mirror has at most 1,024 characters.
+  const mirrors = ['m.test', `n.test/${'n'.repeat(1024)}`].map(
+    (location) => `[[registry.mirror]]\nlocation = "${location}"\n`,
+  );
+  const tooLong = ['registries.prefixes["a.test"].mirrors[1].url'];
 
   it('of one registry does not admit the blocked ones', () => {
     const text = `[[registry]]\nlocation = "bad.test"\nblocked = true\n[[registry]]\nlocation = "a.test"\n${mirrors.join('')}`;
     const imported = converted('registries', text);
     assert.deepEqual(imported.settings, { registries: { prefixes: { 'bad.test': { blocked: true } } } });
-    assert.deepEqual(leftOf(imported), ['registries.prefixes["a.test"].mirrors']);
+    assert.deepEqual(leftOf(imported), tooLong);
   });
 
   it('of a registry that is not a source of its images does not make it one', () => {
     const text = `[[registry]]\nprefix = "a.test"\nlocation = "b.test"\n${mirrors.join('')}`;
     const imported = converted('registries', text);
     assert.deepEqual(imported.settings, { registries: { prefixes: { 'a.test': { blocked: true } } } });
-    assert.deepEqual(leftOf(imported), ['registries.prefixes["a.test"].mirrors']);
+    assert.deepEqual(leftOf(imported), tooLong);
   });
 });
