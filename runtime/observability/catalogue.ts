@@ -145,7 +145,7 @@ export const metricCatalogue = {
   clusterEvents: metric(
     'network_cluster_events_total',
     'counter',
-    'Number of answers from the API server for NetworkPolicies; kind: events, lists, failures.',
+    'Number of responses from the API server for NetworkPolicies; kind: events, lists, failures.',
     ['kind'],
   ),
   clusterLag: metric(
