@@ -1,21 +1,21 @@
 // Import rules (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
-const rooms = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli';
+const modules = 'base|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli';
 const fixtures = '/fixtures/|\\.fixture\\.ts$';
 /** Writes manual pages and completions from the commands and the schema of the configuration. */
 const describing = '^packaging/(man|artifacts)/';
-/** Generates validators from the schemas that rooms use inside. */
+/** Generates validators from the schemas that modules use inside. */
 const generating = '^packaging/validators(\\.test)?\\.ts$';
 const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node)/';
 
-/** Each room's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
+/** Each module's layers, from the lowest one up (test/house/layers.json): a folder imports only from layers below its own. */
 const layers = require('./test/house/layers.json');
 
-/** The entry points of the rooms (test/house/doors.json). Each folder of base has one, too. */
-const doors = require('./test/house/doors.json');
+/** The entry points of the modules (test/house/entry-points.json). Each folder of base has one, too. */
+const entryPoints = require('./test/house/entry-points.json');
 const oneOf = (files) => `(?:${files.join('|').replaceAll('.', '\\.')})$`;
-/** Those that are above all layers of their room. runtime/client.ts and runtime/launch.ts are inside a layer. */
-const aboveLayers = oneOf(doors.filter((door) => door.endsWith('/index.ts')));
-/** The layers of the folders that are no rooms. Folders without TypeScript have none. */
+/** Those that are above all layers of their module. runtime/client.ts and runtime/launch.ts are inside a layer. */
+const aboveLayers = oneOf(entryPoints.filter((door) => door.endsWith('/index.ts')));
+/** The layers of the folders that are not modules. Folders without TypeScript have none. */
 const layersOutside = {
   packaging: [
     [
@@ -35,13 +35,13 @@ const layersOutside = {
 };
 const testCode = '(\\.test|\\.fixture)\\.ts$|/fixtures/';
 const filesOf = (folders) => `^(${folders.map((folder) => folder.replace('/<root>', '')).join('|')})/[^/]+$`;
-const layerRules = Object.entries({ ...layers, ...layersOutside }).flatMap(([room, ofRoom]) =>
-  ofRoom.map((folders, index) => ({
-    name: `layer-${index + 1}-of-${room}`,
+const layerRules = Object.entries({ ...layers, ...layersOutside }).flatMap(([module, ofModule]) =>
+  ofModule.map((folders, index) => ({
+    name: `layer-${index + 1}-of-${module}`,
     comment: `A folder of this layer imports its own files and the layers below it; entry points are above all layers.`,
     severity: 'error',
     from: { path: filesOf(folders), pathNot: [testCode, `^${aboveLayers}`] },
-    to: { path: `^${room}/.*\\.ts$`, pathNot: ['^$1/[^/]+$', ...ofRoom.slice(0, index).map(filesOf)] },
+    to: { path: `^${module}/.*\\.ts$`, pathNot: ['^$1/[^/]+$', ...ofModule.slice(0, index).map(filesOf)] },
   })),
 );
 
@@ -49,8 +49,8 @@ const layerRules = Object.entries({ ...layers, ...layersOutside }).flatMap(([roo
 module.exports = {
   forbidden: [
     {
-      name: 'base-knows-no-room',
-      comment: 'base contains no knowledge of the domain: every room may use it, and it uses no room.',
+      name: 'base-imports-no-module',
+      comment: 'base contains no knowledge of the domain: every module may use it, and it uses no module.',
       severity: 'error',
       from: { path: '^base/' },
       to: { path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli|packaging|bench)/' },
@@ -58,24 +58,24 @@ module.exports = {
     {
       name: 'leaves-use-base-only',
       comment:
-        'trust, entitlements and cni-plugins import neither each other nor the rooms that use them: each is a library of its own.',
+        'trust, entitlements and cni-plugins import neither each other nor the modules that use them: each is a library of its own.',
       severity: 'error',
       from: { path: '^(trust|entitlements|cni-plugins)/' },
-      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: ['^base/', '^$1/'] },
+      to: { path: `^(${modules}|packaging|bench)/`, pathNot: ['^base/', '^$1/'] },
     },
     {
       name: 'fleet-uses-base-and-trust',
-      comment: 'fleet reads verdict logs, which trust describes; it imports no other room.',
+      comment: 'fleet reads verdict logs, which trust describes; it imports no other module.',
       severity: 'error',
       from: { path: '^fleet/' },
-      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|trust|fleet)/' },
+      to: { path: `^(${modules}|packaging|bench)/`, pathNot: '^(base|trust|fleet)/' },
     },
     {
       name: 'admission-uses-base-trust-and-entitlements',
       comment: 'admission decides by a policy and its profiles; how they are loaded comes in as a function.',
       severity: 'error',
       from: { path: '^admission/' },
-      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|trust|entitlements|admission)/' },
+      to: { path: `^(${modules}|packaging|bench)/`, pathNot: '^(base|trust|entitlements|admission)/' },
     },
     {
       name: 'runtime-is-not-a-client',
@@ -86,15 +86,15 @@ module.exports = {
     },
     {
       name: 'node-is-a-client',
-      comment: 'node reaches the daemon by its sockets; from the rooms it takes clients and checks.',
+      comment: 'node reaches the daemon by its sockets; from the modules it takes clients and checks.',
       severity: 'error',
       from: { path: '^node/' },
-      to: { path: `^(${rooms}|packaging|bench)/`, pathNot: '^(base|cni-plugins|runtime|node)/' },
+      to: { path: `^(${modules}|packaging|bench)/`, pathNot: '^(base|cni-plugins|runtime|node)/' },
     },
     {
       name: 'only-by-the-entry-point',
       comment:
-        'A room is entered by the files that test/house/doors.json lists, and each folder of base by its index.ts. Benches may measure what is inside, manual pages describe it, and the build generates validators of its schemas.',
+        'A module is entered by the files that test/house/entry-points.json lists, and each folder of base by its index.ts. Benches may measure what is inside, manual pages describe it, and the build generates validators of its schemas.',
       severity: 'error',
       from: {
         path: '^(base/[^/]+|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli|packaging)/',
@@ -102,12 +102,12 @@ module.exports = {
       },
       to: {
         path: inside,
-        pathNot: ['^$1/', '^base/[^/]+/index\\.ts$', `^${oneOf(doors)}`, fixtures],
+        pathNot: ['^$1/', '^base/[^/]+/index\\.ts$', `^${oneOf(entryPoints)}`, fixtures],
       },
     },
     {
       name: 'cli-is-outermost',
-      comment: 'No other room imports cli. Manual pages and completions are written from its commands.',
+      comment: 'No other module imports cli. Manual pages and completions are written from its commands.',
       severity: 'error',
       from: { path: '^(bench|packaging)/', pathNot: describing },
       to: { path: '^cli/' },
@@ -116,7 +116,7 @@ module.exports = {
       name: 'no-test-code-in-the-product',
       comment: 'Only tests, their fixtures and benches may use test/ and fixtures.',
       severity: 'error',
-      from: { path: `^(${rooms}|packaging)/`, pathNot: ['\\.test\\.ts$', fixtures] },
+      from: { path: `^(${modules}|packaging)/`, pathNot: ['\\.test\\.ts$', fixtures] },
       to: { path: `^test/|\\.test\\.ts$|${fixtures}` },
     },
     {
@@ -130,7 +130,8 @@ module.exports = {
     ...layerRules,
     {
       name: 'entry-point-on-top',
-      comment: 'No file of a room imports an entry point of its own room, and no entry point another one.',
+      comment:
+        'No file of a module imports an entry point of its own module, and no entry point another one.',
       severity: 'error',
       from: {
         path: '^(trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli)/',
@@ -143,7 +144,7 @@ module.exports = {
       comment:
         'base/process/koffi.ts loads koffi in such a way that a Worker which is terminated meanwhile does not abort the process.',
       severity: 'error',
-      from: { path: `^(${rooms})/`, pathNot: ['^base/process/koffi\\.ts$', '\\.test\\.ts$', fixtures] },
+      from: { path: `^(${modules})/`, pathNot: ['^base/process/koffi\\.ts$', '\\.test\\.ts$', fixtures] },
       to: { path: 'node_modules/koffi/' },
     },
     {
@@ -157,7 +158,7 @@ module.exports = {
       name: 'no-dev-packages-in-the-product',
       comment: 'Code that ships may only use packages that ship.',
       severity: 'error',
-      from: { path: `^(${rooms})/`, pathNot: ['\\.test\\.ts$', fixtures] },
+      from: { path: `^(${modules})/`, pathNot: ['\\.test\\.ts$', fixtures] },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
     },
   ],

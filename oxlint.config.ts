@@ -1,6 +1,6 @@
 import { defineConfig } from 'oxlint';
 import type { DummyRuleMap } from 'oxlint';
-import { doorFiles } from './test/house/door-files.ts';
+import { exportedFiles } from './test/house/exported-files.ts';
 
 const noDefaultExport = {
   selector: 'ExportDefaultDeclaration',
@@ -26,14 +26,14 @@ const noLogBeforeItsLine = {
   message: 'The line may be written after the answer: await daemon.logged(…), or poll for it.',
 };
 
-/** The exports of a room. Their comments are the reference of the library. */
+/** The exports of a module. Their comments are the reference of the library. */
 const exported = [
   'ExportNamedDeclaration > FunctionDeclaration',
   'ExportNamedDeclaration > VariableDeclaration > VariableDeclarator > ArrowFunctionExpression',
   'ExportNamedDeclaration > ClassDeclaration',
 ];
 
-/** The comments of what a room exports. */
+/** The comments of what a module exports. */
 export const documented: DummyRuleMap = {
   'jsdoc-js/require-jsdoc': [
     'error',
@@ -201,7 +201,7 @@ export default defineConfig({
       },
     },
     {
-      files: doorFiles(),
+      files: exportedFiles(),
       rules: documented,
     },
     {

@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
-import { readDoors } from '../test/house/doors.ts';
+import { readEntryPoints } from '../test/house/entry-points.ts';
 import { readLibraries } from './libraries.ts';
 
 const libraries = readLibraries();
 
 describe('the libraries that package.json exports', () => {
-  it('are entry points of the rooms', () => {
-    const doors = readDoors();
+  it('are entry points of the modules', () => {
+    const entryPoints = readEntryPoints();
     assert.ok(libraries.length > 4);
     assert.deepEqual(
-      libraries.map(({ source }) => source).filter((source) => !doors.includes(source)),
+      libraries.map(({ source }) => source).filter((source) => !entryPoints.includes(source)),
       [],
     );
   });

@@ -99,27 +99,27 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
         place,
         address,
         port,
-        onArrivals: () => void table.changed(),
-        onArrival(arrival) {
-          const asker = formatIp(arrival.asker);
+        onQueriesReceived: () => void table.changed(),
+        onQuery(received) {
+          const asker = formatIp(received.asker);
           // The first question after a change also reads all addresses. This time counts towards the limit of
           // no asker.
-          const isRemembered = table.isRemembered(arrival.asker, place.namespaceId);
+          const isRemembered = table.isRemembered(received.asker, place.namespaceId);
           const begun = performance.now();
           if (!isRemembered) {
             if (!lookUps.admits('', begun)) {
               figures.query('ignored');
-              return arrival.reply(undefined);
+              return received.reply(undefined);
             }
-            table.seenOnHost(arrival.asker, place.namespaceId);
+            table.seenOnHost(received.asker, place.namespaceId);
             lookUps.took('', performance.now() - begun);
           }
-          const isKnown = seenFrom(arrival.asker) !== undefined;
+          const isKnown = seenFrom(received.asker) !== undefined;
           if (!rates.admits(asker, isKnown, begun)) {
             figures.query('ignored');
-            return arrival.reply(undefined);
+            return received.reply(undefined);
           }
-          answer(arrival, []);
+          answer(received, []);
           // Names of a service with thousands of endpoints take milliseconds to find and to encode.
           rates.took(asker, isKnown, performance.now() - begun);
         },

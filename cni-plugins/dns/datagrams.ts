@@ -21,7 +21,7 @@ const rememberedAskers = 4096;
  */
 export function openDatagrams(
   fd: number,
-  { address, onArrival, onArrivals }: Pick<ListenerOptions, 'address' | 'onArrival' | 'onArrivals'>,
+  { address, onQuery, onQueriesReceived }: Pick<ListenerOptions, 'address' | 'onQuery' | 'onQueriesReceived'>,
   fail: (thrown: unknown) => void,
 ): { close(): void } {
   const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
@@ -53,7 +53,7 @@ export function openDatagrams(
     // A datagram from port 0 cannot be answered.
     if (peer.port === 0) return;
     const name = Buffer.from(peer.name);
-    onArrival({
+    onQuery({
       message,
       asker,
       byStream: false,
@@ -67,7 +67,7 @@ export function openDatagrams(
     for (let round = 0; round < roundsOfTurn; round += 1) {
       let first = true;
       const count = datagrams.receive((message, peer) => {
-        if (first) onArrivals();
+        if (first) onQueriesReceived();
         first = false;
         arrived(message, askerOf(peer.address), peer);
       });
@@ -80,7 +80,7 @@ export function openDatagrams(
     const asker = parseIp(from.address);
     taking = true;
     try {
-      onArrivals();
+      onQueriesReceived();
       if (asker !== undefined)
         arrived(message, asker, {
           port: from.port,

@@ -15,10 +15,10 @@ async function passedOn(port: number, answerBytes: number): Promise<{ count: num
   assert.ok(address);
   let count = 0;
   const listener = openDnsListener({
-    ...{ place: ownNamespace(), address, port, onArrivals: () => undefined },
-    onArrival(arrival) {
+    ...{ place: ownNamespace(), address, port, onQueriesReceived: () => undefined },
+    onQuery(received) {
       count += 1;
-      arrival.reply(Buffer.alloc(answerBytes));
+      received.reply(Buffer.alloc(answerBytes));
     },
     onFailure: (why) => assert.fail(why),
   });

@@ -65,7 +65,7 @@ export function openDnsListener(options: ListenerOptions): DnsListener {
 
 function openStreams(
   fd: number,
-  { onArrival, onArrivals }: ListenerOptions,
+  { onQuery, onQueriesReceived }: ListenerOptions,
   fail: (thrown: unknown) => void,
 ): { close(): void } {
   const open = new Set<Socket>();
@@ -92,7 +92,7 @@ function openStreams(
       underWay += 1;
       place.busy();
       balance();
-      onArrival({
+      onQuery({
         message,
         asker,
         byStream: true,
@@ -107,7 +107,7 @@ function openStreams(
       });
     });
     socket.on('data', (bytes: Buffer) => {
-      onArrivals();
+      onQueriesReceived();
       read(bytes);
     });
   });

@@ -68,8 +68,8 @@ export function createNamespaceListeners(
         address,
         port,
         // Changes that were committed before a question arrived are in its answer.
-        onArrivals: () => void table.changed(),
-        onArrival: (arrival) => handler(arrival, existing.networks),
+        onQueriesReceived: () => void table.changed(),
+        onQuery: (received) => handler(received, existing.networks),
         onFailure(why) {
           delete existing.listener;
           log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; retrying');

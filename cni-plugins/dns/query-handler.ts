@@ -55,11 +55,11 @@ const longestStreamMessage = 0xffff;
  */
 export function createQueryHandler(
   options: QueryHandlerOptions,
-): (arrival: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
+): (received: ReceivedQuery, networks: readonly ServedNetwork[]) => void {
   const { settings, forwarder, report } = options;
 
-  return (arrival, networks) => {
-    const { message, asker, byStream, reply } = arrival;
+  return (received, networks) => {
+    const { message, asker, byStream, reply } = received;
     const asked = readQuery(message);
     if (asked === undefined) {
       report('ignored');
@@ -81,15 +81,15 @@ export function createQueryHandler(
     if (ofCluster !== undefined) {
       if (!('alias' in ofCluster)) return say(resultOf(ofCluster), ofCluster);
       if (!seen.mayForward) return say('refused', refusal);
-      return followAlias(arrival, asked, ofCluster, seen, say);
+      return followAlias(received, asked, ofCluster, seen, say);
     }
     const decision = decide(asked, seen.networks, settings);
     if (decision === 'forward' && !seen.mayForward) return say('refused', refusal);
-    if (decision === 'forward') return forward(arrival, asked, seen, room, say);
+    if (decision === 'forward') return forward(received, asked, seen, room, say);
     if (!('unlessElsewhere' in decision)) return say(resultOf(decision), decision);
     const { unlessElsewhere: own } = decision;
     if (!seen.mayForward || serversFor(seen).length === 0) return say(resultOf(own), own);
-    forward(arrival, asked, seen, room, say, own);
+    forward(received, asked, seen, room, say, own);
   };
 
   /**

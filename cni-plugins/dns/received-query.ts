@@ -14,9 +14,9 @@ export interface ListenerOptions {
   readonly place: HostNamespace;
   readonly address: IpAddress;
   readonly port: number;
-  readonly onArrival: (arrival: ReceivedQuery) => void;
+  readonly onQuery: (received: ReceivedQuery) => void;
   /** Called after some questions arrived, before the first of them is passed on. */
-  readonly onArrivals: () => void;
+  readonly onQueriesReceived: () => void;
   /** A socket failed, and the listener is closed. */
   readonly onFailure: (why: string) => void;
 }

@@ -27,9 +27,9 @@ const kinds = new Map<ts.SyntaxKind, string>([
 export function apiPages(program: ts.Program): ApiPage[] {
   const checker = program.getTypeChecker();
   return readLibraries().map(({ name, source, out }) => {
-    const door = program.getSourceFile(join(root, source));
-    const symbol = door === undefined ? undefined : checker.getSymbolAtLocation(door);
-    if (door === undefined || symbol === undefined) throw new Error(`${source} exports nothing`);
+    const entryPoint = program.getSourceFile(join(root, source));
+    const symbol = entryPoint === undefined ? undefined : checker.getSymbolAtLocation(entryPoint);
+    if (entryPoint === undefined || symbol === undefined) throw new Error(`${source} exports nothing`);
     const sections = new Map<string, string[]>(
       ['Functions', 'Classes', 'Values', 'Types'].map((title) => [title, []]),
     );
@@ -44,15 +44,19 @@ export function apiPages(program: ts.Program): ApiPage[] {
         throw new Error(`${source} exports ${exported.name}, of a kind that the reference does not know`);
       sections.get(kinds.get(first.kind) ?? '')?.push(entry(exported.name, declarations));
     }
-    const parts = [`# portcullis/${name}`, `\`import { … } from 'portcullis/${name}'\``, purposeOf(door)];
+    const parts = [
+      `# portcullis/${name}`,
+      `\`import { … } from 'portcullis/${name}'\``,
+      purposeOf(entryPoint),
+    ];
     for (const [title, entries] of sections) if (entries.length > 0) parts.push(`## ${title}`, ...entries);
     return { name: out, title: name, text: `${parts.filter((part) => part !== '').join('\n\n')}\n` };
   });
 }
 
 /** Returns what the comment at the head of an entry point says about it, or nothing without one. */
-function purposeOf(door: ts.SourceFile): string {
-  const [first] = door.statements;
+function purposeOf(entryPoint: ts.SourceFile): string {
+  const [first] = entryPoint.statements;
   return first === undefined
     ? ''
     : ts

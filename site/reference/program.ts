@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import ts from 'typescript';
 
 export const root = join(import.meta.dirname, '../..');
-const rooms = [
+const modules = [
   'base',
   'trust',
   'entitlements',
@@ -19,8 +19,8 @@ const rooms = [
  * Parses the sources of the product, without tests and fixtures. Types are not checked: symbols are enough.
  */
 export function openProgram(): ts.Program {
-  const files = rooms
-    .flatMap((room) => globSync(`${room}/**/*.ts`, { cwd: root }))
+  const files = modules
+    .flatMap((module) => globSync(`${module}/**/*.ts`, { cwd: root }))
     .filter((file) => !/\.(?:test|fixture)\.ts$|\/fixtures\/|\/generate-[^/]+\.ts$/.test(file))
     .sort()
     .map((file) => join(root, file));
@@ -40,7 +40,7 @@ export function openProgram(): ts.Program {
 export function sourcesOf(program: ts.Program): ts.SourceFile[] {
   return program
     .getSourceFiles()
-    .filter((file) => !file.isDeclarationFile && rooms.includes(fileName(file).split('/')[0] ?? ''));
+    .filter((file) => !file.isDeclarationFile && modules.includes(fileName(file).split('/')[0] ?? ''));
 }
 
 /** Returns the path of a source file, relative to the repository. */

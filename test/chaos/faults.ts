@@ -8,7 +8,7 @@ import { endOfLog, spawnDaemon, startDaemon } from './daemon.ts';
 import { drawFault, isRead } from './faults/kinds.ts';
 import { createFaultControl, writeFault } from './faults/orders.ts';
 import type { Fault, FaultControl, Hit } from './faults/orders.ts';
-import { beginAnew, listed, settle } from './kills.ts';
+import { startAgain, listed, settle } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { CommandKilled, containerConfig, proveRuns, removeEverything } from './pods.ts';
 
@@ -145,7 +145,7 @@ export async function failDuringActs(
       print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       await untilGone(scene, (await endFault(control)) && isEnd(fault));
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
-      await beginAnew(scene);
+      await startAgain(scene);
     }
   }
   return { ...tally, failures };

@@ -168,14 +168,14 @@ export async function killDuringActs(
       const failure = `${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
       report.failures.push(failure);
       print(`FAILED ${failure}\n${endOfLog(scene.stage)}`);
-      await beginAnew(scene);
+      await startAgain(scene);
     }
   }
   return report;
 }
 
 /** Adds the leftovers of a failure to the expected view, so that each failure is reported once. */
-export async function beginAnew(scene: Scene): Promise<void> {
+export async function startAgain(scene: Scene): Promise<void> {
   await removeEverything(scene.daemon.cri);
   await scene.daemon.stop();
   Object.assign(scene, await openScene(scene.stage, scene.observer));

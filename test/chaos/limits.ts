@@ -7,7 +7,7 @@ import { newCase } from './acts.ts';
 import type { Act } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
 import { attempt } from './faults.ts';
-import { beginAnew, listed, settle } from './kills.ts';
+import { startAgain, listed, settle } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { expectTruth, holds } from './other-processes.ts';
 import { removeEverything } from './pods.ts';
@@ -71,7 +71,7 @@ export async function limitDuringActs(
         print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(stage)}`);
         lift();
         if (scene.daemon.isGone()) scene.daemon = await startDaemon(stage);
-        await beginAnew(scene);
+        await startAgain(scene);
       }
     }
     if (scene.daemon.pid === begin.pid) {

@@ -6,7 +6,7 @@ import { acts, newCase } from './acts.ts';
 import type { Act, Case } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
 import { attempt, removeEnded, replaceEnded } from './faults.ts';
-import { beginAnew, listed, settle, untilMoment } from './kills.ts';
+import { startAgain, listed, settle, untilMoment } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { ownExitCode, proveRuns, removeEverything } from './pods.ts';
 import { text } from './processes.ts';
@@ -92,7 +92,7 @@ export async function killOthers(
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
       print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
       if (scene.daemon.isGone()) scene.daemon = await startDaemon(scene.stage);
-      await beginAnew(scene);
+      await startAgain(scene);
     }
   }
   return { tries, kills, ...tally, failures };

@@ -1,6 +1,6 @@
 import { acts, newCase } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
-import { beginAnew, listed, settle, untilMoment } from './kills.ts';
+import { startAgain, listed, settle, untilMoment } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { proveRuns, removeEverything } from './pods.ts';
 
@@ -26,7 +26,7 @@ export async function killDuringStops(
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
       input.print(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
-      await beginAnew(scene);
+      await startAgain(scene);
     }
   }
   return { failures, cut };

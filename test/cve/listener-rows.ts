@@ -6,7 +6,7 @@ const main = 'test/e2e/main-path.test.ts';
  * Each entry point, and the proof that it passes the one place that decides: the verdict for content, the
  * ceiling for power.
  */
-export const doorRows: readonly Row[] = [
+export const listenerRows: readonly Row[] = [
   {
     id: 'pull',
     what: 'content: PullImage',

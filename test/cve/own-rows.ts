@@ -3,7 +3,7 @@ import type { Row } from './row.ts';
 const folders = 'test/e2e/kernel-folders.test.ts';
 const unpackLimits = 'runtime/images/unpack/unpack-limits.test.ts';
 const unpackPool = 'runtime/images/layer-workers/layer-pool.test.ts';
-const hostDoors = 'cni-plugins/engine/host-exposure.test.ts';
+const hostExposure = 'cni-plugins/engine/host-exposure.test.ts';
 const publish = 'cni-plugins/overlay/network-services/publish.test.ts';
 const policyFiles = 'cni-plugins/policy/kubernetes/folder.test.ts';
 const serviceFiles = 'cni-plugins/services/description/folder.test.ts';
@@ -38,10 +38,10 @@ export const ownRows: readonly Row[] = [
         'an annotation that requests ports of the host is refused, and changes nothing outside the pod',
       ],
       [
-        hostDoors,
+        hostExposure,
         'ingress ports open only if the network file allows it: for its namespaces, in its ranges, from 1024, and not at ports of host programs',
       ],
-      [hostDoors, 'a host port below 1024, or one that a program of the host uses, is refused'],
+      [hostExposure, 'a host port below 1024, or one that a program of the host uses, is refused'],
       ['entitlements/ceiling/asked.test.ts', 'only privileged and host.ports grant ports of the host'],
     ],
   },
@@ -50,7 +50,7 @@ export const ownRows: readonly Row[] = [
     what: 'services: a pod of another namespace joins a service and receives its connections',
     held: [
       [
-        hostDoors,
+        hostExposure,
         'a service belongs to the namespace of its first member, and the number of services of a namespace is limited',
       ],
       [
@@ -84,7 +84,7 @@ export const ownRows: readonly Row[] = [
     what: 'networks: a pod requests the MAC address of another pod, of the bridge or of the host',
     held: [
       [
-        hostDoors,
+        hostExposure,
         'a MAC address of another interface, of the bridge, of a host link, or of the range that we assign is refused',
       ],
     ],

@@ -1,4 +1,4 @@
-import { doorRows } from './listener-rows.ts';
+import { listenerRows } from './listener-rows.ts';
 import { networkRows } from './network-rows.ts';
 import { ownRows } from './own-rows.ts';
 import type { Row } from './row.ts';
@@ -15,6 +15,6 @@ export const sections: readonly Section[] = [
   { title: 'Runtimes and container engines', rows: runtimeRows },
   { title: 'Registries, signatures and metadata', rows: trustRows },
   { title: 'Streams, kernel, networks and file systems', rows: networkRows },
-  { title: 'Entry points for content and privileges', rows: doorRows },
+  { title: 'Entry points for content and privileges', rows: listenerRows },
   { title: 'Flaws found in Portcullis', rows: ownRows },
 ];

@@ -4,7 +4,7 @@ import { execa } from 'execa';
  * Returns a report of the code that ran, from the V8 coverage files of every test process, including daemons.
  */
 export async function coverageOf(folder: string): Promise<string> {
-  const rooms = [
+  const modules = [
     'base',
     'trust',
     'entitlements',
@@ -25,7 +25,7 @@ export async function coverageOf(folder: string): Promise<string> {
     '.ts',
     '--exclude',
     '**/*.test.ts',
-    ...rooms.flatMap((room) => ['--include', `${room}/**`]),
+    ...modules.flatMap((module) => ['--include', `${module}/**`]),
   ];
   const { failed, stdout, stderr } = await execa(process.execPath, ['node_modules/.bin/c8', ...args], {
     reject: false,

@@ -24,8 +24,8 @@ test('each folder with code has a README.md', () => {
       )
       .map((file) => dirname(file)),
   );
-  const rooms = [...folders].map((folder) => folder.split('/')[0] ?? '');
-  const silent = [...new Set([...folders, ...rooms])].filter(
+  const modules = [...folders].map((folder) => folder.split('/')[0] ?? '');
+  const silent = [...new Set([...folders, ...modules])].filter(
     (folder) => !existsSync(join(root, folder, 'README.md')),
   );
   assert.deepEqual(silent, []);

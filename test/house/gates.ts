@@ -18,7 +18,7 @@ export interface Gate {
 const tool = (name: string, ...args: readonly string[]): Gate['command'] => {
   return () => [join('node_modules/.bin', name), ...args];
 };
-const rooms = [
+const modules = [
   'base',
   'trust',
   'entitlements',
@@ -49,8 +49,8 @@ export const gates: readonly Gate[] = [
   },
   {
     name: 'layers',
-    checks: 'the imports between rooms (dependency-cruiser)',
-    command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...rooms),
+    checks: 'the imports between modules (dependency-cruiser)',
+    command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...modules),
   },
   {
     name: 'prose',

@@ -29,7 +29,7 @@ export const testGroups = {
     'site',
   ],
   /**
-   * Tests of several rooms together. They have their own namespaces, folders and cgroups. The folders of long
+   * Tests of several modules together. They have their own namespaces, folders and cgroups. The folders of long
    * tests are first: a long test at the end would run alone.
    */
   acrossRooms: [

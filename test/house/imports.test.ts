@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { committedImports, importsOfRooms } from './imports.ts';
+import { committedImports, importsOfModules } from './imports.ts';
 
-test('the imports of each room equal the committed list', async () => {
+test('the imports of each module equal the committed list', async () => {
   assert.equal(
-    await importsOfRooms(),
+    await importsOfModules(),
     committedImports(),
-    'the imports of a room have changed: check that this is intended, then run `npm run imports:update`',
+    'the imports of a module have changed: check that this is intended, then run `npm run imports:update`',
   );
 });

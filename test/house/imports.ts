@@ -1,5 +1,5 @@
 /**
- * Lists the imports of each room: other rooms, third-party packages, Node.js modules. The committed list
+ * Lists the imports of each module: other modules, third-party packages, Node.js modules. The committed list
  * (`imports.golden`) makes a new dependency visible in review. `node test/house/imports.ts --update` writes
  * it.
  */
@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { cruise } from 'dependency-cruiser';
 import type { ICruiseOptions, ICruiseResult } from 'dependency-cruiser';
 
-export const roomsOfProduct: readonly string[] = [
+export const productModules: readonly string[] = [
   'base',
   'trust',
   'entitlements',
@@ -23,13 +23,13 @@ export const testCode = '(\\.test|\\.fixture|/test-kit)\\.ts$|/fixtures/';
 const goldenFile = new URL('imports.golden', import.meta.url);
 
 interface Imports {
-  readonly rooms: Set<string>;
+  readonly modules: Set<string>;
   readonly npm: Set<string>;
   readonly node: Set<string>;
 }
 
-/** Returns the room of a file. Each folder of base is a separate room. */
-function roomOf(path: string): string {
+/** Returns the module of a file. Each folder of base is a separate module. */
+function moduleOf(path: string): string {
   const [first = '', second = ''] = path.split('/');
   return first === 'base' ? `base/${second}` : first;
 }
@@ -49,7 +49,7 @@ function record(
   if (dependency.couldNotResolve) return; // a separate import rule reports it
   if (dependency.coreModule) found.node.add(dependency.resolved.replace(/^node:/, ''));
   else if (dependency.resolved.includes('node_modules/')) found.npm.add(packageOf(dependency.resolved));
-  else if (roomOf(dependency.resolved) !== from) found.rooms.add(roomOf(dependency.resolved));
+  else if (moduleOf(dependency.resolved) !== from) found.modules.add(moduleOf(dependency.resolved));
 }
 
 /** Options of dependency-cruiser that read the imports of the product, types included. */
@@ -65,27 +65,27 @@ export const importOptions: ICruiseOptions = {
 };
 
 /** Returns the list as text, computed from the sources without tests and their fixtures. */
-export async function importsOfRooms(): Promise<string> {
-  const result = await cruise([...roomsOfProduct], importOptions);
+export async function importsOfModules(): Promise<string> {
+  const result = await cruise([...productModules], importOptions);
   const found = new Map<string, Imports>();
   for (const module of (result.output as ICruiseResult).modules) {
     if (
       module.source.includes('node_modules/') ||
-      !roomsOfProduct.includes(module.source.split('/')[0] ?? '')
+      !productModules.includes(module.source.split('/')[0] ?? '')
     )
       continue;
-    const room = roomOf(module.source);
-    const imports = found.get(room) ?? { rooms: new Set(), npm: new Set(), node: new Set() };
-    found.set(room, imports);
-    for (const dependency of module.dependencies) record(imports, room, dependency);
+    const name = moduleOf(module.source);
+    const imports = found.get(name) ?? { modules: new Set(), npm: new Set(), node: new Set() };
+    found.set(name, imports);
+    for (const dependency of module.dependencies) record(imports, name, dependency);
   }
   const line = (title: string, names: Set<string>): string =>
-    names.size === 0 ? '' : `  ${title.padEnd(6)}${[...names].sort().join(' ')}\n`;
+    names.size === 0 ? '' : `  ${title.padEnd(8)}${[...names].sort().join(' ')}\n`;
   return [...found.entries()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(
-      ([room, imports]) =>
-        `${room}\n${line('rooms', imports.rooms)}${line('npm', imports.npm)}${line('node', imports.node)}`,
+      ([name, imports]) =>
+        `${name}\n${line('modules', imports.modules)}${line('npm', imports.npm)}${line('node', imports.node)}`,
     )
     .join('');
 }
@@ -94,4 +94,4 @@ export function committedImports(): string {
   return readFileSync(goldenFile, 'utf8');
 }
 
-if (process.argv[2] === '--update') writeFileSync(goldenFile, await importsOfRooms());
+if (process.argv[2] === '--update') writeFileSync(goldenFile, await importsOfModules());

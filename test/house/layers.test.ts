@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { roomsOfProduct } from './imports.ts';
+import { productModules } from './imports.ts';
 import { foldersOf, readLayers, readmesOfFolders } from './layers.ts';
 
 const layers = readLayers();
 
-describe('the layers inside the rooms', () => {
-  for (const room of roomsOfProduct) {
-    it(`name each folder of ${room} once`, () => {
-      assert.deepEqual((layers[room] ?? []).flat().sort(), foldersOf(room), `update test/house/layers.json`);
+describe('the layers inside the modules', () => {
+  for (const module of productModules) {
+    it(`name each folder of ${module} once`, () => {
+      assert.deepEqual(
+        (layers[module] ?? []).flat().sort(),
+        foldersOf(module),
+        `update test/house/layers.json`,
+      );
     });
   }
 

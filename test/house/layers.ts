@@ -1,5 +1,5 @@
 /**
- * The layers inside each room (`layers.json`, from the lowest one up): a folder may import only from layers
+ * The layers inside each module (`layers.json`, from the lowest one up): a folder may import only from layers
  * below its own. `.dependency-cruiser.cjs` makes one import rule of each layer. `npm run imports:update`
  * writes the line "May import" of each README from the layers and from the imports that the folder has; a
  * test compares both.
@@ -8,11 +8,11 @@ import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { cruise } from 'dependency-cruiser';
 import type { ICruiseResult } from 'dependency-cruiser';
-import { readDoors } from './doors.ts';
-import { importOptions, roomsOfProduct, testCode } from './imports.ts';
+import { readEntryPoints } from './entry-points.ts';
+import { importOptions, productModules, testCode } from './imports.ts';
 
 /**
- * The folders of each layer, from the lowest layer up. `ROOM/<root>` is a room's own files without its
+ * The folders of each layer, from the lowest layer up. `MODULE/<root>` is a module's own files without its
  * index.ts.
  */
 export type Layers = Readonly<Record<string, readonly (readonly string[])[]>>;
@@ -22,35 +22,35 @@ export const layersFile = new URL('layers.json', import.meta.url);
 /** Returns the layers that are written down. */
 export const readLayers = (): Layers => JSON.parse(readFileSync(layersFile, 'utf8')) as Layers;
 
-const entryPoints = new Set(readDoors().filter((door) => door.endsWith('/index.ts')));
+const entryPoints = new Set(readEntryPoints().filter((entryPoint) => entryPoint.endsWith('/index.ts')));
 
 /**
- * Returns the folder that a file belongs to, or undefined for an `index.ts` that is an entry point of a room:
+ * Returns the folder that a file belongs to, or undefined for an `index.ts` that is an entry point of a module:
  * it is above all layers.
  */
 export function folderOf(path: string): string | undefined {
   if (entryPoints.has(path)) return undefined;
   const folder = dirname(path);
-  return roomsOfProduct.includes(folder) ? `${folder}/<root>` : folder;
+  return productModules.includes(folder) ? `${folder}/<root>` : folder;
 }
 
-/** Returns the folders of a room that have files of the product. */
-export function foldersOf(room: string): string[] {
-  const files = globSync(`${room}/**/*.ts`).filter(
+/** Returns the folders of a module that have files of the product. */
+export function foldersOf(module: string): string[] {
+  const files = globSync(`${module}/**/*.ts`).filter(
     (path) => !new RegExp(testCode).test(path) && !path.endsWith('.d.ts'),
   );
   const folders = files.map(folderOf).filter((folder) => folder !== undefined);
   return [...new Set(folders)].sort();
 }
 
-/** Returns for each folder what its files import: folders of the rooms, and packages. */
+/** Returns for each folder what its files import: folders of the modules, and packages. */
 export async function importsOfFolders(): Promise<
   Map<string, { folders: Set<string>; packages: Set<string> }>
 > {
-  const result = await cruise([...roomsOfProduct], importOptions);
+  const result = await cruise([...productModules], importOptions);
   const found = new Map<string, { folders: Set<string>; packages: Set<string> }>();
   for (const { source, dependencies } of (result.output as ICruiseResult).modules) {
-    const folder = roomsOfProduct.includes(source.split('/')[0] ?? '') ? folderOf(source) : undefined;
+    const folder = productModules.includes(source.split('/')[0] ?? '') ? folderOf(source) : undefined;
     if (folder === undefined) continue;
     const imports = found.get(folder) ?? { folders: new Set(), packages: new Set() };
     found.set(folder, imports);
@@ -77,8 +77,8 @@ export function paragraphOf(
   layers: Layers,
   imports: { folders: Set<string>; packages: Set<string> },
 ): string {
-  const room = folder.split('/')[0] ?? '';
-  const own = layers[room] ?? [];
+  const module = folder.split('/')[0] ?? '';
+  const own = layers[module] ?? [];
   const layer = own.findIndex((folders) => folders.includes(folder)) + 1;
   const names = [...imports.folders]
     .sort()
@@ -87,7 +87,7 @@ export function paragraphOf(
   const all = [...names, ...packages];
   const about = folder.endsWith('/<root>') ? 'The files beside this one: layer' : 'Layer';
   return wrap(
-    `${about} ${layer} of ${own.length} in ${room}. May import: ${all.length === 0 ? 'only Node' : all.join(', ')}.`,
+    `${about} ${layer} of ${own.length} in ${module}. May import: ${all.length === 0 ? 'only Node' : all.join(', ')}.`,
   );
 }
 

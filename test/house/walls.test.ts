@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '../..');
 
 /** Each rule of .dependency-cruiser.cjs, with a file that violates only this rule. */
 const violations: { rule: string; file: string; imports: string }[] = [
-  { rule: 'base-knows-no-room', file: 'base/errors/planted.ts', imports: '../../trust/index.ts' },
+  { rule: 'base-imports-no-module', file: 'base/errors/planted.ts', imports: '../../trust/index.ts' },
   { rule: 'leaves-use-base-only', file: 'trust/planted.ts', imports: '../entitlements/index.ts' },
   { rule: 'leaves-use-base-only', file: 'entitlements/planted.ts', imports: '../cni-plugins/index.ts' },
   { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
@@ -84,7 +84,7 @@ const folders = [
   'test',
 ];
 
-/** Rooms, and folders of base, with an entry point. */
+/** Modules, and folders of base, with an entry point. */
 const entered = [
   'base/errors',
   'base/log',
@@ -106,8 +106,8 @@ const planted = violations.map((violation, index) => ({
   path: violation.file.replace('planted.ts', `planted-${index}.ts`),
 }));
 
-/** For each room, a file in the lowest folder and one in the highest folder. */
-const layered = Object.entries(readLayers()).flatMap(([room, layers]) => {
+/** For each module, a file in the lowest folder and one in the highest folder. */
+const layered = Object.entries(readLayers()).flatMap(([module, layers]) => {
   const [[lowest] = [], ...above] = layers;
   const highest = above.at(-1)?.[0];
   if (lowest === undefined || highest === undefined) return [];
@@ -115,7 +115,7 @@ const layered = Object.entries(readLayers()).flatMap(([room, layers]) => {
     string,
     string,
   ];
-  return [{ room, lowest, highest, low, high }];
+  return [{ module, lowest, highest, low, high }];
 });
 
 const importOf = (from: string, to: string): string =>
@@ -138,13 +138,13 @@ function rulesBroken(files: Readonly<Record<string, string>>): readonly Broken[]
   try {
     for (const name of [
       ...['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json'],
-      ...['test/house/layers.json', 'test/house/doors.json'],
+      ...['test/house/layers.json', 'test/house/entry-points.json'],
     ])
       cpSync(join(root, name), join(house, name));
     symlinkSync(join(root, 'node_modules'), join(house, 'node_modules'));
     for (const folder of [...folders, ...entered]) plant(`${folder}/inner.ts`, inner);
     plant('trust/gate/admit.ts', inner);
-    for (const room of entered) plant(`${room}/index.ts`, "export { inner } from './inner.ts';\n");
+    for (const module of entered) plant(`${module}/index.ts`, "export { inner } from './inner.ts';\n");
     for (const [file, text] of Object.entries(files)) plant(file, text);
     const run = spawnSync(
       join(root, 'node_modules/.bin/node'),
@@ -170,7 +170,7 @@ function rulesBroken(files: Readonly<Record<string, string>>): readonly Broken[]
   }
 }
 
-describe('import rules between the rooms', () => {
+describe('import rules between the modules', () => {
   // Reads all planted imports at once: a run takes seconds.
   const accepted = rulesBroken({
     ...Object.fromEntries(allowed.map(({ file, imports }) => [file, `import '${imports}';\n`])),
@@ -220,13 +220,13 @@ describe('import rules between the rooms', () => {
     );
   });
 
-  for (const { room, lowest, highest, low, high } of layered) {
-    it(`layer-1-of-${room}: ${lowest} may not import ${highest}`, () => {
-      assert.ok(rulesOf(refused, low).includes(`layer-1-of-${room}`));
+  for (const { module, lowest, highest, low, high } of layered) {
+    it(`layer-1-of-${module}: ${lowest} may not import ${highest}`, () => {
+      assert.ok(rulesOf(refused, low).includes(`layer-1-of-${module}`));
     });
 
-    it(`layers of ${room}: ${highest} may import ${lowest}`, () => {
-      assert.deepEqual(rulesOf(accepted, high), room === 'base' ? ['only-by-the-entry-point'] : []);
+    it(`layers of ${module}: ${highest} may import ${lowest}`, () => {
+      assert.deepEqual(rulesOf(accepted, high), module === 'base' ? ['only-by-the-entry-point'] : []);
     });
   }
 

@@ -61,7 +61,7 @@ function questions(scene: Scene): Asked[] {
     for (const address of [web.address, vault.address, '10.231.0.1'])
       asked.push({ who, question: { kind: 'dns', host: gateway.four, name: reverse(address), type: 'PTR' } });
     asked.push({ who, question: { kind: 'dns', host: hostAddress, name: 'node1', type: 'A' } });
-    const doors = [
+    const listeners = [
       ...[web, vault, client].map(({ address }) => [address, 8080] as const),
       [clusterAddress, 80],
       [clusterAddress, 81],
@@ -69,7 +69,7 @@ function questions(scene: Scene): Asked[] {
       ...[80, 443, 2222, 8080, 30_081, 31_000].map((port) => [hostAddress, port] as const),
       ...Object.values(ports).map((port) => [gateway.four, port] as const),
     ] as const;
-    for (const [host, port] of doors) asked.push({ who, question: { kind: 'tcp', host, port } });
+    for (const [host, port] of listeners) asked.push({ who, question: { kind: 'tcp', host, port } });
   }
   asked.push({ who: 'host', question: { kind: 'dns', host: '10.232.0.1', name: 'web', type: 'A' } });
   for (const port of Object.values(ports))

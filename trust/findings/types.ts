@@ -8,7 +8,7 @@ export interface Platform {
 }
 
 /**
- * Entitlements that the publisher has signed. The profile documents are opaque here: the entitlements room
+ * Entitlements that the publisher has signed. The profile documents are opaque here: the entitlements module
  * reads them.
  */
 export interface RequestedEntitlements {

@@ -158,7 +158,7 @@ describe('tokens of the trust service', () => {
   });
 
   it('requires Notary’s scopes for each request', async () => {
-    const ca = issuer('doors');
+    const ca = issuer('routes');
     const service: TrustService = await startTrustService({
       listen: '127.0.0.1:0',
       data: join(folder, 'data'),
@@ -166,7 +166,7 @@ describe('tokens of the trust service', () => {
     });
     try {
       const tuf = `/v2/${gun}/_trust/tuf/`;
-      const doors: [string, string, string][] = [
+      const routes: [string, string, string][] = [
         ['GET', '/v2/', 'registry:catalog:*'],
         ['GET', '/v2/_trust/changefeed?records=1', 'registry:catalog:*'],
         ['GET', '/nowhere', 'registry:catalog:*'],
@@ -179,7 +179,7 @@ describe('tokens of the trust service', () => {
         ['GET', `/tuf/${gun}/timestamp.json`, `repository:${gun}:pull`],
         ['POST', `/tuf/${gun}/`, `repository:${gun}:push,pull`],
       ];
-      for (const [method, path, scope] of doors) {
+      for (const [method, path, scope] of routes) {
         const answer = await fetch(`${service.url}${path}`, { method });
         const { errors } = (await answer.json()) as { errors: { code: string }[] };
         assert.deepEqual([answer.status, errors[0]?.code], [401, 'UNAUTHORIZED'], path);

@@ -17,7 +17,7 @@ import { otherTools } from './other-tools.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
-/** A document of another room among the policy's files. That room reads it. */
+/** A document of another module among the policy's files. That module reads it. */
 export interface OtherDocument {
   readonly kind: string;
   readonly name: string;
@@ -64,7 +64,7 @@ interface ReadPolicy extends Omit<LoadedPolicy, 'policy' | 'sources'> {
   /** Every problem, sorted by file, line and column. */
   readonly problems: readonly Problem[];
   /**
-   * The text of each policy file, in the order in which it was read, for the rooms that read the other
+   * The text of each policy file, in the order in which it was read, for the modules that read the other
    * documents.
    */
   readonly texts: readonly { readonly file: string; readonly text: string }[];

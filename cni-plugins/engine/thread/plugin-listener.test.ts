@@ -56,7 +56,7 @@ function answered(
 }
 
 describe('plugin calls in the engine’s thread', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-door-'));
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-listener-'));
   const socket = join(folder, 'cni.sock');
   let listener = -1;
   let worker: Worker;
@@ -80,7 +80,7 @@ describe('plugin calls in the engine’s thread', () => {
       import { parentPort, workerData } from 'node:worker_threads';
       import { openPluginListener } from ${JSON.stringify(join(import.meta.dirname, 'plugin-listener.ts'))};
       const { counted } = workerData;
-      // The door puts acts off for 100 ms at most while callers come: on a busy machine that passes between two of them.
+      // The listener delays acts for at most 100 ms while callers come. On a busy machine, this time passes between two callers.
       performance.now = () => 0;
       const act = () => {
         Atomics.add(counted, 2, 1);
@@ -88,8 +88,8 @@ describe('plugin calls in the engine’s thread', () => {
         Atomics.add(counted, 0, 1);
       };
       const log = { warn: () => undefined, debug: () => undefined };
-      const door = openPluginListener({ fd: workerData.fd, act, handOver: (connection) => parentPort.postMessage(connection), log });
-      parentPort.once('message', async () => { await door.close(); parentPort.postMessage('closed'); parentPort.close(); });
+      const listener = openPluginListener({ fd: workerData.fd, act, handOver: (connection) => parentPort.postMessage(connection), log });
+      parentPort.once('message', async () => { await listener.close(); parentPort.postMessage('closed'); parentPort.close(); });
       parentPort.postMessage('open');`;
     worker = new Worker(program, {
       eval: true,

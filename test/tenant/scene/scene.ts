@@ -348,14 +348,14 @@ export async function openScene(ceiling: Ceiling): Promise<Scene> {
  */
 async function settled({ askers, victim }: Scene): Promise<void> {
   const until = performance.now() + 30_000;
-  const doors = [
+  const listeners = [
     ['host', clusterAddress, 80],
     ['host', hostAddress, ports.ingress],
     ['host', hostAddress, ports.hostPort],
     ['victim', clusterAddress, 80],
     ['victim', victim.vault.address, 8080],
   ] as const;
-  for (const [who, host, port] of doors)
+  for (const [who, host, port] of listeners)
     for (;;) {
       const said = await askers[who].ask({ kind: 'tcp', host, port });
       if (said.startsWith('victim ')) break;

@@ -1,23 +1,23 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import ts from 'typescript';
-import { readDoors } from './doors.ts';
+import { readEntryPoints } from './entry-points.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** The entry points of the rooms (`doors.json`), and of the folders of base. */
-export const doors: readonly string[] = [
-  ...readDoors(),
+/** The entry points of the modules (`entry-points.json`), and of the folders of base. */
+export const entryPoints: readonly string[] = [
+  ...readEntryPoints(),
   ...globSync('base/*/index.ts', { cwd: root }).sort(),
 ];
 
 /**
- * Returns the files that declare what the doors export, relative to the repository: their comments are
+ * Returns the files that declare what the entry points export, relative to the repository: their comments are
  * reference.
  */
-export function doorFiles(from: readonly string[] = doors, folder = root): string[] {
+export function exportedFiles(from: readonly string[] = entryPoints, folder = root): string[] {
   const found = new Set<string>();
-  for (const door of from) for (const file of declaring(door, undefined, folder)) found.add(file);
+  for (const entryPoint of from) for (const file of declaring(entryPoint, undefined, folder)) found.add(file);
   return [...found].sort();
 }
 

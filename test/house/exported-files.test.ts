@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { doorFiles, doors } from './door-files.ts';
+import { exportedFiles, entryPoints } from './exported-files.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-describe('the files of the doors', () => {
-  it('are those that declare the exports of a door, also through other doors and under other names', (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'portcullis-doors-'));
+describe('the files of the entry points', () => {
+  it('are those that declare the exports of an entry point, also through other entry points and under other names', (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-entry-points-'));
     t.after(() => rmSync(folder, { recursive: true }));
     const files = {
       'index.ts':
@@ -27,15 +27,15 @@ describe('the files of the doors', () => {
       mkdirSync(dirname(join(folder, name)), { recursive: true });
       writeFileSync(join(folder, name), text);
     }
-    assert.deepEqual(doorFiles(['index.ts', 'own.ts'], folder), ['a.ts', 'inner/c.ts', 'own.ts']);
+    assert.deepEqual(exportedFiles(['index.ts', 'own.ts'], folder), ['a.ts', 'inner/c.ts', 'own.ts']);
   });
 
   it('exist in each room', () => {
-    const files = doorFiles();
-    for (const door of doors)
+    const files = exportedFiles();
+    for (const entryPoint of entryPoints)
       assert.ok(
-        files.some((file) => file.startsWith(`${dirname(door)}/`)),
-        door,
+        files.some((file) => file.startsWith(`${dirname(entryPoint)}/`)),
+        entryPoint,
       );
     assert.ok(files.length > 250, `${files.length}`);
   });
@@ -43,15 +43,15 @@ describe('the files of the doors', () => {
   it('export each name of trust once', () => {
     const places = new Map<string, string>();
     const twice: string[] = [];
-    for (const door of doors.filter((path) => path.startsWith('trust/')))
-      for (const [, list = ''] of readFileSync(join(root, door), 'utf8').matchAll(
+    for (const entryPoint of entryPoints.filter((path) => path.startsWith('trust/')))
+      for (const [, list = ''] of readFileSync(join(root, entryPoint), 'utf8').matchAll(
         /^export [^{]*\{([^}]*)\}/gmu,
       ))
         for (const name of list.split(',').map((part) => part.trim().replace(/^.* as /u, ''))) {
           if (name === '') continue;
           const first = places.get(name);
-          if (first === undefined) places.set(name, door);
-          else twice.push(`${name}: ${first} and ${door}`);
+          if (first === undefined) places.set(name, entryPoint);
+          else twice.push(`${name}: ${first} and ${entryPoint}`);
         }
     assert.deepEqual(twice, []);
     assert.ok(places.size > 200, `${places.size}`);
