@@ -5,12 +5,19 @@ import type { ImportedContainer } from './security-context.ts';
 
 const LOCALHOST = { type: 'Localhost', localhostProfile: 'a' };
 
-function imported(own: object, ofPod: object = {}): ImportedContainer | undefined {
+function imported(
+  own: object,
+  ofPod: object = {},
+  { annotations = {}, container = {} }: { readonly annotations?: object; readonly container?: object } = {},
+): ImportedContainer | undefined {
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: 'p' },
-    spec: { securityContext: ofPod, containers: [{ name: 'c', image: 'x', securityContext: own }] },
+    metadata: { name: 'p', annotations },
+    spec: {
+      securityContext: ofPod,
+      containers: [{ name: 'c', image: 'x', securityContext: own, ...container }],
+    },
   };
   return importPod(pod, { profile: () => undefined, seccomp: () => undefined })[0];
 }
@@ -41,5 +48,32 @@ describe('an imported pod', () => {
     const nonRoot = (own: unknown): boolean | undefined =>
       imported({ runAsNonRoot: own }, { runAsNonRoot: true })?.profile.nonRoot;
     assert.deepEqual([nonRoot(null), nonRoot(undefined), nonRoot(false)], [true, true, false]);
+  });
+
+  it('has the AppArmor profile of an annotation that names the container, below its own field', () => {
+    const annotation = 'container.apparmor.security.beta.kubernetes.io/c';
+    const confined = (own: object, ofPod: object, value: unknown): unknown =>
+      imported(own, ofPod, { annotations: { [annotation]: value } })?.profile.apparmor;
+    const field = (type: string): object => ({ appArmorProfile: { type } });
+    const [unconfined, byDefault] = ['Unconfined', 'RuntimeDefault'].map(
+      (type) => imported(field(type))?.profile.apparmor,
+    );
+    assert.notDeepEqual(unconfined, byDefault);
+    assert.deepEqual(confined({}, {}, 'unconfined'), unconfined);
+    assert.deepEqual(confined({}, field('Unconfined'), 'runtime/default'), byDefault);
+    assert.deepEqual(confined(field('RuntimeDefault'), {}, 'unconfined'), byDefault);
+    const local = imported({}, {}, { annotations: { [annotation]: 'localhost/a' } });
+    assert.deepEqual(
+      local?.unmapped.map(({ part }) => part),
+      [`metadata.annotations.${annotation}.localhostProfile`],
+    );
+    for (const value of ['localhost/', 'default', 7])
+      assert.throws(() => confined({}, {}, value), { code: 'ENTITLEMENTS_BAD_PROFILE' });
+  });
+
+  it('lists its block devices, whose numbers are not in the manifest', () => {
+    const container = { volumeDevices: [{ name: 'd', devicePath: '/dev/xvda' }] };
+    const parts = imported({}, {}, { container })?.notes.map(({ part }) => part);
+    assert.ok(parts?.includes('spec.containers[0].volumeDevices'), String(parts));
   });
 });

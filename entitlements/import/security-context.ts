@@ -20,6 +20,7 @@ import {
 } from './kubernetes-fields.ts';
 import type { Fields } from './kubernetes-fields.ts';
 import { readResources } from './kubernetes-quantities.ts';
+import { appArmorOf, readAppArmor } from './pod-apparmor.ts';
 
 /** A container of a pod, as a profile. */
 export interface ImportedContainer extends Imported {
@@ -75,7 +76,7 @@ const READ_OF_POD = [
   'securityContext',
   'volumes',
 ];
-const READ_OF_CONTAINER = ['resources', 'securityContext', 'volumeMounts'];
+const READ_OF_CONTAINER = ['resources', 'securityContext', 'volumeDevices', 'volumeMounts'];
 
 /** Kubernetes kinds that contain a pod, and where. */
 const POD_PLACES: Readonly<Record<string, readonly string[]>> = {
@@ -173,7 +174,7 @@ function importContainer(
       own['allowPrivilegeEscalation'] !== undefined &&
       !flag(own, 'allowPrivilegeEscalation', `${path}.securityContext`),
     ...(seccomp === undefined ? {} : { seccomp }),
-    ...readAppArmor(fieldsOf(either_('appArmorProfile')), where('appArmorProfile'), unmapped),
+    ...readAppArmor(appArmorOf(own, ofPod, annotations, { name: text, path, specPath }), unmapped),
     ...(unmasked(own, path) ? { maskedPaths: [], readonlyPaths: [] } : {}),
     readonlyRootfs: flag(own, 'readOnlyRootFilesystem', `${path}.securityContext`),
     hostNetwork: flag(spec, 'hostNetwork', specPath),
@@ -202,6 +203,11 @@ function importContainer(
     String(fieldsOf(item)['name']),
   );
   listUnmapped(own, ofPod, spec, where, specPath, unmapped, notes);
+  if (listOf(container['volumeDevices'], `${path}.volumeDevices`).length > 0)
+    notes.push({
+      part: `${path}.volumeDevices`,
+      why: 'the manifest does not contain the numbers of these block devices: grant the devices in the profile',
+    });
   return {
     name: profileName(text) ?? 'container',
     profile: {
@@ -259,23 +265,6 @@ function readSeccomp(
     `the file ${file} of the node is not available, and the default filter may grant more`,
     "copy the node's seccomp folder, and name it by --seccomp-root",
   );
-}
-
-function readAppArmor(
-  found: Fields,
-  part: string,
-  unmapped: Remark[],
-): Pick<SecurityContextRequest, 'apparmor'> {
-  const type = found['type'];
-  if (type === undefined) return {};
-  if (type === 'RuntimeDefault' || type === 'Unconfined') return { apparmor: type };
-  if (type !== 'Localhost')
-    throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
-  unmapped.push({
-    part: `${part}.localhostProfile`,
-    why: `the profile ${String(found['localhostProfile'])} of the node is not available; the default profile is used instead, which may grant more`,
-  });
-  return { apparmor: 'RuntimeDefault' };
 }
 
 /** Lists fields that restrict what a container may do and that a profile cannot express. */
