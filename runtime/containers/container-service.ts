@@ -27,8 +27,9 @@ export interface ContainerService extends ContainersOfSandbox {
   /**
    * @param timeoutSeconds how long the process may take after its stop signal; 0 kills at once. Unknown or
    * exited: success.
+   * @param cancelled ends the wait before this time, and the process is not killed
    */
-  stop(idOrPrefix: string, timeoutSeconds: number): Promise<void>;
+  stop(idOrPrefix: string, timeoutSeconds: number, cancelled?: AbortSignal): Promise<void>;
   /** Whether a stop or a removal of a container, by its full id, is in progress. */
   isStopping(id: string): boolean;
   /** Unknown: success. */
@@ -102,11 +103,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     removals.add(id);
     return underLock(id, () => removeContainer(deps, id)).finally(() => removals.delete(id));
   };
-  const stop = (record: ContainerRecord, timeoutMs: number): Promise<void> => {
+  const stop = (record: ContainerRecord, timeoutMs: number, cancelled?: AbortSignal): Promise<void> => {
     if (isUnmade(record)) return underLock(record.id, () => endUnmade(deps, record.id));
     // Its process ends with the removal, which may be in progress or may have failed.
     if (record.phase === 'removing') return remove(record);
-    return stopper.stop(record.id, timeoutMs);
+    return stopper.stop(record.id, timeoutMs, cancelled);
   };
 
   return {
@@ -122,9 +123,9 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       const { id } = requireContainer(records, idOrPrefix);
       await underLock(id, () => startContainer(deps, id));
     },
-    stop: async (idOrPrefix, timeoutSeconds) => {
+    stop: async (idOrPrefix, timeoutSeconds, cancelled) => {
       const record = records.find(idOrPrefix);
-      if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000);
+      if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000, cancelled);
     },
     isStopping: (id) => stopper.isStopping(id) || removals.has(id),
     remove: async (idOrPrefix) => {

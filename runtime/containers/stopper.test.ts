@@ -39,3 +39,52 @@ test('a signal that is blocked only for a moment is not sent in that moment', as
 
 test('a process that installs its handler later gets the stop signal then', async () =>
   assert.deepEqual(await signalsOfStop(['dropped', 'blocked', 'received'], 60_000), ['SIGTERM']));
+
+/** A container whose process ignores SIGTERM. */
+function stubborn(): {
+  readonly stopper: ReturnType<typeof createStopper>;
+  readonly sent: string[];
+} {
+  const sent: string[] = [];
+  let end = (): void => undefined;
+  const exited = new Promise<void>((resolve) => (end = resolve));
+  const stopper = createStopper({
+    effects: {
+      kill: (_record, signal) => {
+        sent.push(signal);
+        if (signal === 'SIGKILL') end();
+      },
+      reception: () => 'received',
+      isAlive: () => true,
+      clock: { now: () => performance.now(), sleep: (ms) => pause(ms) },
+    },
+    exited: () => exited,
+    conclude: () => Promise.resolve(),
+    current: (id) => ({ id, phase: 'running', stopSignal: 'SIGTERM' }) as ContainerRecord,
+  });
+  return { stopper, sent };
+}
+
+test('a stop that is cancelled before its deadline does not kill, and a later stop does', async () => {
+  const { stopper, sent } = stubborn();
+  const client = new AbortController();
+  const cancelled = stopper.stop('c1', 200, client.signal);
+  client.abort(new Error('the client has left'));
+  await assert.rejects(cancelled, /the client has left/);
+  await pause(300);
+  assert.deepEqual([sent, stopper.isStopping('c1')], [['SIGTERM'], false]);
+  await stopper.stop('c1', 0);
+  assert.deepEqual(sent, ['SIGTERM', 'SIGKILL']);
+});
+
+test('the deadline of a cancelled stop no longer counts for the others', async () => {
+  const { stopper, sent } = stubborn();
+  const client = new AbortController();
+  const begun = performance.now();
+  const [long, short] = [stopper.stop('c1', 400), stopper.stop('c1', 50, client.signal)];
+  client.abort(new Error('the client has left'));
+  await assert.rejects(short, /the client has left/);
+  await long;
+  assert.ok(performance.now() - begun >= 399);
+  assert.deepEqual(sent, ['SIGTERM', 'SIGKILL']);
+});

@@ -3,11 +3,15 @@ import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
 interface Session {
-  deadline: number;
+  /** The deadlines of the requests that wait. A request that was cancelled has none. */
+  readonly deadlines: Set<{ readonly at: number }>;
   /** Wakes every waiter when the deadline moved. */
   changed: () => void;
   moved: Promise<void>;
 }
+
+/** Returns the first deadline: without a request, the process may take any time. */
+const deadlineOf = ({ deadlines }: Session): number => Math.min(...Array.from(deadlines, ({ at }) => at));
 
 const killPatienceMs = 60_000;
 /**
@@ -23,7 +27,8 @@ const failurePatienceMs = 2_000;
  * Stops containers: sends the stop signal once, then SIGKILL after the deadline, repeated at growing
  * intervals, until the process is gone and its exit is recorded. An error that prevents the record is thrown
  * unchanged. A second stop with a shorter time shortens the time of the first one; a longer time changes
- * nothing.
+ * nothing. A stop that is cancelled before its deadline leaves the process running, which may still end by
+ * the stop signal.
  */
 export function createStopper(parts: {
   readonly effects: Pick<ContainerEffects, 'kill' | 'reception' | 'isAlive' | 'clock'>;
@@ -31,7 +36,10 @@ export function createStopper(parts: {
   /** Records the exit of a container whose process is gone, or makes sure that it is reported soon. */
   readonly conclude: (id: string) => Promise<void>;
   readonly current: (id: string) => ContainerRecord | undefined;
-}): { stop(id: string, timeoutMs: number): Promise<void>; isStopping(id: string): boolean } {
+}): {
+  stop(id: string, timeoutMs: number, cancelled?: AbortSignal): Promise<void>;
+  isStopping(id: string): boolean;
+} {
   const { effects, current } = parts;
   const { clock } = effects;
   const sessions = new Map<string, Session>();
@@ -48,7 +56,7 @@ export function createStopper(parts: {
   const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
     let pause = 5;
     let blockedSince: number | undefined;
-    while (!isGone() && clock.now() < session.deadline) {
+    while (!isGone() && session.deadlines.size > 0 && clock.now() < deadlineOf(session)) {
       try {
         const reception = effects.reception(record, record.stopSignal);
         const now = clock.now();
@@ -62,8 +70,8 @@ export function createStopper(parts: {
       pause = Math.min(pause * 2, 100);
     }
   };
-  const open = (id: string, deadline: number): Session => {
-    const session: Session = { deadline, changed: () => undefined, moved: Promise.resolve() };
+  const open = (id: string): Session => {
+    const session: Session = { deadlines: new Set(), changed: () => undefined, moved: Promise.resolve() };
     arm(session);
     sessions.set(id, session);
     return session;
@@ -94,7 +102,7 @@ export function createStopper(parts: {
 
   return {
     isStopping: (id) => sessions.has(id),
-    stop: async (id, timeoutMs) => {
+    stop: async (id, timeoutMs, cancelled) => {
       const record = current(id);
       if (
         record === undefined ||
@@ -103,26 +111,34 @@ export function createStopper(parts: {
         record.phase === 'creating'
       )
         return;
+      cancelled?.throwIfAborted();
       let reached = false;
       const exited = parts.exited(id).then(() => {
         reached = true;
       });
       const isGone = (): boolean => reached;
       // A created container waits in the code of the runtime, which handles no signal.
-      const deadline = clock.now() + (record.phase === 'running' ? timeoutMs : 0);
+      const deadline = { at: clock.now() + (record.phase === 'running' ? timeoutMs : 0) };
       const existing = sessions.get(id);
-      const session = existing ?? open(id, deadline);
-      if (existing !== undefined && deadline < existing.deadline) {
-        existing.deadline = deadline;
-        existing.changed();
-      }
-      if (existing === undefined && deadline > clock.now()) void ask(record, session, isGone);
+      const session = existing ?? open(id);
+      session.deadlines.add(deadline);
+      session.changed();
+      const cancel = (): void => {
+        session.deadlines.delete(deadline);
+        session.changed();
+      };
+      cancelled?.addEventListener('abort', cancel, { once: true });
+      if (existing === undefined && deadline.at > clock.now()) void ask(record, session, isGone);
       try {
-        while (!isGone() && clock.now() < session.deadline)
-          await Promise.race([exited, clock.sleep(session.deadline - clock.now()), session.moved]);
+        while (!isGone() && clock.now() < deadlineOf(session)) {
+          await Promise.race([exited, clock.sleep(deadlineOf(session) - clock.now()), session.moved]);
+          cancelled?.throwIfAborted();
+        }
         await end(record, exited, isGone);
       } finally {
-        if (existing === undefined) sessions.delete(id);
+        cancelled?.removeEventListener('abort', cancel);
+        session.deadlines.delete(deadline);
+        if (session.deadlines.size === 0) sessions.delete(id);
       }
     },
   };

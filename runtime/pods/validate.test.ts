@@ -31,10 +31,21 @@ test('a pod on the host’s network has the host’s name, and shares a PID name
   assert.ok(!planSandbox(pod()).sharedPids);
 });
 
+test('names of other clients than a kubelet are accepted, and the host name has only valid characters', () => {
+  const metadata = { name: 'Test/c 1', namespace: 'stop-SIGTERM signal (default)', uid: 'u+1', attempt: 0 };
+  const plan = planSandbox(pod({ metadata }));
+  assert.equal(plan.name, 'k8s_Test/c 1_stop-SIGTERM signal (default)_u+1_0');
+  assert.equal(plan.hostname, 'Test-c-1');
+});
+
 for (const [name, config] of [
   ['no metadata', { ...pod(), metadata: undefined }],
   ['an empty uid', pod({ metadata: { name: 'a', namespace: 'b', uid: '', attempt: 0 } })],
   ['a uid with a slash', pod({ metadata: { name: 'a', namespace: 'b', uid: '../x', attempt: 0 } })],
+  ['a namespace with a slash', pod({ metadata: { name: 'a', namespace: 'b/c', uid: 'u', attempt: 0 } })],
+  ['a name with ..', pod({ metadata: { name: 'a/../b', namespace: 'b', uid: 'u', attempt: 0 } })],
+  ['a name with a semicolon', pod({ metadata: { name: 'a;IP=1', namespace: 'b', uid: 'u', attempt: 0 } })],
+  ['the namespace (cni)', pod({ metadata: { name: 'a', namespace: '(cni)', uid: 'u', attempt: 0 } })],
   ['a relative log folder', pod({ logDirectory: 'logs' })],
   ['a log folder with ..', pod({ logDirectory: '/var/../etc' })],
   ['a cgroup parent with ..', pod({}, { cgroupParent: '/pods/../../etc' })],

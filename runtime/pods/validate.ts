@@ -46,6 +46,18 @@ export interface SandboxPlan {
 }
 
 /**
+ * A kubelet sends names of Kubernetes. Other clients send more, and containerd accepts any text. `;` and `=`
+ * would add arguments to CNI_ARGS (CNI, "Parameters"), and `(` begins the names of owners that are not pods
+ * (`otherOwners` of cni-plugins).
+ */
+const metadataText = /^[\w.:@+,-](?:[\w.:@(+,) -]{0,251}[\w.:@(+,)-])?$/;
+/** The name may contain slashes as well: `namespace/name` is unambiguous, because a namespace has none. */
+const isMetadataText = (field: string, value: string): boolean =>
+  metadataText.test(
+    field === 'name' && !value.includes('..') ? value.replaceAll(/(?<=.)\/(?=.)/g, '.') : value,
+  );
+
+/**
  * Checks the request of a pod and returns its plan. Pure, except for the name of the machine.
  * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
  * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_BAD_USER_NAMESPACE
@@ -59,10 +71,10 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     ['namespace', metadata.namespace],
     ['uid', metadata.uid],
   ] as const) {
-    if (value === '' || !/^[A-Za-z0-9_.:@-]{1,253}$/.test(value)) {
+    if (!isMetadataText(field, value)) {
       throw bad(
         `metadata.${field}`,
-        `${JSON.stringify(value)} is empty or contains characters other than letters, digits and _ . : @ -`,
+        `${JSON.stringify(value)} is empty, longer than 253 characters, or contains characters other than letters, digits, blanks and _ . : @ ( ) + , -`,
         'give a Kubernetes name',
       );
     }
@@ -128,7 +140,9 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     sharedPids: options?.pid === NamespaceMode.POD,
     privileged: security?.privileged ?? false,
     // A pod on the host's network has no UTS namespace of its own, and kubelets give no host name for it.
-    hostname: (config.hostname || (hostNetwork ? machineName() : metadata.name)).slice(0, 63),
+    hostname: (
+      config.hostname || (hostNetwork ? machineName() : metadata.name.replaceAll(/[^\w.-]/g, '-'))
+    ).slice(0, 63),
     sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
     userNamespace: planUserNamespace(on, options),
   };

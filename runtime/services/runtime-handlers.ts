@@ -100,8 +100,8 @@ export function createRuntimeHandlers(parts: {
       await containers.start(containerId);
       return {};
     },
-    stopContainer: async ({ containerId, timeout }) => {
-      await containers.stop(given(containerId, 'container_id'), timeout);
+    stopContainer: async ({ containerId, timeout }, { signal }) => {
+      await containers.stop(given(containerId, 'container_id'), timeout, signal);
       return {};
     },
     removeContainer: async ({ containerId }) => {

@@ -196,6 +196,23 @@ describe('the life cycle of pods and containers', () => {
     await removePod(stage, pod);
   });
 
+  it('a stop whose client leaves before the grace period ends does not kill', async () => {
+    const pod = await runPod(stage, 'cancelled');
+    const image = await stage.pull((await stage.publish('app/cancelled:1', {})).reference);
+    const command = ['sh', '-c', 'trap "echo asked" TERM; while :; do sleep 0.05; done'];
+    const containerId = await runContainer(stage, pod, { image, command });
+    const state = async (): Promise<number | undefined> =>
+      (await runtime().containerStatus({ containerId })).status?.state;
+    const left = runtime().stopContainer({ containerId, timeout: 1 }, { signal: AbortSignal.timeout(300) });
+    await assert.rejects(left, { code: 'CRI_CANCELLED' });
+    const running = await state();
+    await pause(1_500);
+    assert.equal(await state(), running);
+    await runtime().stopContainer({ containerId, timeout: 0 });
+    assert.equal((await exitOf(stage, containerId)).exitCode, 137);
+    await removePod(stage, pod);
+  });
+
   it('a stop reaches a first process that waits for signals without a handler', async () => {
     const pod = await runPod(stage, 'waits');
     // Like tini and systemd, init of busybox blocks signals and waits for them. It then restarts its PID
