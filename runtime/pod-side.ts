@@ -171,6 +171,7 @@ export async function openPodSide(config: DaemonConfig, deps: PodSideDeps): Prom
     log,
     containers,
     approve: nri?.approvePod,
+    stopping: nri?.stoppingPod,
     sysctls: config.sysctls,
     effects: createSandboxEffects({
       startProgram,

@@ -22,7 +22,7 @@ import { createAdjuster } from './requests/creation.ts';
 import { reportEvents } from './requests/events.ts';
 import type { NriNode } from './requests/node.ts';
 import { createOngoing } from './requests/ongoing.ts';
-import { podApproval, watchedContainers, watchedPodResources } from './requests/services.ts';
+import { podApproval, podStops, watchedContainers, watchedPodResources } from './requests/services.ts';
 import { synchronize } from './requests/synchronization.ts';
 import { unsolicited } from './requests/unsolicited.ts';
 
@@ -35,6 +35,8 @@ export interface Nri {
    * them that the pod never became ready.
    */
   approvePod(pod: SandboxRecord): Promise<(() => void) | undefined>;
+  /** Reports a pod whose containers were stopped, before its network is removed. It never fails. */
+  stoppingPod(pod: SandboxRecord): Promise<void>;
   podResources(resources: PodResources): PodResources;
   /**
    * Starts the pre-installed plugins, waits until each is ready or has failed, and accepts connections of
@@ -74,6 +76,7 @@ export function createNri(deps: NriDeps): Nri {
   const { config, log, observer } = deps;
   const plugins = createPluginSet({ required: config.required, log });
   const ongoing = createOngoing();
+  const stopped = new Set<string>();
   const node: NriNode = {
     ...deps,
     plugins,
@@ -117,9 +120,10 @@ export function createNri(deps: NriDeps): Nri {
     adjuster: createAdjuster(node, ongoing),
     containers: (service) => watchedContainers(node, service),
     approvePod: podApproval(node, ongoing),
+    stoppingPod: podStops(node, stopped),
     podResources: (resources) => watchedPodResources(node, resources),
     open: async () => {
-      stop = reportEvents(node, ongoing);
+      stop = reportEvents(node, ongoing, stopped);
       const started = await createLauncher(join(deps.stateDir, 'nri-plugins.json'), log);
       launcher = started;
       const installed = await installedPlugins(config.pluginPath);

@@ -22,6 +22,12 @@ export interface ContainersOfSandbox {
   expect(sandbox: SandboxRecord): void;
 }
 
+export interface StopDeps extends ReleaseDeps {
+  readonly containers: ContainersOfSandbox;
+  /** Called for a pod whose containers were stopped, before its network is removed. It never fails. */
+  readonly stopping?: ((pod: SandboxRecord) => Promise<void>) | undefined;
+}
+
 export interface ReleaseDeps {
   readonly records: Records<SandboxRecord>;
   readonly effects: Pick<SandboxEffects, 'network' | 'namespaces' | 'files' | 'cgroups'>;
@@ -48,16 +54,14 @@ export async function takeBack(deps: ReleaseDeps, record: SandboxRecord, mayBeRe
  * @throws the error of a step that failed. The pod stays in the phase `stopping`, and the call may be
  * repeated
  */
-export async function stopSandbox(
-  deps: ReleaseDeps & { readonly containers: ContainersOfSandbox },
-  id: string,
-): Promise<void> {
+export async function stopSandbox(deps: StopDeps, id: string): Promise<void> {
   const { records, effects } = deps;
   const record = records.get(id);
   if (record === undefined || record.phase === 'stopped') return;
   const stopping: SandboxRecord = { ...record, phase: nextSandboxPhase(record.phase, 'stop-asked') };
   if (record.phase !== 'stopping') await records.put(stopping);
   await deps.containers.stopAllOf(id);
+  await deps.stopping?.(stopping);
   await releaseAll(deps, stopping);
   await effects.cgroups.remove(stopping);
   await records.put({ ...withoutInfra(stopping), phase: nextSandboxPhase('stopping', 'resources-released') });
@@ -67,10 +71,7 @@ export async function stopSandbox(
  * Stops a pod, and removes it with its containers. Call it under the lock of the sandbox. Unknown: success.
  * @throws the error of a step that failed. The call may be repeated
  */
-export async function removeSandbox(
-  deps: ReleaseDeps & { readonly containers: ContainersOfSandbox },
-  id: string,
-): Promise<void> {
+export async function removeSandbox(deps: StopDeps, id: string): Promise<void> {
   const { records, effects, containers } = deps;
   const record = records.get(id);
   if (record === undefined) return;

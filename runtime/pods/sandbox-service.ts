@@ -9,7 +9,7 @@ import { createSharing } from './sharing.ts';
 import type { SandboxRecord } from './record.ts';
 import { createSandboxRecovery } from './recovery.ts';
 import { removeSandbox, stopSandbox, takeBack } from './release.ts';
-import type { ContainersOfSandbox } from './release.ts';
+import type { ContainersOfSandbox, StopDeps } from './release.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
 import { withNodeSysctls } from './node-sysctls.ts';
 import { planSandbox } from './validate.ts';
@@ -45,6 +45,7 @@ export function createSandboxService(input: {
   readonly effects: SandboxEffects;
   readonly containers: ContainersOfSandbox;
   readonly approve?: EstablishDeps['approve'];
+  readonly stopping?: StopDeps['stopping'];
   /** Sysctls that the node sets in every pod, by name. */
   readonly sysctls?: Readonly<Record<string, string>>;
   readonly log: Logger;

@@ -1,6 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -10,6 +11,8 @@ import type { Init } from '../../base/protobuf/index.ts';
 import type {
   ContainerAdjustment,
   CreateContainerRequest,
+  LinuxNamespace,
+  PodSandbox,
 } from '../../runtime/nri/protocol/contract.types.ts';
 import { Event } from '../../runtime/nri/protocol/contract.types.ts';
 import { connectPlugin } from '../fixtures/nri-plugin.ts';
@@ -25,6 +28,9 @@ const profile = `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProf
 /** Events of a plugin that adjusts and does not validate. */
 const adjusts = 1 << (Event.CREATE_CONTAINER - 1);
 const policy = `${policyOf(rule('high', 'privileged') + rule('low', 'baseline') + rule('small', 'small'))}${profile}`;
+
+const networkOf = (linux?: { readonly namespaces: readonly LinuxNamespace[] }): string =>
+  linux?.namespaces.find(({ type }) => type === 'network')?.path ?? '';
 
 describe('NRI plugins', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-nri-'));
@@ -396,6 +402,43 @@ describe('NRI plugins', () => {
     await createContainer(stage, demanding, ask(low));
     await gone(one);
     await removePod(stage, demanding);
+  });
+
+  it('have the network of a pod until they have answered its stop, and once', async () => {
+    const seen: string[] = [];
+    const called = (method: string, request: unknown): void => {
+      const { pod: stopped } = request as { readonly pod?: PodSandbox };
+      if (stopped?.name !== 'nri-ends' || !/^(?:stop|remove)Pod/.test(method)) return;
+      const path = networkOf(stopped.linux);
+      const devices =
+        path === ''
+          ? 'none'
+          : execFileSync('nsenter', [`--net=${path}`, 'cat', '/proc/net/dev'], { encoding: 'utf8' });
+      seen.push(`${method}: ${/eth0|none/.exec(devices)?.[0]}, ${stopped.ips.length} address`);
+    };
+    const one = await plugin({ called });
+    await removePod(stage, await runPod(stage, 'nri-ends'));
+    await gone(one);
+    assert.deepEqual(seen, ['stopPodSandbox: eth0, 1 address', 'removePodSandbox: none, 1 address']);
+  });
+
+  it('that do not answer a stop delay it by their time, and do not prevent it', async () => {
+    const one = await plugin({
+      called: (method) => (method === 'stopPodSandbox' ? new Promise(() => undefined) : undefined),
+    });
+    await removePod(stage, await runPod(stage, 'nri-hangs'));
+    await gone(one);
+  });
+
+  it('see the network namespace of a pod, and that its containers are in it', async () => {
+    const id = await runContainer(stage, pod, ask(low));
+    const one = await plugin({});
+    const { pods, containers } = await one.synchronized;
+    const container = containers.find((each) => each.id === id);
+    const path = networkOf(pods.find((each) => each.id === pod.id)?.linux);
+    assert.equal(statSync(path).ino, statSync(`/proc/${container?.pid}/ns/net`).ino);
+    assert.equal(networkOf(container?.linux), path);
+    await gone(one);
   });
 
   it('with a name in use or an invalid name are refused', async () => {

@@ -52,6 +52,8 @@ export interface PluginSet {
     call: EventCall<Request, Response>,
     answered?: (plugin: string, response: Response) => void,
   ): void;
+  /** As `notify`, and resolves when each plugin has answered, has failed, or is too late. */
+  report<Request, Response>(call: EventCall<Request, Response>): Promise<void>;
   close(): void;
 }
 
@@ -86,6 +88,22 @@ export function createPluginSet({
       }
     if (state !== undefined) await plugin.call(pluginMethods.stateChange, { event, ...state });
     return undefined;
+  };
+
+  const report = async <Request, Response>(
+    call: EventCall<Request, Response>,
+    answered?: (plugin: string, response: Response) => void,
+  ): Promise<void> => {
+    const subscribers = present().filter((plugin) => plugin.subscribes(call.event));
+    await Promise.all(
+      subscribers.map((plugin) =>
+        callOne(plugin, call).then(
+          (response) => (response === undefined ? undefined : answered?.(plugin.name, response)),
+          (thrown: unknown) =>
+            log.warn({ plugin: plugin.name, why: reasonOf(thrown) }, 'an NRI plugin did not accept an event'),
+        ),
+      ),
+    );
   };
 
   return {
@@ -124,18 +142,8 @@ export function createPluginSet({
         }
       }
     },
-    notify: (call, answered) => {
-      for (const plugin of present())
-        if (plugin.subscribes(call.event))
-          callOne(plugin, call).then(
-            (response) => (response === undefined ? undefined : answered?.(plugin.name, response)),
-            (thrown: unknown) =>
-              log.warn(
-                { plugin: plugin.name, why: reasonOf(thrown) },
-                'an NRI plugin did not accept an event',
-              ),
-          );
-    },
+    notify: (call, answered) => void report(call, answered),
+    report: (call) => report(call),
     close: () => {
       for (const plugin of plugins) plugin.close();
     },

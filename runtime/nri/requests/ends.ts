@@ -1,6 +1,12 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Init } from '../../../base/protobuf/index.ts';
-import type { Container, PodSandbox } from '../protocol/contract.types.ts';
+import type { EventCall } from '../plugins/plugin-set.ts';
+import type {
+  Container,
+  PodSandbox,
+  StopPodSandboxRequest,
+  StopPodSandboxResponse,
+} from '../protocol/contract.types.ts';
 import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import type { NriNode } from './node.ts';
@@ -40,10 +46,28 @@ export function reportContainerRemoved(
   plugins.notify({ event: Event.REMOVE_CONTAINER, method, request: messages, state: messages });
 }
 
+const podStopped = (pod: Init<PodSandbox>): EventCall<StopPodSandboxRequest, StopPodSandboxResponse> => ({
+  event: Event.STOP_POD_SANDBOX,
+  method: pluginMethods.stopPodSandbox,
+  request: { pod },
+  state: { pod },
+});
+
 /** Reports a pod that was stopped. */
 export function reportPodStopped({ plugins }: Pick<NriNode, 'plugins'>, pod: Init<PodSandbox>): void {
-  const { stopPodSandbox: method } = pluginMethods;
-  plugins.notify({ event: Event.STOP_POD_SANDBOX, method, request: { pod }, state: { pod } });
+  plugins.notify(podStopped(pod));
+}
+
+/**
+ * Reports a pod whose containers were stopped, and which still has its network, and waits for the plugins: a
+ * plugin for networks moves its devices out of the pod's network namespace (NRI, README.md, "Pod Lifecycle
+ * Events"). A plugin that fails does not prevent the end of the pod.
+ */
+export async function reportPodStopping(
+  { plugins }: Pick<NriNode, 'plugins'>,
+  pod: Init<PodSandbox>,
+): Promise<void> {
+  await plugins.report(podStopped(pod));
 }
 
 /** Reports a pod that does not exist any more. */

@@ -16,9 +16,14 @@ import type { Ongoing } from './ongoing.ts';
 /**
  * Reports the changes of pods and containers to the plugins, whoever requested them: from their durable
  * records, after the change.
+ * @param stopped the ids of pods whose stop was reported before their network was removed
  * @returns a function that stops it
  */
-export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () => void {
+export function reportEvents(
+  node: NriNode,
+  ongoing: Pick<Ongoing, 'end'>,
+  stopped: Set<string> = new Set(),
+): () => void {
   const { plugins, containerRecords, sandboxRecords } = node;
   const stops = [
     containerRecords.onChange((change) => {
@@ -27,9 +32,12 @@ export function reportEvents(node: NriNode, ongoing: Pick<Ongoing, 'end'>): () =
     sandboxRecords.onChange(({ before, after }) => {
       const id = (after ?? before)?.id;
       if (id !== undefined && after?.phase !== 'creating') ongoing.end(id);
+      const isEnd = after === undefined || after.phase === 'stopped';
+      const isReported = id !== undefined && isEnd && stopped.delete(id);
       if (before === undefined || plugins.list().length === 0) return;
       const pod = sandboxMessage(after ?? before);
-      if (before.phase !== 'stopped' && after?.phase === 'stopped') reportPodStopped(node, pod);
+      if (before.phase !== 'stopped' && after?.phase === 'stopped' && !isReported)
+        reportPodStopped(node, pod);
       // The end of a pod that plugins were asked about, and that never was ready, is reported by podApproval.
       if (after === undefined && before.phase !== 'creating') reportPodRemoved(node, pod);
     }),

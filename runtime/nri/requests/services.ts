@@ -9,7 +9,7 @@ import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { resourcesMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
-import { reportPodRemoved, reportPodStopped } from './ends.ts';
+import { reportPodRemoved, reportPodStopped, reportPodStopping } from './ends.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -45,6 +45,18 @@ export function podApproval(
       withdraw();
       throw thrown;
     }
+  };
+}
+
+/**
+ * Returns the function that reports a pod before its network is removed. It never fails.
+ * @param stopped gets the ids of these pods
+ */
+export function podStops(node: NriNode, stopped: Set<string>): (record: SandboxRecord) => Promise<void> {
+  return async (record) => {
+    if (stopped.has(record.id) || node.plugins.list().length === 0) return;
+    stopped.add(record.id);
+    await reportPodStopping(node, sandboxMessage(record));
   };
 }
 

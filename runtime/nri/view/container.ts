@@ -15,13 +15,14 @@ import type { SandboxRecord } from '../../pods/record.ts';
 import { hookKinds } from '../adjustment/change.ts';
 import { ContainerState } from '../protocol/contract.types.ts';
 import type { Container, Hooks, LinuxResources, Mount } from '../protocol/contract.types.ts';
+import { containerNamespaces } from './namespaces.ts';
 
 /** A container as plugins see it: its request, and the known facts about its process. */
 export interface ContainerFacts {
   readonly id: string;
   readonly config: ContainerConfig;
   readonly beyond?: BeyondCri | undefined;
-  readonly sandbox: Pick<SandboxRecord, 'id' | 'config'>;
+  readonly sandbox: Pick<SandboxRecord, 'id' | 'config' | 'namespacesDir' | 'phase'>;
   readonly imageConfig: ImageConfig | undefined;
   /** Absent while the container is being created. */
   readonly record?: ContainerRecord;
@@ -47,6 +48,7 @@ export function containerMessage(facts: ContainerFacts): Init<Container> {
     mounts: config.mounts.filter(({ image }) => image === undefined).map(mountMessage),
     hooks: hooksMessage(beyond),
     linux: {
+      namespaces: containerNamespaces(sandbox, config),
       devices: beyond.devices.map(({ fileMode, uid, gid, ...device }) => ({
         ...device,
         fileMode: { value: fileMode },

@@ -2,6 +2,7 @@ import type { Init } from '../../../base/protobuf/index.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
 import type { PodSandbox } from '../protocol/contract.types.ts';
 import { resourcesMessage } from './container.ts';
+import { podNamespaces } from './namespaces.ts';
 
 /** Returns a pod as a message. Pure. Source: nri, pkg/api/api.proto, PodSandbox. */
 export function sandboxMessage(record: SandboxRecord): Init<PodSandbox> {
@@ -18,6 +19,7 @@ export function sandboxMessage(record: SandboxRecord): Init<PodSandbox> {
       ...(linux?.overhead !== undefined && { podOverhead: resourcesMessage(linux.overhead) }),
       ...(linux?.resources !== undefined && { podResources: resourcesMessage(linux.resources) }),
       cgroupParent: record.cgroupParent,
+      namespaces: podNamespaces(record),
     },
     pid: record.infra?.process?.pid ?? 0,
     ips: (record.attachment?.ips ?? []).map(({ address }) => address.replace(/\/.*/, '')),
