@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { request as ask } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
@@ -186,4 +187,70 @@ test('if the registry refuses after a failure of the source, the refusal is repo
   };
   await assert.rejects(repository.pushBlobFrom(descriptor, source), { code: 'DISTRIBUTION_UNAUTHORIZED' });
   assert.equal(posts, 2);
+});
+
+/**
+ * A registry behind a proxy that refuses larger requests than this.
+ * @param least the length of chunks that the registry requires; `sent` receives their lengths
+ */
+async function limitedTo(
+  t: TestContext,
+  bytes: number,
+  { least, sent = [] }: { readonly least?: number; readonly sent?: number[] } = {},
+): Promise<RegistryRepository> {
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const server = createHttpServer((request, response) => {
+    const { method, headers, url = '' } = request;
+    const length = Number(headers['content-length'] ?? 0);
+    if (length > bytes) {
+      request.resume();
+      response.writeHead(413).end('too large');
+      return;
+    }
+    if (method === 'PATCH') sent.push(length);
+    const onward = ask(`${registry.url}${url}`, { method, headers }, (answer) => {
+      const more = least === undefined ? {} : { 'oci-chunk-min-length': String(least) };
+      response.writeHead(answer.statusCode ?? 500, { ...answer.headers, ...more });
+      answer.pipe(response);
+    });
+    request.pipe(onward);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return repositoryOf(t, `127.0.0.1:${(server.address() as AddressInfo).port}`, 'app');
+}
+
+for (const [what, length] of [
+  ['with a rest', 3 * 1024 * 1024 + 5],
+  ['of whole chunks', 4 * 1024 * 1024],
+] as const)
+  test(`a blob ${what} is uploaded in chunks when its request is too large`, async (t) => {
+    const repository = await limitedTo(t, 1024 * 1024);
+    const bytes = randomBytes(length);
+    const large = { digest: digestOf(bytes), size: length };
+    await repository.pushBlobFrom(large, async function* () {
+      for (let at = 0; at < length; at += 700_001)
+        yield await Promise.resolve(bytes.subarray(at, at + 700_001));
+    });
+    assert.deepEqual(Buffer.from(await repository.blobBytes(large, length)), bytes);
+  });
+
+test('chunks have the length that the registry requires', async (t) => {
+  const mebibyte = 1024 * 1024;
+  const sent: number[] = [];
+  const repository = await limitedTo(t, 2 * mebibyte, { least: 2 * mebibyte, sent });
+  await repository.pushBlob(randomBytes(5 * mebibyte));
+  assert.deepEqual(sent, [2 * mebibyte, 2 * mebibyte, mebibyte]);
+});
+
+test('a registry that refuses chunks as too large gets no more of them', async (t) => {
+  const repository = await limitedTo(t, 1024);
+  await assert.rejects(repository.pushBlob(randomBytes(2 * 1024 * 1024)), {
+    code: 'DISTRIBUTION_REFUSED',
+    message: /answers 413/u,
+  });
 });

@@ -21,11 +21,15 @@ interface Blob {
 
 /** Each repetition sends the whole blob, which may have gigabytes. */
 const streamConflictLimit = 3;
+/** The limit for the body of a request in nginx, unless it is configured. */
+const chunkBytes = 1024 * 1024;
+/** The largest chunk that a registry can require, because a chunk is in memory. */
+const mostChunkBytes = 16 * 1024 * 1024;
 
 /**
  * Implements the pushing of blobs: distribution-spec §"Pushing blobs", each in one POST and one PUT, unless
- * the repository has the blob. The name of a blob is its digest, so that an upload whose connection breaks is
- * repeated from its beginning.
+ * the repository has the blob, or in chunks if this PUT is too large for a proxy before the registry. The
+ * name of a blob is its digest, so that an upload whose connection breaks is repeated from its beginning.
  * @param attempts how many times an upload is tried when connections break
  */
 export function createUpload(
@@ -79,10 +83,12 @@ export function createUpload(
 
 async function uploadOnce(
   session: Session,
-  { descriptor: { digest, size }, body, mountFrom }: Blob,
+  blob: Blob,
   task: Task,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const { descriptor, body, mountFrom } = blob;
+  const { digest, size } = descriptor;
   const present = await session.request({ method: 'HEAD', path: `blobs/${digest}`, signal, task });
   await present.discard();
   if (present.status === 200) return;
@@ -115,8 +121,70 @@ async function uploadOnce(
     signal,
     task,
   });
+  if (done.status === 413 && size > chunkBytes) {
+    await done.discard();
+    const chunked = await begin('');
+    if (chunked.status !== 202) return session.unexpected(chunked, task);
+    return uploadChunks(session, chunked, blob, task, signal);
+  }
   if (done.status !== 201) return session.unexpected(done, task);
   await done.discard();
+}
+
+/** Uploads a blob in requests of limited size (distribution-spec, "Pushing a blob in chunks"). */
+async function uploadChunks(
+  session: Session,
+  start: HttpAnswer,
+  { descriptor: { digest, size }, body }: Blob,
+  task: Task,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const least = Number(start.header('oci-chunk-min-length') ?? 0) || 0;
+  const length = Math.min(Math.max(chunkBytes, least), mostChunkBytes);
+  const type = 'application/octet-stream';
+  let target = uploadTarget(start, task);
+  await start.discard();
+  let at = 0;
+  for await (const chunk of chunksOf(body, length)) {
+    const headers = {
+      'content-type': type,
+      'content-length': String(chunk.length),
+      'content-range': `${at}-${at + chunk.length - 1}`,
+    };
+    const totalMs = transferMs(chunk.length);
+    const sent = { method: 'PATCH', path: target, headers, body: chunk, totalMs, signal, task } as const;
+    const taken = await session.request(sent);
+    if (taken.status !== 202) return session.unexpected(taken, task);
+    target = uploadTarget(taken, task);
+    await taken.discard();
+    at += chunk.length;
+  }
+  target.searchParams.set('digest', digest);
+  const headers = { 'content-type': type, 'content-length': '0' };
+  const totalMs = transferMs(size);
+  const done = await session.request({ method: 'PUT', path: target, headers, totalMs, signal, task });
+  if (done.status !== 201) return session.unexpected(done, task);
+  await done.discard();
+}
+
+/**
+ * Yields a body in chunks of this length; the last one may be shorter. A chunk is valid until the next one.
+ */
+async function* chunksOf(body: RequestBody, length: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const chunk = Buffer.allocUnsafe(length);
+  let filled = 0;
+  for await (const piece of typeof body === 'function' ? body() : [body]) {
+    for (let from = 0; from < piece.length;) {
+      const to = Math.min(piece.length, from + length - filled);
+      chunk.set(piece.subarray(from, to), filled);
+      filled += to - from;
+      from = to;
+      if (filled < length) continue;
+      yield chunk;
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield chunk.subarray(0, filled);
 }
 
 /**
