@@ -60,6 +60,29 @@ const cases: readonly {
     left: { server: /no source can be imported/u },
   },
   {
+    what: 'a registry from which its own file pulls nothing is not a source',
+    text: 'server = "https://a.test"\ncapabilities = ["push"]\n[host."https://m.test"]\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: false } } },
+    left: { capabilities: /it is no source/u },
+  },
+  {
+    what: 'a registry from which its own file pulls nothing is blocked without another host',
+    text: 'server = "https://a.test"\ncapabilities = ["push"]\n',
+    settings: { prefixes: { 'a.test': { blocked: true } } },
+    left: { capabilities: /it is no source/u, server: /no source can be imported/u },
+  },
+  {
+    what: 'a registry that resolves no tags is reported, because it is asked for them',
+    text: 'server = "https://a.test"\ncapabilities = ["pull"]\n[host."https://m.test"]\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: true } } },
+    left: { capabilities: /asked for tags too/u },
+  },
+  {
+    what: 'capabilities without a server are of no host',
+    text: 'capabilities = ["push"]\n[host."https://m.test"]\n',
+    settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: true } } },
+  },
+  {
     what: 'a server over plain HTTP is the registry itself',
     text: 'server = "http://a.test"\n',
     settings: { insecure: ['a.test'] },

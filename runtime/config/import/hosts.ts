@@ -39,6 +39,7 @@ const known = [
   'proxy',
 ];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
+const notCapabilities = `it is not a list of ${capabilityNames.join(', ')}`;
 const ownSource = 'the registry itself is the last source';
 const otherRoot =
   'the path of its API does not begin with /v2, which Portcullis does not support for mirrors: a path in registries.prefixes is the beginning of the repository name';
@@ -77,10 +78,10 @@ export function importHosts({ host, folder, table }: HostsFile): {
   else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
   // The server is the last source, also if it could not be imported: the registry itself is not asked
   // instead.
-  const origin = own !== 'other';
+  const origin = own !== 'other' && (server === undefined || servesContent(rest['capabilities'], read));
   if (own === 'plain' && server !== undefined)
     read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
-  else if (own !== 'other' && server !== undefined)
+  else if (origin && server !== undefined)
     read.findings.push({
       key: 'server',
       outcome: 'inherent',
@@ -94,8 +95,7 @@ export function importHosts({ host, folder, table }: HostsFile): {
   const listed = isRepeated ? read.mirrors.slice(0, before) : read.mirrors;
   // The registry as its own last host is no mirror: a mirror does not get the credentials of a pull.
   const last = listed.at(-1);
-  const isOwnLast =
-    own !== 'other' && last !== undefined && last.tags !== false && ownServer(name, last.url) === own;
+  const isOwnLast = origin && last !== undefined && last.tags !== false && ownServer(name, last.url) === own;
   const mirrors = isOwnLast ? listed.slice(0, -1) : listed;
   if (mirrors.length === 0 && !origin) {
     const note =
@@ -136,6 +136,16 @@ function ownServer(name: string, server: unknown): 'own' | 'plain' | 'other' {
   return url.protocol === 'http:' ? 'plain' : 'own';
 }
 
+/** Returns whether the registry itself, named as `server`, serves content by its own capabilities. */
+function servesContent(capabilities: unknown, { findings }: Read): boolean {
+  const able = capabilitiesOf(capabilities);
+  const left = (note: string): void => void findings.push({ key: 'capabilities', outcome: 'left', note });
+  if (able === undefined) left(notCapabilities);
+  else if (!able.includes('pull')) left('no content can be pulled from the server: it is no source');
+  else if (!able.includes('resolve')) left('the registry itself, as the last source, is asked for tags too');
+  return able === undefined || able.includes('pull');
+}
+
 /** Without `server`, a registry whose only host is its own port over plain HTTP is asked over plain HTTP. */
 function ownOnlyHost(name: string, mirrors: readonly PrefixMirrorConfig[]): 'own' | 'plain' {
   const isPlain = mirrors.length === 1 && name.includes(':') && ownServer(name, mirrors[0]?.url) === 'plain';
@@ -150,8 +160,7 @@ function readHost(key: string, address: string, entry: Table, read: Read, at = `
   if (url === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
   if (url === '') return left(key, otherRoot);
   const able = capabilitiesOf(entry['capabilities']);
-  if (able === undefined)
-    return left(`${at}capabilities`, `it is not a list of ${capabilityNames.join(', ')}`);
+  if (able === undefined) return left(`${at}capabilities`, notCapabilities);
   if (!able.includes('pull')) return left(key, 'no content can be pulled from it');
   const mirror = mirrorOf(url, true);
   if (mirror === undefined) return left(key, 'it is not http[s]://HOST[:PORT][/PATH]');
