@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { createBlobStore } from './blobs.ts';
@@ -66,6 +66,33 @@ test('a pull does not wait for the fetch of another registry, and the slower pul
     assert.deepEqual([readdirSync(folders.blobs), late.pendingMove()?.to], [[hex], place]);
     await late.release();
     assert.deepEqual([readdirSync(folders.blobs), readdirSync(folders.ingest)], [[], []]);
+  } finally {
+    rmSync(folders.root, { recursive: true });
+  }
+});
+
+test('a fetch reports its own failure, also if its file cannot be removed', async () => {
+  const folders = storeFolders(mkdtempSync(`${tmpdir()}/portcullis-blobs-`));
+  try {
+    await makeStoreFolders(folders);
+    const blobs = createBlobStore(
+      folders,
+      () => false,
+      () => 0,
+    );
+    const failing = (path: string): Promise<void> => {
+      mkdirSync(path);
+      return Promise.reject(Object.assign(new Error('EROFS: read-only file system'), { code: 'EROFS' }));
+    };
+    const claiming = blobs.claim(
+      { digest: `sha256:${'a'.repeat(64)}`, size: 1, mediaType: '' },
+      { from: 'a registry', sources: [failing] },
+      new AbortController().signal,
+    );
+    await assert.rejects(claiming, {
+      code: 'IMAGES_PULL_FAILED',
+      message: /image store is read-only \(EROFS\); look in the kernel log .* remount/u,
+    });
   } finally {
     rmSync(folders.root, { recursive: true });
   }

@@ -100,7 +100,8 @@ export function createBlobStore(
       },
       async (thrown: unknown) => {
         claimed.delete(blob);
-        await rm(blob.path, { force: true });
+        // A file system that takes no writes removes nothing either; the next start removes the file.
+        await rm(blob.path, { force: true }).catch(() => undefined);
         throw thrown;
       },
     );
@@ -183,7 +184,7 @@ export function createBlobStore(
           await orAborted(blob.ready, signal);
           return claimOf(blob);
         } catch (thrown) {
-          await release(blob);
+          await release(blob).catch(() => undefined);
           if (signal.aborted || known === undefined) throw thrown;
           // The fetch of another pull failed: this pull tries with its own sources.
         }

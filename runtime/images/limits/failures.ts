@@ -63,7 +63,7 @@ export function imageError(failure: ImageFailure): PortcullisError {
 
 /**
  * Returns `thrown` if it is a PortcullisError. ENOSPC and EDQUOT become IMAGES_DISK_FULL; every other error
- * becomes the given failure with its reason.
+ * becomes the given failure with its reason, and with another remedy if the file system takes no writes.
  */
 export function wrapImageError(
   thrown: unknown,
@@ -87,9 +87,16 @@ export function wrapImageError(
     ...failure,
     ...(details === undefined ? {} : { details }),
     why: reasonOf(thrown),
+    ...(meaningOfErrno(errno) === 'read-only' ? readOnlyStore : {}),
     cause: thrown,
   });
 }
+
+const readOnlyStore = {
+  kind: 'unavailable',
+  why: 'the file system of the image store is read-only (EROFS)',
+  fix: 'look in the kernel log for the cause, and remount the file system read-write',
+} as const;
 
 export { errnoOf };
 
