@@ -109,6 +109,9 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
   }
 }
 
+/** No registry has a longer tag (distribution-spec, "Pulling manifests"): none can be of a sha512 digest. */
+const mostTagLength = 128;
+
 /**
  * Collects the manifest under `sha256-<hex>.sig` or `.att`, whose layers are signatures or attestations
  * (cosign, specs/SIGNATURE_SPEC.md).
@@ -118,6 +121,7 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
   const tag = `${digest.replace(':', '-')}.${suffix}`;
   const source = `${repository.host}/${repository.repository}:${tag}`;
   if (collectors.length === 0 || negativeCache?.knows(source) === true) return;
+  if (tag.length > mostTagLength) return;
   const place: Place = {
     attachedTo: digest,
     foundBy: `tag ${tag}`,

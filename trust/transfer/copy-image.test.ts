@@ -168,3 +168,17 @@ test('an image to which more refers than its registry lists is not copied under 
   await assert.rejects(copying, { code: 'TRUST_TOO_MUCH_EVIDENCE' });
   assert.deepEqual(tags, [undefined]);
 });
+
+test('an image without a sha256 digest is refused before anything is pushed', async () => {
+  const digest = digestOf(manifest, 'sha512');
+  const named = source(() => assert.fail('a blob was fetched'));
+  const from = {
+    ...named,
+    manifest: async (wanted: string) => ({ ...(await named.manifest(wanted)), digest }),
+  } as RegistryRepository;
+  const to = { ...destination(() => undefined), pushManifest: () => assert.fail('a manifest was pushed') };
+  await assert.rejects(copyImage({ ...copy, from, to }), {
+    code: 'DISTRIBUTION_BAD_DIGEST',
+    message: /its manifest sha512:[0-9a-f]{128} has no sha256 digest/u,
+  });
+});

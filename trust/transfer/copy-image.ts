@@ -1,6 +1,13 @@
 import pLimit from 'p-limit';
-import { fallbackTag, formatReference, orAbsent, parseReference } from '../../base/distribution/index.ts';
+import {
+  digestOf,
+  fallbackTag,
+  formatReference,
+  orAbsent,
+  parseReference,
+} from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { copyToTag } from '../signing/attach.ts';
 import { defaultTufTag, ociSource } from '../tuf-client/oci-source.ts';
@@ -103,6 +110,8 @@ export async function copyImage({
   };
   const image = async (what: string | Descriptor, as: string | undefined): Promise<FetchedManifest> => {
     const fetched = await from.manifest(what, signal);
+    // It would get another name at the destination, under which the index that lists it does not find it.
+    if (fetched.digest !== digestOf(fetched.bytes)) throw notSha256(fetched.digest, reference);
     if (!seen.has(fetched.digest)) {
       seen.add(fetched.digest);
       await content(fetched);
@@ -159,6 +168,17 @@ export async function copyImage({
   if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });
   const copiedImage = { reference, digest: top.digest, manifests, evidence, metadata };
   return metadataKept === undefined ? copiedImage : { ...copiedImage, metadataKept };
+}
+
+function notSha256(digest: string, on: string): PortcullisError {
+  return new PortcullisError({
+    code: 'DISTRIBUTION_BAD_DIGEST',
+    kind: 'invalid',
+    attempted: 'copy image',
+    on,
+    why: `its manifest ${digest} has no sha256 digest, and only manifests with one are pushed`,
+    fix: 'build the image with sha256 digests, or copy it with another tool',
+  });
 }
 
 /** Returns the tag or digest of a reference, and the tag alone. */
