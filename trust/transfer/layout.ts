@@ -1,14 +1,13 @@
-import { createHash } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { digestOf, isDigest, parseManifest } from '../../base/distribution/index.ts';
+import { digestOf, isDigest, mediaTypes, orAbsent, parseManifest } from '../../base/distribution/index.ts';
 import type {
   Descriptor,
   FetchedManifest,
   Manifest,
   RegistryRepository,
 } from '../../base/distribution/index.ts';
-import { fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
+import { errnoOf, fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { readFilePart } from '../../base/files/index.ts';
 import type { FilePart } from '../../base/files/index.ts';
@@ -16,12 +15,14 @@ import { ociManifestType } from '../evidence/cosign-names.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
 import { damageCode, damaged, missing } from './archive-errors.ts';
+import { checked, startSum } from './checked-bytes.ts';
 
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';
 /** The whole name, as containerd and docker since version 25 write it. */
 const nameAnnotation = 'io.containerd.image.name';
 const indexType = 'application/vnd.oci.image.index.v1+json';
+const manifestTypes: readonly string[] = Object.values(mediaTypes);
 const mostManifestBytes = 4 * 1024 * 1024;
 
 interface Entry {
@@ -243,6 +244,7 @@ async function partOf(
   const part = await files.part(path, start, most).catch((error: unknown) => {
     if (isPortcullisError(error)) throw error;
     if (meansGone(error)) throw missing(on);
+    if (errnoOf(error) === 'ELOOP') throw damaged(on, 'it is a symbolic link', 'put the file in its place');
     throw damaged(on, fileReason(error, path));
   });
   if ('refused' in part) throw damaged(on, 'it is not a regular file');
@@ -277,46 +279,9 @@ async function* checkedBytes(
   sum.end();
 }
 
-/**
- * Yields the bytes. Fails as soon as there are too many, and at the end if the digest or the size differs.
- */
-async function* checked(
-  bytes: AsyncIterable<Uint8Array>,
-  digest: string,
-  size: number,
-): AsyncIterable<Uint8Array> {
-  const sum = startSum(digest, size);
-  for await (const chunk of bytes) {
-    sum.add(chunk);
-    yield chunk;
-  }
-  sum.end();
-}
-
-/** Compares bytes with a digest and a size as they arrive. `add` and `end` throw TRUST_ARCHIVE_DAMAGED. */
-function startSum(
-  digest: string,
-  size: number,
-): { length(): number; add(chunk: Uint8Array): void; end(): void } {
-  const hash = createHash('sha256');
-  let length = 0;
-  const differs = (): PortcullisError => damaged(digest, 'its bytes do not match the digest');
-  return {
-    length: () => length,
-    add(chunk) {
-      length += chunk.length;
-      if (length > size) throw differs();
-      hash.update(chunk);
-    },
-    end() {
-      if (length !== size || `sha256:${hash.digest('hex')}` !== digest) throw differs();
-    },
-  };
-}
-
 async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
   const file = join(folder, 'index.json');
-  const bytes = await read(files, file, folder, mostManifestBytes).catch((error: unknown) => {
+  const bytes = await read(files, file, file, mostManifestBytes).catch((error: unknown) => {
     if (isPortcullisError(error) && error.kind === 'not-found') return undefined;
     throw error;
   });
@@ -328,6 +293,8 @@ async function readIndex(folder: string, files: LayoutFiles): Promise<Entry[]> {
     const links = new Map<string, Pick<Entry, 'subject' | 'children'>>();
     const entries: Entry[] = [];
     for (const { mediaType, digest, size, annotations } of content.manifests) {
+      // A layout may list anything, and an unknown type is not an error (image-spec, image-layout.md).
+      if (mediaType !== '' && !manifestTypes.includes(mediaType)) continue;
       const { [tagAnnotation]: tag, [nameAnnotation]: name } = annotations ?? {};
       const known = links.get(digest) ?? (await linksOf(folder, digest, files));
       links.set(digest, known);
@@ -354,7 +321,10 @@ async function linksOf(
   files: LayoutFiles,
 ): Promise<Pick<Entry, 'subject' | 'children'>> {
   const file = join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, ''));
-  const fields = recordOf(parseStrictJson(await read(files, file, digest, mostManifestBytes)));
+  const bytes = await orAbsent(read(files, file, digest, mostManifestBytes));
+  // Other images of the layout can be complete.
+  if (bytes === undefined) return { children: [] };
+  const fields = recordOf(parseStrictJson(bytes));
   const subject = recordOf(fields?.['subject'])?.['digest'];
   const manifests: unknown = fields?.['manifests'];
   const children = (Array.isArray(manifests) ? manifests : [])
