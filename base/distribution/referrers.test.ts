@@ -65,6 +65,23 @@ describe('a registry whose last answer was that it has no referrers API', () => 
   });
 });
 
+it('the next page is found among several Link headers', async (t) => {
+  const server = await serveHttp((request, response) => {
+    const isSecond = request.url?.includes('page=2') === true;
+    if (!isSecond) response.setHeader('link', ['<?page=1>; rel="first"', '<?page=2>; rel="next"']);
+    answerList(response, isSecond ? 'second' : 'first');
+  });
+  t.after(() => server.close());
+  const client = createRegistryClient();
+  t.after(() => client.close());
+  const [repository] = client.repositories(parseReference(`${server.host}/app`));
+  const found = await repository?.referrers(subject);
+  assert.deepEqual(
+    found?.descriptors.map((one) => one.digest),
+    [entry('first').digest, entry('second').digest],
+  );
+});
+
 function answerList(response: ServerResponse, note: string): void {
   response.writeHead(200, { 'content-type': mediaTypes.ociIndex }).end(list(note));
 }

@@ -185,7 +185,7 @@ function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
 
 /** Returns the next page: Link: <…>; rel="next" (RFC 8288), of the same origin only. */
 function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
-  const match = /<([^>]{1,4096})>[^,]*;\s*rel="?next"?/i.exec(answer.header('link') ?? '');
+  const match = /<([^>]{1,4096})>[^,]*;\s*rel="?next"?/i.exec(answer.headerValues('link').join(', '));
   if (match?.[1] === undefined) return undefined;
   const next = URL.parse(match[1], answer.url.href);
   if (next === null || next.origin !== answer.url.origin) {
