@@ -69,6 +69,7 @@ describe('a copy to a repository with evidence of its own', () => {
       const { content } = await at('target').manifest(tag);
       assert.equal(content.kind === 'manifest' && content.layers.length, 2);
     }
+    await did('images', 'evidence', named('source'), '--against', named('target'));
     // A repository without signatures of its own gets the manifest as it is.
     await did('images', 'copy', named('source'), named('fresh'));
     assert.equal((await at('fresh').resolve(tag)).digest, (await at('source').resolve(tag)).digest);

@@ -156,6 +156,11 @@ function layersIn({ bytes, content }: FetchedManifest): unknown[] {
 const layerKey = (entry: unknown): string =>
   canonicalJson([recordOf(entry)?.['digest'], recordOf(entry)?.['annotations']]);
 
+/** Returns a text for each entry of a manifest of one of cosign's older tags: its digest and annotations. */
+export function tagEntries(found: FetchedManifest): readonly string[] {
+  return layersIn(found).map(layerKey);
+}
+
 /**
  * Copies a manifest of one of cosign's older tags to a repository that has its blobs. If the repository has
  * layers of its own under the tag, they stay, and those that it lacks are added.

@@ -3,11 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { digestOf } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
 import { copyImage } from './copy-image.ts';
 import { inventoryOf, isComplete, lostInCopy } from './inventory.ts';
+import type { ImageInventory } from './inventory.ts';
 import { openLayout } from './layout.ts';
 import type { LayoutRepository } from './layout.ts';
 
@@ -146,4 +148,22 @@ test('other content under a tag counts as lost', async () => {
     lost.pieces.map(({ name }) => name),
     [signatureTag(index)],
   );
+});
+
+test('a tag of the copy that also has signatures of its own is not lost', async () => {
+  const signature = (text: string): object => ({
+    mediaType: 'application/vnd.dev.cosign.simplesigning.v1+json',
+    digest: digestOf(Buffer.from('payload')),
+    size: 7,
+    annotations: { 'dev.cosignproject.cosign/signature': text },
+  });
+  const inventoryWith = async (...texts: readonly string[]): Promise<ImageInventory> => {
+    const layout = await newLayout();
+    const { digest } = await push(layout, 'image', {}, '1');
+    await push(layout, 'signatures', { layers: texts.map(signature) }, signatureTag(digest));
+    return inventoryOf(layout, '1');
+  };
+  const copy = await inventoryWith('of the mirror', 'one');
+  assert.ok(isComplete(lostInCopy(await inventoryWith('one'), copy)));
+  assert.equal(lostInCopy(await inventoryWith('one', 'two'), copy).pieces.length, 1);
 });

@@ -1,4 +1,4 @@
-import { fallbackTag, orAbsent } from '../../base/distribution/index.ts';
+import { digestOf, fallbackTag, orAbsent } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import {
@@ -9,6 +9,7 @@ import {
   predicateTypeAnnotation,
   signatureTag,
 } from '../evidence/cosign-names.ts';
+import { tagEntries } from '../signing/attach.ts';
 import { defaultTufTag } from '../tuf-client/oci-source.ts';
 
 /** One thing in a repository that says something about an image. */
@@ -23,6 +24,8 @@ export interface EvidencePiece {
   readonly digest: string;
   /** Its kind, in words: `signature (sigstore bundle)`, or its artifact type. */
   readonly what: string;
+  /** One digest for each signature, attestation or document under a tag. */
+  readonly entries?: readonly string[];
 }
 
 /**
@@ -97,7 +100,9 @@ export async function inventoryOf(
       [`${fallbackTag(digest)}.sbom`, 'SBOM (cosign, older form)'],
     ] as const) {
       const found = await orAbsent(repository.manifest(tag, signal));
-      if (found !== undefined) add({ subject: digest, form: 'tag', name: tag, digest: found.digest, what });
+      if (found === undefined) continue;
+      const entries = tagEntries(found).map((entry) => digestOf(entry));
+      add({ subject: digest, form: 'tag', name: tag, digest: found.digest, what, entries });
     }
   }
   const metadata = await orAbsent(repository.manifest(defaultTufTag, signal));
@@ -113,16 +118,20 @@ export async function inventoryOf(
 
 /**
  * Returns what a copy lacks of the original. A piece under a tag counts as lost when the copy has other
- * content under that tag, because tags are moved. Pure.
+ * content under that tag, because tags are moved, unless this content includes each entry of the original: a
+ * copy may have signatures of its own. Pure.
  */
 export function lostInCopy(original: ImageInventory, copy: ImageInventory): LostInCopy {
   const key = ({ form, name, digest }: EvidencePiece): string => `${form} ${name} ${digest}`;
   const there = new Set(copy.pieces.map(key));
+  const underTag = new Map(copy.pieces.map(({ name, entries = [] }) => [name, new Set(entries)]));
+  const isIncluded = ({ name, entries = [] }: EvidencePiece): boolean =>
+    entries.length > 0 && entries.every((entry) => underTag.get(name)?.has(entry) === true);
   const manifests = new Set(copy.manifests);
   return {
     ...(copy.digest === original.digest ? {} : { otherDigest: copy.digest }),
     manifests: original.manifests.filter((digest) => !manifests.has(digest)),
-    pieces: original.pieces.filter((piece) => !there.has(key(piece))),
+    pieces: original.pieces.filter((piece) => !there.has(key(piece)) && !isIncluded(piece)),
     metadata: original.metadata !== undefined && copy.metadata !== original.metadata,
   };
 }
