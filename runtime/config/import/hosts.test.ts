@@ -79,7 +79,7 @@ const cases: readonly {
   },
   {
     what: 'capabilities without a server are of no host',
-    text: 'capabilities = ["push"]\n[host."https://m.test"]\n',
+    text: 'server = ""\ncapabilities = ["push"]\n[host."https://m.test"]\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test', origin: true } } },
   },
   {

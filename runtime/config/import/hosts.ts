@@ -78,7 +78,8 @@ export function importHosts({ host, folder, table }: HostsFile): {
   else readFields('', name === 'docker.io' ? 'registry-1.docker.io' : name, rest, read);
   // The server is the last source, also if it could not be imported: the registry itself is not asked
   // instead.
-  const origin = own !== 'other' && (server === undefined || servesContent(rest['capabilities'], read));
+  const isNamed = server !== undefined && server !== '';
+  const origin = own !== 'other' && (!isNamed || servesContent(rest['capabilities'], read));
   if (own === 'plain' && server !== undefined)
     read.findings.push({ key: 'server', outcome: 'taken', note: 'registries.insecure' });
   else if (origin && server !== undefined)
