@@ -274,6 +274,15 @@ describe('resolving', () => {
     }
   });
 
+  it('gives the sha256 digest of a tag, as its manifest has, whatever digest the registry names', async () => {
+    const { repository } = await against((_request, response) => {
+      response.setHeader('docker-content-digest', digestOf(manifestBytes, 'sha512'));
+      answerManifest(response);
+    });
+    assert.equal((await repository.resolve('1')).digest, manifestDigest);
+    assert.equal((await repository.manifest('1')).digest, manifestDigest);
+  });
+
   it('keeps one connection for many requests', async () => {
     const ports = new Set<number | undefined>();
     const { repository } = await against((request, response) => {

@@ -69,9 +69,10 @@ export function createPull(
     const digest = answer.header('docker-content-digest') ?? '';
     const size = answer.length;
     const mediaType = contentType(answer);
+    const { algorithm = 'sha256' } = splitDigest(wanted) ?? {};
     if (
       answer.status === 200 &&
-      splitDigest(digest) !== undefined &&
+      splitDigest(digest)?.algorithm === algorithm &&
       size !== undefined &&
       manifestTypes.includes(mediaType)
     ) {
@@ -80,7 +81,7 @@ export function createPull(
       return { mediaType, digest, size };
     }
     if (answer.status === 404) return session.unexpected(answer, task);
-    // Some registries refuse HEAD, or omit the headers.
+    // Some registries refuse HEAD, omit the headers, or name a tag by a digest that nothing else here uses.
     const fetched = await manifest(wanted, signal);
     return { mediaType: fetched.mediaType, digest: fetched.digest, size: fetched.bytes.length };
   }
