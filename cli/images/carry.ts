@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { exportReference, metadataKeptText, pushImageFile } from '../../trust/transfer/index.ts';
+import { copyRemarks, exportReference, pushImageFile } from '../../trust/transfer/index.ts';
 import { exitCodes, print, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -57,7 +57,7 @@ export function registerCarry(images: Command): void {
       print(
         flags.output,
         pushed,
-        `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadataKeptText(pushed.metadataKept)}) to ${reference}\n`,
+        `pushed ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${copyRemarks(pushed)}) to ${reference}\n`,
       );
       return exitCodes.yes;
     }),
@@ -78,7 +78,7 @@ export function registerCarry(images: Command): void {
       print(
         flags.output,
         { ...written, file },
-        `wrote ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}) to ${file}\n`,
+        `wrote ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${copyRemarks(written)}) to ${file}\n`,
       );
       return exitCodes.yes;
     }),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { openRegistries } from '../../trust/index.ts';
-import { copyReference, metadataKeptText } from '../../trust/transfer/index.ts';
+import { copyReference, copyRemarks } from '../../trust/transfer/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -56,7 +56,7 @@ export function registerCopy(images: Command): void {
           }),
         );
         const { digest, manifests, evidence, metadata } = copied;
-        const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${metadataKeptText(copied.metadataKept)}) to ${copied.reference}\n`;
+        const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${copyRemarks(copied)}) to ${copied.reference}\n`;
         print(flags.output, copied, text);
         return exitCodes.yes;
       } finally {

@@ -5,9 +5,9 @@ import type { PolicyKey } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
 import {
   archiveReference,
+  copyRemarks,
   extractPolicy,
   loadArchive,
-  metadataKeptText,
   verifyArchive,
 } from '../../trust/transfer/index.ts';
 import { userState } from '../environment/user-folders.ts';
@@ -95,7 +95,7 @@ function registerCreate(archive: Command): void {
       );
       const { digest, evidence, metadata, statement } = made;
       const policy = statement.policy === undefined ? '' : ', policy';
-      const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${policy}`;
+      const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}${policy}${copyRemarks(made)}`;
       print(
         flags.output,
         made,
@@ -176,7 +176,7 @@ function registerLoad(archive: Command): void {
       print(
         flags.output,
         copied,
-        `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence}${metadataKeptText(copied.metadataKept)})\n`,
+        `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence}${copyRemarks(copied)})\n`,
       );
       return exitCodes.yes;
     }),

@@ -5,7 +5,8 @@ import { digestOf, mediaTypes, parseManifest } from '../../base/distribution/ind
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { copyChunked } from './chunked-image.ts';
-import { copyImage } from './copy-image.ts';
+import { copyImage, copyRemarks } from './copy-image.ts';
+import { inventoryOf } from './inventory.ts';
 
 const blobs = Array.from({ length: 8 }, (_, index) => Buffer.from(`layer ${index}`));
 const descriptorOf = (bytes: Uint8Array, mediaType: string) => ({
@@ -181,4 +182,24 @@ test('an image without a sha256 digest is refused before anything is pushed', as
     code: 'DISTRIBUTION_BAD_DIGEST',
     message: /its manifest sha512:[0-9a-f]{128} has no sha256 digest/u,
   });
+});
+
+test('an artifact of another manifest type is left out and counted, and does not prevent the copy', async () => {
+  const from = source(() => Promise.reject(new Error('no blob is read')));
+  const old = {
+    ...descriptorOf(Buffer.from('old'), 'application/vnd.oci.artifact.manifest.v1+json'),
+    artifactType: 'application/vnd.cncf.notary.signature',
+  };
+  const listed: RegistryRepository = {
+    ...from,
+    referrers: () => Promise.resolve({ via: 'referrers', descriptors: [old], complete: true }),
+    manifest: (wanted) => (wanted === '1' ? from.manifest(wanted) : Promise.reject(notFound())),
+  };
+  const copied = await copyImage({ ...copy, from: listed, to });
+  assert.deepEqual([copied.evidence, copied.leftOut], [0, 1]);
+  assert.equal(copyRemarks(copied), ', artifacts of other manifest types left out: 1');
+  assert.deepEqual(
+    (await inventoryOf(listed, '1')).pieces.map(({ what }) => what),
+    ['signature (Notary Project)'],
+  );
 });

@@ -3,6 +3,7 @@ import {
   digestOf,
   fallbackTag,
   formatReference,
+  mediaTypes,
   orAbsent,
   parseReference,
 } from '../../base/distribution/index.ts';
@@ -12,7 +13,7 @@ import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
 import { copyToTag } from '../signing/attach.ts';
 import { defaultTufTag, ociSource } from '../tuf-client/oci-source.ts';
 import { tooMuchEvidence } from './inventory.ts';
-import { keptMetadata } from './kept-metadata.ts';
+import { keptMetadata, metadataKeptText } from './kept-metadata.ts';
 import type { MetadataKept } from './kept-metadata.ts';
 
 /** The result of copying an image. */
@@ -27,6 +28,17 @@ export interface CopiedImage {
   readonly metadata: boolean;
   /** Why the destination kept its own signed metadata, if it did. */
   readonly metadataKept?: MetadataKept;
+  /** Number of artifacts that refer to the image and that registries no longer take, by their type. */
+  readonly leftOut?: number;
+}
+
+/** Returns what a command adds to its report of a copy, or an empty text. */
+export function copyRemarks({
+  metadataKept,
+  leftOut,
+}: Pick<CopiedImage, 'metadataKept' | 'leftOut'>): string {
+  const others = leftOut === undefined ? '' : `, artifacts of other manifest types left out: ${leftOut}`;
+  return `${metadataKeptText(metadataKept)}${others}`;
 }
 
 /** How much of an image was copied. */
@@ -49,6 +61,9 @@ export interface CopyImageInput {
   readonly signal?: AbortSignal;
   readonly progress?: CopyProgress;
 }
+
+/** The types of manifests that can be read and pushed. */
+const manifestTypes: readonly string[] = Object.values(mediaTypes);
 
 /** Blobs of a manifest that are copied at the same time. */
 const atOnce = 4;
@@ -84,7 +99,7 @@ export async function copyImage({
   const mounting = from.host === to.host && { mountFrom: from.repository };
   const seen = new Set<string>();
   const images: string[] = [];
-  let [manifests, evidence] = [0, 0];
+  let [manifests, evidence, leftOut] = [0, 0, 0];
   const copied = createCount(progress);
   const blob = async (descriptor: Descriptor, ending: AbortSignal): Promise<void> => {
     if (seen.has(descriptor.digest)) return;
@@ -130,6 +145,11 @@ export async function copyImage({
     if (!complete) throw tooMuchEvidence(`${from.host}/${from.repository}`);
     for (const one of descriptors.filter((each) => !seen.has(each.digest))) {
       seen.add(one.digest);
+      // For example the artifact manifests of candidates of OCI 1.1, which no collector of evidence reads.
+      if (!manifestTypes.includes(one.mediaType)) {
+        leftOut += 1;
+        continue;
+      }
       // A list can name what was removed from the registry, for example a revoked signature.
       const fetched = await orAbsent(from.manifest(one, signal));
       if (fetched === undefined) continue;
@@ -166,8 +186,11 @@ export async function copyImage({
   });
   const metadata = found && metadataKept === undefined;
   if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });
-  const copiedImage = { reference, digest: top.digest, manifests, evidence, metadata };
-  return metadataKept === undefined ? copiedImage : { ...copiedImage, metadataKept };
+  return {
+    ...{ reference, digest: top.digest, manifests, evidence, metadata },
+    ...(metadataKept === undefined ? {} : { metadataKept }),
+    ...(leftOut === 0 ? {} : { leftOut }),
+  };
 }
 
 function notSha256(digest: string, on: string): PortcullisError {

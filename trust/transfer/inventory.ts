@@ -1,4 +1,4 @@
-import { digestOf, fallbackTag, orAbsent } from '../../base/distribution/index.ts';
+import { digestOf, fallbackTag, mediaTypes, orAbsent } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import {
@@ -56,6 +56,7 @@ export interface LostInCopy {
 
 /** Signatures of attestations of images: deeper evidence is not in use. */
 const mostDepth = 3;
+const manifestTypes: readonly string[] = Object.values(mediaTypes);
 /** Far more than an honest image has. */
 const mostPieces = 2000;
 
@@ -87,7 +88,8 @@ export async function inventoryOf(
       if (seen.has(one.digest)) continue;
       seen.add(one.digest);
       // A registry may list what it does not have, for example after a copy of the list alone.
-      if ((await orAbsent(repository.manifest(one, signal))) === undefined) continue;
+      const isRead = manifestTypes.includes(one.mediaType);
+      if (isRead && (await orAbsent(repository.manifest(one, signal))) === undefined) continue;
       add({ subject, form: 'referrer', name: one.digest, digest: one.digest, what: whatOf(one) });
       if (depth < mostDepth) await referrers(one.digest, depth + 1);
     }
