@@ -54,7 +54,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
             minLength: 1,
             maxLength: 4096,
             description:
-              'In place of `content`: a file with the text, relative to the folder of this document. It is read once, when the state is applied.',
+              'In place of `content`: a file with the text, in the folder of this document or below it, relative to this folder. It is read once, when the state is applied.',
           },
         },
       },

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { linesOf } from '../../cni-plugins/index.ts';
 import { serviceDocument } from '../controllers/services.ts';
-import type { WantedService } from '../model/types.ts';
+import type { NodeState, WantedService } from '../model/types.ts';
 import { documentReader } from './read.ts';
+import type { ReadDocument } from './read.ts';
 import { nodeSchemas, testControllers } from './schemas.fixture.ts';
 
 const reader = documentReader(testControllers());
@@ -80,6 +81,25 @@ images: [{ image: a }, { image: a }]
     assert.ok('value' in found);
     assert.deepEqual(found.value.policies, [{ name: 'a.yaml', content: 'rules\n' }]);
     assert.equal(reader.refuses(structuredClone(found.value)), undefined);
+  });
+
+  it('reads no file outside the folder of the document, also not by a link', async () => {
+    mkdirSync(join(folder, 'below'));
+    writeFileSync(join(folder, 'secret'), 'content: secret\n');
+    symlinkSync('../secret', join(folder, 'below/link.yaml'));
+    symlinkSync('own.yaml', join(folder, 'below/own-link.yaml'));
+    writeFileSync(join(folder, 'below/own.yaml'), 'rules\n');
+    const policies = (from: string): Promise<ReadDocument<NodeState>> =>
+      reader.nodeState(
+        `${head}policies: [{ name: a.yaml, from: ${from} }]\n`,
+        join(folder, 'below/state.yaml'),
+      );
+    for (const from of ['../secret', join(folder, 'secret'), 'link.yaml', '/etc/passwd', '.']) {
+      const found = await policies(from);
+      assert.ok('problems' in found, from);
+      assert.match(linesOf(found.problems).join('\n'), /not in the folder of the document; move/u, from);
+    }
+    assert.ok('value' in (await policies('own-link.yaml')));
   });
 
   it('is refused from etcd when it is not a valid state, or has settings that may not be set', async () => {

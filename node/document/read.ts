@@ -1,4 +1,5 @@
-import { dirname, resolve } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { dirname, resolve, sep } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import {
@@ -176,6 +177,8 @@ function stateProblems(written: WrittenState, problem: ProblemOf): Problem[] {
 
 const seeAllowed = 'see docs/node-state.md for the settings that a state may set';
 
+const moveFile = 'move the file into this folder, or one of its subfolders; symbolic links are followed';
+
 type ProblemOf = (path: readonly PathSegment[], message: string, fix?: string) => Problem;
 
 async function readPolicies(
@@ -195,7 +198,14 @@ async function readPolicies(
     if (from === undefined) continue;
     const file = resolve(folder, from);
     try {
-      const bytes = await readPlainFile(file, mostStateBytes);
+      const real = await realpath(file);
+      // The content goes to files that every user can read, to etcd, and in part to errors. A document from
+      // elsewhere must not get other files of the host there.
+      if (!real.startsWith(`${(await realpath(folder)).replace(/\/$/u, '')}${sep}`)) {
+        problems.push(problem([...at, 'from'], `${file} is not in the folder of the document`, moveFile));
+        continue;
+      }
+      const bytes = await readPlainFile(real, mostStateBytes);
       read.push({ name, content: new TextDecoder('utf-8', { fatal: true }).decode(bytes) });
     } catch (thrown) {
       const why = thrown instanceof TypeError ? 'it is not UTF-8' : fileReason(thrown, file);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -84,7 +85,7 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     );
   };
   const policy = (text: string): string =>
-    `policies:\n  - { name: k.pub, from: ${join(stage.folders.folder, 'given/k.pub')} }\n  - name: policy.yaml\n    content: |\n${text.replaceAll(/^/gmu, '      ')}\n`;
+    `policies:\n  - { name: k.pub, from: k.pub }\n  - name: policy.yaml\n    content: |\n${text.replaceAll(/^/gmu, '      ')}\n`;
   const image = (): string => `images:\n  - { image: ${reference}, namespace: ${podNamespace} }\n`;
   const pod = (seconds: number): string =>
     `staticPods:\n  - name: web\n    namespace: ${podNamespace}\n    containers:\n      - { name: main, image: ${reference}, command: [/bin/sleep, "${seconds}"] }\n`;
@@ -103,6 +104,7 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     });
     folder = join(home, 'node');
     mkdirSync(folder);
+    copyFileSync(join(home, 'given/k.pub'), join(folder, 'k.pub'));
     writeFileSync(logFile(), '');
     options = [
       ...['--state', join(folder, 'state'), '--policy-folder', stage.folders.policy],
