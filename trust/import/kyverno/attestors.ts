@@ -195,12 +195,16 @@ export function keylessOf(
       [...path, 'ctlog'],
       'a certificate log other than the public ones has no counterpart',
     );
-  const from = textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*');
+  // Kyverno compares with the expression too, and the issuer alone would admit more.
+  const from =
+    issuer !== undefined && issuerRegExp !== undefined
+      ? undefined
+      : (textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*'));
   if (from === undefined || from.includes('*'))
     return report(
       importing,
       [...path, 'issuer'],
-      'an issuer is compared exactly, and this one is missing or matches several',
+      'an issuer is compared exactly, and this one is missing, matches several or is given twice',
     );
   const who = subjectOf(textOf(subject), textOf(subjectRegExp));
   if (who === undefined)

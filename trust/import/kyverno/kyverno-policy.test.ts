@@ -68,6 +68,12 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [],
     ],
     ['an identity by expression', policyOf(keyless('subjectRegExp: "^a$"')), /"subject":"a"/, []],
+    [
+      'an issuer and an expression for the issuer',
+      policyOf(keyless('subject: "a", issuerRegExp: "^https://other[.]example$"')),
+      /"deny"/,
+      [/given twice/],
+    ],
     ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/no particular signer/]],
     ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/no particular signer/]],
     [
