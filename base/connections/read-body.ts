@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { createGunzip } from 'node:zlib';
+import { collectBytes } from '../lists/index.ts';
 
 /** Limits of the bodies that are being received. */
 export interface BodyLimits {
@@ -65,15 +66,15 @@ async function receive(
   most: number,
   reserve: Reserve,
 ): Promise<{ readonly bytes: Buffer } | Refused> {
-  const chunks: Buffer[] = [];
+  const body = collectBytes();
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
     if (length > most) return tooLong(most);
     if (!reserve(chunk.length)) return tooMany;
-    chunks.push(chunk);
+    body.add(chunk);
   }
-  return { bytes: Buffer.concat(chunks, length) };
+  return { bytes: body.join() };
 }
 
 /** In bytes. Memory is reserved in such pieces, because the length in the body may be false. */

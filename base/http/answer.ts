@@ -1,3 +1,4 @@
+import { collectBytes } from '../lists/index.ts';
 import { asHttpError, httpError } from './failure.ts';
 
 /**
@@ -99,13 +100,9 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
     length,
     chunks,
     async bytes(mostBytes) {
-      const parts: Uint8Array[] = [];
-      let size = 0;
-      for await (const chunk of chunks(mostBytes)) {
-        parts.push(chunk);
-        size += chunk.length;
-      }
-      return Buffer.concat(parts, size);
+      const body = collectBytes();
+      for await (const chunk of chunks(mostBytes)) body.add(chunk);
+      return body.join();
     },
     discard: () => body.dump({ limit: discardedBytes }).catch(() => undefined),
     destroy: (reason) => void body.destroy(reason),

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
+import { queryObjects } from 'node:v8';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { multipart, multipartType } from './publisher.fixture.ts';
 import { startTrustService } from './trust-service.ts';
@@ -183,5 +184,27 @@ describe('uploads of the trust service', () => {
     await isAnswered('127.0.0.2');
     for (const { socket } of open) socket.destroy();
     await until(async () => (await post()) === 400, 'what it is said to be invalid for is read');
+  });
+
+  it('that come in pieces of one byte take little memory, and names of parts count as well', async () => {
+    await start({ uploadBytes: 1024 * 1024 });
+    const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const part = multipart([{ name: 'root', bytes: '' }]);
+    const begun = part.subarray(0, part.indexOf('\r\n\r\n') + 4);
+    const { socket, text } = await come('127.0.0.2', head);
+    socket.write(`${begun.length.toString(16)}\r\n${begun.toString()}\r\n`);
+    const before = queryObjects(Buffer);
+    for (let sent = 0; sent < 100_000; sent += 10_000)
+      await new Promise((resolve) => socket.write('1\r\nX\r\n'.repeat(10_000), resolve));
+    await isAnswered('127.0.0.3');
+    const held = queryObjects(Buffer) - before;
+    assert.ok(held < 10_000, `${held} buffers`);
+    assert.equal(text(), '');
+    const name = 'a'.repeat(60_000);
+    const names = multipart(Array.from({ length: 20 }, () => ({ name, bytes: '' })));
+    const { socket: other, text: answer } = await come('127.0.0.2', head);
+    other.write(`${names.length.toString(16)}\r\n${names.toString()}\r\n0\r\n\r\n`);
+    await until(() => answer() !== '', 'it is answered');
+    assert.match(answer(), /MALFORMED_UPLOAD/u);
   });
 });

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Busboy } from '@fastify/busboy';
 import type { BusboyInstance } from '@fastify/busboy';
-
+import { collectBytes } from '../../base/lists/index.ts';
 import { isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -52,21 +52,23 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
       resolve(refuse('MALFORMED_UPLOAD'));
       return;
     }
-    parser.on('file', (field, stream, name) => {
-      const chunks: Buffer[] = [];
+    const take = (length: number): void => {
+      bytes += length;
+      limits.memory.free -= length;
+      if (bytes > limits.bytes) malformed();
+      else if (limits.memory.free < 0) end(refuse('UNAVAILABLE'));
+    };
+    parser.on('file', (field, stream, fileName) => {
+      const content = collectBytes();
+      const name = (fileName as string | undefined) ?? '';
+      if (!done) take(namesIn({ field, name }));
       stream.on('data', (chunk: Buffer) => {
-        if (done) return;
-        bytes += chunk.length;
-        limits.memory.free -= chunk.length;
-        if (bytes > limits.bytes) malformed();
-        else if (limits.memory.free < 0) end(refuse('UNAVAILABLE'));
-        else chunks.push(chunk);
+        if (!done) take(chunk.length);
+        if (!done) content.add(chunk);
       });
       stream.on('error', malformed);
       stream.on('limit', malformed);
-      stream.on('end', () =>
-        uploads.push({ field, name: (name as string | undefined) ?? '', bytes: Buffer.concat(chunks) }),
-      );
+      stream.on('end', () => done || uploads.push({ field, name, bytes: content.join() }));
     });
     // A part without a file name is not a file.
     parser.on('field', () => end(refuse('NO_FILENAME')));
@@ -82,8 +84,12 @@ export function readUploads(request: IncomingMessage, limits: UploadLimits): Pro
 
 /** Releases the memory of uploads that are no longer used. */
 export function releaseUploads(uploads: Uploads, { memory }: UploadLimits): void {
-  memory.free += uploads.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  memory.free += uploads.reduce((sum, one) => sum + one.bytes.length + namesIn(one), 0);
 }
+
+/** Names count as well: a part without content may have a name of 80 KB. */
+const namesIn = ({ field, name }: { readonly field: string; readonly name: string }): number =>
+  field.length + name.length;
 
 function reader(type: string, { bytes, parts }: UploadLimits): BusboyInstance | undefined {
   try {
