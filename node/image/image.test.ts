@@ -182,6 +182,18 @@ describe('an update', () => {
     assert.equal((await install()).installed, true);
   });
 
+  it('does not replace the image to return to if only the version in its entry is damaged', async () => {
+    const entry = at(`boot/${entriesFolder}/portcullis-b+3.conf`);
+    writeFileSync(entry, readFileSync(entry, 'utf8').replace('version ', 'versio\0 '));
+    renameSync(
+      at(`boot/${entriesFolder}/portcullis-a+3.conf`),
+      at(`boot/${entriesFolder}/portcullis-a+0-1.conf`),
+    );
+    assert.deepEqual(await install(), { installed: false, version: 2, because: 'unconfirmed' });
+    assert.equal(await confirmSlot(at('boot'), 'a'), true);
+    assert.equal((await install()).installed, true);
+  });
+
   it('is written to a slot that no longer starts although the running image is not confirmed', async () => {
     for (const [from, to] of [
       ['a+3', 'a+0-3'],

@@ -56,10 +56,13 @@ export async function removeEntries(boot: string, slot: Slot): Promise<void> {
   await syncFolder(folder);
 }
 
-/** Returns the version in a slot that the boot loader may start; undefined: it starts none. */
+/**
+ * Returns the version in a slot that the boot loader may start; 0: a damaged entry names none, and may still
+ * start; undefined: it starts none.
+ */
 export function startableVersion(boot: string, slot: Slot): number | undefined {
   const entry = findEntries(boot).find((one) => one.slot === slot && one.triesLeft !== 0);
-  return entry === undefined ? undefined : versionOf(boot, entry);
+  return entry === undefined ? undefined : (versionOf(boot, entry) ?? 0);
 }
 
 /**
