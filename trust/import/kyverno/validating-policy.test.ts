@@ -59,7 +59,7 @@ ${keyText(12, 'rsa-2048')}
       cosign:
         keyless:
           identities:
-            - { issuer: "https://token.example", subject: "https://github.com/org/*" }
+            - { issuer: "https://token.example", subject: "https://github.com/org/app" }
             - { issuer: "https://token.example", subjectRegExp: "^release@example\\\\.com$" }
 ${keyless}    - name: managed
       cosign: { key: { kms: "awskms:///x" } }
@@ -112,7 +112,7 @@ const table: readonly (readonly [
   [
     'identities',
     () => policyOf([signatures('attestors.keyless', '> 0')]),
-    '"any":\\[\\{"sigstore":\\{"issuer":"https://token\\.example","subject":"https://github\\.com/org/\\*\\*"\\}\\},\\{"sigstore":\\{[^}]*"subject":"release@example\\.com"',
+    '"any":\\[\\{"sigstore":\\{"issuer":"https://token\\.example","subject":"https://github\\.com/org/app"\\}\\},\\{"sigstore":\\{[^}]*"subject":"release@example\\.com"',
     [],
   ],
   [
@@ -209,6 +209,15 @@ const table: readonly (readonly [
       }),
     '"deny"',
     [/a log other than the public one/],
+  ],
+  [
+    'a subject that contains *, which matches no identity in Kyverno',
+    () =>
+      policyOf([signatures('attestors.keyless', '> 0')], {
+        keyless: '            - { issuer: "https://token.example", subject: "https://github.com/other/*" }\n',
+      }),
+    '"deny"',
+    [/literal \*/],
   ],
   [
     'custom roots',

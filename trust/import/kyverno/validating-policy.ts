@@ -187,6 +187,9 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   const { identities, ...rest } = recordOf(keyless) ?? {};
   if (key !== undefined || listOf(identities).length === 0)
     return report('it names neither a key nor identities');
+  // Here, Kyverno passes the identities to cosign, which compares the subject exactly.
+  if (listOf(identities).some((one) => textOf(recordOf(one)?.['subject'])?.includes('*') === true))
+    return report('a subject with a literal * has no counterpart: write it as subjectRegExp');
   const logs = {
     ignoreSCT: insecureIgnoreSCT,
     ...(ctLogPubKey === undefined ? {} : { pubkey: ctLogPubKey }),
