@@ -38,6 +38,24 @@ test('the items of a custom object are parts of it', () => {
   assert.match(found.unread.join('\n'), /baseImage: "evil\/d" is not checked/u);
 });
 
+test('an image volume of a custom object is decided about, also where there is no list of containers', () => {
+  const volumes = (image: unknown): object[] => [{ name: 'v', image }];
+  const found = reviewed(
+    custom({
+      spec: {
+        volumes: volumes({ reference: 'data/a' }),
+        templates: [{ container: { image: 'app/a' }, volumes: volumes({ reference: 'data/b' }) }],
+        template: { spec: { containers: [{ image: 'app/b' }], volumes: volumes({ reference: 'data/c' }) } },
+      },
+    }),
+  );
+  assert.deepEqual(namesOf(found).toSorted(), ['app/a', 'app/b', 'data/a', 'data/b', 'data/c']);
+  assert.deepEqual([found.unread, found.problems], [[], []]);
+  const other = reviewed(custom({ spec: { volumes: volumes({ name: 'data/d' }) } }));
+  assert.deepEqual([other.unread.length, other.problems], [1, []]);
+  assert.deepEqual(namesOf(reviewed(custom({ status: { volumes: volumes({ reference: 'data/e' }) } }))), []);
+});
+
 test('an image in the status of an object was not named before', () => {
   const containers = [{ name: 'a', image: 'evil/a' }];
   const reported = custom({ spec: {}, status: { containers } });

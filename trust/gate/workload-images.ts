@@ -146,7 +146,11 @@ function readPart(part: unknown, path: PathSegment[], reading: Reading): void {
   }
   const record = recordOf(part);
   if (record === undefined) return;
-  if (containerLists.some((list) => Array.isArray(record[list]))) readSpec(record, path, reading);
+  const isSpec = containerLists.some((list) => Array.isArray(record[list]));
+  if (isSpec) readContainers(record, path, reading);
+  // Workflows of Argo and tasks of Tekton have volumes without such a list.
+  if (isSpec || (reading.isCustom && path[reading.depth] !== 'status'))
+    readVolumes(record, path, isSpec, reading);
   if (reading.isCustom) {
     readCustom(record, path, reading);
     if (mayRun(path, reading))
@@ -170,7 +174,7 @@ function mayRun(path: readonly PathSegment[], { group, depth, reader }: Reading)
   return reader.unread !== undefined && path[depth] !== 'status' && group !== 'apiextensions.k8s.io';
 }
 
-function readSpec(
+function readContainers(
   spec: Readonly<Record<string, unknown>>,
   path: readonly PathSegment[],
   reading: Reading,
@@ -183,12 +187,23 @@ function readSpec(
       readImage(recordOf(container)?.['image'], [...path, list, index, 'image'], object, reading);
     }
   }
+}
+
+/** @param isSpec of a pod. Elsewhere, a volume with an image in another form is a part that is not read */
+function readVolumes(
+  spec: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  isSpec: boolean,
+  reading: Reading,
+): void {
   const volumes = spec['volumes'];
   for (const [index, volume] of (Array.isArray(volumes) ? volumes : []).entries()) {
     const image = recordOf(recordOf(volume)?.['image']);
-    if (image === undefined) continue;
+    if (image === undefined || (!isSpec && typeof image['reference'] !== 'string')) continue;
     const object = `${reading.called}, volume ${textOf(recordOf(volume)?.['name']) ?? index}`;
-    readImage(image['reference'], [...path, 'volumes', index, 'image', 'reference'], object, reading);
+    const at = [...path, 'volumes', index, 'image'];
+    reading.read.add(JSON.stringify(at));
+    readImage(image['reference'], [...at, 'reference'], object, reading);
   }
 }
 
