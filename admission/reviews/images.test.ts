@@ -56,6 +56,16 @@ test('an image volume of a custom object is decided about, also where there is n
   assert.deepEqual(namesOf(reviewed(custom({ status: { volumes: volumes({ reference: 'data/e' }) } }))), []);
 });
 
+test('an object that is refused in any case is not read to its end', () => {
+  const pod = (image: string): object => ({
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' } },
+    spec: { containers: Array.from({ length: 5000 }, () => ({ image })) },
+  });
+  assert.equal(reviewed(pod('app/a')).images.length, 1001);
+  assert.equal(reviewed(pod('app/ a')).problems.length, 1001);
+  assert.deepEqual(reviewed(pod('app/a'), pod('app/a')).images, [], 'images that the object named before');
+});
+
 test('an image in the status of an object was not named before', () => {
   const containers = [{ name: 'a', image: 'evil/a' }];
   const reported = custom({ spec: {}, status: { containers } });

@@ -1,11 +1,18 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readWorkload } from '../../trust/gate/index.ts';
-import type { UnreadPart, WorkloadImage } from '../../trust/gate/index.ts';
+import type { UnreadPart, WorkloadImage, WorkloadReader } from '../../trust/gate/index.ts';
 import type { Review } from './read-review.ts';
+
+/**
+ * An object with more images would delay other reviews. Kubernetes itself limits only the size of an object.
+ */
+export const mostImages = 1000;
+/** Thrown when an object is refused in any case: reading the rest would delay other reviews too. */
+const enough = new Error('the object has too many images, or too many problems');
 
 /** The images of a review. */
 export interface ReviewedImages {
-  /** Images that the object did not name before the change. */
+  /** Images that the object did not name before the change; if there are too many, {@link mostImages} + 1. */
   readonly images: readonly WorkloadImage[];
   /** Why an image cannot be decided about. */
   readonly problems: readonly string[];
@@ -33,16 +40,23 @@ export function reviewedImages({ operation, object, oldObject, namespace }: Revi
   const images: WorkloadImage[] = [];
   const problems: string[] = [];
   const unread = new Set<string>();
-  readWorkload(object, namespace, {
+  const reader: WorkloadReader = {
     image(image) {
       // The namespace of the request counts, not the namespace field of the object.
       if (!before.has(image.reference)) images.push({ ...image, namespace });
+      if (images.length > mostImages) throw enough;
     },
     problem(path, message, fix) {
       if (!brokenBefore.has(nameOf(path, object))) problems.push(`${message}; ${fix}`);
+      if (problems.length > mostImages) throw enough;
     },
     unread: (part) => unread.add(describeUnread(part)),
-  });
+  };
+  try {
+    readWorkload(object, namespace, reader);
+  } catch (thrown) {
+    if (thrown !== enough) throw thrown;
+  }
   return { images, problems, unread: [...unread].filter((text) => !unreadBefore.has(text)) };
 }
 

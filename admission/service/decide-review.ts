@@ -9,7 +9,7 @@ import { ceilingWarnings, podDemands } from '../decisions/ceilings.ts';
 import type { PodDemands } from '../decisions/ceilings.ts';
 import type { DecisionSource, ImageDecision, ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
-import { reviewedImages } from '../reviews/images.ts';
+import { mostImages, reviewedImages } from '../reviews/images.ts';
 import type { Review } from '../reviews/read-review.ts';
 import { pointer } from '../reviews/response.ts';
 import type { PatchOperation, ReviewAnswer } from '../reviews/response.ts';
@@ -27,10 +27,6 @@ export interface DecideReviewContext {
   readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
 }
 
-/**
- * An object with more images would delay other reviews. Kubernetes itself limits only the size of an object.
- */
-const mostImages = 1000;
 /** The answer shows at most as many warnings. */
 const mostUnread = 16;
 /** In characters. The message reaches the user of kubectl, and events of controllers. */
@@ -81,7 +77,9 @@ export function examineReview(
       `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
     );
   if (images.length > mostImages)
-    return invalid(`the object names ${images.length} images, and the webhook checks at most ${mostImages}`);
+    return invalid(
+      `the object names more than ${mostImages} images, which is the most that the webhook checks`,
+    );
   // Both webhooks get each object, and the user needs each warning only once.
   const warns = mode === 'validate';
   const more = unread.length - mostUnread;

@@ -14,7 +14,7 @@ export { createHostWatch } from './host-watch.ts';
 export type { HostWatch } from './host-watch.ts';
 export { largestSource, readImageSources } from './image-sources.ts';
 export { podSpecPath, readWorkload } from './workload-images.ts';
-export type { WorkloadImage } from './workload-images.ts';
+export type { WorkloadImage, WorkloadReader } from './workload-images.ts';
 export type { UnreadPart } from './unread-parts.ts';
 export type { ImageSource } from './image-sources.ts';
 export { gateReport, gateText, reportFormats } from './reports.ts';
