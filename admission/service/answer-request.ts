@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { answerOrEnd, networkPeer, readBody } from '../../base/connections/index.ts';
-import type { BodyLimits, PeerShares } from '../../base/connections/index.ts';
+import type { BodyLimits, PeerShares, Turns } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
@@ -24,6 +24,8 @@ export interface RequestContext {
   readonly held: { readonly bytes: Map<string, number>; readonly mostOfParty: number };
   /** Reviews that are being answered. Any host that reaches the port may send reviews. */
   readonly reviews: PeerShares;
+  /** An object of many parts takes seconds to examine, and no other review is answered meanwhile. */
+  readonly turns: Turns;
   /** Why the replica must not get requests; undefined: it is ready. */
   readonly notReady: () => string | undefined;
   readonly onFailure: (error: unknown) => void;
@@ -136,6 +138,11 @@ async function answerReview(
       return text(body.status, body.why);
     }
     ({ release } = body);
+    await context.turns.take(peer);
+    if (late.signal.aborted || request.socket.destroyed) {
+      outcome = 'busy';
+      return text(503, 'the time limit of the API server passed while other reviews were examined');
+    }
     const read = examine(body.bytes, mode, context.allowUnread);
     if ('malformed' in read)
       return read.uid === undefined

@@ -85,3 +85,30 @@ for (const [title, count, bytes] of [
     assert.equal(status, 200, body);
     assert.equal(response.allowed, true);
   });
+
+test('objects of many parts from one host do not delay the reviews of another host until all are examined', async (t) => {
+  const { ask, webhook } = await startTestWebhook(t, signedPolicy);
+  const { hostname: host, port } = new URL(webhook.url);
+  const body = reviewOf({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: ['?'] });
+  const large = body.replace('"?"', `${'{},'.repeat(300_000)}{}`);
+  const head = `POST /validate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${large.length}\r\n\r\n`;
+  let answered = 0;
+  const sockets = await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      const at = { host, port: Number(port), localAddress: '127.0.0.2', rejectUnauthorized: false };
+      const socket = connect(at);
+      t.after(() => socket.destroy());
+      socket.once('data', () => (answered += 1));
+      await once(socket, 'secureConnect');
+      await new Promise((resolve) => void socket.write(head + large.slice(0, -1), resolve));
+      return socket;
+    }),
+  );
+  assert.equal((await ask('/validate', body)).status, 200);
+  await sleep(300);
+  for (const socket of sockets) socket.write('}');
+  const { response } = await ask('/validate', body);
+  assert.equal(response.allowed, true);
+  assert.ok(answered < 6, `${answered} of 10 were answered before`);
+  while (answered < 10) await sleep(10);
+});

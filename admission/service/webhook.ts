@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   closeServer,
   createPeerShares,
+  createTurns,
   limitHttpConnections,
   listenOn,
   readListenAddress,
@@ -79,6 +80,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     ...{ body: bodyLimits, bodies: createPeerShares(bodiesMemory) },
     held: { bytes: new Map<string, number>(), mostOfParty: bodiesOfParty },
     reviews: createPeerShares(mostReviews),
+    turns: createTurns(1),
     notReady() {
       if (ending) return 'the webhook is ending';
       return policy.current() === undefined

@@ -4,15 +4,13 @@ export interface Turns {
   take(peer: string): Promise<void>;
 }
 
-/** How many pieces of work begin before other work of the thread gets its turn. */
-const atOnce = 8;
-
 /**
  * Starts one piece of work of each waiting peer, then the next piece of each. However much one peer asks for
  * at once, another peer waits for at most one piece of each of the others. Work that has begun is not
  * awaited.
+ * @param atOnce how many pieces of work begin before other work of the thread gets its turn
  */
-export function createTurns(): Turns {
+export function createTurns(atOnce = 8): Turns {
   const waiting = new Map<string, (() => void)[]>();
   let busy = false;
   const next = (): void => {
