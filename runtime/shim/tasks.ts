@@ -32,6 +32,7 @@ export interface ShimTasks {
   /**
    * Creates the task of a container in the shim of its pod, and reports its end to the stand-in.
    * @param input.standIn the process whose standard streams the task gets
+   * @param input.signal the pod is being stopped: ends the creation, or the shim if it does not answer then
    * @returns the first process of the task: of a sandbox, its own process; 0: the shim has none
    * @throws PortcullisError the errors of the shim
    */
@@ -43,6 +44,7 @@ export interface ShimTasks {
     readonly terminal: boolean;
     readonly stdin: boolean;
     readonly systemdCgroup: boolean;
+    readonly signal?: AbortSignal | undefined;
   }): Promise<number>;
   start(id: string, bundle: string): Promise<void>;
   status(id: string, bundle: string): Promise<TaskStatus | 'absent'>;
@@ -62,6 +64,8 @@ export interface ShimTasks {
 const SIGKILL = 9;
 const endMs = 10_000;
 const againMs = 250;
+/** How long a shim may take to report a creation whose OCI runtime was killed. */
+const createEndMs = 2_000;
 /** The statistics of all containers wait for each shim. */
 const usageMs = 2_000;
 
@@ -125,13 +129,13 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
 
   return {
     ...podTasks(input, connections, remove),
-    create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup }) => {
+    create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup, signal }) => {
       const shim = await readShimRecord(podFolder);
       if (shim === undefined) throw new Error('its pod has no shim');
       await writeShimRecord(bundle, shim);
       const stream = (fd: number): string => `/proc/${standIn}/fd/${fd}`;
       const api = await required(bundle);
-      const { pid } = await api.create(
+      const creating = api.create(
         {
           id,
           bundle,
@@ -143,6 +147,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
         },
         { timeoutMs: 110_000 },
       );
+      const { pid } = await unlessAborted(creating, signal, () => endCreation(creating, id, bundle));
       await releaseStreams(bundle);
       if (stdin && !terminal) leaveInput(api, { id });
       return pid;
@@ -195,6 +200,47 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   };
 }
 
+/** @param end called when the signal is aborted first; its end is awaited before the rejection */
+async function unlessAborted<T>(
+  call: Promise<T>,
+  signal: AbortSignal | undefined,
+  end: () => Promise<void>,
+): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const reject = (): void => aborted.reject(signal?.reason as Error);
+  const abort = (): void => void end().then(reject, reject);
+  signal?.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted === true) abort();
+  try {
+    return await Promise.race([call, aborted.promise]);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/**
+ * Ends the creation of a task in a pod that is being stopped. ttrpc cannot cancel a call, and a shim answers
+ * no other call about the task meanwhile: first the OCI runtime is killed that the shim has started for it,
+ * and then the shim, whose tasks end with the pod anyway.
+ */
+async function endCreation(creating: Promise<unknown>, id: string, bundle: string): Promise<void> {
+  await endProcessesWithArgument(id, [bundle]).catch(() => undefined);
+  const answered = creating.then(
+    () => true,
+    () => true,
+  );
+  if (await Promise.race([answered, pause(createEndMs, false)])) return;
+  await killShim((await readShimRecord(bundle))?.process, 0);
+}
+
+/** Kills a shim that has not ended within a time, and waits for its end, which a device may delay. */
+async function killShim(shim: ProcessIdentity | undefined, waitMs: number): Promise<void> {
+  const isAlive = (): boolean => shim !== undefined && sameProcess(shim);
+  for (let waited = 0; waited < waitMs && isAlive(); waited += 20) await pause(20);
+  if (isAlive()) signalProcess(shim, SIGKILL);
+  for (let waited = 0; waited < 1_000 && isAlive(); waited += 20) await pause(20);
+}
+
 /** The life of the shim of a pod. @param remove ends and removes a task */
 function podTasks(
   { program, options, log }: ShimTasksInput,
@@ -224,10 +270,7 @@ function podTasks(
       );
       const api = await apiOf(folder).catch(() => undefined);
       await api?.shutdown({ id, now: true }, { timeoutMs: 2_000 }).catch(() => undefined);
-      const shim = record?.process;
-      for (let waited = 0; waited < 2_000 && shim !== undefined && sameProcess(shim); waited += 20)
-        await pause(20);
-      if (shim !== undefined && sameProcess(shim)) signalProcess(shim, SIGKILL);
+      await killShim(record?.process, 2_000);
       // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
       // client with which a user stops this pod. Only a shim and its programs also name one of these paths.
       await endProcessesWithArgument(id, [program.events.socket, folder]);

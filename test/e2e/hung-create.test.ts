@@ -7,11 +7,14 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { processesWithArgument } from '../../runtime/processes/processes.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { readShimRecord } from '../../runtime/shim/shim-record.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
 
 /** Far below the time that a runtime may take for a creation. */
 const soonMs = 60_000;
+const shim = findTool('containerd-shim-runc-v2');
 
 describe('an OCI runtime that does not finish the creation of a container', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-hung-create-'));
@@ -28,7 +31,12 @@ describe('an OCI runtime that does not finish the creation of a container', () =
   before(async () => {
     const [config, path] = [join(folder, 'config.yaml'), join(folder, 'runc')];
     writeFileSync(path, `${script.join('\n')}\n`, { mode: 0o755 });
-    writeFileSync(config, `runtimes:\n  crun: { path: /usr/bin/crun }\n  hanging: { path: ${path} }\n`);
+    const runtimes = {
+      crun: { path: '/usr/bin/crun' },
+      hanging: { path },
+      ...(shim.skip === false && { shim: { type: 'shim', path: shim.path, runtimePath: path } }),
+    };
+    writeFileSync(config, JSON.stringify({ runtimes }));
     stage = await openStage({ flags: ['--config', config] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
@@ -37,34 +45,58 @@ describe('an OCI runtime that does not finish the creation of a container', () =
     rmSync(folder, { recursive: true });
   });
 
-  for (const call of ['stopPodSandbox', 'removePodSandbox'] as const)
-    it(`does not delay ${call}, which ends the creations of the pod`, async () => {
-      const pod = await runPod(stage, call.toLowerCase(), {}, 'hanging');
-      const runs = await runContainer(stage, pod, { name: 'runs', image, command: ['sleep', '600'] });
-      writeFileSync(hangs, '');
-      const creations = ['first', 'second'].map((name) =>
-        failureOf(createContainer(stage, pod, { name, image, command: ['sleep', '600'] })),
-      );
-      while (!existsSync(waits)) await pause(20);
-      assert.equal((await execute(stage, runs, 'true')).exitCode, 0);
+  for (const [call, handler] of [
+    ['stopPodSandbox', 'hanging'],
+    ['removePodSandbox', 'hanging'],
+    ['stopPodSandbox', 'shim'],
+  ] as const)
+    it(
+      `does not delay ${call}, which ends the creations of the pod (${handler})`,
+      {
+        skip: handler === 'shim' && shim.skip,
+      },
+      async () => {
+        const pod = await runPod(stage, `${call.toLowerCase()}-${handler}`, {}, handler);
+        const runs = await runContainer(stage, pod, { name: 'runs', image, command: ['sleep', '600'] });
+        writeFileSync(hangs, '');
+        const creations = ['first', 'second'].map((name) =>
+          failureOf(createContainer(stage, pod, { name, image, command: ['sleep', '600'] })),
+        );
+        while (!existsSync(waits)) await pause(20);
+        assert.equal((await execute(stage, runs, 'true')).exitCode, 0);
 
-      const asked = performance.now();
-      await stage.daemon.cri.runtime[call]({ podSandboxId: pod.id }, { timeoutMs: soonMs });
-      for (const failure of await Promise.all(creations)) {
-        assert.equal(failure.code, 'RUNTIME_SANDBOX_NOT_READY');
-        assert.match(failure.message, /the sandbox is being stopped/u);
-      }
-      assert.ok(performance.now() - asked < soonMs);
-      const { containers } = await stage.daemon.cri.runtime.listContainers({});
-      assert.deepEqual(
-        containers.map(({ id }) => id),
-        call === 'stopPodSandbox' ? [runs] : [],
-      );
+        const asked = performance.now();
+        await stage.daemon.cri.runtime[call]({ podSandboxId: pod.id }, { timeoutMs: soonMs });
+        for (const failure of await Promise.all(creations)) {
+          assert.equal(failure.code, 'RUNTIME_SANDBOX_NOT_READY');
+          assert.match(failure.message, /the sandbox is being stopped/u);
+        }
+        assert.ok(performance.now() - asked < soonMs);
+        const { containers } = await stage.daemon.cri.runtime.listContainers({});
+        assert.deepEqual(
+          containers.map(({ id }) => id),
+          call === 'stopPodSandbox' ? [runs] : [],
+        );
 
-      rmSync(hangs);
-      rmSync(waits);
-      await removePod(stage, pod);
-      assert.deepEqual(processesWithArgument('create', [folder]), []);
-      assert.deepEqual(readdirSync(join(stage.folders.state, 'containers')), []);
-    });
+        rmSync(hangs);
+        rmSync(waits);
+        await removePod(stage, pod);
+        assert.deepEqual(processesWithArgument('create', [folder]), []);
+        assert.deepEqual(readdirSync(join(stage.folders.state, 'containers')), []);
+      },
+    );
+
+  it('does not delay the stop of a pod whose shim hangs', { skip: shim.skip }, async () => {
+    const pod = await runPod(stage, 'stopped-shim', {}, 'shim');
+    const record = await readShimRecord(join(stage.folders.state, 'shims', pod.id));
+    assert.ok(record?.process);
+    process.kill(record.process.pid, 'SIGSTOP');
+    const creation = failureOf(createContainer(stage, pod, { name: 'main', image, command: ['true'] }));
+    // Until the stand-in of the task runs, the shim has not been asked.
+    while (processesWithArgument('portcullis-shim-task').length === 0) await pause(20);
+    await pause(500);
+    await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id }, { timeoutMs: soonMs });
+    assert.equal((await creation).code, 'RUNTIME_SANDBOX_NOT_READY');
+    await removePod(stage, pod);
+  });
 });

@@ -116,7 +116,7 @@ export function creationEffects(
       let task: ProcessIdentity | undefined;
       if (handler.tasks !== undefined) {
         deps.adoptMonitor(made.init.pid);
-        task = await createTask(deps, record, made.init.pid);
+        task = await createTask(deps, record, made.init.pid, signal);
       }
       // The cgroup of the pod did not exist before its first container.
       const sandbox = deps.sandbox(record.sandboxId);

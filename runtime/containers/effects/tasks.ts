@@ -16,6 +16,8 @@ export function prepareTask(bundle: string): void {
 
 /**
  * Creates the task of a container in the shim of its pod, with the standard streams of the stand-in.
+ * @param signal the pod is being stopped: ends the creation, or the shim with all tasks, and rejects with its
+ * reason
  * @returns the first process of the task. Undefined: the node does not see it
  * @throws PortcullisError RUNTIME_CREATE_FAILED with the message of the shim; the stand-in has ended then
  */
@@ -23,6 +25,7 @@ export async function createTask(
   { places }: { readonly places: ContainerPlaces },
   record: ContainerRecord,
   standIn: number,
+  signal?: AbortSignal,
 ): Promise<ProcessIdentity | undefined> {
   const handler = places.handler(record);
   try {
@@ -34,10 +37,12 @@ export async function createTask(
       terminal: record.config.tty,
       stdin: record.config.stdin,
       systemdCgroup: places.cgroup(record).systemd,
+      signal,
     });
     return processIdentity(pid ?? 0);
   } catch (cause) {
     signalProcess(processIdentity(standIn), 9);
+    signal?.throwIfAborted();
     throw refused(record.id, handler.path, reasonOf(cause));
   }
 }
