@@ -55,7 +55,8 @@ export interface ContainerEffects {
   >;
   /** Raises the link of the pod to the policy that its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
-  start(record: ContainerRecord): Promise<void>;
+  /** @param signal ends the OCI runtime at once, and rejects with its reason */
+  start(record: ContainerRecord, signal?: AbortSignal): Promise<void>;
   /** Whether the process has passed from created to running, according to the runtime. */
   isStarted(record: ContainerRecord): Promise<boolean>;
   /** Sends a signal. If the process is gone, succeeds. Throws when the signal cannot be sent. */
@@ -84,11 +85,15 @@ export interface ContainerEffects {
     timeoutMs: number,
     signal?: AbortSignal,
   ): Promise<ExecResult>;
-  /** @param checked called when the resources are found to be allowed, before they are applied */
+  /**
+   * @param checked called when the resources are found to be allowed, before they are applied
+   * @param signal ends the OCI runtime at once, and rejects with its reason
+   */
   update(
     record: ContainerRecord,
     resources: LinuxContainerResources,
     checked?: () => Promise<void>,
+    signal?: AbortSignal,
   ): Promise<void>;
   reopenLog(record: ContainerRecord): Promise<void>;
   /** Whether the first process lives. Throws when this cannot be determined. */

@@ -9,8 +9,8 @@ import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
 import { createContainer } from './creation.ts';
-import { trackCreations } from './creations.ts';
-import { noConfiguration, notRunning, wrongPhase } from './errors.ts';
+import { createEndableActs } from './endable-acts.ts';
+import { isEnded, noConfiguration, notRunning, podIsStopped, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
 import { recoverContainers } from './recovery.ts';
@@ -88,8 +88,12 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     if (exit !== undefined) await exits.record(id, exit);
     else if (record !== undefined && !watches.has(id)) watches.begin(record);
   };
+  const acts = createEndableActs(lock);
+  /** A runtime that does not answer must not delay the end of its container. */
+  const endActsOf = (id: string): void => acts.endAll(`container ${id}`, isEnded(id));
   const stopper = createStopper({
     effects,
+    kills: endActsOf,
     exited: exits.exited,
     conclude,
     current: (id) => records.get(id),
@@ -98,9 +102,9 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const removals = new Set<string>();
-  const creations = trackCreations(lock);
   const remove = ({ id }: ContainerRecord): Promise<void> => {
     removals.add(id);
+    endActsOf(id);
     return underLock(id, () => removeContainer(deps, id)).finally(() => removals.delete(id));
   };
   const stop = (record: ContainerRecord, timeoutMs: number, cancelled?: AbortSignal): Promise<void> => {
@@ -109,19 +113,21 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     if (record.phase === 'removing') return remove(record);
     return stopper.stop(record.id, timeoutMs, cancelled);
   };
+  const update = (id: string, change: AdjustedResources): Promise<void> =>
+    acts.run(`container ${id}`, (signal) => updateContainer(deps, id, change, signal));
 
   return {
     create: (sandboxId, config) => {
       const sandbox = requireSandbox(sandboxId);
       if (config?.metadata === undefined || config.metadata.name === '') throw noConfiguration(sandbox);
-      return creations.run(sandbox, (signal) =>
+      return acts.run(`sandbox ${sandbox.id}`, (signal) =>
         createContainer(deps, requireSandbox(sandbox.id), config, signal),
       );
     },
-    endCreationsOf: creations.endAllOf,
+    endCreationsOf: (sandbox) => acts.endAll(`sandbox ${sandbox.id}`, podIsStopped(sandbox)),
     start: async (idOrPrefix) => {
       const { id } = requireContainer(records, idOrPrefix);
-      await underLock(id, () => startContainer(deps, id));
+      await acts.run(`container ${id}`, (signal) => startContainer(deps, id, signal));
     },
     stop: async (idOrPrefix, timeoutSeconds, cancelled) => {
       const record = records.find(idOrPrefix);
@@ -156,11 +162,11 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     update: async (idOrPrefix, resources) => {
       const { id } = requireContainer(records, idOrPrefix);
       if (resources === undefined) return;
-      await underLock(id, () => updateContainer(deps, id, { resources, adjustments: [] }));
+      await update(id, { resources, adjustments: [] });
     },
     updateAdjusted: async (idOrPrefix, change) => {
       const { id } = requireContainer(records, idOrPrefix);
-      await underLock(id, () => updateContainer(deps, id, change));
+      await update(id, change);
     },
     reopenLog: async (idOrPrefix) => {
       const record = requireContainer(records, idOrPrefix);

@@ -56,6 +56,18 @@ export function podIsStopped(sandbox: SandboxRecord): PortcullisError {
   });
 }
 
+/** Returns the error of a start or an update that the end of the container cuts off. */
+export function isEnded(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CONTAINER_WRONG_STATE',
+    kind: 'precondition',
+    attempted: 'start or update container',
+    on: id.slice(0, 13),
+    why: 'it is being stopped',
+    fix: 'create it again',
+  });
+}
+
 export function wrongPhase(record: ContainerRecord, attempted: string, fix: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CONTAINER_WRONG_STATE',

@@ -28,8 +28,9 @@ export interface StartDeps {
  * start because it got no answer, the repeated start succeeds.
  * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_CONTAINER_WRONG_STATE, RUNTIME_START_FAILED,
  * RUNTIME_SANDBOX_NOT_READY, and the errors of the effects. After an error the container has ended
+ * @param signal ends a runtime that does not answer
  */
-export async function startContainer(deps: StartDeps, id: string): Promise<void> {
+export async function startContainer(deps: StartDeps, id: string, signal?: AbortSignal): Promise<void> {
   const { records, effects } = deps;
   const record = requireContainer(records, id);
   // A start that took effect and was never answered (the daemon crashed in between): the retry is that same
@@ -60,7 +61,7 @@ export async function startContainer(deps: StartDeps, id: string): Promise<void>
   // Before the act, because a short-lived process may end before it is known to run.
   const startedAt = effects.now();
   try {
-    await effects.start(starting);
+    await effects.start(starting, signal);
     await putUntilBoot(records, {
       ...starting,
       phase: nextContainerPhase('starting', 'started'),

@@ -12,6 +12,7 @@ async function signalsOfStop(receptions: readonly SignalReception[], timeoutMs: 
   let end = (): void => undefined;
   const exited = new Promise<void>((resolve) => (end = resolve));
   const stopper = createStopper({
+    kills: () => undefined,
     effects: {
       kill: (_record, signal) => {
         sent.push(signal);

@@ -32,6 +32,8 @@ const failurePatienceMs = 2_000;
  */
 export function createStopper(parts: {
   readonly effects: Pick<ContainerEffects, 'kill' | 'reception' | 'isAlive' | 'clock'>;
+  /** Called before a container is killed. */
+  readonly kills: (id: string) => void;
   readonly exited: (id: string) => Promise<void>;
   /** Records the exit of a container whose process is gone, or makes sure that it is reported soon. */
   readonly conclude: (id: string) => Promise<void>;
@@ -82,6 +84,7 @@ export function createStopper(parts: {
     exited: Promise<void>,
     isGone: () => boolean,
   ): Promise<void> => {
+    parts.kills(record.id);
     const patience = clock.now() + killPatienceMs;
     let failing: number | undefined;
     for (let pause = 20; !isGone(); pause = Math.min(pause * 2, 2_000)) {

@@ -12,6 +12,7 @@ import { isUnmade } from './start.ts';
  * Changes the resource limits of a container, and records them. Call it under the lock of the container.
  * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_CONTAINER_WRONG_STATE, and the errors of the
  * effect
+ * @param signal ends a runtime that does not answer
  */
 export async function updateContainer(
   {
@@ -20,13 +21,14 @@ export async function updateContainer(
   }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
   id: string,
   { resources, adjustments, record: log }: AdjustedResources,
+  signal?: AbortSignal,
 ): Promise<void> {
   const record = requireContainer(records, id);
   if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
   const adjusted = withAdjustments(record.adjusted, adjustments);
   // The limits of a container that is never created are not checked, because it does not run with them.
   if (!isUnmade(record))
-    await effects.update(record, resources, log).catch((thrown: unknown) => {
+    await effects.update(record, resources, log, signal).catch((thrown: unknown) => {
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
     });
   const linux = {

@@ -53,8 +53,9 @@ export interface RuntimeHandler {
   /**
    * Starts a created container.
    * @param cutOff the first process, if an earlier start was interrupted by the daemon's end
+   * @param signal ends the runtime, and rejects with its reason
    */
-  start(id: string, cutOff?: ProcessIdentity): Promise<void>;
+  start(id: string, cutOff?: ProcessIdentity, signal?: AbortSignal): Promise<void>;
   observe(id: string): Promise<ObservedStatus>;
   /** Reports whether the first process has passed its start, even if the start was interrupted. */
   isStarted(id: string, init: ProcessIdentity | undefined): Promise<boolean>;
@@ -64,7 +65,8 @@ export interface RuntimeHandler {
    * @param callerRemovesCgroup the caller ends what still runs in the container's cgroup and removes it
    */
   delete(id: string, callerRemovesCgroup?: boolean): Promise<void>;
-  update(id: string, resources: OciResources): Promise<void>;
+  /** @param signal ends the runtime, and rejects with its reason */
+  update(id: string, resources: OciResources, signal?: AbortSignal): Promise<void>;
 }
 
 /**
@@ -119,8 +121,14 @@ export async function openRuntimeHandler(input: {
   // The file of an update whose daemon was killed.
   for (const left of await readdir(stateDir))
     if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
-  const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
-    const result = await runCommand(startProgram, program(), [...globalArgs, command, ...args, id]);
+  const call = async (
+    command: string,
+    id: string,
+    args: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<void> => {
+    const words = [...globalArgs, command, ...args, id];
+    const result = await runCommand(startProgram, program(), words, { signal });
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
   };
   const observe = async (id: string): Promise<ObservedStatus> => {
@@ -139,13 +147,13 @@ export async function openRuntimeHandler(input: {
     globalArgs,
     stateDir,
     writableCgroups,
-    start: async (id, cutOff) => {
+    start: async (id, cutOff, signal) => {
       if (kind === 'crun' && cutOff !== undefined) {
         // No process waits: it was started, and continued a moment after it was inspected.
         if ((await resumeStart(join(stateDir, id), cutOff)) || (await observe(id)) === 'running') return;
       }
       if (kind === 'crun' && (await startByFifo(join(stateDir, id)))) return;
-      await call('start', id, []);
+      await call('start', id, [], signal);
     },
     observe,
     isStarted: async (id, init) =>
@@ -164,13 +172,13 @@ export async function openRuntimeHandler(input: {
       if (forced.exitCode !== 0 && !isUnknown(forced.stderr))
         throw runtimeFailed(path, 'delete', id, forced.stderr);
     },
-    update: async (id, resources) => {
+    update: async (id, resources, signal) => {
       // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be
       // opened on a socket.
       const file = join(stateDir, `${updatePrefix}${id}-${process.hrtime.bigint()}.json`);
       await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
       try {
-        await call('update', id, ['--resources', file]);
+        await call('update', id, ['--resources', file], signal);
       } finally {
         await rm(file, { force: true });
       }

@@ -93,7 +93,7 @@ export async function openShimHandler(input: {
     stateDir: join(stateDir, 'tasks'),
     tasks,
     ...guestKernelOf(name, config),
-    start: (id) => tasks.start(id, bundle(id)),
+    start: (id, _cutOff, signal) => tasks.start(id, bundle(id), signal),
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',
     delete: (id) => tasks.delete(id, bundle(id)),

@@ -23,13 +23,14 @@ const drainMs = 5;
  * @param program an absolute path
  * @param options.timeoutMs after this time the program gets SIGKILL, and the call fails with
  * RUNTIME_COMMAND_TIMEOUT
+ * @param options.signal kills the program, and fails the call with its reason
  * @throws PortcullisError RUNTIME_COMMAND_NOT_STARTED | RUNTIME_COMMAND_TIMEOUT
  */
 export async function runCommand(
   startProgram: StartProgram,
   program: string,
   args: readonly string[],
-  options: { readonly timeoutMs?: number } = {},
+  options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
   const [stdout, stderr] = openOutputs({ bytes: outputLimit }, { bytes: outputLimit });
@@ -43,10 +44,15 @@ export async function runCommand(
       limit.reached = true;
       child.kill(SIGKILL);
     }, timeoutMs);
+    const abort = (): void => child.kill(SIGKILL);
+    options.signal?.addEventListener('abort', abort, { once: true });
+    if (options.signal?.aborted === true) abort();
     const exitCode = await child.exited;
+    options.signal?.removeEventListener('abort', abort);
     await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
     // The timeout may be noticed before an exit that happened earlier: a program that ended by itself has
     // answered.
+    if (exitCode === 128 + SIGKILL) options.signal?.throwIfAborted();
     if (limit.reached && exitCode === 128 + SIGKILL)
       throw failed(
         'RUNTIME_COMMAND_TIMEOUT',

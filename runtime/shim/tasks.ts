@@ -46,7 +46,7 @@ export interface ShimTasks {
     readonly systemdCgroup: boolean;
     readonly signal?: AbortSignal | undefined;
   }): Promise<number>;
-  start(id: string, bundle: string): Promise<void>;
+  start(id: string, bundle: string, signal?: AbortSignal): Promise<void>;
   status(id: string, bundle: string): Promise<TaskStatus | 'absent'>;
   /** @throws PortcullisError of the shim, unless the task has ended */
   kill(id: string, bundle: string, signal: number, all: boolean): Promise<void>;
@@ -152,7 +152,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       if (stdin && !terminal) leaveInput(api, { id });
       return pid;
     },
-    start: async (id, bundle) => void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000 })),
+    start: async (id, bundle, signal) =>
+      void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000, ...(signal && { signal }) })),
     status: async (id, bundle) => {
       try {
         const api = await apiOf(bundle);

@@ -26,10 +26,12 @@ export function processEffects({
   /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
   return {
-    start: (record) =>
+    start: (record, signal) =>
       slots.run(() =>
         record.restoredFrom === undefined
-          ? places.handler(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)
+          ? places
+              .handler(record)
+              .start(record.id, cutOff.delete(record.id) ? record.init : undefined, signal)
           : continueRestored(cgroups, places.cgroup(record).path, record.init),
       ),
     isStarted: async (record) => {

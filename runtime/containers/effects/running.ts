@@ -59,7 +59,7 @@ export function runningEffects(
         ...(signal !== undefined && { signal }),
       });
     },
-    update: async (record, resources, checked) => {
+    update: async (record, resources, checked, signal) => {
       const asked = checkedResources(
         mergedResources(record.config.linux?.resources, resources),
         deps.resourceSupport,
@@ -71,7 +71,7 @@ export function runningEffects(
       const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;
       const restore = await saveLimits(cgroups, places.limits(record), wanted);
       try {
-        await handler.update(record.id, toOciUpdate(wanted, removesQuota));
+        await handler.update(record.id, toOciUpdate(wanted, removesQuota), signal);
         if (wanted.cpuQuota === -1 && !removesQuota)
           await writeCgroupSettings(cgroups, places.limits(record), noQuota);
       } catch (thrown) {

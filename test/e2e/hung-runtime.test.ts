@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { processesWithArgument } from '../../runtime/processes/processes.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
@@ -16,14 +16,16 @@ import { findTool } from '../fixtures/tools.ts';
 const soonMs = 60_000;
 const shim = findTool('containerd-shim-runc-v2');
 
-describe('an OCI runtime that does not finish the creation of a container', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'pc-hung-create-'));
+describe('an OCI runtime that does not finish', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-hung-runtime-'));
   const [hangs, waits] = [join(folder, 'hangs'), join(folder, 'waits')];
   // runc, because a creation by crun may have begun before it is requested.
   const script = [
     '#!/bin/sh',
     'for argument; do id=$argument; done',
-    `case " $* " in *" create "*) while [ -e ${hangs} ]; do echo "$id" > ${waits}; sleep 0.1; done;; esac`,
+    `while [ -e ${hangs} ]; do case " $* " in`,
+    `  *" $(cat ${hangs}) "*) echo "$id" > ${waits}; sleep 0.1;; *) break;;`,
+    `esac; done`,
     'exec /usr/sbin/runc "$@"',
   ];
   let stage: Stage;
@@ -39,6 +41,10 @@ describe('an OCI runtime that does not finish the creation of a container', () =
     writeFileSync(config, JSON.stringify({ runtimes }));
     stage = await openStage({ flags: ['--config', config] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  // Also after a failure, so that the next test does not hang.
+  afterEach(() => {
+    for (const file of [hangs, waits]) rmSync(file, { force: true });
   });
   after(async () => {
     await stage.close();
@@ -58,7 +64,7 @@ describe('an OCI runtime that does not finish the creation of a container', () =
       async () => {
         const pod = await runPod(stage, `${call.toLowerCase()}-${handler}`, {}, handler);
         const runs = await runContainer(stage, pod, { name: 'runs', image, command: ['sleep', '600'] });
-        writeFileSync(hangs, '');
+        writeFileSync(hangs, 'create');
         const creations = ['first', 'second'].map((name) =>
           failureOf(createContainer(stage, pod, { name, image, command: ['sleep', '600'] })),
         );
@@ -85,6 +91,36 @@ describe('an OCI runtime that does not finish the creation of a container', () =
         assert.deepEqual(readdirSync(join(stage.folders.state, 'containers')), []);
       },
     );
+
+  for (const [act, call, reason] of [
+    ['start', 'stopContainer', 'StartError'],
+    ['start', 'removeContainer', undefined],
+    ['update', 'stopContainer', 'Error'],
+    ['update', 'removeContainer', undefined],
+  ] as const)
+    it(`does not delay ${call} when it hangs in ${act}`, async () => {
+      const pod = await runPod(stage, `${act}-${call.toLowerCase()}`, {}, 'hanging');
+      const containerId = await createContainer(stage, pod, { image, command: ['sleep', '600'] });
+      const { runtime } = stage.daemon.cri;
+      if (act === 'update') await runtime.startContainer({ containerId });
+      writeFileSync(hangs, act);
+      const hung = failureOf(
+        act === 'start'
+          ? runtime.startContainer({ containerId })
+          : runtime.updateContainerResources({ containerId, linux: { cpuShares: 512 } }),
+      );
+      while (!existsSync(waits)) await pause(20);
+      const asked = performance.now();
+      await runtime[call]({ containerId, timeout: 0 }, { timeoutMs: soonMs });
+      assert.ok(performance.now() - asked < 20_000, 'it waited for the runtime');
+      assert.match((await hung).message, /it is being stopped/u);
+      if (reason !== undefined)
+        assert.equal((await runtime.containerStatus({ containerId })).status?.reason, reason);
+      rmSync(hangs);
+      rmSync(waits);
+      await removePod(stage, pod);
+      assert.deepEqual(processesWithArgument(act, [folder]), []);
+    });
 
   it('does not delay the stop of a pod whose shim hangs', { skip: shim.skip }, async () => {
     const pod = await runPod(stage, 'stopped-shim', {}, 'shim');
