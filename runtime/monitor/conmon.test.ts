@@ -120,6 +120,18 @@ for (const message of [
     assert.match(failure.fix, /^repeat the request.*memory limit/u);
   });
 
+// crun 1.8.1 and runc 1.5.2. A kubelet repeats a creation that failed for lack of memory, and does not repeat
+// the start of a container whose limit is too low.
+for (const message of [
+  'OOM: the memory limit could be too low: Cannot allocate memory',
+  'OOM: the memory limit could be too low: fork: Resource temporarily unavailable',
+  'level=error msg="runc create failed: container init was OOM-killed (memory limit too low?)"',
+])
+  test(`a memory limit that is too low is a fault of the request: ${JSON.stringify(message)}`, () => {
+    const { kind, code } = refused('a'.repeat(64), '/usr/bin/crun', `${message}\n`);
+    assert.deepEqual([code, kind], ['RUNTIME_CREATE_FAILED', 'precondition']);
+  });
+
 test(
   'a monitor that was killed before its file was written is a failure with a reason',
   { timeout: 60_000 },

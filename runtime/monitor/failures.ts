@@ -4,6 +4,9 @@ import { PortcullisError } from '../../base/errors/index.ts';
 const scarcity =
   /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
 
+/** Messages of crun and runc about the memory limit of the container. crun adds the error of another call. */
+const tooLow = /memory limit (?:could be )?too low/iu;
+
 /**
  * Messages of crun and runc when one of their processes has ended without a message, for example by a signal.
  * crun adds the error of an earlier call.
@@ -23,7 +26,11 @@ export function refused(id: string, runtime: string, message: string): Portculli
     const why = `a process of ${runtime} was killed, or ended for lack of memory (${said})`;
     return createFailed(id, 'internal', why);
   }
-  return createFailed(id, scarcity.test(said) ? 'exhausted' : 'precondition', `${runtime} said: ${said}`);
+  return createFailed(
+    id,
+    scarcity.test(said) && !tooLow.test(said) ? 'exhausted' : 'precondition',
+    `${runtime} said: ${said}`,
+  );
 }
 
 /** Returns the error for a container that was not created. @param kind `precondition`: the request is why */

@@ -35,12 +35,15 @@ export function toOciUpdate(asked: LinuxContainerResources, runtimeRemovesQuota:
     : resources;
 }
 
+/** Messages of crun and runc. */
+const inUse = /resource busy|EBUSY|unable to set memory limit to \d+ \(current usage/iu;
+
 /**
  * Returns the error of a failed update. For a limit below the current usage it says what the caller can do;
  * any other failure is returned as it is.
  */
 export function updateFailure(thrown: unknown): unknown {
-  if (!isPortcullisError(thrown) || !/resource busy|EBUSY/i.test(thrown.failure.why)) return thrown;
+  if (!isPortcullisError(thrown) || !inUse.test(thrown.failure.why)) return thrown;
   return new PortcullisError({
     ...thrown.failure,
     code: 'RUNTIME_LIMIT_IN_USE',

@@ -122,6 +122,17 @@ describe('resources', () => {
       await removePod(stage, own);
     });
 
+  // With version 2, the kernel ends the processes instead.
+  for (const handler of ['crun', 'runc'])
+    it(`with a memory limit below the usage are refused (${handler})`, { skip: v2 }, async () => {
+      const own = await runPod(stage, `in-use-${handler}`, {}, handler);
+      const id = await start('main', { memoryLimitInBytes: 64 * Mi }, own);
+      const failure = await failureOf(update(id, { memoryLimitInBytes: 4096 }));
+      assert.equal(failure.code, 'RUNTIME_LIMIT_IN_USE', failure.message);
+      assert.equal(memory(id), String(64 * Mi));
+      await removePod(stage, own);
+    });
+
   it('that no kernel accepts are refused as invalid arguments, and change nothing', async () => {
     const id = await start('bad', { memoryLimitInBytes: 64 * Mi });
     for (const resources of [
