@@ -32,6 +32,16 @@ test('a container that its shim measures has this usage, and a rate after two sa
   assert.equal((await read(records)).get('guest')?.cpu?.nanoCores, rate, 'too early for another sample');
 });
 
+test('a clock that is set back does not stop the rate', async (t) => {
+  let cpuNs = 1e9;
+  const read = createTaskUsages(() => Promise.resolve(usage(cpuNs)));
+  await read([record('guest')]);
+  t.mock.method(Date, 'now', () => 1_000);
+  await pause(600);
+  cpuNs = 1.3e9;
+  assert.ok(((await read([record('guest')])).get('guest')?.cpu?.nanoCores ?? 0) > 0);
+});
+
 test('a shim that does not answer leaves its container without usage', async () => {
   const read = createTaskUsages(() => Promise.reject(new Error('no answer')));
   const found = await read([record('guest')]);

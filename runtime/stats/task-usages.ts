@@ -9,7 +9,7 @@ import type { CgroupUsage } from './cgroup-reading.ts';
 export type ReadTaskUsage = (record: ContainerRecord) => Promise<TaskUsage | undefined> | undefined;
 
 /** Between two samples of a rate. */
-const [shortestNs, longestNs] = [500_000_000n, 60_000_000_000n];
+const [shortestMs, longestMs] = [500, 60_000];
 
 /**
  * Creates the readings of containers whose usage their shim measures.
@@ -21,23 +21,24 @@ export function createTaskUsages(
 ): (records: readonly ContainerRecord[]) => Promise<ReadonlyMap<string, CgroupUsage | undefined>> {
   let samples = new Map<
     string,
-    { readonly at: bigint; readonly cpuNs: number; readonly nanoCores?: number }
+    { readonly atMs: number; readonly cpuNs: number; readonly nanoCores?: number }
   >();
-  const rateOf = (id: string, at: bigint, cpuNs: number): number | undefined => {
+  // The clock of the node may be set back or forward between two samples.
+  const rateOf = (id: string, atMs: number, cpuNs: number): number | undefined => {
     const before = samples.get(id);
-    const passed = before === undefined ? 0n : at - before.at;
-    if (before !== undefined && passed < shortestNs) return before.nanoCores;
-    const isRate = before !== undefined && passed <= longestNs && cpuNs >= before.cpuNs;
-    const nanoCores = isRate ? Math.round(((cpuNs - before.cpuNs) * 1e9) / Number(passed)) : undefined;
-    samples.set(id, { at, cpuNs, ...(nanoCores !== undefined && { nanoCores }) });
+    const passed = before === undefined ? 0 : atMs - before.atMs;
+    if (before !== undefined && passed < shortestMs) return before.nanoCores;
+    const isRate = before !== undefined && passed <= longestMs && cpuNs >= before.cpuNs;
+    const nanoCores = isRate ? Math.round(((cpuNs - before.cpuNs) / passed) * 1e3) : undefined;
+    samples.set(id, { atMs, cpuNs, ...(nanoCores !== undefined && { nanoCores }) });
     return nanoCores;
   };
-  const forgetOld = (now: bigint): void => {
-    samples = new Map([...samples].filter(([, { at }]) => now - at <= longestNs));
+  const forgetOld = (nowMs: number): void => {
+    samples = new Map([...samples].filter(([, { atMs }]) => nowMs - atMs <= longestMs));
   };
   return async (records) => {
-    const now = BigInt(Date.now()) * 1_000_000n;
-    forgetOld(now);
+    const [now, nowMs] = [BigInt(Date.now()) * 1_000_000n, performance.now()];
+    forgetOld(nowMs);
     const entries = records.flatMap((record) => {
       const reading = read(record);
       return reading === undefined ? [] : [{ id: record.id, reading }];
@@ -45,7 +46,7 @@ export function createTaskUsages(
     const found = await Promise.all(
       entries.map(async ({ id, reading }) => {
         const usage = await reading.catch(() => undefined);
-        return [id, usage && cgroupUsage(usage, now, rateOf(id, now, usage.cpuNs))] as const;
+        return [id, usage && cgroupUsage(usage, now, rateOf(id, nowMs, usage.cpuNs))] as const;
       }),
     );
     return new Map(found);
