@@ -82,6 +82,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   },
   { args: ['version'], code: 2, says: /Did you mean --version\?/ },
   { args: ['ps', '--nope'], code: 2, says: /unknown option '--nope'/ },
+  { args: ['--socket', '/x', 'ps'], code: 2, says: /'--socket'\n\(write options after the command; see/ },
   { args: ['logs'], code: 2, says: /missing required argument 'container'/ },
   { args: ['logs', '--tail', 'x', 'c'], code: 2, says: /whole number/ },
   { args: ['ps', '--output', 'xml'], code: 2, says: /Allowed choices are text, json/ },

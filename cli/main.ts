@@ -10,12 +10,14 @@ import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
 const args = process.argv.slice(2);
 const format = formatAsked(args);
+/** As in `portcullis --socket /x ps`. */
+const isEarly = args[0]?.startsWith('-') === true && commands.some(({ name }) => args.includes(name));
 const program = new Command('portcullis')
   .description(manifest.description)
   .version(manifest.version)
   .enablePositionalOptions()
   .exitOverride()
-  .showHelpAfterError('(see --help)')
+  .showHelpAfterError(`(${isEarly ? 'write options after the command; ' : ''}see --help)`)
   .addHelpText(
     'after',
     `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis setup                 prepare this machine for the daemon\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,

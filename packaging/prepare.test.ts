@@ -286,6 +286,14 @@ describe('the launchers', () => {
     assert.deepEqual(launch(join(folder, 'relative'), ['verify', 'a b']).argv, ['verify', 'a b']);
   });
 
+  it('run with an empty PATH', () => {
+    const command = install(join(folder, 'pathless'), join(folder, 'pathless/node_modules'));
+    for (const launcher of [command, `${command}d`]) {
+      const run = spawnSync(launcher, ['ps'], { encoding: 'utf8', env: { PATH: '' } });
+      assert.deepEqual([run.status, run.stderr], [0, '']);
+    }
+  });
+
   it('find a Node that npm hoisted', () => {
     const command = install(join(folder, 'app/node_modules/portcullis'), join(folder, 'app/node_modules'));
     assert.deepEqual(launch(command, ['ps']).argv, ['ps']);
