@@ -46,7 +46,7 @@ const io: Explanation = {
 const damaged: Explanation = {
   code: 'STORAGE_DAMAGED',
   kind: 'data-loss',
-  fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start without it',
+  fix: 'check the disk and the kernel log, and start again, because a failing disk looks like damage; if the start reports damage too, move the file (and its -wal and -shm) aside and restore it from a backup, or start without it',
 };
 const busy: Explanation = {
   code: 'STORAGE_BUSY',
