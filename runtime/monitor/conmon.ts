@@ -297,6 +297,8 @@ async function hear(
   const socket = new Socket({ fd, readable: true, writable: false });
   const timeoutMs = input.restore?.timeoutMs ?? createTimeoutMs;
   const giveUp = (why: Error): void => {
+    // Its arguments do not show the id yet if it was started just before.
+    child.kill(SIGKILL);
     void endRuntime();
     socket.destroy(why);
   };
