@@ -185,7 +185,8 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
         effects,
         log,
         watch: watches.begin,
-        takeBack: (record) => takeBack(deps, record),
+        takeBack: (record) =>
+          lock(`sandbox ${record.sandboxId}`, () => underLock(record.id, () => takeBack(deps, record))),
         recordExit: exits.record,
       }),
     expect: effects.expect,

@@ -5,6 +5,9 @@ import type { Records } from '../state/records.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
+/** How long the start of the daemon waits for half-created and half-removed containers, all together, in ms. */
+const undoMs = 5_000;
+
 /**
  * Continues after a crash: undoes half-created containers, finishes removals, adopts living containers,
  * records exits that happened meanwhile. Exit codes come from the monitor's file on disk. If a process is
@@ -16,6 +19,7 @@ export async function recoverContainers(parts: {
   readonly effects: ContainerEffects;
   readonly log: Logger;
   readonly watch: (record: ContainerRecord) => void;
+  /** Removes one under its lock and that of its pod: it may take longer than the start of the daemon. */
   readonly takeBack: (record: ContainerRecord) => Promise<void>;
   readonly recordExit: (id: string, exit: Exit) => Promise<void>;
 }): Promise<void> {
@@ -42,17 +46,25 @@ export async function recoverContainers(parts: {
       log.warn({ container: record.id }, 'a container is gone, and its exit code is lost');
     await parts.recordExit(record.id, last ?? { code: 255, finishedAt: effects.now(), fromMonitor: false });
   };
-  await Promise.all(
-    records.list().map((record) =>
-      bringInOrder(record).catch((cause: unknown) => {
-        log.error(
-          { container: record.id, cause: reasonOf(cause) },
-          'this container could not be recovered; its next request, or the next start, tries again',
-        );
-        // Its end is watched even if a step failed.
-        if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running')
-          parts.watch(record);
-      }),
-    ),
+  const settle = (some: readonly ContainerRecord[]): Promise<unknown> =>
+    Promise.all(
+      some.map((record) =>
+        bringInOrder(record).catch((cause: unknown) => {
+          log.error(
+            { container: record.id, cause: reasonOf(cause) },
+            'this container could not be recovered; its next request, or the next start, tries again',
+          );
+          // Its end is watched even if a step failed.
+          if (record.phase === 'created' || record.phase === 'starting' || record.phase === 'running')
+            parts.watch(record);
+        }),
+      ),
+    );
+  const { undone = [], made = [] } = Object.groupBy(records.list(), ({ phase }) =>
+    phase === 'creating' || phase === 'removing' ? 'undone' : 'made',
   );
+  // A shim that hangs answers after half a minute, if at all. The other containers do not wait for it.
+  const undoing = settle(undone);
+  await settle(made);
+  if (undone.length > 0) await Promise.race([undoing, effects.clock.sleep(undoMs)]);
 }

@@ -7,6 +7,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { processesWithArgument } from '../../runtime/processes/processes.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
 import { readShimRecord } from '../../runtime/shim/shim-record.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -122,8 +123,8 @@ describe('an OCI runtime that does not finish', () => {
       assert.deepEqual(processesWithArgument(act, [folder]), []);
     });
 
-  it('does not delay the stop of a pod whose shim hangs', { skip: shim.skip }, async () => {
-    const pod = await runPod(stage, 'stopped-shim', {}, 'shim');
+  /** Begins a creation in a shim that was stopped. @returns the failure of the creation */
+  const createInStopped = async (pod: Pod) => {
     const record = await readShimRecord(join(stage.folders.state, 'shims', pod.id));
     assert.ok(record?.process);
     process.kill(record.process.pid, 'SIGSTOP');
@@ -131,8 +132,25 @@ describe('an OCI runtime that does not finish', () => {
     // Until the stand-in of the task runs, the shim has not been asked.
     while (processesWithArgument('portcullis-shim-task').length === 0) await pause(20);
     await pause(500);
+    return { creation };
+  };
+
+  it('does not delay the stop of a pod whose shim hangs', { skip: shim.skip }, async () => {
+    const pod = await runPod(stage, 'stopped-shim', {}, 'shim');
+    const { creation } = await createInStopped(pod);
     await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id }, { timeoutMs: soonMs });
     assert.equal((await creation).code, 'RUNTIME_SANDBOX_NOT_READY');
     await removePod(stage, pod);
+  });
+
+  it('does not delay the start of the daemon, which undoes the creation', { skip: shim.skip }, async () => {
+    const pod = await runPod(stage, 'stopped-shim-restart', {}, 'shim');
+    const { creation } = await createInStopped(pod);
+    const asked = performance.now();
+    await stage.restart({ kill: true });
+    assert.ok(performance.now() - asked < 25_000, 'the start waited for the shim');
+    await creation;
+    await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: pod.id }, { timeoutMs: 2 * soonMs });
+    assert.deepEqual(readdirSync(join(stage.folders.state, 'containers')), []);
   });
 });
