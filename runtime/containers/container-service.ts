@@ -12,6 +12,7 @@ import { createContainer } from './creation.ts';
 import { createEndableActs } from './endable-acts.ts';
 import { isEnded, noConfiguration, notRunning, podIsStopped, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
+import type { ExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
 import { recoverContainers } from './recovery.ts';
 import { removeContainer, takeBack } from './removal.ts';
@@ -20,6 +21,7 @@ import { endUnmade, isUnmade, startContainer } from './start.ts';
 import { createStopper } from './stopper.ts';
 import { updateContainer } from './update.ts';
 import { createContainerWatches } from './watches.ts';
+import type { ContainerWatches } from './watches.ts';
 
 export interface ContainerService extends ContainersOfSandbox {
   create(sandboxId: string, config: ContainerConfig | undefined): Promise<ContainerRecord>;
@@ -77,17 +79,6 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
   const exits = createExitRecorder({ records, lock, effects, log });
   const watches = createContainerWatches({ effects, exits, log });
   const deps = { ...input, exits, watches, isClosed: () => closed };
-  /**
-   * Records the exit of a process that is gone. The exit code is known but could not be written, or is in the
-   * monitor's file, or the watch will report it soon.
-   */
-  const conclude = async (id: string): Promise<void> => {
-    if (await exits.retry(id)) return;
-    const exit = await effects.recordedExit(id);
-    const record = records.get(id);
-    if (exit !== undefined) await exits.record(id, exit);
-    else if (record !== undefined && !watches.has(id)) watches.begin(record);
-  };
   const acts = createEndableActs(lock);
   /** A runtime that does not answer must not delay the end of its container. */
   const endActsOf = (id: string): void => acts.endAll(`container ${id}`, isEnded(id));
@@ -95,7 +86,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     effects,
     kills: endActsOf,
     exited: exits.exited,
-    conclude,
+    conclude: (id) => conclude(deps, id),
     current: (id) => records.get(id),
   });
   const containersOf = (sandboxId: string): ContainerRecord[] =>
@@ -113,8 +104,10 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     if (record.phase === 'removing') return remove(record);
     return stopper.stop(record.id, timeoutMs, cancelled);
   };
-  const update = (id: string, change: AdjustedResources): Promise<void> =>
-    acts.run(`container ${id}`, (signal) => updateContainer(deps, id, change, signal));
+  const update = async (idOrPrefix: string, change: AdjustedResources): Promise<void> => {
+    const { id } = requireContainer(records, idOrPrefix);
+    await acts.run(`container ${id}`, (signal) => updateContainer(deps, id, change, signal));
+  };
 
   return {
     create: (sandboxId, config) => {
@@ -160,14 +153,10 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       return effects.exec(record, command, timeoutSeconds * 1_000, signal);
     },
     update: async (idOrPrefix, resources) => {
-      const { id } = requireContainer(records, idOrPrefix);
-      if (resources === undefined) return;
-      await update(id, { resources, adjustments: [] });
+      if (resources === undefined) requireContainer(records, idOrPrefix);
+      else await update(idOrPrefix, { resources, adjustments: [] });
     },
-    updateAdjusted: async (idOrPrefix, change) => {
-      const { id } = requireContainer(records, idOrPrefix);
-      await update(id, change);
-    },
+    updateAdjusted: update,
     reopenLog: async (idOrPrefix) => {
       const record = requireContainer(records, idOrPrefix);
       if (record.phase !== 'running')
@@ -197,6 +186,29 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       await effects.close();
     },
   };
+}
+
+/**
+ * Records the exit of a process that is gone. The exit code is known but could not be written, or is in the
+ * monitor's file, or the watch will report it soon.
+ */
+async function conclude(
+  {
+    records,
+    effects,
+    exits,
+    watches,
+  }: Pick<ContainerServiceDeps, 'records' | 'effects'> & {
+    readonly exits: ExitRecorder;
+    readonly watches: ContainerWatches;
+  },
+  id: string,
+): Promise<void> {
+  if (await exits.retry(id)) return;
+  const exit = await effects.recordedExit(id);
+  const record = records.get(id);
+  if (exit !== undefined) await exits.record(id, exit);
+  else if (record !== undefined && !watches.has(id)) watches.begin(record);
 }
 
 /**

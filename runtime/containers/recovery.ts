@@ -5,7 +5,7 @@ import type { Records } from '../state/records.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
-/** How long the start of the daemon waits for half-created and half-removed containers, all together, in ms. */
+/** How long the start of the daemon waits for half-created and half-removed containers together, in ms. */
 const undoMs = 5_000;
 
 /**

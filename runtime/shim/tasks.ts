@@ -87,7 +87,6 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const { apiOf, required, isDead } = connections;
   const followed = new Set<string>();
   let closed = false;
-
   /** Waits for the end of a task. Undefined: the shim has ended, and its task was killed. */
   const ended = async (id: string, folder: string): Promise<WaitResponse | undefined> => {
     while (!closed) {
