@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 import type { Service } from '../../model/model.ts';
 import { createHealthChecks, healthIdOf } from './checks.ts';
 import type { HealthChecks } from './checks.ts';
+import { notRun } from './probe.ts';
 
 const port = { name: 'main', protocol: 'tcp', port: 80, targetPort: 8080 } as const;
 const web = (backends: Service['backends'], more: Partial<Service> = {}): Service => ({
@@ -99,6 +100,42 @@ test('failures that are not consecutive do not add up', async (context) => {
   checks.follow(web([one]));
   while (probes < 30) await new Promise((resolve) => setTimeout(resolve, 1));
   assert.deepEqual(judged, []);
+});
+
+test('a check that could not run is not a failure, and ends no series of failures', async (context) => {
+  const judged: string[] = [];
+  const failed = 'nobody there';
+  const results: readonly (string | typeof notRun | undefined)[] = [
+    notRun,
+    notRun,
+    notRun,
+    failed,
+    notRun,
+    failed,
+    notRun,
+    undefined,
+  ];
+  let probes = 0;
+  const checks = createHealthChecks({
+    random: () => 0,
+    isWell: () => true,
+    onJudged: () => void judged.push(`after ${probes}`),
+    async probe(): Promise<string | typeof notRun | undefined> {
+      probes += 1;
+      return results[(probes - 1) % results.length];
+    },
+  });
+  context.after(() => checks.close());
+  const check = {
+    kind: 'tcp',
+    intervalSeconds: 0.002,
+    timeoutSeconds: 1,
+    failures: 2,
+    successes: 2,
+  } as const;
+  checks.follow(web([one], { healthCheck: check }));
+  while (probes < 8) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(judged, ['after 6']);
 });
 
 test('a removed backend is no longer checked; a backend that stays keeps its results; without a health check, no backend is checked', async (context) => {

@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import type { Backend, HealthCheck, Service, ServicePort } from '../../model/model.ts';
 import { portAt } from '../../model/port-at.ts';
+import { notRun } from './probe.ts';
 import type { Probed, probe } from './probe.ts';
 
 /** Checks the backends of services, each at its own interval. */
@@ -61,7 +62,8 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
       const begun = performance.now();
       void limit(async () => {
         if (each.ended) return;
-        hear(name, id, each, await probe(check, each.backend));
+        const result = await probe(check, each.backend);
+        if (result !== notRun) hear(name, id, each, result);
       }).finally(() => {
         if (each.ended) return;
         const interval = each.check.intervalSeconds * 1000;

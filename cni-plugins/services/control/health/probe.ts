@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { httpRequest } from '../../../../base/connections/index.ts';
+import { leavesUnknown, meansShortage } from '../../../../base/errors/index.ts';
 import type { HealthCheck } from '../../model/model.ts';
 
 /** The target of a check. */
@@ -10,11 +11,16 @@ export interface Probed {
   readonly port: number;
 }
 
+/** The check could not run: the host lacks descriptors or memory. It says nothing about the backend. */
+export const notRun = Symbol('not run');
+
+type Result = string | typeof notRun | undefined;
+
 /**
- * Runs one check from this network namespace. Returns undefined if the backend is healthy, else the reason.
- * Never throws, and ends within the time limit of the check.
+ * Runs one check from this network namespace. Returns undefined if the backend is healthy, else the reason,
+ * or {@link notRun}. Never throws, and ends within the time limit of the check.
  */
-export function probe(check: HealthCheck, backend: Probed): Promise<string | undefined> {
+export function probe(check: HealthCheck, backend: Probed): Promise<Result> {
   switch (check.kind) {
     case 'tcp':
       return probeTcp(check, backend);
@@ -25,24 +31,24 @@ export function probe(check: HealthCheck, backend: Probed): Promise<string | und
   }
 }
 
-function probeTcp({ timeoutSeconds }: HealthCheck, { address, port }: Probed): Promise<string | undefined> {
+function probeTcp({ timeoutSeconds }: HealthCheck, { address, port }: Probed): Promise<Result> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port });
-    const done = (why?: string): void => {
+    const done = (why?: Result): void => {
       clearTimeout(late);
       socket.destroy();
       resolve(why);
     };
     const late = setTimeout(() => done(`no connection within ${timeoutSeconds} s`), timeoutSeconds * 1000);
     socket.once('connect', () => done());
-    socket.on('error', (error) => done(error.message));
+    socket.on('error', (error) => done(meansShortage(error) ? notRun : error.message));
   });
 }
 
 function probeHttp(
   check: Extract<HealthCheck, { kind: 'http' }>,
   { address, port }: Probed,
-): Promise<string | undefined> {
+): Promise<Result> {
   const { timeoutSeconds, path, host, status: wanted } = check;
   return new Promise((resolve) => {
     const asked = httpRequest({
@@ -52,13 +58,13 @@ function probeHttp(
       agent: false,
       headers: { connection: 'close', 'user-agent': 'portcullis', ...(host !== undefined && { host }) },
     });
-    const done = (why?: string): void => {
+    const done = (why?: Result): void => {
       clearTimeout(late);
       asked.destroy();
       resolve(why);
     };
     const late = setTimeout(() => done(`no answer within ${timeoutSeconds} s`), timeoutSeconds * 1000);
-    asked.on('error', (error) => done(error.message));
+    asked.on('error', (error) => done(meansShortage(error) ? notRun : error.message));
     const judge = ({ statusCode = 0 }: IncomingMessage): void => {
       const isWell =
         wanted.length === 0 ? statusCode >= 200 && statusCode < 400 : wanted.includes(statusCode);
@@ -88,7 +94,7 @@ const meanings: Readonly<Record<number, string>> = {
 function probeExec(
   check: Extract<HealthCheck, { kind: 'exec' }>,
   { address, port }: Probed,
-): Promise<string | undefined> {
+): Promise<Result> {
   const { timeoutSeconds, command } = check;
   const begun = performance.now();
   return new Promise((resolve) => {
@@ -101,7 +107,7 @@ function probeExec(
         BACKEND_PORT: String(port),
       },
     });
-    child.on('error', (error) => resolve(error.message));
+    child.on('error', (error) => resolve(leavesUnknown(error) ? notRun : error.message));
     child.on('close', (code, signal) => {
       if (code === 0) return resolve(undefined);
       // timeout(1) ends with 137 when it killed the program, and also when another process did.
