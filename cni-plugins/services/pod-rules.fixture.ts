@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestOptions } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createFixture, eventually, shell, tried } from '../engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { AttachRequest, LinkRule, NetworkEngine } from '../types.ts';
@@ -17,6 +18,7 @@ export function testPodRules(open: () => Balancer, options: TestOptions = {}): v
   testClasses(stage, options);
   testSources(stage, options);
   testPolicies(stage, options);
+  testEarlierFlows(stage, options);
 }
 
 /** A balancer and an engine that are open while the tests run. */
@@ -283,6 +285,69 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
         await comes(api, 'api second', way);
         assert.equal(heard().includes(`stranger second ${way[0]}`), false, way[0]);
       }
+    },
+  );
+}
+
+function testEarlierFlows(stage: Stage, options: TestOptions): void {
+  test(
+    'NetworkPolicies apply to a UDP flow that began before its node port was served',
+    options,
+    async () => {
+      const [db, sender] = ['late-db', 'early'].map((app) =>
+        stage.fixture.pod(app, { pod: { name: app, namespace: 'default', uid: app, labels: { app } } }),
+      ) as [Pod, Pod];
+      for (const pod of [db, sender]) {
+        await stage.engine.attach(pod.request);
+        await stage.engine.setClass(pod.request.id, 'user');
+      }
+      stage.balancer?.reconcile([]);
+      const log = join(stage.fixture.folder, 'heard-late');
+      const sent = join(stage.fixture.folder, 'sent-early');
+      const start = (pod: Pod, program: string): void =>
+        void stage.fixture.start('nsenter', `--net=${pod.request.netns}`, 'python3', '-c', program);
+      start(
+        db,
+        `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 53)); f = open("${log}", "w", 1)
+while True: f.write(s.recv(99).decode() + "\\n")`,
+      );
+      const count = (file: string, word: string): number =>
+        (tried(`cat ${file}`) ?? '').split('\n').filter((line) => line === word).length;
+      const direct = (): void =>
+        void sender.run(
+          `python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"direct", ("${stage.addressOf(db, 4)}", 53))'`,
+        );
+      await eventually(() => (direct(), count(log, 'direct') > 0 || undefined), 40_000);
+      const folder = join(stage.fixture.folder, 'policies');
+      mkdirSync(folder, { recursive: true });
+      const closed = {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { name: 'closed', namespace: 'default' },
+        spec: { podSelector: { matchLabels: { app: 'late-db' } }, ingress: [] },
+      };
+      writeFileSync(join(folder, 'closed.json'), JSON.stringify(closed));
+      const passes = async (): Promise<boolean> => {
+        const before = count(log, 'direct');
+        direct();
+        await pause(300);
+        return count(log, 'direct') > before;
+      };
+      for (let look = 0; await passes(); look += 1) assert.ok(look < 100, 'the policy is not in force');
+      start(
+        sender,
+        `import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 4444)); f = open("${sent}", "w", 1)
+while True: s.sendto(b"early", ("10.88.0.1", 30054)); f.write("early\\n"); time.sleep(0.1)`,
+      );
+      await eventually(() => count(sent, 'early') > 3 || undefined, 40_000);
+      const { address: _, ...server } = stage.serverFor(4, 4, db);
+      const destinations = [{ address: stage.addressOf(db, 4), port: 53, weight: 1 }];
+      stage.balancer?.change([{ ...server, kind: 'node', protocol: 'udp', port: 30_054, destinations }], []);
+      const after = count(sent, 'early');
+      await eventually(() => count(sent, 'early') > after + 5 || undefined, 40_000);
+      assert.equal(count(log, 'early'), 0);
+      rmSync(join(folder, 'closed.json'));
+      await eventually(() => count(log, 'early') > 0 || undefined, 40_000);
     },
   );
 }

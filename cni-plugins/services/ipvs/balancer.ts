@@ -8,6 +8,7 @@ import { insideKeyOf, isInsideKey, planeKeyOf } from '../model/planes.ts';
 import type { PlaneKey } from '../model/planes.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
+import { forgetEarlierFlows } from './earlier-flows.ts';
 import { createInsideMarks } from './inside-marks.ts';
 import { openKernelTables } from './kernel-tables.ts';
 import { openIpvsKernel, ourServices } from './kernel.ts';
@@ -109,6 +110,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       const differed = bringServices(known.servers(), existing, kernel);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
+      if (differed > 0 || sourcesMayDiffer) forgetEarlierFlows(netfilter, link, known.servers());
       // A route ends with the address that is its source. Only an address's own route lives as long as the
       // address.
       if (sourcesMayDiffer)
@@ -126,6 +128,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       // The sources that may connect are set before there is anything to connect to.
       tables.add(step);
       link.add(step.newAddresses);
+      const fresh = planes.filter((plane) => known.get(planeKeyOf(plane)) === undefined);
       for (const plane of planes) {
         kernel.put(serviceOf(plane), destinationsOf(plane));
         known.set(plane);
@@ -135,6 +138,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
         known.delete(planeKeyOf(plane));
         marks.release(plane);
       }
+      forgetEarlierFlows(netfilter, link, fresh);
       tables.setInsides(known.insides.values());
       link.remove(step.oldAddresses);
       tables.take(step);

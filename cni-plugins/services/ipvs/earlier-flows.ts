@@ -1,0 +1,45 @@
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
+import { forget, listConnections } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket, TrackedConnection } from '../../../base/netlink/index.ts';
+import { keyOf } from '../model/model.ts';
+import type { ServerKey } from '../model/model.ts';
+import type { ServiceLink } from './link.ts';
+import { familyNumber, protocolNumber } from './plan.ts';
+import type { IpvsPlane } from './plan.ts';
+
+/**
+ * Forgets UDP flows to these servers that began before IPVS had the servers. Connection tracking knows such a
+ * flow as one to the address itself, and the kernel does not masquerade it: a sender that never pauses would
+ * never get an answer from a backend that does not answer through this host. Lists the flows once for all
+ * servers of a family.
+ * @throws NETWORK_KERNEL_…
+ */
+export function forgetEarlierFlows(
+  netfilter: NetlinkSocket,
+  link: Pick<ServiceLink, 'isOfHost'>,
+  servers: Iterable<IpvsPlane>,
+): void {
+  const served = new Set<ServerKey>();
+  for (const server of servers)
+    // With direct server return, the flow is one to the address itself.
+    if (server.protocol === 'udp' && server.forwarding !== 'dsr') served.add(keyOf(server));
+  for (const family of [4, 6] as const) {
+    if (![...served].some((key) => key.startsWith(`${family} `))) continue;
+    const ofHost = new Map<string, boolean>();
+    const isOfHost = (address: Buffer): boolean => {
+      const text = address.toString('hex');
+      const is = ofHost.get(text) ?? link.isOfHost(address);
+      ofHost.set(text, is);
+      return is;
+    };
+    const isEarlier = ({ to, portTo: port, answeredBy, answeringPort }: TrackedConnection): boolean => {
+      if (!answeredBy.equals(to) || answeringPort !== port) return false;
+      const place = { family, protocol: 'udp', port } as const;
+      const address = formatIp(ipFromBytes(to));
+      return served.has(keyOf({ ...place, address })) || (served.has(keyOf(place)) && isOfHost(to));
+    };
+    const number = familyNumber({ family });
+    const flows = listConnections(netfilter, number, { protocol: protocolNumber('udp') });
+    forget(netfilter, number, flows.filter(isEarlier));
+  }
+}
