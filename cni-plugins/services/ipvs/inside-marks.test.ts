@@ -4,7 +4,7 @@ import type { VirtualServer } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { createInsideMarks, insideIdOf } from './inside-marks.ts';
 import { isOurMark, nodePortMark } from './plan.ts';
-import { serverKeyBytes } from './tables.ts';
+import { insideKeyBytes, serverKeyBytes } from './tables.ts';
 
 const split = (
   number: number,
@@ -38,6 +38,30 @@ test('each inside plane has a mark of its own, which it keeps over a restart', (
   assert.ok(plane);
   marks.release(plane);
   assert.notEqual(markOf(split(4)), two);
+});
+
+test('a server keeps its inside plane, also over a restart, while it has sources from inside', () => {
+  const marks = createInsideMarks();
+  const { address: _, ...node } = split(1, { kind: 'node', port: 30_080 });
+  const servers: readonly VirtualServer[] = [split(1), node];
+  const like = (more: Partial<VirtualServer>): VirtualServer[] =>
+    servers.map((server) => ({ ...server, ...more }));
+  const drained = like({ destinations: [{ address: '10.2.0.11', port: 8080, weight: 0 }] });
+  const marksOf = (from: ReturnType<typeof createInsideMarks>, some: readonly VirtualServer[]) =>
+    from.planesOf(some).map(({ mark }) => mark);
+  assert.equal(marksOf(marks, drained).length, 2, 'they never had one');
+  const before = marksOf(marks, servers);
+  assert.equal(before.length, 4);
+  assert.deepEqual(marksOf(marks, drained), before);
+  const next = createInsideMarks();
+  next.adopt(
+    new Map(
+      servers.map((server, at) => [insideIdOf(4, insideKeyBytes(server)), before[2 * at + 1] ?? 0] as const),
+    ),
+  );
+  assert.deepEqual(marksOf(next, drained), before);
+  for (const plane of marks.planesOf(drained)) marks.release(plane);
+  assert.equal(marksOf(marks, drained).length, 2);
 });
 
 test('the mark of a node port is one of ours, and differs from those of other node ports', () => {

@@ -1,8 +1,8 @@
-import { planesOf } from '../model/planes.ts';
+import { insideOf, isSplit } from '../model/planes.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { insideMarks, nodePortMark, nodePortMarks } from './plan.ts';
 import type { IpvsPlane } from './plan.ts';
-import { serverKeyBytes } from './tables.ts';
+import { insideKeyBytes } from './tables.ts';
 
 /**
  * Assigns a mark to the inside plane of each server: IPVS has one list of destinations for an address, and
@@ -10,8 +10,10 @@ import { serverKeyBytes } from './tables.ts';
  */
 interface InsideMarks {
   /**
-   * Returns the planes of these servers, with the marks of inside planes. There are 327,680 marks. A server
-   * beyond them has no inside plane: connections from inside are balanced like all others.
+   * Returns the planes of these servers, with the marks of inside planes. A server that had an inside plane
+   * keeps it while it has sources of connections from inside: connections would end with the plane. There are
+   * 327,680 marks. A server beyond them has no inside plane: connections from inside are balanced like all
+   * others.
    */
   planesOf(servers: readonly VirtualServer[]): readonly IpvsPlane[];
   /** Gives back the mark of a plane that is gone. */
@@ -25,7 +27,7 @@ interface InsideMarks {
   settle(): void;
 }
 
-/** @param key address, protocol and port, as keys of sets */
+/** @param key address, protocol and port, as keys of sets; of a node port without the address */
 export const insideIdOf = (family: 4 | 6, key: Uint8Array): string =>
   `${family} ${Buffer.from(key).toString('hex')}`;
 
@@ -46,28 +48,33 @@ export function createInsideMarks(): InsideMarks {
       if (!taken.has(mark)) return mark;
     }
   };
+  const idOf = (server: VirtualServer): string => insideIdOf(server.family, insideKeyBytes(server));
   const markOf = (plane: IpvsPlane): number | undefined => {
-    const { address, family, protocol, port } = plane;
-    if (address === undefined) return insideMarks.first + nodePortMark(protocol, port) - nodePortMarks.first;
-    const id = insideIdOf(family, serverKeyBytes({ ...plane, address }));
-    const mark = marks.get(id) ?? former.get(id) ?? free();
+    const { address, protocol, port } = plane;
+    const id = idOf(plane);
+    const mark =
+      address === undefined
+        ? insideMarks.first + nodePortMark(protocol, port) - nodePortMarks.first
+        : (marks.get(id) ?? former.get(id) ?? free());
     if (mark === undefined) return undefined;
     marks.set(id, mark);
     taken.add(mark);
     return mark;
   };
+  const isKept = (server: VirtualServer): boolean =>
+    server.insideSources !== undefined && (marks.has(idOf(server)) || former.has(idOf(server)));
   return {
     planesOf: (servers) =>
-      planesOf(servers).flatMap((plane) => {
-        if (plane.plane === undefined) return [plane];
+      servers.flatMap((server): IpvsPlane[] => {
+        if (!isSplit(server) && !isKept(server)) return [server];
+        const plane = insideOf(server);
         const mark = markOf(plane);
-        return mark === undefined ? [] : [{ ...plane, mark }];
+        return mark === undefined ? [server] : [server, { ...plane, mark }];
       }),
     release(plane) {
-      const { address, family, mark } = plane;
-      if (mark === undefined || address === undefined) return;
-      marks.delete(insideIdOf(family, serverKeyBytes({ ...plane, address })));
-      taken.delete(mark);
+      if (plane.mark === undefined) return;
+      marks.delete(idOf(plane));
+      taken.delete(plane.mark);
     },
     adopt(existing) {
       marks.clear();

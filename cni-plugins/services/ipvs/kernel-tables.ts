@@ -5,7 +5,7 @@ import {
   listElements,
   transact,
 } from '../../../base/netlink/index.ts';
-import type { NetlinkSocket, Request } from '../../../base/netlink/index.ts';
+import type { ListedElement, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { readDenied } from '../source-ranges/denied.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
 import { insideChanges, insideElements, insideSourcesSet } from '../source-ranges/inside-sources.ts';
@@ -19,7 +19,7 @@ import type { IpvsPlane } from './plan.ts';
 import {
   addTo,
   hostElements,
-  insideServers,
+  insideSets,
   linkElements,
   rebuild,
   removeTable,
@@ -45,7 +45,7 @@ export interface KernelTables {
    * @param insides the sources of connections from inside
    */
   rebuild(insides: Iterable<string>): void;
-  /** Returns the marks of inside planes at addresses in the kernel, by {@link insideIdOf}. */
+  /** Returns the marks of inside planes in the kernel, by {@link insideIdOf}. */
   insideMarks(): ReadonlyMap<string, number>;
   /** Programs the sources of connections from inside, if they differ. */
   setInsides(insides: Iterable<string>): void;
@@ -128,18 +128,7 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
       );
       transact(netfilter, requests);
     },
-    insideMarks: () =>
-      new Map(
-        tableFamilies.flatMap((family) =>
-          (
-            ifPresent(() =>
-              netfilter.dump(listElements(tableOf(family), insideServers)).flatMap(readListedElements),
-            ) ?? []
-          ).map(
-            ({ key, value }) => [insideIdOf(numberOf(family), key), value?.readUInt32LE(0) ?? 0] as const,
-          ),
-        ),
-      ),
+    insideMarks: () => new Map(tableFamilies.flatMap((family) => marksIn(netfilter, family))),
     setInsides(sources) {
       const before = insides;
       insides = distinct(sources);
@@ -205,6 +194,15 @@ function hostElementsOf(family: TableFamily, addresses: readonly string[]): Elem
     .map((hex) => Buffer.from(hex, 'hex'))
     .filter(({ length }) => (length === 4) === (family === 'ip'));
   return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
+}
+
+/** Returns the marks of inside planes of one family, by {@link insideIdOf}. */
+function marksIn(netfilter: NetlinkSocket, family: TableFamily): (readonly [id: string, mark: number])[] {
+  const list = (set: string): ListedElement[] =>
+    ifPresent(() => netfilter.dump(listElements(tableOf(family), set)).flatMap(readListedElements)) ?? [];
+  return insideSets
+    .flatMap(list)
+    .map(({ key, value }) => [insideIdOf(numberOf(family), key), value?.readUInt32LE(0) ?? 0]);
 }
 
 /** Reads from the tables of this process or of an earlier one. */

@@ -78,8 +78,9 @@ const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodeP
 const insideMask = u32((insideMarks.mask & ~othersBits) >>> 0);
 const isInside = [meta('mark', r0), masked(r0, insideMask), equals(r0, u32(insideMarks.first))];
 
-/** The marks of inside planes at addresses. */
-export const insideServers = 'inside_servers';
+/** The marks of inside planes, at addresses and of node ports. */
+export const insideSets = ['inside_servers', 'inside_node_ports'] as const;
+const [insideServers, insideNodePorts] = insideSets;
 
 const chains: Chain[] = [
   { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
@@ -112,7 +113,7 @@ function setsOf(family: TableFamily): NamedSet[] {
     { name: 'masqueraded_node_ports', key: ['inet_proto', 'inet_service'] },
     insideSourcesOfFamily(number),
     { name: insideServers, key: [address, 'inet_proto', 'inet_service'], data: ['mark'] },
-    { name: 'inside_node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
+    { name: insideNodePorts, key: ['inet_proto', 'inet_service'], data: ['mark'] },
     { name: 'dropped', key: [address, 'inet_proto', 'inet_service'] },
     { name: 'dropped_node_ports', key: ['inet_proto', 'inet_service'] },
     backendsSetOf(number),
@@ -137,7 +138,7 @@ function markingRules(
     ],
     ['output', verdict({ jump: 'inside' })],
     ['inside', ...serverOf(number), mapped(insideServers, r0, r0), setMeta('mark', r0), verdict('accept')],
-    ['inside', ...toNodePort, mapped('inside_node_ports', r0, r0), setMeta('mark', r0), verdict('accept')],
+    ['inside', ...toNodePort, mapped(insideNodePorts, r0, r0), setMeta('mark', r0), verdict('accept')],
     ...['prerouting', 'output'].flatMap((chain): (readonly [string, ...Buffer[]])[] => [
       [chain, ...isNew, ...serverOf(number), inSet('dropped', r0), verdict({ jump: 'lost' })],
       [chain, ...isNew, ...toNodePort, inSet('dropped_node_ports', r0), verdict({ jump: 'lost' })],
@@ -262,6 +263,12 @@ const protocolKey = (server: VirtualServer): Buffer[] => [
 export const serverKeyBytes = (server: VirtualServer & { readonly address: string }): Buffer =>
   concatenated(addressBytes(server.address), ...protocolKey(server));
 
+/** Returns the key of the inside plane of a server: see {@link insideSets}. */
+export const insideKeyBytes = (server: VirtualServer): Buffer =>
+  server.address === undefined
+    ? concatenated(...protocolKey(server))
+    : serverKeyBytes({ ...server, address: server.address });
+
 /**
  * Returns the set elements of one virtual server, without its address, which other servers may share.
  * @param own the host's address of the server's family
@@ -273,7 +280,7 @@ export function elementsOf(
   const dropping = server.drops === true && server.destinations.every(({ weight }) => weight === 0);
   if (server.address === undefined) {
     const key = concatenated(...protocolKey(server));
-    if (server.mark !== undefined) return [['inside_node_ports', { key, value: u32(server.mark) }]];
+    if (server.mark !== undefined) return [[insideNodePorts, { key, value: u32(server.mark) }]];
     const dropped: (readonly [string, Element])[] = dropping ? [['dropped_node_ports', { key }]] : [];
     const masquerading: (readonly [string, Element])[] =
       server.sourceAddress === 'masquerade' ? [['masqueraded_node_ports', { key }]] : [];
