@@ -122,7 +122,7 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
   });
 
-  test('a listener of the host cannot be reached at a virtual address, but at the host’s own addresses, served or not', async () => {
+  test('a listener of the host cannot be reached at a virtual address, but at the host’s own addresses, served or not; node ports as well', async () => {
     const own = createServer((socket) => socket.on('error', () => socket.destroy()).end('host itself\n'));
     await new Promise<void>((resolve) => own.listen(83, '::', resolve));
     const ofHost = server({ address: '10.1.0.1', port: 90 });
@@ -138,7 +138,20 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
         assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
         assert.deepEqual(await client.greet('10.96.0.1', 83), ['ECONNREFUSED']);
       }
-      balancer.change([], [keyOf(ofHost)]);
+      const { address: _, ...node } = server({ kind: 'node', port: 30080 });
+      for (const bring of [
+        () => balancer.change([node], []),
+        () => balancer.reconcile([server(), ofHost, node]),
+      ]) {
+        bring();
+        assert.match(
+          (await client.greet('10.1.0.1', 30080))[0] ?? '',
+          /^b1[12] 10\.1\.0\.2$/u,
+          'a node port',
+        );
+        assert.deepEqual(await client.greet('10.96.0.1', 30080), ['ECONNREFUSED']);
+      }
+      balancer.change([], [keyOf(ofHost), keyOf(node)]);
       assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
     } finally {
       own.close();

@@ -18,7 +18,7 @@ import type { ServiceLink } from './link.ts';
 import type { IpvsPlane } from './plan.ts';
 import {
   addTo,
-  hostElements,
+  hiddenElements,
   insideSets,
   linkElements,
   rebuild,
@@ -88,8 +88,8 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
   let ledger = openLedger(ownNow());
   let links: readonly number[] = [];
   /**
-   * Virtual addresses that the host also has on other links, as hexadecimal digits. Each `rebuild` looks for
-   * them again.
+   * Addresses of servers that the host also has on other links, as hexadecimal digits. Each `rebuild` looks
+   * for them again.
    */
   let ofHost = new Set<string>();
   let insides: readonly string[] = [];
@@ -110,9 +110,8 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
       insides = distinct(sources);
       links = link.onLink();
       const elsewhere = link.elsewhere();
-      ofHost = new Set(
-        ledger.addresses().flatMap((address) => (elsewhere.has(hexOf(address)) ? [hexOf(address)] : [])),
-      );
+      const all = ledger.addresses().map(hexOf);
+      ofHost = new Set(all.filter((hex) => elsewhere.has(hex)));
       const requests = tableFamilies.flatMap((family) =>
         rebuild(
           family,
@@ -120,7 +119,10 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
             ...ledger.elements(family),
             ['links', linkElements(links)],
             [insideSourcesSet, insideElements(insides, numberOf(family))],
-            ...hostElementsOf(family, [...ofHost]),
+            ...hiddenElementsOf(
+              family,
+              all.filter((hex) => !ofHost.has(hex)),
+            ),
           ]),
           ifPresent(() => readDenied(netfilter, tableOf(family))),
           ifPresent(() => readBackends(netfilter, tableOf(family))),
@@ -143,21 +145,23 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
       transact(netfilter, requests);
     },
     add(step) {
-      const alsoHosts = step.newAddresses.filter((address) => link.isOfHost(address)).map(hexOf);
+      const isOfHost = Map.groupBy(step.newAddresses, (address) => link.isOfHost(address));
+      const hidden = (isOfHost.get(false) ?? []).map(hexOf);
       transact(netfilter, [
         ...take(step.replaced),
-        ...tableFamilies.flatMap((family) => addTo(family, hostElementsOf(family, alsoHosts))),
+        ...tableFamilies.flatMap((family) => addTo(family, hiddenElementsOf(family, hidden))),
         ...add(step.add),
       ]);
-      for (const hex of alsoHosts) ofHost.add(hex);
+      for (const address of isOfHost.get(true) ?? []) ofHost.add(hexOf(address));
     },
     take(step) {
-      const noMoreOurs = step.oldAddresses.map(hexOf).filter((hex) => ofHost.has(hex));
+      const gone = step.oldAddresses.map(hexOf);
+      const hidden = gone.filter((hex) => !ofHost.has(hex));
       transact(netfilter, [
         ...take(step.take),
-        ...tableFamilies.flatMap((family) => takeFrom(family, hostElementsOf(family, noMoreOurs))),
+        ...tableFamilies.flatMap((family) => takeFrom(family, hiddenElementsOf(family, hidden))),
       ]);
-      for (const hex of noMoreOurs) ofHost.delete(hex);
+      for (const hex of gone) ofHost.delete(hex);
     },
     relocate(restricted) {
       const [now, before] = [ownNow(), ledger.own()];
@@ -189,11 +193,11 @@ export function openKernelTables({ own, link, netfilter }: KernelTablesDeps): Ke
   };
 }
 
-function hostElementsOf(family: TableFamily, addresses: readonly string[]): Elements {
+function hiddenElementsOf(family: TableFamily, addresses: readonly string[]): Elements {
   const bytes = addresses
     .map((hex) => Buffer.from(hex, 'hex'))
     .filter(({ length }) => (length === 4) === (family === 'ip'));
-  return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
+  return new Map(bytes.length === 0 ? [] : [['hidden', hiddenElements(bytes)]]);
 }
 
 /** Returns the marks of inside planes of one family, by {@link insideIdOf}. */

@@ -105,7 +105,7 @@ function setsOf(family: TableFamily): NamedSet[] {
     ...rangeSetsOf(number),
     { name: 'addresses', key: [address] },
     { name: 'virtual', key: [address] },
-    { name: 'of_host', key: [address] },
+    { name: 'hidden', key: [address] },
     { name: 'direct', key: [address, 'inet_proto', 'inet_service'] },
     { name: 'links', key: ['iface_index', 'iface_index'] },
     { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
@@ -142,7 +142,7 @@ function markingRules(
     ...['prerouting', 'output'].flatMap((chain): (readonly [string, ...Buffer[]])[] => [
       [chain, ...isNew, ...serverOf(number), inSet('dropped', r0), verdict({ jump: 'lost' })],
       [chain, ...isNew, ...toNodePort, inSet('dropped_node_ports', r0), verdict({ jump: 'lost' })],
-      [chain, ...toNodePort, mapped('node_ports', r0, r0), setMeta('mark', r0)],
+      [chain, ...toNodePort, mapped('node_ports', r0, r0), setMeta('mark', r0), verdict('accept')],
     ]),
     // The host refuses a later segment of a connection that has lost its destination.
     ['lost', ...isTcpWithoutSyn, verdict('return')],
@@ -171,7 +171,7 @@ function definition(family: TableFamily): {
     ...destinationAsSent(r0),
     ...loopback,
     destination(r0),
-    notInSet('addresses', r0),
+    notInSet('hidden', r0),
     ...destinationIsLocal(r0),
     meta('l4proto', r0),
     payload('transport', 2, 2, r1),
@@ -203,7 +203,7 @@ function definition(family: TableFamily): {
         ...isNew,
         destination(r0),
         inSet('virtual', r0),
-        notInSet('of_host', r0),
+        inSet('hidden', r0),
         verdict({ goto: 'unserved' }),
       ],
       ...[TCP, UDP, SCTP].map((protocol): readonly [string, ...Buffer[]] => [
@@ -302,8 +302,11 @@ export function elementsOf(
   ];
 }
 
-/** Virtual addresses that the host also has on a link of its own: their other ports belong to the host. */
-export const hostElements = (addresses: readonly Uint8Array[]): Element[] =>
+/**
+ * Addresses of servers that the host has on no other link: the host itself is hidden there, with its programs
+ * and node ports.
+ */
+export const hiddenElements = (addresses: readonly Uint8Array[]): Element[] =>
   addresses.map((key) => ({ key }));
 
 /** Links, as pairs of the same link, for packets that leave where they came in. */
