@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { request as ask } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { createHttpServer } from '../connections/index.ts';
+import { createHttpServer, httpRequest } from '../connections/index.ts';
 import { startRegistry } from '../../test/fixtures/registry.ts';
 import { createRegistryClient, digestOf } from './index.ts';
 import type { RegistryRepository } from './index.ts';
@@ -209,7 +208,7 @@ async function limitedTo(
       return;
     }
     if (method === 'PATCH') sent.push(length);
-    const onward = ask(`${registry.url}${url}`, { method, headers }, (answer) => {
+    const onward = httpRequest(`${registry.url}${url}`, { method, headers }, (answer) => {
       const more = least === undefined ? {} : { 'oci-chunk-min-length': String(least) };
       response.writeHead(answer.statusCode ?? 500, { ...answer.headers, ...more });
       answer.pipe(response);

@@ -3,7 +3,7 @@ import type { Remark } from './imported.ts';
 import { bad, fieldsOf } from './kubernetes-fields.ts';
 import type { Fields } from './kubernetes-fields.ts';
 
-/** The annotation before Kubernetes 1.30, which an API server still reads (KEP-24). The container's name follows. */
+/** The annotation before Kubernetes 1.30, which an API server still reads (KEP-24), without the container. */
 const ANNOTATION = 'container.apparmor.security.beta.kubernetes.io/';
 const LOCALHOST = 'localhost/';
 

@@ -50,6 +50,7 @@ function stubborn(): {
   let end = (): void => undefined;
   const exited = new Promise<void>((resolve) => (end = resolve));
   const stopper = createStopper({
+    kills: () => undefined,
     effects: {
       kill: (_record, signal) => {
         sent.push(signal);

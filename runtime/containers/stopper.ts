@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { smallest } from '../../base/lists/index.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
@@ -11,7 +12,7 @@ interface Session {
 }
 
 /** Returns the first deadline: without a request, the process may take any time. */
-const deadlineOf = ({ deadlines }: Session): number => Math.min(...Array.from(deadlines, ({ at }) => at));
+const deadlineOf = ({ deadlines }: Session): number => smallest(Array.from(deadlines, ({ at }) => at));
 
 const killPatienceMs = 60_000;
 /**

@@ -29,8 +29,8 @@ export const testGroups = {
     'site',
   ],
   /**
-   * Tests of several modules together. They have their own namespaces, folders and cgroups. The folders of long
-   * tests are first: a long test at the end would run alone.
+   * Tests of several modules together. They have their own namespaces, folders and cgroups. The folders of
+   * long tests are first: a long test at the end would run alone.
    */
   acrossRooms: [
     'test/chaos',

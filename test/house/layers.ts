@@ -25,8 +25,8 @@ export const readLayers = (): Layers => JSON.parse(readFileSync(layersFile, 'utf
 const entryPoints = new Set(readEntryPoints().filter((entryPoint) => entryPoint.endsWith('/index.ts')));
 
 /**
- * Returns the folder that a file belongs to, or undefined for an `index.ts` that is an entry point of a module:
- * it is above all layers.
+ * Returns the folder that a file belongs to, or undefined for an `index.ts` that is an entry point of a
+ * module: it is above all layers.
  */
 export function folderOf(path: string): string | undefined {
   if (entryPoints.has(path)) return undefined;

@@ -31,7 +31,10 @@ interface Running {
 }
 
 export interface HistoryOptions {
-  /** The least time. A slow machine gets more, until each act has succeeded once or {@link patience} has passed. */
+  /**
+   * The least time. A slow machine gets more, until each act has succeeded once or {@link patience} has
+   * passed.
+   */
   readonly seconds: number;
   readonly seed: number;
   readonly lanes: number;

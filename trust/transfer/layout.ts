@@ -8,7 +8,6 @@ import type {
   RegistryRepository,
 } from '../../base/distribution/index.ts';
 import { errnoOf, fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
-import type { PortcullisError } from '../../base/errors/index.ts';
 import { readFilePart } from '../../base/files/index.ts';
 import type { FilePart } from '../../base/files/index.ts';
 import { ociManifestType } from '../evidence/cosign-names.ts';

@@ -8,8 +8,8 @@ type Sandbox = Pick<SandboxRecord, 'config' | 'namespacesDir' | 'phase'>;
 
 /**
  * Returns the namespaces that belong to a pod, with the paths where they are mounted. Plugins for networks
- * find the pod's network namespace there. A namespace of the host is absent, as in an OCI specification, and so
- * are those of a stopped pod.
+ * find the pod's network namespace there. A namespace of the host is absent, as in an OCI specification, and
+ * so are those of a stopped pod.
  */
 export function podNamespaces({ config, namespacesDir, phase }: Sandbox): LinuxNamespace[] {
   if (namespacesDir === undefined || phase === 'stopped') return [];

@@ -10,6 +10,8 @@ import { createHttpServer } from '../../../../base/connections/index.ts';
 import type { HealthCheck } from '../../model/model.ts';
 import { probe } from './probe.ts';
 
+type Result = Awaited<ReturnType<typeof probe>>;
+
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-probe-'));
 const servers: Server[] = [];
 after(() => {
@@ -37,7 +39,7 @@ test('tcp: an accepted connection is healthy, a refused one is not', async () =>
     await probe({ ...common, kind: 'tcp' }, at(await listening(createServer((socket) => socket.destroy())))),
     undefined,
   );
-  assert.match((await probe({ ...common, kind: 'tcp' }, at(await closedPort()))) ?? '', /ECONNREFUSED/u);
+  assert.match(String(await probe({ ...common, kind: 'tcp' }, at(await closedPort()))), /ECONNREFUSED/u);
 });
 
 test('http: the status for the configured path and host decides; redirects are not followed, and bodies are not awaited', async () => {
@@ -50,7 +52,7 @@ test('http: the status for the configured path and host decides; redirects are n
     response.flushHeaders();
   });
   const port = await listening(server);
-  const http = (path: string, status: readonly number[] = [], host?: string): Promise<string | undefined> =>
+  const http = (path: string, status: readonly number[] = [], host?: string): Promise<Result> =>
     probe({ ...common, kind: 'http', path, status, ...(host !== undefined && { host }) }, at(port));
   assert.equal(await http('/healthz', [], 'web.example.com'), undefined);
   assert.deepEqual(asked, ['GET /healthz web.example.com']);
@@ -64,13 +66,13 @@ test('http: the status for the configured path and host decides; redirects are n
   assert.equal(await http('/503', [503, 504]), undefined);
   assert.equal(await http('/200', [204]), 'it answered 200');
   assert.match(
-    (await probe({ ...common, kind: 'http', path: '/', status: [] }, at(await closedPort()))) ?? '',
+    String(await probe({ ...common, kind: 'http', path: '/', status: [] }, at(await closedPort()))),
     /ECONNREFUSED/u,
   );
 });
 
 test('http: unhealthy without a valid answer: no answer in time, another protocol, endless headers, a closed connection', async () => {
-  const answering = async (text: string): Promise<string | undefined> => {
+  const answering = async (text: string): Promise<Result> => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
       if (text === '') return;
@@ -86,9 +88,9 @@ test('http: unhealthy without a valid answer: no answer in time, another protoco
     return probe(check, at(await listening(server)));
   };
   assert.equal(await answering(''), 'no answer within 0.2 s');
-  assert.match((await answering('SSH-2.0-OpenSSH_9.2\r\n')) ?? '', /Parse Error/u);
-  assert.match((await answering(`HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(50_000)}`)) ?? '', /overflow/u);
-  assert.match((await answering('bye')) ?? '', /Parse Error|hang up|ECONNRESET/u);
+  assert.match(String(await answering('SSH-2.0-OpenSSH_9.2\r\n')), /Parse Error/u);
+  assert.match(String(await answering(`HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(50_000)}`)), /overflow/u);
+  assert.match(String(await answering('bye')), /Parse Error|hang up|ECONNRESET/u);
   assert.equal(
     await answering('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'),
     'it answered 101',
@@ -99,7 +101,7 @@ test('exec: status 0 is healthy; the environment of the program has the backend 
   const program = join(folder, 'check');
   const reported = join(folder, 'environment');
   writeFileSync(program, `#!/bin/sh\nenv > ${reported}\nexit $1\n`, { mode: 0o755 });
-  const exec = (command: readonly string[]): Promise<string | undefined> =>
+  const exec = (command: readonly string[]): Promise<Result> =>
     probe({ ...common, kind: 'exec', command }, at(8080));
   assert.equal(await exec([program, '0']), undefined);
   // Names that the shell itself sets, and one that Node passes to every child while coverage is measured.
@@ -114,8 +116,8 @@ test('exec: status 0 is healthy; the environment of the program has the backend 
   assert.equal(await exec([program, '3']), 'the program ended with status 3');
   assert.equal(await exec([program, '137']), 'the program ended with status 137, or was killed');
   writeFileSync(join(folder, 'text'), 'no program', { mode: 0o644 });
-  assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it cannot be executed/u);
-  assert.match((await exec([join(folder, 'nothing')])) ?? '', /status 127: it was not found/u);
+  assert.match(String(await exec([join(folder, 'text')])), /status 126: it cannot be executed/u);
+  assert.match(String(await exec([join(folder, 'nothing')])), /status 127: it was not found/u);
 });
 
 test('exec: a program that does not end is killed with its children, also when it ignores signals', async () => {
