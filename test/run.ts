@@ -33,7 +33,7 @@ const root = join(import.meta.dirname, '..');
 process.chdir(root);
 
 const besideTheCode = testGroups.besideTheCode.map(testsIn);
-const acrossRooms = testGroups.acrossRooms.map(testsIn);
+const acrossModules = testGroups.acrossModules.map(testsIn);
 const byThemselves = testGroups.byThemselves.map(testsIn);
 
 /** Returns the files of the patterns, in the order of the patterns. */
@@ -77,7 +77,7 @@ const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
-  files: interleave(filesOf(acrossRooms, paths), filesOf(besideTheCode, paths)),
+  files: interleave(filesOf(acrossModules, paths), filesOf(besideTheCode, paths)),
   concurrency: 3,
   mostWhileIdle: 10,
 });

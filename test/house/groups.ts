@@ -25,6 +25,7 @@ export const testGroups = {
     'test/mutants',
     'test/node-conformance',
     'test/policy-conformance',
+    'test/containerd-integration',
     'test/trust-requests',
     'site',
   ],
@@ -32,7 +33,7 @@ export const testGroups = {
    * Tests of several modules together. They have their own namespaces, folders and cgroups. The folders of
    * long tests are first: a long test at the end would run alone.
    */
-  acrossRooms: [
+  acrossModules: [
     'test/chaos',
     'test/pipeline',
     'test/overlay',
