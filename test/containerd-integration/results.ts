@@ -2,8 +2,7 @@
 export type Outcome = 'PASS' | 'FAIL' | 'SKIP';
 
 /**
- * Reads the output of `go test -v`. A test that failed only because parts of it failed is left out: its parts
- * tell what failed.
+ * Reads the output of `go test -v`. A test of which a part failed is left out: the part is in the result.
  * Source: `go doc cmd/test2json`.
  */
 export function readOutcomes(output: string): ReadonlyMap<string, Outcome> {
