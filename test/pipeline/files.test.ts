@@ -105,6 +105,17 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
+  it('do not report an image as denied when no policy is named, also where sh is bash', () => {
+    const image = `registry.example/app@sha256:${'0'.repeat(64)}`;
+    const env = { PATH: process.env['PATH'], PORTCULLIS_IMAGE: image };
+    for (const shell of [['sh'], ['bash', '--posix']] as const) {
+      const [program, ...options] = [...shell, join(files, 'shell/gate')];
+      const { status, stderr } = spawnSync(program, options, { cwd: folder, encoding: 'utf8', env });
+      assert.equal(status, 2, `${shell.join(' ')}: ${stderr}`);
+      assert.match(stderr, /CI_POLICY_MISSING/u);
+    }
+  });
+
   it('never put an input into the text of a command', () => {
     for (const path of all.filter((one) => /\.(?:ya?ml)$/u.test(one)))
       for (const text of commandsIn(path)) assert.doesNotMatch(text, /\$\{\{|\$\[\[|\$\(params/u, path);
