@@ -1,6 +1,6 @@
 import { access, constants, lstat, readFile, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { fileReason } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { ownPolicyPaths } from '../config/policy-paths.ts';
@@ -51,7 +51,7 @@ async function policyPath(path: string): Promise<NodeFacts['policyPaths'][number
     const names = await readdir(path);
     return { path, state: names.some((name) => /^[^.].*\.(ya?ml|json)$/.test(name)) ? 'there' : 'empty' };
   } catch (cause) {
-    return { path, state: 'gone', why: reasonOf(cause) };
+    return { path, state: 'gone', why: fileReason(cause, path) };
   }
 }
 
@@ -65,7 +65,7 @@ async function rootProblem(root: string): Promise<string | undefined> {
 async function writeProblem(path: string): Promise<string | undefined> {
   return access(path, constants.W_OK).then(
     () => undefined,
-    (cause: unknown) => reasonOf(cause),
+    (cause: unknown) => fileReason(cause, path),
   );
 }
 
