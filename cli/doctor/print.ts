@@ -14,7 +14,7 @@ export function formatFindings(chapters: readonly Chapter[], colour: boolean): s
     ];
     return [
       `  ${paint(style, mark)} ${padded(finding.topic, 20)} ${finding.found}`,
-      ...below.map((text) => paint('dim', `      ${text}`)),
+      ...below.flatMap((text) => text.split('\n')).map((text) => paint('dim', `      ${text}`)),
     ].join('\n');
   };
   return chapters

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatFindings } from './print.ts';
+
+test('every line of an explanation is below its finding, also if the explanation has several lines', () => {
+  const finding = {
+    topic: 'policy',
+    state: 'degraded',
+    found: '1 rule',
+    meaning: ['load trust policy /p: 1 problem:\n/p: cannot be read: it does not exist\ncorrect it'],
+    fix: 'portcullis policy check /p',
+  } as const;
+  assert.equal(
+    formatFindings([{ title: 'Daemon', findings: [finding] }], false),
+    `Daemon
+  ! policy               1 rule
+      load trust policy /p: 1 problem:
+      /p: cannot be read: it does not exist
+      correct it
+      → portcullis policy check /p
+`,
+  );
+});
