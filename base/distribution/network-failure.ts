@@ -27,7 +27,9 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
       thrown.code === 'HTTP_BAD_PROXY'
         ? { fix }
         : systemCode.includes('SSL') || systemCode === 'EPROTO'
-          ? { fix: 'if the registry supports only plain HTTP, configure it as an insecure registry' }
+          ? {
+              fix: 'if the registry supports only plain HTTP, add --insecure-registry HOST, or name it in registries.insecure of the daemon',
+            }
           : {};
     return distributionError(code, task, why, {
       ...mend,

@@ -70,6 +70,7 @@ const reasons: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'its name cannot be resolved at the moment',
   EHOSTUNREACH: 'there is no route to it',
   ENETUNREACH: 'there is no route to it',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS, perhaps only plain HTTP',
   ETIMEDOUT: 'it did not answer in time',
   UND_ERR_CONNECT_TIMEOUT: 'it did not accept a connection in time',
   UND_ERR_HEADERS_TIMEOUT: 'it did not begin an answer in time',
@@ -116,12 +117,18 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   return httpError(
     tooSlow.has(code) ? 'HTTP_TOO_SLOW' : 'HTTP_UNREACHABLE',
     url,
-    `${url.host}: ${reasons[code] ?? reasonOf(inner)}`,
+    `${url.host}: ${reasons[code] ?? tlsReason(inner, code) ?? reasonOf(inner)}`,
     {
       details: { host: url.host, code },
       cause: thrown,
     },
   );
+}
+
+/** The message of an error of OpenSSL has several lines, with a thread id and a place in its source code. */
+function tlsReason(thrown: unknown, code: string): string | undefined {
+  const has = code.startsWith('ERR_SSL_') && thrown instanceof Error && 'reason' in thrown;
+  return has ? `the TLS connection failed (${String(thrown.reason)})` : undefined;
 }
 
 /**
