@@ -49,8 +49,8 @@ export function alertsOf(node: ListedNode, now: number): readonly Alert[] {
   add('POLICY_MISSING', revision === undefined, policyProblem ?? 'no policy is configured');
   add('POLICY_NOT_LOADED', revision !== undefined && policyProblem !== undefined, policyProblem ?? '');
   add('ENFORCEMENT_FAILS', enforcement === 'fail', 'read the findings of the node');
-  add('CONTAINERS_OUT_OF_POLICY', outOfPolicy > 0, `${outOfPolicy} containers`);
-  add('CONTAINERS_DEGRADED', degraded > 0, `${degraded} containers`);
+  add('CONTAINERS_OUT_OF_POLICY', outOfPolicy > 0, `containers: ${outOfPolicy}`);
+  add('CONTAINERS_DEGRADED', degraded > 0, `containers: ${degraded}`);
   add('PODS_WITHOUT_NETWORK', !networkReady, 'the network of its pods is not ready');
   add(
     'ROOT_ENDS',

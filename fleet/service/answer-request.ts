@@ -60,7 +60,7 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
   const found = await answerApi(context.reader, path, query, context.clock());
   return found === undefined
-    ? problem(404, 'this path does not exist; GET /v1 lists the API')
+    ? problem(404, 'this path, or the object that it names, does not exist; GET /v1 lists the API')
     : jsonAnswer(200, found);
 }
 

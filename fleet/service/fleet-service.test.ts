@@ -100,7 +100,7 @@ describe('the aggregator', () => {
     assert.deepEqual(node.problems, []);
     assert.deepEqual(await codesAt(url), []);
     await assert.rejects(read(url, '/v1/verdicts?colour=red'), /400 .*FLEET_BAD_REQUEST/);
-    await assert.rejects(read(url, '/v1/nodes/nobody'), /404/);
+    await assert.rejects(read(url, '/v1/nodes/nobody'), /404 .*the object that it names/);
   });
 
   it('stores each row once, also if rows are sent again, and after kill -9', async (t) => {
