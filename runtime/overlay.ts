@@ -109,7 +109,7 @@ function notConfigured(): PortcullisError {
   return new PortcullisError({
     code: 'OVERLAY_NOT_CONFIGURED',
     kind: 'precondition',
-    attempted: 'read the state of the overlay',
+    attempted: 'use the overlay',
     on: '',
     why: 'this daemon has no overlay',
     fix: 'set `network.overlay` in its configuration: docs/overlay.md',
