@@ -40,6 +40,7 @@ const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_PREFSRC = 7;
 const RTA_METRICS = 8;
+const RTA_MULTIPATH = 9;
 const RTA_TABLE = 15;
 const RTAX_MTU = 2;
 const RTAX_ADVMSS = 8;
@@ -222,7 +223,10 @@ export const replaceRoute = (route: TableRoute): Request =>
 export const deleteRoute = (route: TableRoute): Request =>
   routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
 
-/** Returns unicast routes of every table. Routes with several next hops come without their hops. */
+/**
+ * Returns unicast routes of every table. An IPv6 route with several next hops is one route for each hop: the
+ * kernel merges routes that differ only in it. An IPv4 route with several next hops comes without its hops.
+ */
 export const listRoutes = (socket: NetlinkSocket): TableRoute[] =>
   socket.dump(listEveryRoute).flatMap(readRoute);
 
@@ -248,20 +252,34 @@ export function readRoute({ body }: Received): TableRoute[] {
   const priority = number(attributes, RTA_PRIORITY);
   const mtu = number(metrics, RTAX_MTU);
   const advmss = number(metrics, RTAX_ADVMSS);
-  return [
-    {
-      index: number(attributes, RTA_OIF) ?? 0,
-      destination: attributes.get(RTA_DST) ?? Buffer.alloc(body.readUInt8(0) === 2 ? 4 : 16),
-      length: body.readUInt8(1),
-      table: number(attributes, RTA_TABLE) ?? body.readUInt8(4),
-      scope: body.readUInt8(6),
-      ...(gateway === undefined ? {} : { gateway }),
-      ...(source === undefined ? {} : { source }),
-      ...(priority === undefined ? {} : { priority }),
-      ...(mtu === undefined ? {} : { mtu }),
-      ...(advmss === undefined ? {} : { advmss }),
-    },
-  ];
+  const isIpv4 = body.readUInt8(0) === 2;
+  const route = {
+    index: number(attributes, RTA_OIF) ?? 0,
+    destination: attributes.get(RTA_DST) ?? Buffer.alloc(isIpv4 ? 4 : 16),
+    length: body.readUInt8(1),
+    table: number(attributes, RTA_TABLE) ?? body.readUInt8(4),
+    scope: body.readUInt8(6),
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(source === undefined ? {} : { source }),
+    ...(priority === undefined ? {} : { priority }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(advmss === undefined ? {} : { advmss }),
+  };
+  const hops = isIpv4 ? undefined : attributes.get(RTA_MULTIPATH);
+  return hops === undefined ? [route] : hopsOf(hops).map((hop) => ({ ...route, ...hop }));
+}
+
+/** Reads a list of struct rtnexthop, each followed by its attributes. */
+function hopsOf(list: Buffer): Pick<TableRoute, 'index' | 'gateway'>[] {
+  const hops = [];
+  for (let at = 0; at + 8 <= list.length;) {
+    const length = list.readUInt16LE(at);
+    if (length < 8 || at + length > list.length) break;
+    const gateway = attributesOf(list.subarray(at + 8, at + length)).get(RTA_GATEWAY);
+    hops.push({ index: list.readInt32LE(at + 4), ...(gateway === undefined ? {} : { gateway }) });
+    at += (length + 3) & ~3;
+  }
+  return hops;
 }
 
 /** Packets from one address are routed by a table of their own. */

@@ -23,6 +23,29 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.del(config);
   });
 
+  test('the default route of a second network is found where the kernel merged it with that of the first', async () => {
+    const pod = pods.pod('two');
+    const config = {
+      type: 'ptp',
+      ipam: {
+        ...{ type: 'static', addresses: [{ address: 'fd31::2/64', gateway: 'fd31::1' }] },
+        routes: [{ dst: '::/0', gw: 'fd31::1' }],
+      },
+    };
+    await pod.add(config);
+    for (const command of [
+      'link add other type veth peer name end',
+      'address add fd32::2/64 dev other nodad',
+      'link set other up',
+      'link set end up',
+      '-6 route append default via fd32::1 dev other',
+    ])
+      pod.run(`ip ${command}`);
+    assert.match(pod.run('ip -6 route show default'), /nexthop/u);
+    assert.deepEqual(await pod.check(config), []);
+    await pod.del(config);
+  });
+
   test('routes that the kernel left without their source after the address was removed are repaired', async () => {
     const pod = pods.pod('source');
     const config = {
