@@ -39,6 +39,15 @@ describe('the entries for SchemaStore', () => {
       assert.match(name, /^(?:\*\.[a-z-]+\.(?:ya?ml|json)|\*\*\/portcullis\/[a-z*/]+\.ya?ml)$/u);
   });
 
+  it('are all listed in docs/editors.md, with a file name', () => {
+    const document = readFileSync(join(import.meta.dirname, '../../docs/editors.md'), 'utf8');
+    const missing = entries.filter(({ url, fileMatch: [name = ''] }) => {
+      const row = document.split('\n').find((line) => line.includes(`](schemas/${basename(url)})`));
+      return row?.includes(`\`${name.replace('**/', '')}\``) !== true;
+    });
+    assert.deepEqual(missing, []);
+  });
+
   for (const { url, name } of entries)
     it(`${name}: the schema has its address as $id, and is a valid schema of its draft`, () => {
       const text = readFileSync(join(import.meta.dirname, '../../docs/schemas', basename(url)), 'utf8');
