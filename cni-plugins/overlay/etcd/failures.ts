@@ -41,7 +41,7 @@ export function unreachable(attempted: string, on: string, why: string, cause?: 
     attempted,
     on,
     why,
-    fix: 'check that etcd runs and answers this host at `network.overlay.etcd.endpoints` with these certificates; meanwhile pods continue to run',
+    fix: 'check that etcd runs, and that the addresses (`network.overlay.etcd.endpoints`, or --etcd) and these certificates are correct; meanwhile pods continue to run',
     cause,
   });
 }
