@@ -77,11 +77,13 @@ export const MULTIPLEXED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The first argument whose position differs from the native call: a 64-bit argument takes two registers,
- * x86's old calls take a pointer to their arguments, clone has tls and child_tid in the opposite order, old
- * signal calls have other structures.
+ * The first argument whose position or width differs from the native call: a 64-bit argument takes two
+ * registers, x86's old calls take a pointer to their arguments, clone has tls and child_tid in the opposite
+ * order, old signal calls have other structures, calls without the suffix 32 read 16 bits of each user and
+ * group (kernel/uid16.c), x32 has one register for the offset of preadv2 (fs/read_write.c).
  */
-export const SPLIT_FROM: Readonly<Record<'arm' | 'x86', Readonly<Record<string, number>>>> = {
+export const SPLIT_FROM: Readonly<Record<'arm' | 'x32' | 'x86', Readonly<Record<string, number>>>> = {
+  x32: { preadv2: 4, pwritev2: 4 },
   x86: {
     ...common(),
     mmap: 0,
@@ -111,14 +113,17 @@ export const SPLIT_FROM: Readonly<Record<'arm' | 'x86', Readonly<Record<string, 
 
 function common(): Record<string, number> {
   return {
+    chown: 1,
     clone: 3,
     fadvise64: 1,
     fadvise64_64: 1,
     fallocate: 2,
     fanotify_mark: 2,
+    fchown: 1,
     fstatfs64: 1,
     ftruncate: 1,
     ftruncate64: 1,
+    lchown: 1,
     lookup_dcookie: 0,
     mmap2: 5,
     pread64: 3,
@@ -129,6 +134,14 @@ function common(): Record<string, number> {
     pwritev2: 3,
     quotactl: 3,
     readahead: 1,
+    setfsgid: 0,
+    setfsuid: 0,
+    setgid: 0,
+    setregid: 0,
+    setresgid: 0,
+    setresuid: 0,
+    setreuid: 0,
+    setuid: 0,
     sigaction: 3,
     sigprocmask: 3,
     sigsuspend: 0,

@@ -116,6 +116,38 @@ describe('compatibility architectures', () => {
     assert.equal(ask(policy, 'x86', 'mmap2', 0n, 1n), ALLOW);
   });
 
+  it('a condition on a user or a group grants nothing to calls that read 16 bits of it: 65536 would be root', () => {
+    const but = (index: number) => {
+      const test = argumentTest(index, 32, { low: 1n });
+      assert.ok(test !== undefined);
+      return decision('errno 1', [{ outcome: 'allow', when: clause([test]) }]);
+    };
+    const calls = [
+      ...['setuid', 'setgid', 'setreuid', 'setregid', 'setresuid', 'setresgid', 'setfsuid', 'setfsgid'].map(
+        (call) => [call, 0] as const,
+      ),
+      ...['chown', 'fchown', 'lchown'].map((call) => [call, 1] as const),
+    ];
+    for (const name of ['x86', 'arm'] as const)
+      for (const [call, index] of calls) {
+        const policy = filteredPolicy('errno 1', [[call, but(index)]], [name]);
+        const args = Array.from({ length: index + 1 }, () => 0x10000n);
+        assert.equal(ask(policy, name, call, ...args), EPERM, `${name} ${call}`);
+        assert.equal(ask(policy, name, `${call}32`, ...args), ALLOW, `${name} ${call}32`);
+      }
+  });
+
+  it('a condition on the flags of preadv2 grants nothing to x32, where they are the argument before', () => {
+    const test = argumentTest(5, 32, { low: 0n, high: 0n });
+    assert.ok(test !== undefined);
+    const plain = decision('errno 1', [{ outcome: 'allow', when: clause([test]) }]);
+    for (const call of ['preadv2', 'pwritev2'])
+      assert.equal(
+        ask(filteredPolicy('errno 1', [[call, plain]], ['x32']), 'x32', call, 0n, 0n, 0n, 0n, 16n),
+        EPERM,
+      );
+  });
+
   it('what a multiplexer hides is as tight as the tightest call behind it', () => {
     const all = (MULTIPLEXED['socketcall'] ?? []).map((name) => [name, always('allow')] as const);
     assert.equal(ask(filteredPolicy('errno 1', all, ['x86']), 'x86', 'socketcall'), ALLOW);

@@ -85,7 +85,7 @@ export function compatCalls(policy: FilteredPolicy, architecture: Architecture):
  * - a multiplexer (x86's `socketcall` and `ipc`) hides its arguments in memory: it gets the tightest answer
  *   of all calls behind it;
  * - a condition on an argument whose position differs there, because a 64-bit argument takes two registers,
- *   grants nothing;
+ *   or of which the kernel reads fewer bits, grants nothing;
  * - a condition on a 64-bit argument grants values up to 2³¹−1: the kernel sign-extends some arguments, and
  *   these values are the same in both cases.
  */
@@ -100,7 +100,7 @@ export function compatDecision(
   if (architecture === 'x32') {
     const number = MACHINES.x32.numbers[call] ?? 0;
     const native = decisionFor(policy, call);
-    return number < FIRST_OWN_X32 ? native : narrowed(native, 6);
+    return number < FIRST_OWN_X32 ? native : narrowed(native, SPLIT_FROM.x32[call] ?? 6);
   }
   const own = architecture === 'x86' ? X86_EQUIVALENTS : ARM_EQUIVALENTS;
   return narrowed(
@@ -114,7 +114,7 @@ const FIRST_OWN_X32 = 512;
 
 /**
  * Returns the decision without conditions that 32-bit registers cannot decide. @param from the first argument
- * whose position differs
+ * whose position or width differs
  */
 function narrowed(of: Decision, from: number): Decision {
   if (of.pieces.length === 0) return of;
