@@ -79,3 +79,48 @@ describe('an answer about a call that needs a capability', () => {
     assert.equal(ask('socket(_, SOCK_RAW)', drop).witness, 'socket(AF_UNSPEC, SOCK_RAW)');
   });
 });
+
+describe('an answer that no program can do it', () => {
+  const ask = (own: string, question: string): boolean => {
+    const text = `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: x }\n${own}\n`;
+    const { profiles, problems } = checkProfiles([{ file: 'x.yaml', text }]);
+    assert.deepEqual(problems, []);
+    const [named] = profiles;
+    assert.ok(named !== undefined);
+    return answer(named.profile, parseQuestion(question)).yes;
+  };
+  const admin = 'capabilities: { add: [SYS_ADMIN] }';
+  const sending = 'connect, sendto, sendmsg, sendmmsg';
+  for (const [own, question, can] of [
+    ['syscalls: { drop: [connect] }', 'connect udp 10.0.0.1:53', true],
+    ['syscalls: { drop: [connect] }', 'connect tcp 10.0.0.1:53', true],
+    ['syscalls: { drop: [connect] }', 'connect icmp 10.0.0.1', true],
+    [`syscalls: { drop: [${sending}] }`, 'connect udp 10.0.0.1:53', false],
+    [`syscalls: { drop: [${sending}], add: [io_uring_setup] }`, 'connect udp 10.0.0.1:53', true],
+    [
+      'syscalls: { drop: [connect, sendmsg, sendmmsg, sendto], add: [{ sendto: { arg3: 0 } }] }',
+      'connect tcp 10.0.0.1:53',
+      false,
+    ],
+    ['syscalls: { drop: [bind] }', 'accept tcp 10.0.0.1:40000', true],
+    ['syscalls: { drop: [listen] }', 'accept tcp 10.0.0.1:40000', false],
+    ['syscalls: { drop: [bind] }', 'accept udp 10.0.0.1:40000', true],
+    [`syscalls: { drop: [bind, ${sending}] }`, 'accept udp 10.0.0.1:40000', false],
+    ['syscalls: { drop: [{ socket: { arg0: AF_INET } }] }', 'connect tcp 10.0.0.1:53', true],
+    ['syscalls: { drop: [{ socket: { arg0: [AF_INET, AF_INET6] } }] }', 'connect tcp 10.0.0.1:53', true],
+    [
+      'syscalls: { drop: [{ socket: { arg0: [AF_INET, AF_INET6, AF_PACKET, AF_SMC] } }] }',
+      'connect tcp 10.0.0.1:53',
+      false,
+    ],
+    [`${admin}\nsyscalls: { drop: [mount, fsopen, open_tree], add: [open_tree_attr] }`, 'mount', true],
+    [`${admin}\nsyscalls: { drop: [mount, fsopen, open_tree] }`, 'mount', false],
+    ['', 'write /proc/sys/kernel/hostname', false],
+    [admin, 'write /proc/sys/kernel/hostname', true],
+    [admin, 'read /proc/kcore', true],
+    [`${admin}\nentitlements: [security.fs-read-only]`, 'write /etc/passwd', true],
+    [`${admin}\nmounts: []`, 'read /proc/kcore', false],
+  ] as const)
+    it(`is given only if that holds: ${question}, with ${own.replaceAll('\n', ', ') || 'the default'}`, () =>
+      assert.equal(ask(own, question), can));
+});

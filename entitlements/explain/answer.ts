@@ -17,6 +17,7 @@ import { decisionFor } from '../seccomp/policy.ts';
 import { requiredCapabilities } from '../seccomp/required-capabilities.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
+import type { FileAccess } from '../types.ts';
 import { outcomeText, valueText } from './words.ts';
 
 /**
@@ -194,28 +195,50 @@ function isReadonlySys({ writableSys, writableCgroups }: Profile, path: string):
 }
 
 function file(profile: Profile, { access, path }: Extract<Question, { kind: 'file' }>): Found {
-  const against: string[] = [];
-  const masked = restricted(path, profile.paths.masked);
-  if (masked !== undefined) against.push(`${masked} is masked: it reads as empty`);
-  const readonly = access === 'write' ? restricted(path, profile.paths.readonly) : undefined;
-  if (readonly !== undefined) against.push(`${readonly} is mounted read-only`);
-  if (access === 'write' && isReadonlySys(profile, path)) against.push('/sys is mounted read-only');
+  const mounted = mountedAgainst(profile, access, path);
+  const undo = mounted.length === 0 ? undefined : undoOfMounts(profile);
+  const against = undo === undefined ? [...mounted] : [];
   if (
     fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !==
     undefined
   ) {
     against.push(`no file rule grants it${deniedBy(profile, path, access)}`);
   }
-  const kernels = /^\/(proc|sys|dev)(\/|$)/.test(path);
-  if (access === 'write' && profile.readonlyRootfs && !kernels) {
+  if (against.length > 0) return no(...against);
+  const how =
+    profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
+  const found = yes(`${how}; the file's own mode and owner count as well`);
+  return undo === undefined
+    ? found
+    : { ...found, reasons: [...mounted, `SYS_ADMIN and ${undo} let a program undo this`, ...found.reasons] };
+}
+
+/** Returns the mounts of the runtime that prevent the access. */
+function mountedAgainst(profile: Profile, access: FileAccess, path: string): readonly string[] {
+  const against: string[] = [];
+  const masked = restricted(path, profile.paths.masked);
+  if (masked !== undefined) against.push(`${masked} is masked: it reads as empty`);
+  if (access !== 'write') return against;
+  const readonly = restricted(path, profile.paths.readonly);
+  if (readonly !== undefined) against.push(`${readonly} is mounted read-only`);
+  if (isReadonlySys(profile, path)) against.push('/sys is mounted read-only');
+  if (profile.readonlyRootfs && !/^\/(proc|sys|dev)(\/|$)/.test(path)) {
     against.push(
       'the root file system is read-only (a volume that is mounted there has its own mount options)',
     );
   }
-  if (against.length > 0) return no(...against);
-  const how =
-    profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
-  return yes(`${how}; the file's own mode and owner count as well`);
+  return against;
+}
+
+/**
+ * Returns the calls by which a program undoes mounts of the runtime. In a user namespace of its own it
+ * cannot: the kernel locks them there.
+ */
+function undoOfMounts(profile: Profile): string | undefined {
+  if (!profile.capabilities.includes('SYS_ADMIN') || profile.mounts !== undefined) return undefined;
+  return [...MOUNT_WAYS, ['umount2'], ['mount_setattr']]
+    .find((calls) => calls.every((name) => filtered(profile, name, []).yes))
+    ?.join(', ');
 }
 
 function deniedBy(profile: Profile, path: string, access: string): string {
@@ -231,23 +254,60 @@ function deniedBy(profile: Profile, path: string, access: string): string {
 }
 
 /** linux/socket.h */
-const [AF_INET, AF_INET6] = [2n, 10n];
+const [AF_INET, AF_INET6, AF_PACKET, AF_SMC] = [2n, 10n, 17n, 43n];
+/** linux/socket.h: send(2) connects first. */
+const MSG_FASTOPEN = 0x20000000n;
 
-function network(
-  profile: Profile,
-  { direction, protocol, cidr, port }: Extract<Question, { kind: 'network' }>,
-): Found {
+/** The calls that send to an address, with the position of their flags. */
+const SENDING = [
+  ['sendto', 3],
+  ['sendmsg', 2],
+  ['sendmmsg', 3],
+] as const;
+
+type NetworkQuestion = Extract<Question, { kind: 'network' }>;
+
+/** Returns the calls that open a socket for a peer. Sockets of inet6 also reach IPv4, by ::ffff:0:0/96. */
+function openingCalls({ protocol, cidr }: NetworkQuestion): (readonly [string, Clause])[] {
+  const families = [
+    ...(cidr.includes(':') ? [] : [AF_INET]),
+    AF_INET6,
+    AF_PACKET,
+    ...(protocol === 'tcp' ? [AF_SMC] : []),
+  ];
+  return families.map((family) => ['socket', bits('socket', 0, { low: family, high: family })] as const);
+}
+
+/** Returns the calls of which one is enough to use the socket. listen(2) and sending choose a port. */
+function usingCalls({ direction, protocol }: NetworkQuestion): (readonly [string, Clause])[] {
+  const sending = SENDING.map(([name, flags]) => {
+    const must = protocol === 'tcp' ? bits(name, flags, { mask: MSG_FASTOPEN, value: MSG_FASTOPEN }) : [];
+    return [name, must] as const;
+  });
+  if (direction === 'egress') return [['connect', []], ...sending];
+  if (protocol === 'tcp' || protocol === 'sctp') return [['listen', []]];
+  return protocol === 'icmp' ? [] : [['bind', []], ['connect', []], ...sending];
+}
+
+function bits(name: string, index: number, set: Parameters<typeof argumentTest>[2]): Clause {
+  const test = argumentTest(index, argumentWidth(name, index), set);
+  return test === undefined ? [] : [test];
+}
+
+/** Returns what blocks the calls; empty: they pass, or io_uring can do the same, which no filter sees. */
+function blockedCalls(profile: Profile, question: NetworkQuestion): readonly string[] {
+  if (filtered(profile, 'io_uring_setup', []).yes) return [];
+  return [openingCalls(question), usingCalls(question)].flatMap((calls) => {
+    const found = calls.map(([name, when]) => call(profile, name, when));
+    return found.some(({ yes: passes }) => passes) ? [] : found.flatMap(({ reasons }) => reasons);
+  });
+}
+
+function network(profile: Profile, question: NetworkQuestion): Found {
+  const { direction, protocol, cidr, port } = question;
   const against: string[] = [];
-  const family = cidr.includes(':') ? AF_INET6 : AF_INET;
-  const test = argumentTest(0, argumentWidth('socket', 0), { low: family, high: family });
   if (profile.network === 'none') against.push('the network class is none: the pod has no link');
-  for (const [name, when] of [
-    ['socket', test === undefined ? [] : [test]],
-    [direction === 'egress' ? 'connect' : 'bind', []],
-  ] as const) {
-    const found = filtered(profile, name, when);
-    if (!found.yes) append(against, found.reasons);
-  }
+  append(against, blockedCalls(profile, question));
   const rules = direction === 'egress' ? profile.egress : profile.ingress;
   if (
     networkExcess(rules, [
@@ -267,6 +327,7 @@ const MOUNT_WAYS: readonly (readonly string[])[] = [
   ['mount'],
   ['fsopen', 'fsconfig', 'fsmount', 'move_mount'],
   ['open_tree', 'move_mount'],
+  ['open_tree_attr', 'move_mount'],
 ];
 
 function mount(profile: Profile, { fstype, target }: Extract<Question, { kind: 'mount' }>): Found {

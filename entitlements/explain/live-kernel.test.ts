@@ -92,4 +92,44 @@ describe('answers about calls for which the kernel demands a capability', { skip
       );
       assert.deepEqual(permitted(profile, questions), new Map(answers));
     });
+
+  it('that a program reaches peers without connect agree with the kernel', () => {
+    const text = `apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: x }
+syscalls: { drop: [connect] }
+`;
+    const [named] = checkProfiles([{ file: 'x.yaml', text }]).profiles;
+    assert.ok(named !== undefined);
+    // The peer 127.0.0.1:53 as a sockaddr_in is in the first call of the program.
+    const calls: RawCall[] = [
+      { nr: 39, args: [0x0100007f_35000002n] },
+      { nr: 41, args: [2n, 2n] },
+      { nr: 44, args: [3n, ROOT, 1n, 0n, ROOT, 16n] },
+      { nr: 41, args: [2n, 1n] },
+      { nr: 44, args: [4n, ROOT, 1n, 0x20000000n, ROOT, 16n] },
+      { nr: 42, args: [4n, ROOT, 16n] },
+    ];
+    writeFileSync(join(bundle.root, 'bin/probe'), probeProgram(calls), { mode: 0o755 });
+    const settings = compile(
+      { ...named.profile, ambient: [] },
+      { architecture: 'x86_64', runtime: 'crun', kernel: detectKernel() },
+    );
+    const { status, stdout, stderr } = bundle.run('crun', settings, ['/bin/probe']);
+    assert.equal(status, 0, stderr);
+    // Sent; ECONNREFUSED, because the kernel did connect.
+    assert.deepEqual(probeResults(stdout).slice(2), [1n, 4n, -111n, -1n]);
+    for (const question of ['connect udp 127.0.0.1:53', 'connect tcp 127.0.0.1:53'])
+      assert.equal(answer(named.profile, parseQuestion(question)).yes, true);
+  });
+
+  it('that a program undoes the mounts of the runtime agree with the kernel', () => {
+    const profile = profileWith('SYS_ADMIN');
+    const settings = compile(profile, { architecture: 'x86_64', runtime: 'crun', kernel: detectKernel() });
+    const script =
+      'busybox umount /proc/sys; echo undone > /proc/sys/kernel/hostname; cat /proc/sys/kernel/hostname';
+    const { stdout } = bundle.run('crun', settings, ['sh', '-c', script]);
+    assert.equal(stdout.toString(), 'undone\n');
+    assert.equal(answer(profile, parseQuestion('write /proc/sys/kernel/hostname')).yes, true);
+  });
 });
