@@ -50,6 +50,12 @@ describe('an imported pod', () => {
     assert.deepEqual([nonRoot(null), nonRoot(undefined), nonRoot(false)], [true, true, false]);
   });
 
+  it('may gain privileges where allowPrivilegeEscalation is null, as if it were absent', () => {
+    const bound = (value: unknown): boolean | undefined =>
+      imported({ allowPrivilegeEscalation: value })?.profile.noNewPrivileges;
+    assert.deepEqual([bound(undefined), bound(null), bound(true), bound(false)], [false, false, false, true]);
+  });
+
   it('has the AppArmor profile of an annotation that names the container, below its own field', () => {
     const annotation = 'container.apparmor.security.beta.kubernetes.io/c';
     const confined = (own: object, ofPod: object, value: unknown): unknown =>

@@ -171,7 +171,7 @@ function importContainer(
     dropCapabilities: texts(capabilities['drop'], `${path}.securityContext.capabilities.drop`),
     addAmbient: [],
     noNewPrivs:
-      own['allowPrivilegeEscalation'] !== undefined &&
+      (own['allowPrivilegeEscalation'] ?? undefined) !== undefined &&
       !flag(own, 'allowPrivilegeEscalation', `${path}.securityContext`),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...readAppArmor(appArmorOf(own, ofPod, annotations, { name: text, path, specPath }), unmapped),
