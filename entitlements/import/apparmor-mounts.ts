@@ -37,7 +37,7 @@ export function readMountRule(rest: string): readonly MountRule[] | string {
   // A profile's read-only mounts may have any of these options. A text that allows fewer would be widened.
   if (readonly && !(must?.join() === 'ro' && OPEN_BESIDE_READ_ONLY.every((one) => may.includes(one))))
     return `a profile can express these options: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
-  const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replaceAll('"', '');
+  const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replace(/^"(.*)"$/, '$1');
   if (written === undefined)
     return 'write mount [fstype=TYPE] -> PLACE/: a profile cannot express what is mounted';
   const target = appArmorPathPattern(written);

@@ -21,6 +21,7 @@ function isHeader(line: string): boolean {
 const includeForm = /^#?include\s*(?:if\s+exists\s*)?(?:<([^<>]*)>|"[^"]*")$/;
 const includeAlone =
   'an include must be on a separate line, as include <FILE>: what follows it may be a denial';
+const commaInside = 'a comma must be followed by a space: if it is part of a path, write the path in quotes';
 const aliasUnread =
   'aliases are not read, and denials also apply to the paths that an alias adds: write these rules out';
 /** An assignment of another value to a variable whose value is known (apparmor-variables.ts). */
@@ -112,6 +113,8 @@ export function readProfile(
     // A comma ends a rule, except within braces and parentheses.
     let rest = pending.length === 0 ? stripped : ` ${stripped}`;
     for (let end = endOfRule(rest, scan); end >= 0; end = endOfRule(rest, scan)) {
+      // For AppArmor's parser such a comma is part of a path.
+      if (/[^\s",!]/.test(rest[end + 1] ?? ' ')) refuse(commaInside);
       statements.push({ line: began, text: [...pending, rest.slice(0, end)].join('').trim() });
       pending = [];
       scan = newScan();
@@ -138,12 +141,14 @@ export function readProfile(
 /** The state of reading a rule between its lines. */
 interface Scan {
   depth: number;
+  /** Within a class of characters, where braces are characters. */
+  listed: boolean;
   quoted: boolean;
   escaped: boolean;
 }
 
 function newScan(): Scan {
-  return { depth: 0, quoted: false, escaped: false };
+  return { depth: 0, listed: false, quoted: false, escaped: false };
 }
 
 /** Returns the index of the comma that ends the rule; -1: it continues on the next line. */
@@ -154,8 +159,10 @@ function endOfRule(text: string, scan: Scan): number {
     else if (letter === '\\') scan.escaped = true;
     else if (letter === '"') scan.quoted = !scan.quoted;
     else if (scan.quoted) continue;
-    else if (letter === '{' || letter === '(' || letter === '[') scan.depth += 1;
-    else if (letter === '}' || letter === ')' || letter === ']') scan.depth -= 1;
+    else if (scan.listed) scan.listed = letter !== ']';
+    else if (letter === '[') scan.listed = true;
+    else if (letter === '{' || letter === '(') scan.depth += 1;
+    else if (letter === '}' || letter === ')') scan.depth -= 1;
     else if (letter === ',' && scan.depth === 0) return at;
   }
   return -1;

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { appArmorWithin, hasAppArmorParser } from '../apparmor/parser.ts';
 import { appArmorProfile } from '../apparmor/profile-text.ts';
+import { matchesPath } from '../files/automaton.ts';
+import { patternOf } from '../files/pattern-of.ts';
 import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
 import { importAppArmorText } from './apparmor-text.ts';
@@ -236,6 +238,44 @@ describe('includes, aliases and variables of an AppArmor text', () => {
 
   it('abi <abi/3.0> does not mediate message queues', () =>
     assert.equal(answer(read('file,', 'abi <abi/3.0>,\n'), 'mq_open'), 'allow'));
+});
+
+describe('the end of a rule of an AppArmor text', () => {
+  // For apparmor_parser 3.0.8 each first line is one rule about one path with a comma in it.
+  for (const rule of ['deny r /a,/b,', 'r /a,/b,', 'deny r /\\{,/**,', 'capability chown,network,'])
+    it(`${rule} is refused: the comma in it ends no rule`, () =>
+      assert.throws(() => read(`file,\n${rule}`), {
+        message: /x\.aa:3:1.*a comma must be followed by a space/,
+      }));
+
+  it('is found after a brace in a class of characters, and a comma in a quoted path ends none', () => {
+    const { profile, unmapped } = read('/** r,\ndeny /a[{] r,\ndeny "/b,/c" r, deny /d[}] r,');
+    assert.deepEqual(unmapped, []);
+    assert.deepEqual(
+      profile.files?.flatMap(({ deny }) => deny.map(({ pattern }) => pattern)),
+      ['/a[{]', '/b,/c', '/d[}]'],
+    );
+  });
+});
+
+describe('a path of an AppArmor text', () => {
+  it('keeps a quote that is escaped', () => {
+    const { profile } = read('/** r,\ndeny /a\\"* r,');
+    const { pattern = '' } = profile.files?.[0]?.deny[0] ?? {};
+    assert.deepEqual(
+      ['/a"b', '/a*b'].map((path) => matchesPath(patternOf(pattern), path)),
+      [true, false],
+    );
+  });
+
+  it('that begins with two slashes matches nothing: it grants nothing, and denies nothing that is there', () => {
+    assert.deepEqual(read('//** rm,').profile.files?.[0]?.allow, []);
+    assert.throws(() => read('//** rm,\ndeny //** r,'), { message: /x\.aa:3:1.*begins with two slashes/ });
+    assert.deepEqual(
+      read('///a rm,').profile.files?.[0]?.allow.map(({ pattern }) => pattern),
+      ['/a'],
+    );
+  });
 });
 
 const OPEN = 'nosuid,nodev,noexec,sync,dirsync,mand,noatime,nodiratime,relatime,strictatime,iversion,silent';

@@ -272,7 +272,8 @@ function readMount(rest: string, deny: boolean, { part, reading, drop }: Place):
 }
 
 /** Why {@link appArmorPathPattern} returns no pattern. */
-const unknownPart = 'a variable has no known value, or the code of a character is not supported';
+const unknownPart =
+  'a variable has no known value, the code of a character is not supported, or the path begins with two slashes';
 
 function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {
   if (rest === 'file') {
@@ -290,7 +291,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
     drop('a profile cannot express it; it grants nothing here');
     return;
   }
-  const written = (found[1] ?? found[4] ?? '').replaceAll('"', '');
+  const written = (found[1] ?? found[4] ?? '').replace(/^"(.*)"$/, '$1');
   const letters = found[2] ?? found[3] ?? '';
   const pattern = appArmorPathPattern(written);
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);

@@ -23,10 +23,12 @@ export function expandVariables(text: string): string | undefined {
  * Converts an AppArmor pattern to a profile pattern that matches the same paths, with its variables expanded.
  * AppArmor's stars match at least one character if nothing else is between the slashes, and its negated
  * classes include the slash (apparmor.d(5), "Globbing").
- * @returns undefined for a variable without a known value, and for the code of a character (`\n`, `\x41`)
- * other than an octal one of printable ASCII
+ * @returns undefined for a variable without a known value, for the code of a character (`\n`, `\x41`) other
+ * than an octal one of printable ASCII, and for two slashes at the beginning, which no path of the kernel has
  */
 export function appArmorPathPattern(text: string): string | undefined {
+  // AppArmor's parser keeps two slashes at the beginning, and three or more are one (parser_regex.c, filter_slashes).
+  if (/^\/\/(?!\/)/.test(text)) return undefined;
   const starred = expandVariables(text)?.replaceAll(/(?<=\/)(\*+)(?=\/|$)/g, '?$1');
   const unknown: string[] = [];
   const plain = (item: string): string => {
