@@ -18,6 +18,7 @@ import { requiredCapabilities } from '../seccomp/required-capabilities.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
 import type { FileAccess } from '../types.ts';
+import { isRequestOfIoUring } from './io-uring.ts';
 import { outcomeText, valueText } from './words.ts';
 
 /**
@@ -134,6 +135,10 @@ function filtered(profile: Profile, name: string, when: Clause, except: readonly
       ? `the system call filter lets ${witness} through`
       : `no system call is filtered: ${witness} is allowed`;
     return yes(how, witness);
+  }
+  if (isRequestOfIoUring(name) && remaining(when, except) !== undefined) {
+    const ring = filtered(profile, 'io_uring_setup', []);
+    if (ring.yes) return yes(`${ring.reasons.join()}, and no filter sees a request of io_uring for ${name}`);
   }
   // A call of a compatibility architecture never gets more than the native call of the same name
   // (seccomp/compat.ts).
@@ -294,9 +299,8 @@ function bits(name: string, index: number, set: Parameters<typeof argumentTest>[
   return test === undefined ? [] : [test];
 }
 
-/** Returns what blocks the calls; empty: they pass, or io_uring can do the same, which no filter sees. */
+/** Returns what blocks the calls; empty if they pass. */
 function blockedCalls(profile: Profile, question: NetworkQuestion): readonly string[] {
-  if (filtered(profile, 'io_uring_setup', []).yes) return [];
   return [openingCalls(question), usingCalls(question)].flatMap((calls) => {
     const found = calls.map(([name, when]) => call(profile, name, when));
     return found.some(({ yes: passes }) => passes) ? [] : found.flatMap(({ reasons }) => reasons);
