@@ -1,12 +1,10 @@
 import { capabilityName } from '../capabilities/capability-names.ts';
 import { entitlementNamed } from '../catalog/catalog.ts';
-import { findPath } from '../files/automaton.ts';
-import { patternOf } from '../files/pattern-of.ts';
 import type { Capability } from '../types.ts';
 import { readDevice } from '../profile/devices.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
 import type { Find } from './finding.ts';
-import { patternWithin } from './shadowed.ts';
+import { patternPairs } from './patterns.ts';
 
 const CAPABILITY_REACH: ReadonlyMap<Capability, string> = new Map([
   ['BPF', 'loads programs into the kernel'],
@@ -84,8 +82,8 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
       'leave it out, or allow it with certain arguments',
     );
   });
-  broadFiles(value.files ?? {}, find);
   broadPeers(value.network ?? {}, find);
+  broadFiles(value.files ?? {}, find);
   (value.devices?.add ?? []).forEach((text, at) => {
     const found = readDevice(text);
     const [grant] = 'value' in found ? found.value.filter(({ access }) => access !== 'm') : [];
@@ -106,9 +104,10 @@ export function broadGrants({ value }: ResolvedProfile, find: Find): void {
 }
 
 function broadFiles(files: NonNullable<ResolvedProfile['value']['files']>, find: Find): void {
+  const { within, overlap } = patternPairs();
   for (const access of ['write', 'execute'] as const) {
     (files[access] ?? []).forEach((pattern, at) => {
-      if (patternWithin('/*/**', pattern))
+      if (within('/*/**', pattern))
         find(
           'broad-grant',
           ['files', access, at],
@@ -128,14 +127,6 @@ function broadFiles(files: NonNullable<ResolvedProfile['value']['files']>, find:
       'keep programs and data in different folders',
     );
   });
-}
-
-function overlap(a: string, b: string): string | undefined {
-  const tagged = [
-    { pattern: patternOf(a), tag: 0 },
-    { pattern: patternOf(b), tag: 1 },
-  ];
-  return findPath(tagged, (is) => is(0) && is(1));
 }
 
 function broadPeers(network: NonNullable<ResolvedProfile['value']['network']>, find: Find): void {

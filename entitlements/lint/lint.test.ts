@@ -248,3 +248,19 @@ resources: { memlock: 64Mi }
     assert.deepEqual([...fired, 'int-arg-high-bits'].sort(), Object.keys(LINT_CODES).sort());
   });
 });
+
+it('takes a bounded time for long lists of patterns', () => {
+  const list = (begin: string): string =>
+    Array.from({ length: 199 }, (_, at) => `    - '${begin}${at}/**/b*c${at}'\n`).join('');
+  const of = (begin: string, other = begin): string =>
+    [
+      `files:\n  read:\n${list(begin)}  write:\n${list(begin)}`,
+      `  execute:\n${list(other)}  deny:\n   read:\n${list(other)}`,
+    ].join('');
+  const before = process.cpuUsage();
+  assert.deepEqual(findings(of('/a', '/z')), []);
+  // These begin with the same characters, and are compared until the budget is spent.
+  findings(of('/{a,b}x', '/{a,c}x'));
+  const { user } = process.cpuUsage(before);
+  assert.ok(user < 15_000_000, `${user / 1e6} s`);
+});

@@ -3,8 +3,6 @@ import { composed } from '../catalog/compose.ts';
 import { NOTHING, partOf, unionParts } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';
 import { networkExcess } from '../compare/network-rules.ts';
-import { findPath } from '../files/automaton.ts';
-import { patternOf } from '../files/pattern-of.ts';
 import { capabilityName } from '../capabilities/capability-names.ts';
 import { policyAllowing, policyWithout, unionCalls, wholeCalls, withoutCalls } from '../seccomp/call-set.ts';
 import type { CallSet } from '../seccomp/call-set.ts';
@@ -17,6 +15,7 @@ import type { ResolvedProfile } from '../document/resolve.ts';
 import { ACCESSES, readPeers } from '../document/rule-items.ts';
 import { readCalls } from '../document/syscall-items.ts';
 import type { Find } from './finding.ts';
+import { patternPairs } from './patterns.ts';
 
 /** Longer lists are not compared item by item. */
 const MAX_COMPARED = 200;
@@ -29,12 +28,12 @@ export function shadowedRules({ value, inherited, own }: ResolvedProfile, find: 
   capabilities(value.capabilities, before, find);
   calls(value.syscalls ?? {}, withOwnCapabilities(inherited, own), find);
   devices(value.devices?.add ?? [], before, find);
+  peers(value.network?.egress ?? [], 'egress', find);
+  peers(value.network?.ingress ?? [], 'ingress', find);
   for (const access of ACCESSES) {
     patterns(value.files?.[access] ?? [], ['files', access], find);
     patterns(value.files?.deny?.[access] ?? [], ['files', 'deny', access], find);
   }
-  peers(value.network?.egress ?? [], 'egress', find);
-  peers(value.network?.ingress ?? [], 'ingress', find);
 }
 
 const REMOVE = 'remove it';
@@ -182,23 +181,13 @@ function devices(items: readonly string[], before: Profile, find: Find): void {
 
 function patterns(list: readonly string[], path: readonly string[], find: Find): void {
   if (list.length > MAX_COMPARED) return;
+  const { within } = patternPairs();
   list.forEach((pattern, at) => {
     const by = list.find(
-      (other, index) =>
-        index !== at && patternWithin(pattern, other) && (index < at || !patternWithin(other, pattern)),
+      (other, index) => index !== at && within(pattern, other) && (index < at || !within(other, pattern)),
     );
     if (by !== undefined) find('shadowed-rule', [...path, at], `${by} covers it`, REMOVE);
   });
-}
-
-/** Returns true if every path of `inner` is one of `outer`. */
-export function patternWithin(inner: string, outer: string): boolean {
-  if (inner === outer) return true;
-  const tagged = [
-    { pattern: patternOf(inner), tag: 0 },
-    { pattern: patternOf(outer), tag: 1 },
-  ];
-  return findPath(tagged, (is) => is(0) && !is(1)) === undefined;
 }
 
 function peers(rules: readonly object[], direction: 'egress' | 'ingress', find: Find): void {

@@ -9,7 +9,7 @@ import type { Profile } from '../profile/model.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
 import { ACCESSES } from '../document/rule-items.ts';
 import type { Find } from './finding.ts';
-import { patternWithin } from './shadowed.ts';
+import { patternPairs } from './patterns.ts';
 
 /** Capabilities that are useful only for these calls (capabilities(7)). */
 const ONLY_BY_CALLS: readonly Capability[] = [
@@ -58,18 +58,6 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
         'key',
       );
   }
-  for (const access of ACCESSES) {
-    (value.files?.[access] ?? []).forEach((pattern, at) => {
-      const by = value.files?.deny?.[access]?.find((denied) => patternWithin(pattern, denied));
-      if (by !== undefined)
-        find(
-          'dead-grant',
-          ['files', access, at],
-          `files.deny.${access} denies all of it: ${by}`,
-          'remove one of the two',
-        );
-    });
-  }
   if ((value.mounts?.length ?? 0) > 0 && !mayMount(profile))
     find(
       'dead-grant',
@@ -79,6 +67,19 @@ export function deadGrants({ value, profile }: ResolvedProfile, find: Find): voi
       'key',
     );
   voidBounds(value, profile, find);
+  const { within } = patternPairs();
+  for (const access of ACCESSES) {
+    (value.files?.[access] ?? []).forEach((pattern, at) => {
+      const by = value.files?.deny?.[access]?.find((denied) => within(pattern, denied));
+      if (by !== undefined)
+        find(
+          'dead-grant',
+          ['files', access, at],
+          `files.deny.${access} denies all of it: ${by}`,
+          'remove one of the two',
+        );
+    });
+  }
 }
 
 function deadCapability(
