@@ -16,7 +16,7 @@ import { policyText } from '../seccomp/policy.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 import { appArmorAbstract } from './apparmor-abstract.ts';
 import { podOf } from './security-context.ts';
-import { exportSeccomp, seccompText } from './seccomp.ts';
+import { exportSeccomp, looserCalls, seccompText } from './seccomp.ts';
 
 export const exportFormats = [
   'seccomp',
@@ -56,13 +56,14 @@ export function exportProfile(
     case 'seccomp':
       return {
         files: [{ name: `${name}.json`, text: provedSeccomp(profile, target) }],
-        unmapped: [],
+        unmapped: looserCalls(profile, target.architecture),
         notes: [callsOnly],
       };
     case 'spo-seccomp': {
       const spec = parseSeccompJson(provedSeccomp(profile, target)) as object;
       const text = writeYaml(resource('SeccompProfile', name, spec));
-      return { files: [{ name: `${name}.yaml`, text }], unmapped: [], notes: [callsOnly] };
+      const unmapped = looserCalls(profile, target.architecture);
+      return { files: [{ name: `${name}.yaml`, text }], unmapped, notes: [callsOnly] };
     }
     case 'spo-apparmor':
       return viaAppArmor(name, profile, (rules) => ({
@@ -70,7 +71,11 @@ export function exportProfile(
         text: writeYaml(resource('AppArmorProfile', name, { abstract: rules })),
       }));
     case 'oci-artifact':
-      return { files: layout(provedSeccomp(profile, target)), unmapped: [], notes: [callsOnly] };
+      return {
+        files: layout(provedSeccomp(profile, target)),
+        unmapped: looserCalls(profile, target.architecture),
+        notes: [callsOnly],
+      };
     case 'security-context':
       return securityContext(name, profile, target);
     case 'pod-security':
@@ -198,7 +203,10 @@ function securityContext(name: string, profile: Profile, target: SeccompTarget):
       { name: `${name}.yaml`, text: writeYaml(pod) },
       ...(filter === undefined ? [] : [{ name: localhost ?? '', text: filter }]),
     ],
-    unmapped: looser.map(remark),
+    unmapped: [
+      ...looser.map(remark),
+      ...(localhost === undefined ? [] : looserCalls(profile, target.architecture)),
+    ],
     notes: [
       ...tighter.map(remark),
       ...(localhost === undefined

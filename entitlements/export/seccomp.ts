@@ -1,7 +1,11 @@
 import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
+import type { Remark } from '../import/imported.ts';
+import { compatDecision, compatNumbers } from '../seccomp/compat.ts';
+import { MULTIPLEXED } from '../seccomp/compat-calls.ts';
+import { exceeds, isConstant } from '../seccomp/decision.ts';
 import { exportOci } from '../seccomp/oci-export.ts';
-import { filteredPolicy } from '../seccomp/policy.ts';
+import { decisionFor, filteredPolicy } from '../seccomp/policy.ts';
 import type { CompatArchitecture, FilteredPolicy } from '../seccomp/policy.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture, OciSeccomp } from '../types.ts';
@@ -56,6 +60,30 @@ function foreignRules(
       names,
     })),
   );
+}
+
+/**
+ * Returns a remark for each architecture whose programs get more from the exported object than from the
+ * profile: libseccomp, with which other engines compile it, compares the native argument, and lets socketcall
+ * and ipc through for a call with conditions (src/arch-x86.c).
+ */
+export function looserCalls({ syscalls }: Profile, architecture: Architecture): Remark[] {
+  if (!syscalls.filtered) return [];
+  return COMPAT_OF[architecture].flatMap((name) => {
+    if (!syscalls.compat.includes(name)) return [];
+    const isLooser = (call: string): boolean => {
+      const behind = name === 'x86' ? (MULTIPLEXED[call] ?? []) : [];
+      return (
+        behind.some((one) => !isConstant(decisionFor(syscalls, one))) ||
+        (!isConstant(decisionFor(syscalls, call)) &&
+          exceeds(compatDecision(syscalls, name, call), decisionFor(syscalls, call)) !== undefined)
+      );
+    };
+    const calls = [...compatNumbers(name).keys()].filter(isLooser).sort();
+    if (calls.length === 0) return [];
+    const why = `other engines let ${name} programs make calls of ${calls.join(', ')} that the profile refuses`;
+    return [{ part: 'syscalls.architectures', why: `${why}: remove ${name}, or the conditions` }];
+  });
 }
 
 function unsaid(name: string): Error {
