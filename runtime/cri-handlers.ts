@@ -5,6 +5,7 @@ import { bundleIn } from './containers/effects/effects.ts';
 import type { EventHub } from './events/hub.ts';
 import type { ImageStore } from './images/index.ts';
 import type { DaemonNetwork } from './network.ts';
+import { databaseAnswers } from './observability/liveness.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import type { PodSide } from './pod-side.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -15,6 +16,7 @@ import type { Stats } from './stats/stats.ts';
 import type { StreamingService } from './streaming/streaming-service.ts';
 import { runtimeVersion } from './version.ts';
 import type { Logger } from '../base/log/index.ts';
+import type { Database } from '../base/storage/index.ts';
 import { createEventHandlers } from './services/event-handlers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { findObstacle } from './services/readiness.ts';
@@ -30,6 +32,7 @@ import type { VerboseInfo } from './services/verbose-status.ts';
 
 export interface CriHandlerDeps {
   readonly config: DaemonConfig;
+  readonly database: Pick<Database, 'write'>;
   readonly pods: PodSide;
   readonly sandboxRecords: WatchedRecords<SandboxRecord>;
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
@@ -95,7 +98,7 @@ export function createCriHandlers(
           network,
           nodeNetwork: network.nodeNetwork.status,
           policy,
-          obstacle: () => findObstacle(conmon),
+          obstacle: () => findObstacle(conmon, () => databaseAnswers(deps.database)),
           enforcement,
           handlers: [...new Set(handlers.values())],
           features: probe,

@@ -93,7 +93,7 @@ export async function serveCri(config: DaemonConfig, deps: CriSideDeps): Promise
     observers: observability.calls,
     log: log.child({ component: 'cri' }),
     ...createCriHandlers({
-      ...{ config, pods, sandboxRecords, handlers, images, network },
+      ...{ config, database, pods, sandboxRecords, handlers, images, network },
       ...{ stats, events, streaming, verbose, leftovers, log },
       policy: {
         ...policy,

@@ -36,8 +36,11 @@ async function filesAnswer(folder: string): Promise<void> {
   await statfs(folder);
 }
 
-/** An error about a full disk is an answer: a restart would not free any space. */
-async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void> {
+/**
+ * Writes to the database. An error about a full disk is an answer: a restart would not free any space.
+ * @throws PortcullisError the other failures of a write (STORAGE_*)
+ */
+export async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void> {
   try {
     await database.write([heartbeat()]);
   } catch (error) {

@@ -59,8 +59,11 @@ export async function stopSandbox(deps: StopDeps, id: string): Promise<void> {
   const record = records.get(id);
   if (record === undefined || record.phase === 'stopped') return;
   const stopping: SandboxRecord = { ...record, phase: nextSandboxPhase(record.phase, 'stop-asked') };
-  if (record.phase !== 'stopping') await records.put(stopping);
+  // Processes end even if nothing can be recorded, for example because the disk fails.
+  const recorded = record.phase === 'stopping' ? Promise.resolve() : records.put(stopping);
+  await recorded.catch(() => undefined);
   await deps.containers.stopAllOf(id);
+  await recorded;
   await deps.stopping?.(stopping);
   await releaseAll(deps, stopping);
   await effects.cgroups.remove(stopping);

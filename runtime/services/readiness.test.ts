@@ -5,7 +5,11 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Failure } from '../../base/errors/index.ts';
 import { findObstacle } from './readiness.ts';
+
+const writes = (): Promise<undefined> => Promise.resolve(undefined);
 
 describe('obstacles that keep every pod or container from starting', () => {
   let folder = '';
@@ -18,32 +22,48 @@ describe('obstacles that keep every pod or container from starting', () => {
   after(() => rmSync(folder, { recursive: true }));
 
   it('a node without them has none', async () => {
-    assert.equal(await findObstacle(conmon), undefined);
+    assert.equal(await findObstacle(conmon, writes), undefined);
   });
 
   it('a read-only /proc/sys is one, until it is writable again', async () => {
     execFileSync('mount', ['--bind', '/proc/sys', '/proc/sys']);
     try {
       execFileSync('mount', ['-o', 'remount,bind,ro', '/proc/sys']);
-      const found = await findObstacle(conmon);
+      const found = await findObstacle(conmon, writes);
       assert.equal(found?.reason, 'ReadOnlySysctls');
       assert.match(found.message, /^no pod can start: \/proc\/sys is read-only \(EROFS\)/);
     } finally {
       execFileSync('umount', ['/proc/sys']);
     }
-    assert.equal(await findObstacle(conmon), undefined);
+    assert.equal(await findObstacle(conmon, writes), undefined);
   });
 
   it('a monitor that is missing or not executable is one', async () => {
-    assert.equal((await findObstacle(join(folder, 'absent')))?.reason, 'MonitorMissing');
+    assert.equal((await findObstacle(join(folder, 'absent'), writes))?.reason, 'MonitorMissing');
     chmodSync(conmon, 0o644);
-    const found = await findObstacle(conmon);
+    const found = await findObstacle(conmon, writes);
     assert.equal(found?.reason, 'MonitorMissing');
     assert.ok(found.message.includes(`${conmon} is missing or not executable (EACCES)`), found.message);
   });
 
   it('a kernel without the sysctl is none', async () => {
     chmodSync(conmon, 0o755);
-    assert.equal(await findObstacle(conmon, join(folder, 'no-sysctl')), undefined);
+    assert.equal(await findObstacle(conmon, writes, join(folder, 'no-sysctl')), undefined);
+  });
+
+  it('a full disk and a slow one are none: both pass without a change of the node', async () => {
+    const full = {
+      code: 'STORAGE_DISK_FULL',
+      kind: 'exhausted',
+      attempted: 'write',
+      on: 'x',
+      why: 'y',
+      fix: 'z',
+    };
+    const refuses = (): Promise<never> => Promise.reject(new PortcullisError(full as Failure));
+    assert.equal(await findObstacle(conmon, refuses), undefined);
+    const alive = setInterval(() => undefined, 1_000);
+    assert.equal(await findObstacle(conmon, () => new Promise(() => undefined)), undefined);
+    clearInterval(alive);
   });
 });

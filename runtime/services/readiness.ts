@@ -1,25 +1,47 @@
 import { access, constants } from 'node:fs/promises';
-import { errnoOf, meaningOfErrno } from '../../base/errors/index.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { errnoOf, isPortcullisError, meaningOfErrno } from '../../base/errors/index.ts';
 
 /** A sysctl that the daemon sets in every pod with a network of its own. */
 const podSysctl = '/proc/sys/net/ipv4/ip_unprivileged_port_start';
 
 /** Why no pod or no container can start on this node, as a condition of the CRI reports it. */
 export interface Obstacle {
-  readonly reason: 'ReadOnlySysctls' | 'MonitorMissing';
+  readonly reason: 'ReadOnlySysctls' | 'MonitorMissing' | 'DatabaseNotWritable';
   readonly message: string;
 }
+
+/** How long a report waits for the database. A slow disk is not an obstacle. */
+const patienceMs = 1_000;
+/** Failures of a write that last. A full disk is not one: it passes when files are removed. */
+const lasting: ReadonlySet<string> = new Set([
+  'STORAGE_DAMAGED',
+  'STORAGE_IO',
+  'STORAGE_NO_ACCESS',
+  'STORAGE_READ_ONLY',
+]);
 
 /**
  * Looks for causes that make every RunPodSandbox or every CreateContainer fail until somebody changes the
  * node. Undefined: none was found. A failure that may pass, such as a lack of memory, is not an obstacle.
  * @param conmon absolute path
+ * @param write changes the database durably
  */
-export async function findObstacle(conmon: string, sysctl = podSysctl): Promise<Obstacle | undefined> {
-  const [sysctls, monitor] = await Promise.all([
+export async function findObstacle(
+  conmon: string,
+  write: () => Promise<unknown>,
+  sysctl = podSysctl,
+): Promise<Obstacle | undefined> {
+  const [sysctls, monitor, failedWrite] = await Promise.all([
     errnoOfAccess(sysctl, constants.W_OK),
     errnoOfAccess(conmon, constants.X_OK),
+    lastingFailureOf(write),
   ]);
+  if (failedWrite !== undefined)
+    return {
+      reason: 'DatabaseNotWritable',
+      message: `no pod or container can start, and ends and removals are not recorded: ${failedWrite}`,
+    };
   if (meaningOfErrno(sysctls) === 'read-only')
     return {
       reason: 'ReadOnlySysctls',
@@ -35,4 +57,15 @@ export async function findObstacle(conmon: string, sysctl = podSysctl): Promise<
 
 function errnoOfAccess(path: string, mode: number): Promise<string | undefined> {
   return access(path, mode).then(() => undefined, errnoOf);
+}
+
+function lastingFailureOf(write: () => Promise<unknown>): Promise<string | undefined> {
+  return Promise.race([
+    pause(patienceMs, undefined, { ref: false }),
+    write().then(
+      () => undefined,
+      (thrown: unknown) =>
+        isPortcullisError(thrown) && lasting.has(thrown.code) ? thrown.message : undefined,
+    ),
+  ]);
 }

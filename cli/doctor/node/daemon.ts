@@ -15,6 +15,8 @@ import { lostLinkFindings } from './lost-links.ts';
 /** Answers of a running daemon (Status and RuntimeConfig of the CRI). */
 export interface Answers {
   readonly version: string;
+  /** Why no pod or no container can start. */
+  readonly obstacle?: string;
   readonly network: { readonly ready: boolean; readonly message: string };
   readonly networkPolicies?: NetworkFigures['policies'];
   readonly policy: PolicyInForce;
@@ -75,9 +77,11 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
   if (runtimeName !== 'portcullis') return `${runtimeName} ${runtimeVersion} is behind this socket`;
   const { status, info } = await runtime.status({ verbose: true }, options);
   const { linux } = await runtime.runtimeConfig({}, options);
-  const network = status?.conditions.find((condition) => condition.type === 'NetworkReady');
+  const conditionOf = (wanted: string) => status?.conditions.find(({ type }) => type === wanted);
+  const [itself, network] = [conditionOf('RuntimeReady'), conditionOf('NetworkReady')];
   return {
     version: runtimeVersion,
+    ...(itself?.status === false && { obstacle: itself.message }),
     network: { ready: network?.status ?? false, message: network?.message ?? '' },
     policy: parseJson(info['policy'] ?? '{}') as PolicyInForce,
     ...(info['networkPolicies'] !== undefined && {
@@ -106,7 +110,7 @@ export async function daemonFindings(
           meaning: ['the findings below come from its configuration'],
           fix: silentDaemonFix(answers, process.getuid?.() === 0),
         }
-      : { topic: 'daemon', state: 'fine', found: `${answers.version} at ${config.socket}` };
+      : answeringDaemon(answers, config.socket);
   const reported = typeof answers === 'string' ? undefined : answers;
   return [
     running,
@@ -116,6 +120,14 @@ export async function daemonFindings(
     ...monitorFindings(reported?.unmonitored ?? []),
     ...(await lostLinkFindings(config, reported !== undefined)),
   ];
+}
+
+function answeringDaemon({ version, obstacle }: Answers, socket: string): Finding {
+  const found = { topic: 'daemon', found: `${version} at ${socket}` };
+  // The message of an obstacle ends with the advice.
+  return obstacle === undefined
+    ? { ...found, state: 'fine' }
+    : { ...found, state: 'missing', meaning: [obstacle] };
 }
 
 /** @param policy what a running daemon reports */
