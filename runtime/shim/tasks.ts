@@ -9,18 +9,21 @@ import { TaskStatus } from './contract.types.ts';
 import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
 import { createConnections } from './connections.ts';
 import type { ShimConnections } from './connections.ts';
+import { createHungShims } from './hung-shim.ts';
+import type { HungShims } from './hung-shim.ts';
 import { deleteDeadTask, startShim } from './launch.ts';
 import { requireStartedSince, ticksNow } from './shim-process.ts';
 import type { ShimProgram } from './launch.ts';
 import { leaveInput } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
 import { forgetShim, readShimRecord, writeShimRecord } from './shim-record.ts';
+import { isTimeout } from './unresponsive-shim.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
 
 /** The tasks of the pods of one runtime handler, each pod with its own shim. */
-export interface ShimTasks {
+export interface ShimTasks extends Pick<HungShims, 'reportKilled'> {
   /**
    * Starts the shim of a pod and in it the task of the pod itself, which later tasks join.
    * @param folder holds config.json; its name is the id of the pod
@@ -55,6 +58,8 @@ export interface ShimTasks {
   usage(id: string, bundle: string): Promise<TaskUsage | undefined>;
   /** Ends and removes a task. An absent task is a success. */
   delete(id: string, bundle: string): Promise<void>;
+  /** Like `delete`, for a task of a pod that ends: a shim that does not answer is killed with its tasks. */
+  release(id: string, bundle: string): Promise<void>;
   /** Reports the end of a task to its stand-in, even if it ended before. */
   follow(id: string, bundle: string): void;
   /** Closes the connections. Tasks go on. */
@@ -64,6 +69,8 @@ export interface ShimTasks {
 const SIGKILL = 9;
 const endMs = 10_000;
 const againMs = 250;
+/** How long a shim that has just started may take to answer. */
+const firstMs = 10_000;
 /** How long a shim may take to report a creation whose OCI runtime was killed. */
 const createEndMs = 2_000;
 /** The statistics of all containers wait for each shim. */
@@ -86,6 +93,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   );
   const { apiOf, required, isDead } = connections;
   const followed = new Set<string>();
+  const { isHung, reportKilled } = createHungShims(connections, (id) => followed.has(id));
   let closed = false;
   /** Waits for the end of a task. Undefined: the shim has ended, and its task was killed. */
   const ended = async (id: string, folder: string): Promise<WaitResponse | undefined> => {
@@ -109,25 +117,16 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     }
     return undefined;
   };
-  const remove = async (id: string, folder: string): Promise<void> => {
-    try {
-      const api = await apiOf(folder);
-      if (api === undefined) return;
-      const { status } = await api.state({ id });
-      if (status !== TaskStatus.STOPPED) {
-        await kill(api, id, SIGKILL, true);
-        await api.wait({ id }, { timeoutMs: endMs });
-      }
-      await api.delete({ id }, { timeoutMs: endMs });
-    } catch (cause) {
-      if (isNotFound(cause)) return;
-      if (!(await isDead(folder))) throw cause;
-      await deleteDeadTask(program, id, folder);
-    }
+  const remove = removalOfTasks(input, connections);
+  const forget = async (id: string, bundle: string): Promise<void> => {
+    await remove(id, bundle);
+    // A repeated removal has nothing to do, even if the shim has ended meanwhile.
+    await forgetShim(bundle);
   };
 
   return {
-    ...podTasks(input, connections, remove),
+    ...podTasks(input, connections, { remove, isHung }),
+    reportKilled,
     create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup, signal }) => {
       const shim = await readShimRecord(podFolder);
       if (shim === undefined) throw new Error('its pod has no shim');
@@ -171,10 +170,10 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       const { stats } = await (await required(bundle)).stats({ id }, { timeoutMs: usageMs });
       return stats === undefined ? undefined : readTaskMetrics(stats);
     },
-    delete: async (id, bundle) => {
-      await remove(id, bundle);
-      // A repeated removal has nothing to do, even if the shim has ended meanwhile.
-      await forgetShim(bundle);
+    delete: forget,
+    release: async (id, bundle) => {
+      if (await isHung(bundle)) await killShim((await readShimRecord(bundle))?.process, 0);
+      await forget(id, bundle);
     },
     follow: (id, bundle) => {
       if (followed.has(id)) return;
@@ -197,6 +196,32 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       connections.close();
       if (await program.events.close()) input.idle();
     },
+  };
+}
+
+/** Returns the function that ends and removes a task. */
+function removalOfTasks(
+  { program }: ShimTasksInput,
+  { apiOf, isDead }: ShimConnections,
+): (id: string, folder: string) => Promise<void> {
+  return async (id, folder) => {
+    try {
+      const api = await apiOf(folder);
+      if (api === undefined) return;
+      const { status } = await api.state({ id });
+      if (status !== TaskStatus.STOPPED) {
+        await kill(api, id, SIGKILL, true);
+        await api.wait({ id }, { timeoutMs: endMs });
+      }
+      await api.delete({ id }, { timeoutMs: endMs });
+    } catch (cause) {
+      if (isNotFound(cause)) return;
+      // The connection of a shim that is killed is closed shortly before its process has ended.
+      for (let waited = 0; isClosed(cause) && waited < 1_000 && !(await isDead(folder)); waited += 20)
+        await pause(20);
+      if (!(await isDead(folder))) throw cause;
+      await deleteDeadTask(program, id, folder);
+    }
   };
 }
 
@@ -241,19 +266,29 @@ async function killShim(shim: ProcessIdentity | undefined, waitMs: number): Prom
   for (let waited = 0; waited < 1_000 && isAlive(); waited += 20) await pause(20);
 }
 
-/** The life of the shim of a pod. @param remove ends and removes a task */
+/** The life of the shim of a pod. @param parts.remove ends and removes a task */
 function podTasks(
   { program, options, log }: ShimTasksInput,
   { apiOf, required }: ShimConnections,
-  remove: (id: string, folder: string) => Promise<void>,
+  {
+    remove,
+    isHung,
+  }: Pick<HungShims, 'isHung'> & { readonly remove: (id: string, folder: string) => Promise<void> },
 ): Pick<ShimTasks, 'startPod' | 'endPod'> {
+  // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
+  // client with which a user stops this pod. Only a shim and its programs also name one of these paths.
+  const endProcesses = (id: string, folder: string): Promise<void> =>
+    endProcessesWithArgument(id, [program.events.socket, folder]);
   return {
     startPod: async (id, folder, systemdCgroup) => {
       const since = ticksNow();
       const address = await startShim(program, id, folder);
       await writeShimRecord(folder, address);
       const api = await required(folder);
-      const { shimPid } = await api.connect({ id }).catch(() => ({ shimPid: 0 }));
+      const { shimPid } = await api.connect({ id }, { timeoutMs: firstMs }).catch((thrown: unknown) => {
+        if (isTimeout(thrown)) throw thrown;
+        return { shimPid: 0 };
+      });
       await api.create({ id, bundle: folder, ...given(options(systemdCgroup)) }, { timeoutMs: 60_000 });
       await api.start({ id });
       const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
@@ -265,15 +300,17 @@ function podTasks(
     },
     endPod: async (id, folder) => {
       const record = await readShimRecord(folder);
+      if (await isHung(folder)) {
+        log.error({ sandbox: id }, 'the shim of a pod that ends does not answer, and is killed');
+        await endProcesses(id, folder);
+      }
       await remove(id, folder).catch((cause: unknown) =>
         log.warn({ sandbox: id, cause: reasonOf(cause) }, 'the task of a pod is ended with its shim'),
       );
       const api = await apiOf(folder).catch(() => undefined);
       await api?.shutdown({ id, now: true }, { timeoutMs: 2_000 }).catch(() => undefined);
       await killShim(record?.process, 2_000);
-      // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
-      // client with which a user stops this pod. Only a shim and its programs also name one of these paths.
-      await endProcessesWithArgument(id, [program.events.socket, folder]);
+      await endProcesses(id, folder);
       api?.close();
       if (record !== undefined) await rm(record.socket, { force: true });
     },
@@ -314,6 +351,10 @@ function isNotFound(thrown: unknown): boolean {
   return (
     isPortcullisError(thrown) && (thrown.kind === 'not-found' || /container not created/.test(thrown.message))
   );
+}
+
+function isClosed(thrown: unknown): boolean {
+  return isPortcullisError(thrown) && thrown.code === 'TTRPC_CLOSED';
 }
 
 /** A task that has ended gets no signal: shims report this in several ways. */

@@ -6,7 +6,7 @@ import type { TaskApi } from './task-api.ts';
 /** Shims answer most calls within milliseconds. A call that may take longer has a longer time limit. */
 export const silenceMs = 30_000;
 /** A call that waits for no process: `Connect` only names the shim's own number. */
-const probe = { id: 'portcullis-probe' };
+export const probe = { id: 'portcullis-probe' };
 const probeMs = 10_000;
 
 /**
@@ -90,7 +90,8 @@ const noAnswer: ReadonlySet<string> = new Set([
   'TTRPC_TOO_LARGE',
 ]);
 
-function isTimeout(thrown: unknown): boolean {
+/** Whether a call had no answer within its time. */
+export function isTimeout(thrown: unknown): boolean {
   return isPortcullisError(thrown) && thrown.code === 'TTRPC_TIMEOUT';
 }
 

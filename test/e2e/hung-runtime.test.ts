@@ -34,10 +34,16 @@ describe('an OCI runtime that does not finish', () => {
   before(async () => {
     const [config, path] = [join(folder, 'config.yaml'), join(folder, 'runc')];
     writeFileSync(path, `${script.join('\n')}\n`, { mode: 0o755 });
+    const stopped = join(folder, 'containerd-shim-runc-stopped');
+    const start = `case " $* " in *" start "*) pkill -STOP -f -- "-namespace portcullis -id $8 -address";; esac`;
+    writeFileSync(stopped, `#!/bin/sh\n${shim.path} "$@" || exit\n${start}\n`, { mode: 0o755 });
     const runtimes = {
       crun: { path: '/usr/bin/crun' },
       hanging: { path },
-      ...(shim.skip === false && { shim: { type: 'shim', path: shim.path, runtimePath: path } }),
+      ...(shim.skip === false && {
+        shim: { type: 'shim', path: shim.path, runtimePath: path },
+        stopped: { type: 'shim', path: stopped, runtimePath: path },
+      }),
     };
     writeFileSync(config, JSON.stringify({ runtimes }));
     stage = await openStage({ flags: ['--config', config] });
@@ -123,11 +129,45 @@ describe('an OCI runtime that does not finish', () => {
       assert.deepEqual(processesWithArgument(act, [folder]), []);
     });
 
-  /** Begins a creation in a shim that was stopped. @returns the failure of the creation */
-  const createInStopped = async (pod: Pod) => {
+  const stopShim = async (pod: Pod): Promise<void> => {
     const record = await readShimRecord(join(stage.folders.state, 'shims', pod.id));
     assert.ok(record?.process);
     process.kill(record.process.pid, 'SIGSTOP');
+  };
+  for (const [call, reason] of [
+    ['stopContainer', 'Error'],
+    ['stopPodSandbox', 'Error'],
+    ['removePodSandbox', undefined],
+  ] as const)
+    it(`does not delay ${call} when the shim of a running container hangs`, { skip: shim.skip }, async () => {
+      const pod = await runPod(stage, `stopped-${call.toLowerCase()}`, {}, 'shim');
+      const containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      await stopShim(pod);
+      const { runtime } = stage.daemon.cri;
+      const asked = performance.now();
+      if (call === 'stopContainer') await runtime.stopContainer({ containerId, timeout: 1 });
+      else await runtime[call]({ podSandboxId: pod.id }, { timeoutMs: soonMs });
+      assert.ok(performance.now() - asked < 20_000, 'it waited for the shim');
+      if (reason !== undefined)
+        assert.partialDeepStrictEqual((await runtime.containerStatus({ containerId })).status, {
+          reason,
+          exitCode: 137,
+        });
+      await removePod(stage, pod);
+      assert.ok(performance.now() - asked < 30_000, 'the removal waited for the shim');
+    });
+
+  it('does not delay runPodSandbox when its shim hangs at once', { skip: shim.skip }, async () => {
+    const asked = performance.now();
+    const failure = await failureOf(runPod(stage, 'hangs-at-once', {}, 'stopped'));
+    assert.match(failure.message, /no answer within/u);
+    assert.ok(performance.now() - asked < 30_000, 'it waited for the shim');
+    assert.deepEqual(readdirSync(join(stage.folders.state, 'shims')), []);
+  });
+
+  /** Begins a creation in a shim that was stopped. @returns the failure of the creation */
+  const createInStopped = async (pod: Pod) => {
+    await stopShim(pod);
     const creation = failureOf(createContainer(stage, pod, { name: 'main', image, command: ['true'] }));
     // Until the stand-in of the task runs, the shim has not been asked.
     while (processesWithArgument('portcullis-shim-task').length === 0) await pause(20);

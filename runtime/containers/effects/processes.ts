@@ -41,12 +41,18 @@ export function processEffects({
       return started;
     },
     kill: (record, signal) => {
-      const tasks = places.findHandler(record)?.tasks;
+      const handler = places.findHandler(record);
+      const tasks = handler?.tasks;
       if (tasks !== undefined) {
         // A shim that does not answer costs only the time until its deadline: a stop repeats SIGKILL.
         tasks
           .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
           .catch(() => undefined);
+        // It ends even if its shim hangs. With a guest kernel, this process may be the whole pod.
+        if (signal === 'SIGKILL' && handler?.guestKernel === undefined && record.task !== undefined) {
+          signalProcess(record.task, signalNumber(signal));
+          void tasks.reportKilled(record.id, places.bundle(record.id), record.task);
+        }
       } else {
         // A task whose shim is no longer configured: its stand-in must not end before the task does.
         signalProcess(record.task, signalNumber(signal));
@@ -65,8 +71,8 @@ export function processEffects({
       if (sharesPids(record.config)) await emptyCgroup(cgroups, places.cgroup(record).path);
     },
     releaseTask: async (record) => {
-      const handler = places.findHandler(record);
-      if (handler?.tasks !== undefined) await slots.run(() => handler.delete(record.id));
+      const tasks = places.findHandler(record)?.tasks;
+      if (tasks !== undefined) await slots.run(() => tasks.release(record.id, places.bundle(record.id)));
     },
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     isMonitored: (record) => record.monitor !== undefined && sameProcess(record.monitor),
