@@ -90,3 +90,42 @@ test('the deadline of a cancelled stop no longer counts for the others', async (
   assert.ok(performance.now() - begun >= 399);
   assert.deepEqual(sent, ['SIGTERM', 'SIGKILL']);
 });
+
+test('many stops that are cancelled take little time, and leave no timer and nothing that waits', async () => {
+  let [sleeping, waiting] = [0, 0];
+  const stopper = createStopper({
+    kills: () => undefined,
+    effects: {
+      kill: () => undefined,
+      reception: () => 'received',
+      isAlive: () => true,
+      clock: {
+        now: () => performance.now(),
+        sleep: async (ms) => {
+          sleeping += 1;
+          await pause(ms);
+          sleeping -= 1;
+        },
+      },
+    },
+    exited: () => {
+      waiting += 1;
+      return new Promise(() => undefined);
+    },
+    conclude: () => Promise.resolve(),
+    current: (id) => ({ id, phase: 'running', stopSignal: 'SIGTERM' }) as ContainerRecord,
+  });
+  const begun = performance.now();
+  for (let round = 0; round < 3; round += 1) {
+    const clients = Array.from({ length: 1_000 }, () => new AbortController());
+    const stops = Promise.allSettled(clients.map((client) => stopper.stop('c1', 3_600_000, client.signal)));
+    for (const client of clients) {
+      await pause(0);
+      client.abort(new Error('the client has left'));
+    }
+    for (const stop of await stops) assert.equal(stop.status, 'rejected');
+  }
+  assert.ok(performance.now() - begun < 15_000);
+  await pause(1_500);
+  assert.deepEqual([sleeping, waiting, stopper.isStopping('c1')], [0, 1, false]);
+});

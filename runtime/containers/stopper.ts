@@ -1,19 +1,34 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { smallest } from '../../base/lists/index.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 
+/** A request that waits for the end of the process, or for the first deadline of all requests. */
+interface Waiter {
+  readonly at: number;
+  readonly ready: () => void;
+}
+
+/** The stops of one container, until its exit is recorded. */
 interface Session {
-  /** The deadlines of the requests that wait. A request that was cancelled has none. */
-  readonly deadlines: Set<{ readonly at: number }>;
-  /** Wakes every waiter when the deadline moved. */
-  changed: () => void;
-  moved: Promise<void>;
+  /** The requests that were not cancelled before their deadline. */
+  readonly waiters: Set<Waiter>;
+  readonly exited: Promise<void>;
+  isGone: boolean;
+  isAsking: boolean;
+  isWaiting: boolean;
+  /** Ends the pause of the loop that waits for all requests. */
+  wake: () => void;
 }
 
 /** Returns the first deadline: without a request, the process may take any time. */
-const deadlineOf = ({ deadlines }: Session): number => smallest(Array.from(deadlines, ({ at }) => at));
+function deadlineOf({ waiters }: Session): number {
+  let first = Infinity;
+  for (const { at } of waiters) first = Math.min(first, at);
+  return first;
+}
 
+/** A timer cannot be withdrawn: one for the deadline would outlive a cancelled request by hours. */
+const longestPauseMs = 1_000;
 const killPatienceMs = 60_000;
 /**
  * A process that blocks a signal for longer will read it. For a shorter time, an OCI runtime blocks signals
@@ -56,10 +71,10 @@ export function createStopper(parts: {
    * process that has just started has no handler yet. So the stop signal waits until the process handles it,
    * waits for it, or has blocked it for a while: the process gets it once, and early stops are not lost.
    */
-  const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
+  const ask = async (record: ContainerRecord, session: Session): Promise<void> => {
     let pause = 5;
     let blockedSince: number | undefined;
-    while (!isGone() && session.deadlines.size > 0 && clock.now() < deadlineOf(session)) {
+    while (!session.isGone && session.waiters.size > 0 && clock.now() < deadlineOf(session)) {
       try {
         const reception = effects.reception(record, record.stopSignal);
         const now = clock.now();
@@ -73,19 +88,28 @@ export function createStopper(parts: {
       pause = Math.min(pause * 2, 100);
     }
   };
+  const askOnce = async (record: ContainerRecord, session: Session): Promise<void> => {
+    if (session.isAsking) return;
+    session.isAsking = true;
+    await ask(record, session).finally(() => (session.isAsking = false));
+  };
   const open = (id: string): Session => {
-    const session: Session = { deadlines: new Set(), changed: () => undefined, moved: Promise.resolve() };
-    arm(session);
+    const session: Session = {
+      ...{ waiters: new Set<Waiter>(), exited: parts.exited(id), wake: () => undefined },
+      ...{ isGone: false, isAsking: false, isWaiting: false },
+    };
     sessions.set(id, session);
+    void session.exited.then(() => {
+      session.isGone = true;
+      sessions.delete(id);
+      session.wake();
+    });
     return session;
   };
 
-  const end = async (
-    record: ContainerRecord,
-    exited: Promise<void>,
-    isGone: () => boolean,
-  ): Promise<void> => {
+  const end = async (record: ContainerRecord, session: Session): Promise<void> => {
     parts.kills(record.id);
+    const isGone = (): boolean => session.isGone;
     const patience = clock.now() + killPatienceMs;
     let failing: number | undefined;
     for (let pause = 20; !isGone(); pause = Math.min(pause * 2, 2_000)) {
@@ -99,13 +123,13 @@ export function createStopper(parts: {
         failing ??= clock.now();
         if (clock.now() - failing > failurePatienceMs) throw cause;
       }
-      await Promise.race([exited, clock.sleep(pause)]);
+      await Promise.race([session.exited, clock.sleep(pause)]);
       if (!isGone() && clock.now() > patience) throw alive ? stuck(record) : silent(record);
     }
   };
 
   return {
-    isStopping: (id) => sessions.has(id),
+    isStopping: (id) => (sessions.get(id)?.waiters.size ?? 0) > 0,
     stop: async (id, timeoutMs, cancelled) => {
       const record = current(id);
       if (
@@ -116,45 +140,46 @@ export function createStopper(parts: {
       )
         return;
       cancelled?.throwIfAborted();
-      let reached = false;
-      const exited = parts.exited(id).then(() => {
-        reached = true;
-      });
-      const isGone = (): boolean => reached;
+      const session = sessions.get(id) ?? open(id);
+      const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+      const now = clock.now();
       // A created container waits in the code of the runtime, which handles no signal.
-      const deadline = { at: clock.now() + (record.phase === 'running' ? timeoutMs : 0) };
-      const existing = sessions.get(id);
-      const session = existing ?? open(id);
-      session.deadlines.add(deadline);
-      session.changed();
+      const waiter: Waiter = {
+        at: now + (record.phase === 'running' ? timeoutMs : 0),
+        ready: () => resolve(undefined),
+      };
+      const isFirst = session.waiters.size === 0;
+      session.waiters.add(waiter);
       const cancel = (): void => {
-        session.deadlines.delete(deadline);
-        session.changed();
+        session.waiters.delete(waiter);
+        reject(cancelled?.reason);
       };
       cancelled?.addEventListener('abort', cancel, { once: true });
-      if (existing === undefined && deadline.at > clock.now()) void ask(record, session, isGone);
       try {
-        while (!isGone() && clock.now() < deadlineOf(session)) {
-          await Promise.race([exited, clock.sleep(deadlineOf(session) - clock.now()), session.moved]);
-          cancelled?.throwIfAborted();
-        }
-        await end(record, exited, isGone);
+        if (isFirst && waiter.at > now) void askOnce(record, session);
+        void waitForAll(session, clock);
+        await promise.finally(() => cancelled?.removeEventListener('abort', cancel));
+        await end(record, session);
       } finally {
-        cancelled?.removeEventListener('abort', cancel);
-        session.deadlines.delete(deadline);
-        if (session.deadlines.size === 0) sessions.delete(id);
+        session.waiters.delete(waiter);
       }
     },
   };
 }
 
-function arm(session: Session): void {
-  session.moved = new Promise((resolve) => {
-    session.changed = () => {
-      arm(session);
-      resolve();
-    };
-  });
+/** Waits for all requests together: many of them must not wake each other. */
+async function waitForAll(session: Session, clock: ContainerEffects['clock']): Promise<void> {
+  session.wake();
+  if (session.isWaiting) return;
+  session.isWaiting = true;
+  while (!session.isGone && session.waiters.size > 0) {
+    const left = deadlineOf(session) - clock.now();
+    if (left <= 0) break;
+    const woken = new Promise<void>((resolve) => (session.wake = resolve));
+    await Promise.race([woken, clock.sleep(Math.min(left, longestPauseMs))]);
+  }
+  session.isWaiting = false;
+  for (const { ready } of session.waiters) ready();
 }
 
 function stuck(record: ContainerRecord): PortcullisError {
