@@ -27,7 +27,7 @@ export function expandVariables(text: string): string | undefined {
  * than an octal one of printable ASCII, and for two slashes at the beginning, which no path of the kernel has
  */
 export function appArmorPathPattern(text: string): string | undefined {
-  // AppArmor's parser keeps two slashes at the beginning, and three or more are one (parser_regex.c, filter_slashes).
+  // AppArmor's parser keeps two slashes at the beginning, and reads three or more as one (parser_regex.c).
   if (/^\/\/(?!\/)/.test(text)) return undefined;
   const starred = expandVariables(text)?.replaceAll(/(?<=\/)(\*+)(?=\/|$)/g, '?$1');
   const unknown: string[] = [];

@@ -144,7 +144,7 @@ describe('the client of a real etcd', { skip: tool.skip }, () => {
       await assert.rejects(open(each).list('/a/'), (thrown: Error & { code?: string }) => {
         assert.equal(thrown.code, 'OVERLAY_ETCD_UNREACHABLE');
         assert.match(thrown.message, /127\.0\.0\.[12]:3379/u);
-        // The commands of groups of nodes use the same client, and do not read the configuration of the daemon.
+        // The commands of groups of nodes use the same client without the configuration of the daemon.
         assert.match(thrown.message, /network\.overlay\.etcd\.endpoints.*--etcd/u);
         assert.doesNotMatch(thrown.message, /PRIVATE KEY/u);
         return true;
