@@ -1,5 +1,5 @@
 import type { PathSegment } from '../../base/schema/index.ts';
-import { blockHalves, blockWithin, formatAddress, parseCidr } from '../profile/cidr.ts';
+import { blockHalves, blockWithin, formatAddress, indexBlocks, parseCidr } from '../profile/cidr.ts';
 import type { Block } from '../profile/cidr.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { FileRule, MountRule } from '../profile/model.ts';
@@ -77,16 +77,24 @@ export function readPeers(
       : read(section.ports, readPorts, (at) => [...path, 'ports', at], report);
   const blocks = cidrs.flatMap((text) => parseCidr(text) ?? []);
   const holes = except.flatMap((text) => parseCidr(text) ?? []);
+  const blocksAround = indexBlocks(blocks);
+  const holesIn = new Map<Block, Block[]>(blocks.map((block) => [block, []]));
   for (const [at, text] of except.entries()) {
     const hole = holes[at];
-    if (hole !== undefined && !blocks.some((block) => blockWithin(hole, block)))
+    if (hole === undefined) continue;
+    const around = blocksAround(hole);
+    if (around.length === 0)
       report(
         [...path, 'except', at],
         `${text} is in none of the blocks from which it is excluded`,
         'remove it, or widen the block',
       );
+    for (const block of around) holesIn.get(block)?.push(hole);
   }
-  const left = blocks.flatMap((block) => without(block, holes));
+  const holesAround = indexBlocks(holes);
+  const left = blocks
+    .filter((block) => holesAround(block).length === 0)
+    .flatMap((block) => without(block, holesIn.get(block) ?? []));
   if (left.length > MAX_BLOCKS) {
     report(
       [...path, 'except'],
@@ -100,7 +108,7 @@ export function readPeers(
 
 const MAX_BLOCKS = 1024;
 
-/** Returns the block without other blocks, as blocks. */
+/** Returns the block without smaller blocks in it, as blocks. */
 function without(block: Block, holes: readonly Block[]): string[] {
   const split = (part: Block, inside: readonly Block[]): Block[] => {
     const near = inside.filter((hole) => blockWithin(hole, part));
@@ -108,7 +116,6 @@ function without(block: Block, holes: readonly Block[]): string[] {
     if (near.some((hole) => hole.prefix === part.prefix)) return [];
     return blockHalves(part).flatMap((half) => split(half, near));
   };
-  if (holes.some((hole) => blockWithin(block, hole))) return [];
   return split(block, holes).map(
     ({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`,
   );

@@ -151,8 +151,18 @@ const cases: CostCases = {
         `network: { egress: [{ to: '::/0', except: ${list(range(n, (index) => `2001:db8:${(index * 7919).toString(16)}::1`))} }] }`,
       ),
   ],
+  'profile: blocks, each without its half': [
+    250,
+    (n) => {
+      const names = range(n, (index) => `10.${index >> 8}.${index & 255}`);
+      return profile(
+        `network: { egress: [{ to: ${list(names.map((name) => `${name}.0/24`))}, except: ${list(names.map((name) => `${name}.0/25`))} }] }`,
+      );
+    },
+  ],
+  // At most 1024 blocks may be left: a profile that is refused costs less.
   'profile: blocks, each without an address': [
-    100,
+    30,
     (n) => {
       const names = range(n, (index) => `10.${index >> 8}.${index & 255}`);
       return profile(

@@ -83,3 +83,17 @@ export function blockHalves({ family, address, prefix }: Block): [Block, Block] 
     { family, address: address | half, prefix: prefix + 1 },
   ];
 }
+
+/**
+ * Returns a function that finds those of the blocks that contain a block. A call costs one look-up for each
+ * length of their prefixes.
+ */
+export function indexBlocks(blocks: readonly Block[]): (inner: Block) => readonly Block[] {
+  const keyOf = ({ family, address, prefix }: Block): string => `${family} ${address} ${prefix}`;
+  const byKey = Map.groupBy(blocks, keyOf);
+  const prefixes = [...new Set(blocks.map(({ prefix }) => prefix))];
+  return (inner) =>
+    prefixes
+      .filter((prefix) => prefix <= inner.prefix)
+      .flatMap((prefix) => byKey.get(keyOf(blockAround(inner, prefix))) ?? []);
+}
