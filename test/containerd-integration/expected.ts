@@ -1,6 +1,7 @@
 /**
  * The tests of containerd's integration suite that use only the CRI and NRI, in the order in which they run.
- * The others start containerd programs, call containerd's own API, or look into containerd's folders.
+ * The others start containerd programs, call containerd's own API, look into containerd's folders, or need an
+ * image or a configuration of their own.
  */
 export const tests: readonly string[] = [
   ...['TestAdditionalGids', 'TestContainerEvents', 'TestContainerLogWithoutTailingNewLine'],
