@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import { openStage } from '../fixtures/stage.ts';
-import { expectedFailures, tests } from './expected.ts';
+import { eitherOutcome, expectedFailures, tests } from './expected.ts';
 import { publishImages } from './images.ts';
 import { readOutcomes } from './results.ts';
 import type { Outcome } from './results.ts';
@@ -47,8 +47,10 @@ for (const name of tests.filter((each) => new RegExp(values.only, 'u').test(each
     unexpected.push(`${name}: no result`);
   for (const [part, outcome] of outcomes) {
     counts[outcome] += 1;
-    const reason = expectedFailures[part];
-    if ((outcome === 'FAIL') !== (reason !== undefined) && outcome !== 'SKIP')
+    const mayFail = eitherOutcome[part];
+    const reason = expectedFailures[part] ?? mayFail;
+    const isExpected = (outcome === 'FAIL') === (reason !== undefined) || outcome === 'SKIP';
+    if (!isExpected && mayFail === undefined)
       unexpected.push(`${part}: ${outcome}${reason === undefined ? '' : ', expected to fail'}`);
     console.log(`${outcome} ${part}${reason === undefined ? '' : ` (${reason})`}`);
   }
