@@ -255,7 +255,7 @@ function parentPart(
 ): Part | undefined {
   const document = context.byName.get(name);
   if (document === undefined) {
-    const part = BUILTIN_PARTS.get(name);
+    const part = builtinParts().get(name);
     if (part === undefined && context.broken.mayExist(name)) return undefined;
     if (part === undefined) report(path, ...unknownParent(name, context));
     else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'remove them');
@@ -318,12 +318,20 @@ function known(names: readonly string[]): string {
   return names.length === 0 ? 'remove it' : `use one of: ${names.join(', ')}`;
 }
 
-/** The built-in profiles as parents: their differences from the default profile. */
-const BUILTIN_PARTS: ReadonlyMap<string, Part> = new Map([
-  ['default', { ...NOTHING, name: 'default' }],
-  ['baseline', builtinPart('baseline', {})],
-  ['restricted', builtinPart('restricted', { privilegeGain: true, root: true })],
-]);
+let kept: ReadonlyMap<string, Part> | undefined;
+
+/**
+ * Returns the built-in profiles as parents: their differences from the default profile. Their filters take
+ * some 25 ms, so they are made when they are first asked for.
+ */
+function builtinParts(): ReadonlyMap<string, Part> {
+  kept ??= new Map([
+    ['default', { ...NOTHING, name: 'default' }],
+    ['baseline', builtinPart('baseline', {})],
+    ['restricted', builtinPart('restricted', { privilegeGain: true, root: true })],
+  ]);
+  return kept;
+}
 
 function builtinPart(name: string, excludes: { readonly privilegeGain?: true; readonly root?: true }): Part {
   const profile = builtinProfile(name);
@@ -337,7 +345,7 @@ function builtinPart(name: string, excludes: { readonly privilegeGain?: true; re
 function unknownParent(name: string, { byName }: Context): [string, string] {
   if (builtinNames().includes(name))
     return [`${name} has no filter to which calls can be added`, 'name the entitlements that are needed'];
-  const names = [...BUILTIN_PARTS.keys(), ...byName.keys()];
+  const names = [...builtinParts().keys(), ...byName.keys()];
   const near = closest(name, names);
   return [
     `there is no profile \`${name.slice(0, 80)}\``,
