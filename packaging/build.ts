@@ -11,6 +11,7 @@ import { build } from 'esbuild';
 import type { BuildOptions, Metafile } from 'esbuild';
 import { buildConsole } from './console.ts';
 import { readLibraries } from './libraries.ts';
+import { throughDoors } from './through-doors.ts';
 import { generatedValidators, writeValidators } from './validators.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -52,7 +53,7 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
     // V8 keeps the text of the code that it runs.
     minifyWhitespace: true,
     minifySyntax: true,
-    plugins: [generatedValidators],
+    plugins: [generatedValidators, throughDoors],
     legalComments: 'linked',
     metafile: true,
     logLevel: 'warning',

@@ -70,7 +70,8 @@ export async function layOut(folder: string, options: { readonly types: boolean 
       recursive: true,
       // npm packs no links.
       dereference: true,
-      filter: (file) => !file.endsWith('.test.ts'),
+      // Decisions explain the sources, which the package does not contain.
+      filter: (file) => !file.endsWith('.test.ts') && !file.endsWith('docs/decisions'),
     });
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));
   writeFileSync(join(folder, 'package.json'), publishedManifest());
