@@ -3,7 +3,7 @@
  * machine, in its own namespaces (README.md).
  */
 import '../fixtures/private-namespaces.ts';
-import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,9 +13,9 @@ import { faultChecks } from './checks/faults.ts';
 import { podChecks } from './checks/pods.ts';
 import { routeChecks } from './checks/routes.ts';
 import { serviceChecks } from './checks/services.ts';
-import { keepLogs, openCluster, until, untilNodesReady } from './nodes/cluster.ts';
+import { keepLogs, openCluster, untilNodesReady } from './nodes/cluster.ts';
+import { cgroups, createNamespace, publishImages } from './prepare.ts';
 import { buildPrograms } from './programs.ts';
-import { namespace } from './checks/workload.ts';
 
 const { values } = parseArgs({
   options: {
@@ -38,9 +38,8 @@ try {
   await report('every node is Ready, and no conflist was written by hand', async () => {
     await untilNodesReady(cluster);
   });
-  const context: Context = { cluster, images: await publishImages() };
-  await cluster.ask('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
-  await untilDefaultAccount();
+  const context: Context = { cluster, images: await publishImages(cluster) };
+  await createNamespace(cluster);
   // The first check creates what the others use.
   for (const check of allChecks.filter(({ name }, index) => index === 0 || (focus?.test(name) ?? true)))
     await report(check.name, () => check.run(context));
@@ -71,27 +70,4 @@ async function report(name: string, act: () => Promise<void>): Promise<void> {
     counts.failed += 1;
     console.log(`✖ ${name} (${seconds()})\n    ${cause instanceof Error ? cause.message : String(cause)}`);
   }
-}
-
-async function publishImages(): Promise<Context['images']> {
-  const { publish } = cluster.publisher;
-  return {
-    app: (await publish('app/web:1')).reference,
-    next: (await publish('app/web:2')).reference,
-    unsigned: (await publish('app/unsigned:1', {}, { sign: false })).reference,
-  };
-}
-
-/** Admission refuses pods until the controllers have created the namespace's account. */
-async function untilDefaultAccount(): Promise<void> {
-  await until(
-    'the namespace has an account',
-    () => cluster.ask('GET', `/api/v1/namespaces/${namespace}/serviceaccounts/default`),
-    () => true,
-  );
-}
-
-/** Returns the cgroups of this suite, in every hierarchy. */
-function cgroups(): readonly string[] {
-  return globSync(['/sys/fs/cgroup/portcullis-cluster-*', '/sys/fs/cgroup/*/portcullis-cluster-*']);
 }

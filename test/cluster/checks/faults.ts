@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { web } from './check.ts';
-import type { Check, Context } from './check.ts';
-import { until, untilNodesReady } from '../nodes/cluster.ts';
-import type { Cluster } from '../nodes/cluster.ts';
+import type { Check } from './check.ts';
+import { answersOf, client, requireAnswers, startClient } from './client.ts';
+import { until } from '../nodes/cluster.ts';
+import { containersOf, remainsOn, requireUnharmed } from './survivors.ts';
 import {
-  askFrom,
   changeDeployment,
-  createDeployment,
   createService,
   deploymentOf,
   logOf,
@@ -15,72 +14,6 @@ import {
   podsOf,
   untilReady,
 } from './workload.ts';
-import type { Pod, ServiceObject } from './workload.ts';
-
-/** A pod that asks the service all the time, and writes a line for each failure. */
-const client = { name: 'client', replicas: 1 } as const;
-
-async function startClient({ cluster, images }: Context, service: ServiceObject): Promise<string> {
-  const [address] = service.spec.clusterIPs;
-  // One page at a time, as a client without retries; each answer is a line, and so is each failure.
-  const script = `while true; do
-timeout 5 wget -qO- http://${address ?? ''}/cgi-bin/who || echo FAILED
-sleep 0.2
-done`;
-  const deployment = deploymentOf(client.name, images.app, client.replicas) as {
-    spec: { template: { spec: object } };
-  };
-  deployment.spec.template.spec = {
-    terminationGracePeriodSeconds: 1,
-    containers: [{ name: 'client', image: images.app, command: ['sh', '-c', script] }],
-  };
-  await createDeployment(cluster, deployment);
-  const [pod] = await untilReady(cluster, client.name, client.replicas);
-  assert.ok(pod);
-  return pod.metadata.name;
-}
-
-/** Requires that the client got answers since `from`, and only answers. */
-async function requireAnswers(cluster: Cluster, pod: string, from: number): Promise<number> {
-  const lines = (await logOf(cluster, pod)).trim().split('\n').slice(from);
-  const failed = lines.filter((line) => line.includes('FAILED')).length;
-  assert.ok(lines.length > 3, `the client got ${lines.length} answers`);
-  assert.equal(failed, 0, `${failed} of ${lines.length} requests failed`);
-  return lines.length;
-}
-
-const answersOf = async (cluster: Cluster, pod: string): Promise<number> =>
-  (await logOf(cluster, pod)).trim().split('\n').length;
-
-/** Returns the containers that must survive, each with its id and its number of starts. */
-const containersOf = (pods: readonly Pod[]): readonly string[] =>
-  pods
-    .flatMap(({ status }) => status.containerStatuses ?? [])
-    .map(({ containerID = '', restartCount }) => `${containerID} ${restartCount}`)
-    .toSorted();
-
-/** Requires a healthy cluster after something was killed: nothing restarted, everything reachable. */
-async function requireUnharmed(cluster: Cluster, before: readonly string[]): Promise<void> {
-  for (const { name } of cluster.nodes)
-    await until(
-      `the kubelet of ${name} answers`,
-      () => cluster.text(`/api/v1/nodes/${name}/proxy/healthz`),
-      (answer) => answer === 'ok',
-    );
-  await untilNodesReady(cluster);
-  const pods = await untilReady(cluster, web.name, web.replicas);
-  assert.deepEqual(containersOf(pods), before, 'no container was started again');
-  const [asker] = pods;
-  for (const { metadata, status } of pods)
-    for (const { ip } of status.podIPs ?? [])
-      if (metadata.name !== asker?.metadata.name)
-        // A kubelet reconnects to a restarted daemon after up to a few seconds. Until then exec fails.
-        await until(
-          `${metadata.name} answers at ${ip}`,
-          () => askFrom(cluster, asker?.metadata.name ?? '', ip),
-          (answer) => answer.pod === metadata.name,
-        );
-}
 
 /** SANDBOX_READY (cri-api PodSandboxState). */
 const sandboxReady = 0;
@@ -94,7 +27,7 @@ export const faultChecks: readonly Check[] = [
     run: async (context) => {
       const { cluster, images } = context;
       const service = await createService(cluster, 'steady', web.name);
-      asking = await startClient(context, service);
+      asking = await startClient(cluster, images.app, service);
       const before = (await podsOf(cluster, web.name)).map(({ metadata }) => metadata.uid);
       const from = await answersOf(cluster, asking);
       await changeDeployment(cluster, web.name, deploymentOf(web.name, images.next, web.replicas, 'v2'));
@@ -220,23 +153,3 @@ export const faultChecks: readonly Check[] = [
     },
   },
 ];
-
-/** Returns everything of pods that the daemon and the kernel of a node still show, one per line. */
-async function remainsOn(node: Cluster['nodes'][number]): Promise<readonly string[]> {
-  const { runtime } = node.daemon.cri;
-  const sandboxes = (await runtime.listPodSandbox({})).items.map(({ id }) => `sandbox ${id}`);
-  const containers = (await runtime.listContainers({})).containers.map(({ id }) => `container ${id}`);
-  const links = (JSON.parse(node.run('ip', '-json', 'link')) as readonly { readonly ifname: string }[])
-    .map(({ ifname }) => ifname)
-    .filter((name) => !['lo', 'eth0', 'portcullis-pods'].includes(name));
-  const mounts = node
-    .run('cat', '/proc/self/mountinfo')
-    .split('\n')
-    .filter((line) => /kubelet\/pods\/|\/(?:containers|pods)\/[0-9a-f]{64}/u.test(line));
-  const rules = node
-    .run('nft', 'list', 'ruleset')
-    .split('\n')
-    // A balancer remembers former backends for days, so that their connections end with a reset.
-    .filter((line) => /\b10\.244\.\d+\.(?!0\/|1\b)\d+/u.test(line) && !line.includes(' timeout '));
-  return [...sandboxes, ...containers, ...links.map((name) => `link ${name}`), ...mounts, ...rules];
-}
