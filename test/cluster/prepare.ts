@@ -23,7 +23,8 @@ export async function createNamespace(cluster: Cluster): Promise<void> {
   );
 }
 
-/** Returns the cgroups of this suite, in every hierarchy. */
+/** Returns the cgroups of the nodes of this process, in every hierarchy. */
 export function cgroups(): readonly string[] {
-  return globSync(['/sys/fs/cgroup/portcullis-cluster-*', '/sys/fs/cgroup/*/portcullis-cluster-*']);
+  const name = `portcullis-cluster-${process.pid}-*`;
+  return globSync([`/sys/fs/cgroup/${name}`, `/sys/fs/cgroup/*/${name}`]);
 }

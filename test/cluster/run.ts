@@ -28,7 +28,6 @@ buildPrograms(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-schedu
 
 const allChecks = [...podChecks, ...serviceChecks, ...routeChecks, ...faultChecks];
 const atFirst = leftovers();
-const cgroupsAtFirst = cgroups();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-cluster-'));
 const cluster = await openCluster(folder, Number(values.nodes));
 const counts = { passed: 0, failed: 0 };
@@ -51,7 +50,7 @@ try {
 left.push(
   // Other runs on this machine have monitors as well.
   ...(await lasting(atFirst)).filter((line) => !line.startsWith('process') || line.includes(folder)),
-  ...cgroups().filter((path) => !cgroupsAtFirst.includes(path)),
+  ...cgroups(),
 );
 for (const one of left) console.log(`left behind: ${one}`);
 console.log(

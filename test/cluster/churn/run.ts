@@ -52,7 +52,6 @@ buildPrograms(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-schedu
 console.log(`seed ${values.seed}`);
 const random = createRandom(Number(values.seed));
 const atFirst = leftovers();
-const cgroupsAtFirst = cgroups();
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-cluster-'));
 const cluster = await openCluster(folder, Number(values.nodes), { networkPolicies: true });
 const problems: string[] = [];
@@ -69,9 +68,7 @@ problems.push(
   ...(await lasting(atFirst))
     .filter((line) => !line.startsWith('process') || line.includes(folder))
     .map((line) => `left behind: ${line}`),
-  ...cgroups()
-    .filter((path) => !cgroupsAtFirst.includes(path))
-    .map((path) => `left behind: ${path}`),
+  ...cgroups().map((path) => `left behind: ${path}`),
 );
 for (const one of problems) console.log(one);
 console.log(problems.length === 0 ? 'ok' : `FAILED, seed ${values.seed}`);
