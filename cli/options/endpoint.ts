@@ -1,7 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
-import { createCriClient } from '../../runtime/client.ts';
 import type { CriClient } from '../../runtime/client.ts';
 
 /** Adds `--socket`, the option of every command that talks to a running daemon. */
@@ -17,6 +16,8 @@ export function socketPath(socket: string): string {
 
 /** Runs `body` with a client of the daemon behind `socket`, a path with or without `unix://`. */
 export async function withClient<T>(socket: string, body: (client: CriClient) => Promise<T>): Promise<T> {
+  // gRPC takes 30 ms to load. A command that does not call the daemon, or fails before, does not need it.
+  const { createCriClient } = await import('../../runtime/client.ts');
   const client = createCriClient(resolve(socketPath(socket)));
   try {
     return await body(client);
