@@ -75,6 +75,8 @@ export function refused(
   });
 }
 
+/** The server knows no role that grants the request. */
+export const forbidden = 403;
 /** The server no longer has the requested version (410 Gone). */
 export const expired = 410;
 /** The server is there, and asks to wait. */

@@ -43,7 +43,10 @@ const stream =
     response.write(lines.join(''));
   };
 
-const timing: FollowTiming = { page: 2, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 };
+const timing: FollowTiming = {
+  ...{ page: 2, streamSeconds: 300, silence: 100_000 },
+  ...{ firstWait: 2, longestWait: 10, startUp: 100_000 },
+};
 
 /** Answers as scripted, one request each. Records the requests and the follower's events, in order. */
 async function scripted(
@@ -299,6 +302,40 @@ test('lists again if the server comes back with an earlier version than before',
   while (reported.at(-1) !== '+c') await sleep(2);
   assert.deepEqual(asked, ['list 2', 'watch 1000', 'watch 1000', 'list 1', 'list 2', 'watch 21']);
   assert.deepEqual(reported.slice(-5), ['begin', 'b', 'complete', 'reached', '+c']);
+});
+
+const refusal = give(403, status(403, 'things is forbidden'));
+const endedStream: Answer = (response) => {
+  response.writeHead(200);
+  response.write('\n', () => response.destroy());
+};
+
+test(
+  'refusals of a server that comes back are not reported while it may read its roles',
+  limits,
+  async (t) => {
+    const script = [give(200, page(['a'], '7')), endedStream, refusal, refusal, give(200, page([], '9'))];
+    const { reported, over } = await scripted(t, [...script, stream(event('ADDED', 'b', '9'))]);
+    await over(6);
+    while (reported.at(-1) !== '+b') await sleep(2);
+    assert.deepEqual(
+      reported.filter((one) => one.includes('403')),
+      [],
+    );
+  },
+);
+
+test('refusals that last are reported', limits, async (t) => {
+  const script = [give(200, page(['a'], '7')), endedStream, ...Array<Answer>(20).fill(refusal)];
+  const { reported } = await scripted(t, script, { startUp: 20 });
+  while (!reported.some((one) => one.includes('403'))) await sleep(2);
+});
+
+test('a refusal of the first list is reported at once', limits, async (t) => {
+  const { reported, over } = await scripted(t, [refusal, give(200, page(['a'], '7'))]);
+  await over(2);
+  while (!reported.includes('complete')) await sleep(2);
+  assert.equal(reported.filter((one) => one.includes('403')).length, 1);
 });
 
 test('a version that fails repeatedly is given up', limits, async (t) => {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expired, refused, retryAfterOf, statusOf, tooManyRequests } from './api-errors.ts';
+import { expired, forbidden, refused, retryAfterOf, statusOf, tooManyRequests } from './api-errors.ts';
 import type { ApiClient } from './api-client.ts';
 import { isAhead, list } from './list.ts';
 import type { Followed, ListFollower } from './list.ts';
@@ -32,6 +32,11 @@ export interface FollowTiming {
   /** The first wait between attempts, in ms. It doubles each time, and half of it is random. */
   readonly firstWait: number;
   readonly longestWait: number;
+  /**
+   * A server that has just started answers 403 until it has read its roles. If it served this collection
+   * before, a refusal is reported when it lasts longer than this, in ms.
+   */
+  readonly startUp: number;
 }
 
 export const usualTiming: FollowTiming = {
@@ -40,6 +45,7 @@ export const usualTiming: FollowTiming = {
   silence: 150_000,
   firstWait: 200,
   longestWait: 30_000,
+  startUp: 10_000,
 };
 
 /**
@@ -64,6 +70,7 @@ export async function follow(
   let failuresOfVersion = 0;
   let opened = false;
   let wasListed = false;
+  let deniedSince: number | undefined;
 
   async function watch(from: string): Promise<void> {
     const seconds = Math.round(timing.streamSeconds * (1 + Math.random()));
@@ -73,6 +80,7 @@ export async function follow(
       { silence: timing.silence, whole: (seconds + 15) * 1000 },
       () => {
         opened = true;
+        deniedSince = undefined;
         follower.reached();
       },
       (event) => {
@@ -101,6 +109,12 @@ export async function follow(
       },
       signal,
     );
+  }
+
+  /** Returns whether a server that starts may answer so. */
+  function mayBeStarting(status: number | undefined): boolean {
+    deniedSince = status === forbidden && wasListed ? (deniedSince ?? performance.now()) : undefined;
+    return deniedSince !== undefined && performance.now() - deniedSince < timing.startUp;
   }
 
   const isOver = (): boolean => signal.aborted;
@@ -133,7 +147,7 @@ export async function follow(
       if (wasOpened()) failuresOfVersion++;
       else if (status !== expired && status !== tooManyRequests) wasAway = true;
       if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
-      follower.failed(thrown, version === undefined);
+      if (!mayBeStarting(status)) follower.failed(thrown, version === undefined);
       // The version was only too old: the list is requested at once.
       if (status === expired && failures === 1) continue;
       asked = retryAfterOf(thrown);

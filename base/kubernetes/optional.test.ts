@@ -13,7 +13,8 @@ import { followOptional } from './optional.ts';
 const version = '/apis/things.example/v1';
 const nextVersion = '/apis/things.example/v2';
 const timing = {
-  ...{ page: 10, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 },
+  ...{ page: 10, streamSeconds: 300, silence: 100_000 },
+  ...{ firstWait: 2, longestWait: 10, startUp: 100_000 },
   ...{ again: 20, absentFor: 60 },
 };
 
