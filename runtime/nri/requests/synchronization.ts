@@ -17,8 +17,8 @@ import { collectUpdates } from './updates.ts';
 const mostBytes = 1024 * 1024;
 
 /**
- * Sends a plugin all pods and containers that exist, before it gets any event, and applies its updates. A
- * plugin that does not accept several messages is disconnected if one message is not enough.
+ * Sends a plugin all pods, and all containers that have not ended, before it gets any event, and applies its
+ * updates. A plugin that does not accept several messages is disconnected if one message is not enough.
  * @param waitMs how long to wait for creations that began without this plugin
  * @throws PortcullisError NRI_PLUGIN_LOST, NRI_PLUGIN_REFUSED, NRI_SYNCHRONIZATION, and the errors of updates
  */
@@ -31,13 +31,14 @@ export async function synchronize(
   const updates = collectUpdates(node);
   await plugin.exclusively(async (call) => {
     await ongoing.settled(waitMs);
+    // Also stopped pods, as in containerd: the plugin will get the event of their removal.
     const pods = node.sandboxRecords
       .list()
-      .filter(({ phase }) => phase === 'ready')
+      .filter(({ phase }) => phase !== 'creating')
       .map((record) => ({ pods: [sandboxMessage(record)], containers: [] }));
     const containers = node.containerRecords
       .list()
-      .filter(({ phase }) => phase === 'created' || phase === 'running')
+      .filter(({ phase }) => phase === 'created' || phase === 'starting' || phase === 'running')
       .flatMap((record) => recordMessages(node, record) ?? [])
       .map(({ container }) => ({ pods: [], containers: [container] }));
     const parts = packed([...pods, ...containers]);
