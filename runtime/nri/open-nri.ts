@@ -34,7 +34,7 @@ export interface Nri {
    * Asks the plugins about a pod before it is recorded as ready. The function with which it resolves informs
    * them that the pod never became ready.
    */
-  approvePod(pod: SandboxRecord): Promise<(() => void) | undefined>;
+  approvePod(pod: SandboxRecord): Promise<(() => Promise<void>) | undefined>;
   /** Reports a pod whose containers were stopped, before its network is removed. It never fails. */
   stoppingPod(pod: SandboxRecord): Promise<void>;
   podResources(resources: PodResources): PodResources;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { criCodec } from '../cri/contract/services.ts';
@@ -16,7 +17,7 @@ const config = configs.decode(
   }),
 );
 
-test('a pod that plugins approved, and that cannot be recorded as ready, is withdrawn once it is gone', async () => {
+test('a pod that plugins approved, and that cannot be recorded as ready, is withdrawn before it is removed', async () => {
   const steps: string[] = [];
   const full = new Error('the disk is full');
   const deps = {
@@ -34,10 +35,13 @@ test('a pod that plugins approved, and that cannot be recorded as ready, is with
       files: { make: async () => undefined, remove: async () => undefined },
     },
     sharing: { isRequired: () => false, end: async () => undefined },
-    approve: async () => () => void steps.push('withdrawn'),
+    approve: async () => async () => {
+      await pause(1);
+      steps.push('withdrawn');
+    },
     log: createLogger({ level: 'silent' }),
   } as unknown as EstablishDeps;
   const request = { config, ofNode: [], plan: planSandbox(config), runtimeHandler: '', requestDigest: '' };
   await assert.rejects(establish(deps, request), full);
-  assert.deepEqual(steps, ['deleted', 'withdrawn']);
+  assert.deepEqual(steps, ['withdrawn', 'deleted']);
 });

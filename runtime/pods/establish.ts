@@ -22,9 +22,10 @@ export interface EstablishDeps extends ReleaseDeps {
   /**
    * Asks the plugins of the node. Rejects if a plugin refuses the pod. At that time, the pod exists and is
    * not yet recorded as ready, so that a refusal is not lost when the daemon is killed. Absent: there are no
-   * plugins. The function with which it resolves informs the plugins that the pod never became ready.
+   * plugins. The function with which it resolves informs the plugins that the pod never became ready; it
+   * never fails.
    */
-  readonly approve?: ((pod: SandboxRecord) => Promise<(() => void) | undefined>) | undefined;
+  readonly approve?: ((pod: SandboxRecord) => Promise<(() => Promise<void>) | undefined>) | undefined;
   readonly log: Logger;
 }
 
@@ -46,7 +47,7 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
   const { config, plan } = request;
   const intent = await intended(deps, request);
   let mayBeReady = false;
-  let withdraw: (() => void) | undefined;
+  let withdraw: (() => Promise<void>) | undefined;
   try {
     await records.put(intent);
     const attaching = plan.hostNetwork ? undefined : effects.network.attach(attachRequest(effects, intent));
@@ -75,13 +76,13 @@ export async function establish(deps: EstablishDeps, request: SandboxRequest): P
     sharing.watch(ready);
     return ready;
   } catch (cause) {
+    await withdraw?.();
     await takeBack(deps, intent, mayBeReady).catch((second: unknown) =>
       log.warn(
         { sandbox: intent.id, cause: reasonOf(second) },
         'a partly created sandbox remains until the next start removes it',
       ),
     );
-    withdraw?.();
     throw cause;
   }
 }

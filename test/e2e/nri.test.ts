@@ -422,6 +422,25 @@ describe('NRI plugins', () => {
     assert.deepEqual(seen, ['stopPodSandbox: eth0, 1 address', 'removePodSandbox: none, 1 address']);
   });
 
+  it('have the network of a pod that another plugin refuses until they have answered its stop', async () => {
+    const seen: string[] = [];
+    const one = await plugin({
+      called: async (method, request) => {
+        const { pod: refused } = request as { readonly pod?: PodSandbox };
+        if (method !== 'stopPodSandbox' || refused?.name !== 'nri-refused') return;
+        await pause(200);
+        seen.push(statSync(networkOf(refused.linux), { throwIfNoEntry: false }) ? 'exists' : 'is gone');
+      },
+    });
+    const other = await plugin({
+      ...{ name: 'refuses', index: '90' },
+      called: (method) => (method === 'runPodSandbox' ? Promise.reject(new Error('not here')) : undefined),
+    });
+    await assert.rejects(runPod(stage, 'nri-refused'), /90-refuses: it refused/);
+    for (const each of [one, other]) await gone(each);
+    assert.deepEqual(seen, ['exists']);
+  });
+
   it('that do not answer a stop delay it by their time, and do not prevent it', async () => {
     const one = await plugin({
       called: (method) => (method === 'stopPodSandbox' ? new Promise(() => undefined) : undefined),

@@ -11,7 +11,7 @@ describe('a pod that plugins approved', () => {
     const { node, calls } = await openNode();
     const withdraw = await podApproval(node, createOngoing())(pod);
     assert.deepEqual(calls, ['RunPodSandbox']);
-    withdraw?.();
+    await withdraw?.();
     assert.deepEqual(calls, ['RunPodSandbox', 'StopPodSandbox', 'RemovePodSandbox']);
   });
 });

@@ -9,7 +9,7 @@ import { Event } from '../protocol/contract.types.ts';
 import { pluginMethods } from '../protocol/methods.ts';
 import { resourcesMessage } from '../view/container.ts';
 import { sandboxMessage } from '../view/sandbox.ts';
-import { reportPodRemoved, reportPodStopped, reportPodStopping } from './ends.ts';
+import { reportPodRemoved, reportPodStopping } from './ends.ts';
 import { recordMessages } from './messages.ts';
 import type { NriNode } from './node.ts';
 import type { Ongoing } from './ongoing.ts';
@@ -18,20 +18,22 @@ import { collectUpdates } from './updates.ts';
 /**
  * Returns the function that asks the plugins about a pod that exists and is not recorded as ready yet. If the
  * pod is refused, the plugins get the events of a removed pod. The function with which it resolves reports
- * these events too: call it if the pod never becomes ready. Undefined: no plugin was asked.
+ * these events too: call it if the pod never becomes ready, before its network is removed. Undefined: no
+ * plugin was asked.
  */
 export function podApproval(
   node: NriNode,
   ongoing: Ongoing,
-): (record: SandboxRecord) => Promise<(() => void) | undefined> {
+): (record: SandboxRecord) => Promise<(() => Promise<void>) | undefined> {
   const { plugins } = node;
   return async (record) => {
     if (plugins.list().length === 0) return undefined;
     ongoing.begin(record.id);
     const pod = sandboxMessage(record);
-    const withdraw = (): void => {
+    const withdraw = async (): Promise<void> => {
+      // A plugin that connects waits for this end, and its answer is waited for below.
       ongoing.end(record.id);
-      reportPodStopped(node, pod);
+      await reportPodStopping(node, pod);
       reportPodRemoved(node, pod);
     };
     try {
@@ -42,7 +44,7 @@ export function podApproval(
       }));
       return withdraw;
     } catch (thrown) {
-      withdraw();
+      await withdraw();
       throw thrown;
     }
   };
