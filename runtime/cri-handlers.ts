@@ -19,7 +19,7 @@ import type { Logger } from '../base/log/index.ts';
 import type { Database } from '../base/storage/index.ts';
 import { createEventHandlers } from './services/event-handlers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
-import { findObstacle } from './services/readiness.ts';
+import { findObstacle, seldom } from './services/readiness.ts';
 import { createReport } from './services/report.ts';
 import type { PolicyState } from './services/report.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
@@ -86,6 +86,7 @@ export function createCriHandlers(
     reportPodCidrs: network.nodeNetwork.runtimeConfig,
     log,
   });
+  const write = seldom(() => databaseAnswers(deps.database));
   return {
     runtimeService: {
       ...createRuntimeHandlers({
@@ -98,7 +99,7 @@ export function createCriHandlers(
           network,
           nodeNetwork: network.nodeNetwork.status,
           policy,
-          obstacle: () => findObstacle(conmon, () => databaseAnswers(deps.database)),
+          obstacle: (verbose) => findObstacle(conmon, () => write(verbose)),
           enforcement,
           handlers: [...new Set(handlers.values())],
           features: probe,

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Failure } from '../../base/errors/index.ts';
-import { findObstacle } from './readiness.ts';
+import { findObstacle, seldom } from './readiness.ts';
 
 const writes = (): Promise<undefined> => Promise.resolve(undefined);
 
@@ -65,5 +65,34 @@ describe('obstacles that keep every pod or container from starting', () => {
     const alive = setInterval(() => undefined, 1_000);
     assert.equal(await findObstacle(conmon, () => new Promise(() => undefined)), undefined);
     clearInterval(alive);
+  });
+});
+
+describe('the write that a status makes', () => {
+  /** Ten requests, each 5 s after the one before. @returns when the database was written, in s */
+  async function writtenAt(fails: (second: number) => boolean, always = false): Promise<number[]> {
+    const written: number[] = [];
+    let second = 0;
+    const write = seldom(
+      async () => {
+        written.push(second);
+        if (fails(second)) throw new Error('the disk fails');
+      },
+      () => second * 1_000,
+    );
+    for (; second < 50; second += 5) await write(always).catch(() => undefined);
+    return written;
+  }
+
+  it('is repeated after 30 s', async () => {
+    assert.deepEqual(await writtenAt(() => false), [0, 30]);
+  });
+
+  it('is repeated for each verbose status', async () => {
+    assert.equal((await writtenAt(() => false, true)).length, 10);
+  });
+
+  it('is repeated for each status after it failed, until it succeeds', async () => {
+    assert.deepEqual(await writtenAt((second) => second > 0 && second < 40), [0, 30, 35, 40]);
   });
 });

@@ -13,6 +13,8 @@ export interface Obstacle {
 
 /** How long a report waits for the database. A slow disk is not an obstacle. */
 const patienceMs = 1_000;
+/** How long a write that succeeded counts as the next one: a kubelet requests the status every 5 s. */
+const writtenMs = 30_000;
 /** Failures of a write that last. A full disk is not one: it passes when files are removed. */
 const lasting: ReadonlySet<string> = new Set([
   'STORAGE_DAMAGED',
@@ -53,6 +55,24 @@ export async function findObstacle(
       message: `no container can start: ${conmon} is missing or not executable (${monitor}); install it (\`portcullis doctor --fix\`)`,
     };
   return undefined;
+}
+
+/**
+ * Returns a function that repeats a write that succeeded only after 30 s, or if it is called with `always`,
+ * so that polling for the status causes little work for the disk. A write that failed is always repeated.
+ * @param now milliseconds of a clock that is never set
+ */
+export function seldom(
+  write: () => Promise<unknown>,
+  now: () => number = () => performance.now(),
+): (always: boolean) => Promise<void> {
+  let writtenAt = -Infinity;
+  return async (always) => {
+    if (!always && now() - writtenAt < writtenMs) return;
+    writtenAt = -Infinity;
+    await write();
+    writtenAt = now();
+  };
 }
 
 function errnoOfAccess(path: string, mode: number): Promise<string | undefined> {

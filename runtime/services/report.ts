@@ -37,8 +37,8 @@ export function createReport(parts: {
   /** The network that the cluster assigns to the node, if one is configured. Plain JSON. */
   readonly nodeNetwork: () => Promise<object | undefined>;
   readonly policy: PolicyState;
-  /** Why no pod or no container can start. */
-  readonly obstacle: () => Promise<Obstacle | undefined>;
+  /** Why no pod or no container can start. A verbose report does not rely on an earlier check. */
+  readonly obstacle: (verbose: boolean) => Promise<Obstacle | undefined>;
   /** The state of enforcement. */
   readonly enforcement: () => EnforcementState;
   readonly handlers: readonly RuntimeHandler[];
@@ -58,7 +58,7 @@ export function createReport(parts: {
   };
   return {
     status: async (verbose) => {
-      const [network, obstacle] = await Promise.all([parts.network.status(), parts.obstacle()]);
+      const [network, obstacle] = await Promise.all([parts.network.status(), parts.obstacle(verbose)]);
       const policy = parts.policy.current();
       const problem = parts.policy.problem();
       const runtimeHandlers = await Promise.all(

@@ -51,7 +51,9 @@ describe('a disk that fails', () => {
   it('makes the node not ready, and every stop still ends the processes', async () => {
     const { runtime } = stage.daemon.cri;
     const runtimeReady = async () =>
-      (await runtime.status({})).status?.conditions.find(({ type }) => type === 'RuntimeReady');
+      (await runtime.status({ verbose: true })).status?.conditions.find(
+        ({ type }) => type === 'RuntimeReady',
+      );
     const run = async (name: string) => {
       const pod = await runPod(stage, name);
       const containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
