@@ -150,8 +150,15 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       if (stdin && !terminal) leaveInput(api, { id });
       return pid;
     },
-    start: async (id, bundle, signal) =>
-      void (await (await required(bundle)).start({ id }, { timeoutMs: 60_000, ...(signal && { signal }) })),
+    start: async (id, bundle, signal) => {
+      try {
+        await (await required(bundle)).start({ id }, { timeoutMs: 60_000, ...(signal && { signal }) });
+      } catch (cause) {
+        // The reason of the signal, and not that this call was cancelled.
+        signal?.throwIfAborted();
+        throw cause;
+      }
+    },
     status: async (id, bundle) => {
       try {
         const api = await apiOf(bundle);
