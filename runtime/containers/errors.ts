@@ -74,14 +74,14 @@ export function wrongPhase(record: ContainerRecord, attempted: string, fix: stri
     kind: 'precondition',
     attempted: `${attempted} container`,
     on: record.id.slice(0, 13),
-    why: `it is ${record.phase}`,
+    why: record.phase === 'removing' ? 'it is being removed' : `it is ${record.phase}`,
     fix,
   });
 }
 
 /** Returns the error for a request that only a running container can serve. */
 export function notRunning(record: ContainerRecord, attempted: string): PortcullisError {
-  const hasEnded = record.phase === 'exited';
+  const hasEnded = record.phase === 'exited' || record.phase === 'removing';
   return wrongPhase(record, attempted, hasEnded ? 'create a new container' : 'start it first');
 }
 
