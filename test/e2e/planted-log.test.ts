@@ -1,7 +1,15 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { lstatSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -48,6 +56,34 @@ describe('something planted at the path of a log', () => {
       assert.equal(readFileSync(victim, 'utf8'), 'as before');
       assert.throws(() => lstatSync(`${victim}.new`), { code: 'ENOENT' });
     });
+
+  for (const exists of [true, false])
+    it(`a link in place of the folder of the log is refused${exists ? ', and a log there is left as it is' : ''}`, async () => {
+      const name = exists ? 'elsewhere' : 'empty';
+      const other = join(stage.logs, `${name}-of-another-pod`);
+      mkdirSync(other);
+      if (exists) writeFileSync(join(other, '0.log'), 'as before', { mode: 0o600 });
+      symlinkSync(other, dirname(logOf(name)));
+      const failure = await failureOf(create(name, 'echo written by a container'));
+      assert.equal(failure.code, 'RUNTIME_LOG_NOT_PLAIN', failure.message);
+      assert.deepEqual(readdirSync(other), exists ? ['0.log'] : []);
+      if (!exists) return;
+      assert.equal(readFileSync(join(other, '0.log'), 'utf8'), 'as before');
+      assert.equal(lstatSync(join(other, '0.log')).mode & 0o777, 0o600);
+    });
+
+  it('a log whose folder was replaced by a link is not reopened', async () => {
+    const containerId = await create('moved', 'while :; do echo line; sleep 0.05; done');
+    await stage.daemon.cri.runtime.startContainer({ containerId });
+    const folder = dirname(logOf('moved'));
+    const other = join(stage.logs, 'moved-to');
+    renameSync(folder, `${folder}.1`);
+    mkdirSync(other);
+    symlinkSync(other, folder);
+    const failure = await failureOf(stage.daemon.cri.runtime.reopenContainerLog({ containerId }));
+    assert.equal(failure.code, 'RUNTIME_LOG_NOT_PLAIN', failure.message);
+    assert.deepEqual(readdirSync(other), []);
+  });
 
   it('a link to the renamed log is replaced by a new log', async () => {
     const containerId = await create('turned', 'i=0; while :; do echo line $i; i=$((i+1)); sleep 0.05; done');

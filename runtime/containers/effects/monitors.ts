@@ -20,7 +20,7 @@ import type { SandboxRecord } from '../../pods/record.ts';
 import { newId } from '../../state/identity.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
-import { requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
+import { requireLogFolder, requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 import { createMonitorPool } from './monitor-pool.ts';
 import { orNoRoom } from './no-room.ts';
@@ -211,7 +211,7 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
         const made = await (log === undefined
           ? monitor.create(signal).catch(refusedWithLog(deps, record, folder))
           : createWithLog(deps, record, monitor, { log, signal }));
-        if (record.logPath !== '') await requireOpenLog(deps.paths, record.logPath, made.monitor.pid);
+        if (record.logPath !== '') await requireOpenLog(deps.paths, record, made.monitor.pid);
         return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
     },
@@ -324,6 +324,7 @@ async function createWithLog(
   const { id, logPath } = record;
   const move = async (): Promise<string | undefined> => {
     const made = await paths.makeFolder(dirname(logPath), 0o755);
+    await requireLogFolder(paths, record);
     await paths.moveFile(log, logPath).catch((cause: unknown) => {
       if (hasNoAnswer(cause)) throw cause;
       const fix = 'check the folder of the log, and whether its file system has free space';
@@ -363,13 +364,12 @@ function refusedWithLog(
 }
 
 /** Creates the log file and its folders, and the bundle. @returns the uppermost folder that was created */
-async function makeLog(
-  { paths, places }: MonitorDeps,
-  { id, logPath }: ContainerRecord,
-): Promise<string | undefined> {
+async function makeLog({ paths, places }: MonitorDeps, record: ContainerRecord): Promise<string | undefined> {
+  const { id, logPath } = record;
   const file = async (): Promise<string | undefined> => {
     if (logPath === '') return undefined;
     const made = await paths.makeFolder(dirname(logPath), 0o755);
+    await requireLogFolder(paths, record);
     // The monitor reports this failure: it opens the same path.
     await paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
       if (hasNoAnswer(thrown)) throw thrown;

@@ -3,6 +3,11 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 /** A file name has at most 255 bytes. A reopened log needs four of them for `.tmp`. */
 const longestName = 251;
 
+/** Returns the names of a log path below the log folder of its pod: folders, and the file. */
+export function namesOfLog(logPath: string): string[] {
+  return logPath.split('/').filter((part) => part !== '' && part !== '.');
+}
+
 /**
  * Returns the path of the container log; empty when the pod has no log folder. Refuses every path that is not
  * relative or that could leave the folder (a path that left it once made the host unmount a path of the
@@ -11,7 +16,7 @@ const longestName = 251;
  */
 export function containerLogPath(logDirectory: string, logPath: string): string {
   if (logDirectory === '' || logPath === '') return '';
-  const parts = logPath.split('/').filter((part) => part !== '' && part !== '.');
+  const parts = namesOfLog(logPath);
   const unfit = parts.some(
     (part) => part === '..' || Buffer.byteLength(part) > longestName || /\p{Cc}/u.test(part),
   );

@@ -39,6 +39,13 @@ async function ended(): Promise<ProcessIdentity> {
   return identity;
 }
 
+const recordOf = (more: {
+  readonly logPath: string;
+  readonly monitorLog?: string;
+  readonly monitor: ProcessIdentity | undefined;
+}): ContainerRecord =>
+  ({ id: 'c'.repeat(64), config: { logPath: '0.log' }, ...more }) as unknown as ContainerRecord;
+
 describe('the log of a container whose monitor ends meanwhile', () => {
   const place = (t: TestContext, { bundle }: { readonly bundle: boolean }) => {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-reopen-'));
@@ -52,7 +59,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
   for (const bundle of [true, false])
     it(`keeps the renamed file, and no other file${bundle ? '' : '; the container was removed'}`, async (t) => {
       const { folder, logs, log } = place(t, { bundle });
-      const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+      const record = recordOf({ logPath: log, monitor: await ended() });
       writeFileSync(`${log}.20261122-210000`, 'a line\n');
       await assert.rejects(reopenLog(record, folder, hostPathsHere), {
         code: bundle ? 'RUNTIME_LOG_NOT_REOPENED' : 'RUNTIME_CONTAINER_NOT_FOUND',
@@ -62,7 +69,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
 
   it('gets its name from the monitor only: who follows it would read a file twice that appears twice', async (t) => {
     const { folder, logs, log } = place(t, { bundle: true });
-    const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+    const record = recordOf({ logPath: log, monitor: await ended() });
     const watcher = watch(logs);
     t.after(() => watcher.close());
     const seen: unknown[] = [];
@@ -79,7 +86,7 @@ describe('the log of a container whose monitor ends meanwhile', () => {
   it('stays unchanged if it was not renamed', async (t) => {
     const { folder, logs, log } = place(t, { bundle: true });
     writeFileSync(log, '');
-    const record = { id: 'c'.repeat(64), logPath: log, monitor: await ended() } as ContainerRecord;
+    const record = recordOf({ logPath: log, monitor: await ended() });
     await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
     assert.deepEqual(readdirSync(logs), ['0.log']);
     writeFileSync(log, 'a line\n');
@@ -100,7 +107,7 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
   it('leaves no file if the monitor ends meanwhile', async (t) => {
     const { folder, log, own } = place(t);
     const monitor = await ended();
-    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    const record = recordOf({ logPath: log, monitorLog: own, monitor });
     writeFileSync(`${log}.rotated`, 'a line\n');
     await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
     assert.deepEqual(readdirSync(join(folder, 'logs')), ['0.log.rotated']);
@@ -114,7 +121,7 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     it(`stays where it is if ${why}: the monitor is not asked`, async (t) => {
       const { folder, log, own } = place(t);
       const monitor = processIdentity(process.pid);
-      const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+      const record = recordOf({ logPath: log, monitorLog: own, monitor });
       const asked = openSync(join(folder, 'ctl'), constants.O_RDWR | constants.O_NONBLOCK);
       t.after(() => closeSync(asked));
       spoil(folder);
@@ -130,7 +137,7 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     const { folder, log, own } = place(t);
     writeFileSync(own, 'the last line\n');
     const monitor = await ended();
-    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    const record = recordOf({ logPath: log, monitorLog: own, monitor });
     await reopenLog(record, folder, hostPathsHere);
     assert.equal(readFileSync(log, 'utf8'), 'the last line\n');
   });
@@ -141,7 +148,7 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     t.after(() => closeSync(fd));
     writeSync(fd, 'a new line\n');
     const monitor = processIdentity(process.pid);
-    const record = { id: 'c'.repeat(64), logPath: log, monitorLog: own, monitor } as ContainerRecord;
+    const record = recordOf({ logPath: log, monitorLog: own, monitor });
     await reopenLog(record, folder, hostPathsHere);
     assert.equal(readFileSync(log, 'utf8'), 'a new line\n');
     assert.deepEqual(readdirSync(join(folder, 'own')), []);

@@ -7,7 +7,7 @@ import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { containerNotFound } from '../errors.ts';
 import { logMode } from './log-mode.ts';
-import { requireOpenLog } from './plain-log.ts';
+import { requireLogFolder, requireOpenLog } from './plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 
 /**
@@ -30,6 +30,7 @@ type LogPaths = Pick<
  */
 export async function reopenLog(record: ContainerRecord, bundle: string, paths: LogPaths): Promise<void> {
   if (record.logPath === '') return;
+  await requireLogFolder(paths, record);
   if (record.monitorLog !== undefined)
     return reopenMovedLog({ ...record, monitorLog: record.monitorLog }, bundle, paths);
   const newLog = `${record.logPath}${newLogSuffix}`;
@@ -51,7 +52,7 @@ export async function reopenLog(record: ContainerRecord, bundle: string, paths: 
     const ended = hasEnded(record);
     const { file } = await paths.openedBy(record.logPath, 0);
     if (file !== undefined && file !== before.file) {
-      await requireOpenLog(paths, record.logPath, record.monitor?.pid ?? 0);
+      await requireOpenLog(paths, record, record.monitor?.pid ?? 0);
       return paths.setFileMode(record.logPath, logMode);
     }
     if (ended) {
@@ -83,7 +84,7 @@ async function reopenMovedLog(
   };
   const finish = async (): Promise<void> => {
     await paths.moveFile(monitorLog, logPath).catch(notMovable);
-    await requireOpenLog(paths, logPath, monitor);
+    await requireOpenLog(paths, record, monitor);
   };
   // An earlier attempt may have ended before it moved the file.
   if (await isReady()) return finish();

@@ -16,11 +16,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { hostPathsHere } from '../../host-paths/in-process.ts';
-import { requireOpenLog, requirePlainLog } from './plain-log.ts';
+import type { ContainerRecord } from '../record.ts';
+import { requireLogFolder, requireOpenLog, requirePlainLog } from './plain-log.ts';
 
 const refused = { code: 'RUNTIME_LOG_NOT_PLAIN' };
 
 describe('the log that a monitor has open', () => {
+  /** A container whose log has this path below the log folder of its pod. */
+  const container = (logPath = '0.log') =>
+    ({ config: { logPath }, logPath: join(folder, 'logs', logPath) }) as ContainerRecord;
   let folder = '';
   let log = '';
   beforeEach(() => {
@@ -35,7 +39,7 @@ describe('the log that a monitor has open', () => {
     const fd = openSync(log, 'a');
     try {
       await requirePlainLog(hostPathsHere, log);
-      await requireOpenLog(hostPathsHere, log, process.pid);
+      await requireOpenLog(hostPathsHere, container(), process.pid);
     } finally {
       closeSync(fd);
     }
@@ -49,9 +53,33 @@ describe('the log that a monitor has open', () => {
       rmSync(log);
       writeFileSync(log, '');
       await requirePlainLog(hostPathsHere, log);
-      await assert.rejects(requireOpenLog(hostPathsHere, log, process.pid), refused);
+      await assert.rejects(requireOpenLog(hostPathsHere, container(), process.pid), refused);
     } finally {
       closeSync(fd);
+    }
+  });
+
+  it('is accepted in a folder below the log folder, and refused if a link is in place of that folder', async () => {
+    for (const [name, isLink] of [
+      ['main', false],
+      ['planted', true],
+    ] as const) {
+      mkdirSync(join(folder, name));
+      if (isLink) symlinkSync(join(folder, name), join(folder, 'real', name));
+      else mkdirSync(join(folder, 'real', name));
+      const record = container(`${name}/1.log`);
+      const fd = openSync(record.logPath, 'a');
+      try {
+        await requirePlainLog(hostPathsHere, record.logPath);
+        const checks = [
+          requireLogFolder(hostPathsHere, record),
+          requireOpenLog(hostPathsHere, record, process.pid),
+        ];
+        if (isLink) await Promise.all(checks.map((check) => assert.rejects(check, refused)));
+        else await Promise.all(checks);
+      } finally {
+        closeSync(fd);
+      }
     }
   });
 
@@ -64,14 +92,14 @@ describe('the log that a monitor has open', () => {
       const [pid] = (await once(parent.stdout, 'data')) as [Buffer];
       const state = (): string => readFileSync(`/proc/${Number(pid)}/stat`, 'utf8');
       while (!state().includes(') Z ')) await pause(5);
-      await requireOpenLog(hostPathsHere, log, Number(pid));
+      await requireOpenLog(hostPathsHere, container(), Number(pid));
     } finally {
       parent.kill('SIGKILL');
     }
   });
 
   it('is not checked when the monitor has ended, or nothing is there yet', async () => {
-    await requireOpenLog(hostPathsHere, log, 2 ** 30);
+    await requireOpenLog(hostPathsHere, container(), 2 ** 30);
     await requirePlainLog(hostPathsHere, log);
     await requirePlainLog(hostPathsHere, join(folder, 'none/0.log'));
   });

@@ -3,12 +3,47 @@ import { basename, dirname, join } from 'node:path';
 import { PortcullisError, meansGone } from '../../../base/errors/index.ts';
 import { hasNoAnswer, isOf } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { ContainerRecord } from '../record.ts';
+import { namesOfLog } from './log-path.ts';
 
 /*
  * A pod that may write to the folder of logs, such as a collector of logs, can put a link or a FIFO where the
- * log of a container will be. conmon 2.1 follows the link as root, so that the container could write to any
- * file of the host, and it waits at the FIFO for a reader.
+ * log of a container will be, or a link where the folder of this log will be. conmon 2.1 follows the link as
+ * root, so that the container could write to any file of the host, and it waits at the FIFO for a reader.
  */
+
+/** A container, with the path of its log. */
+type Logged = Pick<ContainerRecord, 'config' | 'logPath'>;
+
+/**
+ * Checks that no folder between the log folder of the pod and the log is a link. The log folder itself, and
+ * the folders above it, belong to the node, and may be links.
+ * @returns the real path of the folder of the log; undefined if there is none
+ * @throws PortcullisError RUNTIME_LOG_NOT_PLAIN, and RUNTIME_PATH_NO_ANSWER
+ */
+export async function requireLogFolder(
+  paths: Pick<HostPaths, 'facts'>,
+  { config, logPath }: Logged,
+): Promise<string | undefined> {
+  const below = namesOfLog(config.logPath).slice(0, -1);
+  const folder = dirname(logPath);
+  const real = await realPath(paths, folder);
+  if (real === undefined || below.length === 0) return real;
+  const top = await realPath(paths, folder.slice(0, -`/${below.join('/')}`.length) || '/');
+  if (top === undefined || real !== join(top, ...below))
+    throw notPlain(logPath, 'a link is in place of a folder of this path');
+  return real;
+}
+
+function realPath(paths: Pick<HostPaths, 'facts'>, folder: string): Promise<string | undefined> {
+  return paths.facts(folder).then(
+    ({ path }) => path,
+    (thrown: unknown) => {
+      if (hasNoAnswer(thrown)) throw thrown;
+      return undefined;
+    },
+  );
+}
 
 /**
  * Checks that nothing but a plain file is at the path of a log. Nothing there: success; the monitor creates
@@ -33,16 +68,14 @@ export async function requirePlainLog(paths: Pick<HostPaths, 'ownFacts'>, logPat
  */
 export async function requireOpenLog(
   paths: Pick<HostPaths, 'facts'>,
-  logPath: string,
+  record: Logged,
   monitor: number,
 ): Promise<void> {
+  const { logPath } = record;
   const opened = openedNames(monitor);
   if (opened === undefined) return;
-  const folder = await paths.facts(dirname(logPath)).catch((thrown: unknown) => {
-    if (hasNoAnswer(thrown)) throw thrown;
-    return undefined;
-  });
-  if (folder !== undefined && opened.has(join(folder.path, basename(logPath)))) return;
+  const folder = await requireLogFolder(paths, record);
+  if (folder !== undefined && opened.has(join(folder, basename(logPath)))) return;
   // A process that ends has closed its files before it is gone, and writes to none of them.
   if ((openedNames(monitor)?.size ?? 0) === 0) return;
   throw notPlain(logPath, 'its monitor opened another file, so a link was there for a moment');
