@@ -46,6 +46,22 @@ test('opening a handler removes only the files of updates that a killed daemon b
   await handler.delete('c'.repeat(64));
 });
 
+test('a command that ends without a message is reported with its signal or its exit code', async () => {
+  const [stateDir, path] = [join(folder, 'silent'), join(folder, 'silent-runtime')];
+  mkdirSync(stateDir);
+  writeFileSync(path, '#!/bin/sh\ncase "$*" in *--version) ;; *update*) kill -9 $$;; *) exit 3;; esac\n', {
+    mode: 0o755,
+  });
+  const startProgram = programStarter(reactor, kernel);
+  const handler = await openRuntimeHandler({ startProgram, name: 'silent', path, stateDir });
+  const failed = { code: 'RUNTIME_OCI_FAILED' };
+  await assert.rejects(handler.update('e', {}), {
+    ...failed,
+    message: /: signal 9 ended it without a message; /,
+  });
+  await assert.rejects(handler.delete('e'), { ...failed, message: /: it exited with 3 without a message; / });
+});
+
 // crun 1.8 refuses hybrid cgroups, so a daemon unmounts version 2 in its own mount namespace.
 const leaveHybrid = existsSync('/sys/fs/cgroup/unified')
   ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; '

@@ -7,6 +7,7 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { runCommand } from '../processes/command.ts';
+import type { CommandResult } from '../processes/command.ts';
 import { deleteStopped } from './delete-stopped.ts';
 import { resumeStart, waitsForStart } from './resume-start.ts';
 import { startByFifo } from './start-by-fifo.ts';
@@ -129,7 +130,7 @@ export async function openRuntimeHandler(input: {
   ): Promise<void> => {
     const words = [...globalArgs, command, ...args, id];
     const result = await runCommand(startProgram, program(), words, { signal });
-    if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
+    if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result);
   };
   const observe = async (id: string): Promise<ObservedStatus> => {
     const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
@@ -169,8 +170,7 @@ export async function openRuntimeHandler(input: {
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
       const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
-      if (forced.exitCode !== 0 && !isUnknown(forced.stderr))
-        throw runtimeFailed(path, 'delete', id, forced.stderr);
+      if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced);
     },
     update: async (id, resources, signal) => {
       // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be
@@ -190,16 +190,26 @@ function isUnknown(stderr: string): boolean {
   return /does not exist|No such file or directory|container not found/i.test(stderr);
 }
 
-function runtimeFailed(path: string, command: string, id: string, stderr: string): PortcullisError {
+function runtimeFailed(
+  path: string,
+  command: string,
+  id: string,
+  { stderr, exitCode }: Pick<CommandResult, 'stderr' | 'exitCode'>,
+): PortcullisError {
+  const message = stderr.trim().slice(0, 2_000);
+  const wasKilled = exitCode > 128;
+  const end = wasKilled ? `signal ${exitCode - 128} ended it` : `it exited with ${exitCode}`;
   return new PortcullisError({
     code: 'RUNTIME_OCI_FAILED',
     // These commands mostly fail because of the request: a program that cannot be executed, or a limit that
     // the kernel does not accept.
-    kind: command === 'start' || command === 'update' ? 'precondition' : 'internal',
+    kind: !wasKilled && (command === 'start' || command === 'update') ? 'precondition' : 'internal',
     attempted: `run ${path} ${command} for container`,
     on: id.slice(0, 13),
-    why: stderr.trim().slice(0, 2_000) || 'it failed without a message',
-    fix: 'see the reason; `portcullis doctor` checks the runtime',
+    why: message === '' ? `${end} without a message` : message,
+    fix: wasKilled
+      ? 'find out whether the node lacks memory (`dmesg`), and repeat the request'
+      : 'see the reason; `portcullis doctor` checks the runtime',
   });
 }
 
