@@ -6,8 +6,10 @@ import { settleActs } from '../../state/settle.ts';
 import type { Unsettled } from '../../state/settle.ts';
 import type { ContainerRecord } from '../record.ts';
 import { freeName } from './log-rotation.ts';
+import { requireLogFolder } from './plain-log.ts';
 
-type LogPaths = Pick<HostPaths, 'moveFile' | 'names' | 'ownFacts' | 'rename'>;
+type LogPaths = Pick<HostPaths, 'facts' | 'moveFile' | 'names' | 'ownFacts' | 'rename'>;
+type ReopenedLog = Pick<ContainerRecord, 'config' | 'logPath' | 'monitorLog'>;
 
 /**
  * Finishes the reopening of logs that an earlier run began: its monitor has created the new file in the
@@ -18,20 +20,23 @@ type LogPaths = Pick<HostPaths, 'moveFile' | 'names' | 'ownFacts' | 'rename'>;
  */
 export async function finishReopens(
   folder: string,
-  containers: readonly Pick<ContainerRecord, 'logPath' | 'monitorLog'>[],
+  containers: readonly ReopenedLog[],
   paths: LogPaths,
 ): Promise<readonly Unsettled[]> {
   const waiting = new Set((await readdir(folder)).map((name) => join(folder, name)));
-  const finish = async (monitorLog: string, logPath: string): Promise<void> => {
+  const finish = async (monitorLog: string, container: ReopenedLog): Promise<void> => {
+    const { logPath } = container;
+    await requireLogFolder(paths, container);
     const isFree = await paths.ownFacts(logPath).then(() => false, meansNoSuchPath);
     if (!isFree) await paths.rename(logPath, await freeName(logPath, new Date(), paths));
     await paths.moveFile(monitorLog, logPath);
   };
   return settleActs(
-    containers.flatMap(({ monitorLog, logPath }) =>
-      monitorLog === undefined || !waiting.has(monitorLog)
+    containers.flatMap((container) => {
+      const { monitorLog, logPath } = container;
+      return monitorLog === undefined || !waiting.has(monitorLog)
         ? []
-        : [{ on: logPath, act: () => finish(monitorLog, logPath) }],
-    ),
+        : [{ on: logPath, act: () => finish(monitorLog, container) }];
+    }),
   );
 }
