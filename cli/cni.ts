@@ -42,7 +42,7 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
+      '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  $ portcullis cni install --bin-dir /opt/cni/bin\n  $ portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  $ portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(withWide(cni.command('status')))
@@ -53,7 +53,7 @@ export function register(program: Command): void {
     .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
     .addHelpText(
       'after',
-      '\nExits with 1 when a plugin is missing, broken, from a third party, or of another version. The plugins also work without a daemon.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
+      '\nExits with 1 when a plugin is missing, broken, from a third party, or of another version. The plugins also work without a daemon.\n\nExamples:\n  $ portcullis cni status\n  $ portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
     )
     .action((options: StatusFlags) => run(options.output, () => status(options)));
 }

@@ -17,7 +17,7 @@ Examples:
   $ portcullis completion zsh > /usr/local/share/zsh/site-functions/_portcullis
   $ portcullis completion fish > ~/.config/fish/completions/portcullis.fish
 
-The Debian package contains these files. Exit status: 0 done, 2 wrong use.`;
+The Debian package contains these files. Exit status: 0 done; 2 wrong use.`;
 
 /**
  * `portcullis completion`: prints the script that completes command lines in a shell.

@@ -23,7 +23,7 @@ read; 4 it failed.
 
 Examples:
   $ portcullis config import /etc/containerd/config.toml > config.yaml
-  $ portcullis config import /etc/crio/crio.conf /etc/crio/crio.conf.d /etc/containers/registries.conf --output json`;
+  $ portcullis config import /etc/crio/crio.conf /etc/containers/registries.conf --output json`;
 
 export function register(program: Command): void {
   const config = program

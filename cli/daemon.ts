@@ -21,7 +21,7 @@ export function register(program: Command): void {
   withDaemonFlags(command)
     .addHelpText(
       'after',
-      '\nFlags override the file. The daemon must run as root. Exit status: 0 the daemon was asked to stop; 2 wrong use or a wrong configuration;\n4 the daemon cannot start, for example as another user, or it failed.\n\nExamples:\n  portcullis daemon --policy /etc/portcullis/policy\n  portcullis daemon --config my.yaml --print-config\n',
+      '\nFlags override the file. The daemon must run as root.\nExit status: 0 the daemon was asked to stop; 2 wrong use or a wrong configuration; 4 the daemon cannot start, for example as another user, or it failed.\n\nExamples:\n  $ portcullis daemon --policy /etc/portcullis/policy\n  $ portcullis daemon --config my.yaml --print-config\n',
     )
     .action(async (options: Options) => {
       await run(options.output, () => serve(options));

@@ -40,9 +40,9 @@ Prints one line per event; with --output json, one object per line. Earlier even
 disconnected with the number of events it missed.
 
 Examples:
-  portcullis events
-  portcullis events --filter namespace=pay --filter type=stopped
-  portcullis events --filter pod=web --output json | jq .exitCode
+  $ portcullis events
+  $ portcullis events --filter namespace=pay --filter type=stopped
+  $ portcullis events --filter pod=web --output json | jq .exitCode
 `,
     )
     .action((options: Options) => run(options.output, () => report(options)));

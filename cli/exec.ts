@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText(
       'after',
-      '\nExamples:\n  portcullis exec web cat /etc/hosts\n  portcullis exec -it web sh\n  portcullis exec -i web tar -x -C /srv < files.tar\n  portcullis exec --timeout 5 web sh -c "ls -l /"\n',
+      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n',
     )
     .action((container: string, given: string[], flags: Flags, command: Command) => {
       // kubectl separates the command by "--", which is never a program.

@@ -52,11 +52,11 @@ tables; nothing is sent or changed. Exits with 0 if the connection is allowed, o
 not; 3 if the table of the network class in the kernel differs from the records.
 
 Examples:
-  portcullis explain-denial shop/web --to 10.0.0.5:5432/tcp
-  portcullis explain-denial web --to '[fd00::53]:53/udp'
-  portcullis explain-denial web --from default/client:80
-  portcullis explain-denial shop/web
-  portcullis explain-denial --log '{"sandbox":"4f2c","direction":"egress","rule":"network.egress"}'
+  $ portcullis explain-denial shop/web --to 10.0.0.5:5432/tcp
+  $ portcullis explain-denial web --to '[fd00::53]:53/udp'
+  $ portcullis explain-denial web --from default/client:80
+  $ portcullis explain-denial shop/web
+  $ portcullis explain-denial --log '{"sandbox":"4f2c","direction":"egress","rule":"network.egress"}'
 `,
     )
     .action((pod: string | undefined, flags: Flags, command: Command) => {

@@ -49,12 +49,12 @@ export function register(program: Command): void {
   registerUpkeep(images);
   images.addHelpText(
     'after',
-    '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n',
+    '\nExamples:\n  $ portcullis images ls\n  $ portcullis images pull registry.example.com/app:1 --namespace pay\n',
   );
 
   withQuiet(withSocket(withOutput(withWide(images.command('ls')))))
     .description('list images')
-    .addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images ls --output json\n')
+    .addHelpText('after', '\nExamples:\n  $ portcullis images ls\n  $ portcullis images ls --output json\n')
     .action((options: ListOptions) => perform(options, (client) => list(client, options)));
 
   withSocket(withOutput(images.command('pull')))
@@ -72,7 +72,7 @@ export function register(program: Command): void {
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
     .addHelpText(
       'after',
-      '\nExamples:\n  portcullis images pull registry.example.com/app:1\n  portcullis images pull -u robot registry.example.com/app:1 < password\n\nCredentials: --username, with the password on standard input; for a mirror, its authFile in the configuration of the daemon.\nWithout them the daemon pulls anonymously: it reads no credential files of users.\n',
+      '\nExamples:\n  $ portcullis images pull registry.example.com/app:1\n  $ portcullis images pull -u robot registry.example.com/app:1 < password\n\nCredentials: --username, with the password on standard input; for a mirror, its authFile in the configuration of the daemon.\nWithout them the daemon pulls anonymously: it reads no credential files of users.\n',
     )
     .action((image: string, options: PullOptions) =>
       perform(options, (client) => pull(client, image, options)),
@@ -81,7 +81,7 @@ export function register(program: Command): void {
   withSocket(withOutput(images.command('rm')))
     .description('remove images, each with all its names; a name that is unknown removes nothing')
     .argument('<image...>', 'name, digest, id or the beginning of one')
-    .addHelpText('after', '\nExamples:\n  portcullis images rm registry.example.com/app:1\n')
+    .addHelpText('after', '\nExamples:\n  $ portcullis images rm registry.example.com/app:1\n')
     .action((names: string[], options: Options) =>
       perform(options, (client) => remove(client, names, options.output)),
     );
@@ -91,7 +91,7 @@ export function register(program: Command): void {
     .argument('<image>', 'name, digest, id or the beginning of one')
     .addHelpText(
       'after',
-      '\nExamples:\n  portcullis images inspect registry.example.com/app:1 --output json\n',
+      '\nExamples:\n  $ portcullis images inspect registry.example.com/app:1 --output json\n',
     )
     .action((image: string, options: Options) =>
       perform(options, (client) => inspect(client, image, options.output)),

@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .option('-f, --follow', 'keep following until the container ends')
     .option('--tail <lines>', 'only the last lines', lineCount)
     .option('-t, --timestamps', 'print the time of each line')
-    .addHelpText('after', '\nExamples:\n  portcullis logs web\n  portcullis logs -f --tail 20 3f2a9c\n')
+    .addHelpText('after', '\nExamples:\n  $ portcullis logs web\n  $ portcullis logs -f --tail 20 3f2a9c\n')
     .action((container: string, options: Options) => run(options.output, () => printLog(container, options)));
 }
 

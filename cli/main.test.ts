@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { asNobody } from '../test/fixtures/as-nobody.ts';
 import { commands } from './commands.ts';
+import { commandTree, helpOf, withSubcommands } from './completion/tree.ts';
 import { commandFile } from '../test/fixtures/command.ts';
 
 interface Outcome {
@@ -50,6 +51,16 @@ test('--help names every command without loading one', async () => {
   const { code, stdout } = await portcullis('--help');
   assert.equal(code, 0);
   for (const { name } of commands) assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
+});
+
+test('no line of help is longer than 100 columns, except for a word that cannot be broken', async () => {
+  const long = (await commandTree(commands)).flatMap(withSubcommands).flatMap(({ command, words }) =>
+    helpOf(command, 80)
+      .split('\n')
+      .filter((line) => line.length > 100 && !line.includes('pkcs11:'))
+      .map((line) => `${words.join(' ')}: ${line}`),
+  );
+  assert.deepEqual(long, []);
 });
 
 const uses: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [

@@ -20,7 +20,7 @@ const program = new Command('portcullis')
   .showHelpAfterError(`(${isEarly ? 'write options after the command; ' : ''}see --help)`)
   .addHelpText(
     'after',
-    `\nExamples:\n  portcullis quickstart            the whole flow, on this machine\n  portcullis setup                 prepare this machine for the daemon\n  portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
+    `\nExamples:\n  $ portcullis quickstart            the whole flow, on this machine\n  $ portcullis setup                 prepare this machine for the daemon\n  $ portcullis daemon --help         how to serve a kubelet\n${exitCodesHelp}`,
   );
 // Subcommands inherit this when they are created.
 formatHelp(program);

@@ -39,7 +39,7 @@ export function register(program: Command): void {
     network
       .command('create')
       .description('write the configuration of a network with the plugins of Portcullis')
-      .argument('<name>', 'of the network'),
+      .argument('<name>', 'name of the network'),
   )
     .option('--subnet <cidr>', 'subnet from which each pod gets an address; may be repeated', collect)
     .option(

@@ -12,7 +12,7 @@ export function register(program: Command): void {
   withQuiet(withSocket(withOutput(withWide(program.command('pods')))))
     .description('list pods')
     .option('-a, --all', 'also stopped pods')
-    .addHelpText('after', '\nExamples:\n  portcullis pods\n  portcullis pods -a --output json\n')
+    .addHelpText('after', '\nExamples:\n  $ portcullis pods\n  $ portcullis pods -a --output json\n')
     .action((options: { all?: boolean; quiet?: boolean; socket: string; output: OutputFormat }) =>
       run(options.output, () =>
         withClient(options.socket, async (client) => {

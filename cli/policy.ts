@@ -67,7 +67,7 @@ export function register(program: Command): void {
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit the image, 1 no evidence could.',
+      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit the image; 1 no evidence could.',
     )
     .action((image: string | undefined, flags: ExplainFlags) =>
       run(flags.output, () => explain(image, flags)),

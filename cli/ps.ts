@@ -14,7 +14,7 @@ export function register(program: Command): void {
     .option('-a, --all', 'also containers that are not running')
     .addHelpText(
       'after',
-      '\nExamples:\n  portcullis ps\n  portcullis ps -a --output json\n  portcullis ps -q\n',
+      '\nExamples:\n  $ portcullis ps\n  $ portcullis ps -a --output json\n  $ portcullis ps -q\n',
     )
     .action((options: { all?: boolean; quiet?: boolean; socket: string; output: OutputFormat }) =>
       run(options.output, () =>

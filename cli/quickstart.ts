@@ -19,7 +19,7 @@ interface QuickstartFlags {
 
 const examples = `
 Starts a registry and the daemon in separate folders and namespaces, beside what already runs on this machine,
-and removes them at the end. Exit status: 0 every step succeeded, 1 a step failed.
+and removes them at the end. Exit status: 0 every step succeeded; 1 a step failed.
 
 Examples:
   $ portcullis quickstart

@@ -41,7 +41,7 @@ Examples:
   $ portcullis setup --images 'registry.example.com/team/**' --key cosign --passphrase-file passphrase --yes
   $ portcullis setup --subnet 10.88.0.0/16 --registry-mirror docker.io=https://mirror.example.com --yes
 
-Exit status: 0 prepared, or shown by --dry-run, 1 the answer was no, 2 wrong use, or no confirmation, 4
+Exit status: 0 prepared, or shown by --dry-run; 1 the answer was no; 2 wrong use, or no confirmation; 4
 failed.`;
 
 /** `portcullis setup`: writes what a node needs before the daemon can run a first image. */

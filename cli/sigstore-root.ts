@@ -19,7 +19,7 @@ Examples:
 Policies read the fetched root when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`). Once fetched, a running
 daemon keeps it up to date by itself, and loads its policy again when it changes. Decisions never use the network for it.
 
-Exit status: 0 up to date, 1 what the repository serves is not valid, 2 wrong use, 4 failed. If an update
+Exit status: 0 up to date; 1 what the repository serves is not valid; 2 wrong use; 4 failed. If an update
 fails, the existing root stays.`;
 
 export function register(program: Command): void {

@@ -24,7 +24,7 @@ Examples:
 
 The protocol requires the token on the command line; \`portcullis sign\` takes it from the environment.
 
-Exit status: 0 signed, 2 wrong use, 4 failed.`;
+Exit status: 0 signed; 2 wrong use; 4 failed.`;
 
 /**
  * Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Sign",

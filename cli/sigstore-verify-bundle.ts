@@ -23,7 +23,7 @@ Examples:
       --certificate-oidc-issuer https://accounts.example.com app.tar
   $ portcullis sigstore-verify-bundle --bundle app.sigstore.json --key cosign.pub --trusted-root root.json sha256:2cf2…
 
-Exit status: 0 verified, 1 not verified, 2 wrong use, 4 failed.`;
+Exit status: 0 verified; 1 not verified; 2 wrong use; 4 failed.`;
 
 /**
  * Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md,

@@ -51,7 +51,7 @@ export function register(program: Command): void {
           .default('crun'),
       )
       .option('--rootfs <path>', 'the root file system, relative to the bundle', 'rootfs')
-      .option('--env <NAME=VALUE>', 'a variable of the environment (repeatable)', collect, [defaultPath])
+      .option('--env <NAME=VALUE>', 'a variable of the environment; may be repeated', collect, [defaultPath])
       .option('--cwd <path>', 'the working folder', '/')
       .option('--user <uid[:gid]>', 'numeric user id, and group id', readUser, { uid: 0, gid: 0 })
       .option('--hostname <name>', 'the host name', 'portcullis')
@@ -71,14 +71,14 @@ export function register(program: Command): void {
       .argument('<file>', 'the file, or - for standard input')
       .option(
         '--runtime <program>',
-        'create it with this runtime and remove it before it runs; needs root (repeatable)',
+        'create it with this runtime and remove it before it runs; needs root; may be repeated',
         collect,
         [],
       ),
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis spec validate config.json\n  $ sudo portcullis spec validate bundle/config.json --runtime crun --runtime runc\n\nExit status: 0 valid, 1 not.',
+      '\nExamples:\n  $ portcullis spec validate config.json\n  $ sudo portcullis spec validate bundle/config.json --runtime crun --runtime runc\n\nExit status: 0 valid; 1 not.',
     )
     .action((file: string, flags: ValidateFlags) => run(flags.output, () => judge(file, flags)));
 }

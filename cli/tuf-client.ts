@@ -17,10 +17,9 @@ const examples = `
 Examples:
   $ portcullis tuf-client --metadata-dir trusted init root.json
   $ portcullis tuf-client --metadata-dir trusted --metadata-url https://tuf.example.com/metadata refresh
-  $ portcullis tuf-client --metadata-dir trusted --metadata-url https://tuf.example.com/metadata \\
-      --target-name app/1.0.tar --target-base-url https://tuf.example.com/targets --target-dir files download
+  $ portcullis tuf-client --metadata-dir trusted --metadata-url https://tuf.example.com/metadata --target-name app/1.0.tar --target-base-url https://tuf.example.com/targets --target-dir files download
 
-Exit status: 0 done, 1 refused or failed, 2 wrong use.`;
+Exit status: 0 done; 1 refused or failed; 2 wrong use.`;
 
 /** Speaks the TUF client conformance protocol (theupdateframework/tuf-conformance, CLIENT-CLI.md). */
 export function register(program: Command): void {

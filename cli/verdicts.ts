@@ -92,7 +92,7 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 identical, 1 different, 4 it cannot be replayed.',
+      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 identical; 1 different; 4 it cannot be replayed.',
     )
     .action((wanted: string | undefined, flags: ReplayFlags, command: Command) => {
       if (flags.all !== true && wanted === undefined && flags.file === undefined)
@@ -118,7 +118,7 @@ export function register(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis verdicts verify\n  $ portcullis verdicts verify --head 2026-11-20.head --key node7.pub\n  $ portcullis verdicts verify --file log.jsonl --key node7.pub\n\nExit status: 0 intact, 1 not intact, 4 there is no log to check.',
+      '\nExamples:\n  $ portcullis verdicts verify\n  $ portcullis verdicts verify --head 2026-11-20.head --key node7.pub\n  $ portcullis verdicts verify --file log.jsonl --key node7.pub\n\nExit status: 0 intact; 1 not intact; 4 there is no log to check.',
     )
     .action((flags: VerifyFlags) =>
       run(

@@ -47,7 +47,7 @@ Examples:
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --offline --dossier app.json
   $ portcullis verify registry.example.com/portcullis/release:1.0.0 --policy release.yaml --file portcullis_1.0.0_amd64.deb
 
-Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (a registry or another service did not answer), 4 failed.`;
+Exit status: 0 admitted; 1 denied; 2 wrong use; 3 undecided (a registry or another service did not answer); 4 failed.`;
 
 const inPolicy = 'name the identity in a policy, under require.sigstore, and use --policy FILE';
 /** Options of cosign. */

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { formatHelp } from '../output/help-format.ts';
+import { wrapHelp } from '../output/wrap-help.ts';
 import manifest from '../../package.json' with { type: 'json' };
 
 /** An entry of the list of commands (cli/commands.ts). */
@@ -74,7 +75,7 @@ export function withSubcommands(node: CommandNode): readonly CommandNode[] {
 export function helpOf(command: Command, width: number): string {
   let help = '';
   command.configureOutput({
-    writeOut: (text) => (help += text),
+    writeOut: (text) => (help += wrapHelp(text, width)),
     getOutHelpWidth: () => width,
     getOutHasColors: () => false,
   });

@@ -31,7 +31,7 @@ const mostBytes = 32 * 1024 * 1024;
 /** The aggregator returns at most this many entries. */
 const mostListed = 1000;
 const help = `
-Exit status: 0 listed, 2 wrong use, 3 the aggregator did not answer, 4 failed.`;
+Exit status: 0 listed; 2 wrong use; 3 the aggregator did not answer; 4 failed.`;
 
 /** `portcullis fleet nodes`, `verdicts` and `alerts`: ask an aggregator. */
 export function registerList(fleet: Command): void {

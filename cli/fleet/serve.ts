@@ -39,7 +39,7 @@ Examples:
 Serves until SIGTERM or SIGINT, and reads the files of certificates and tokens again every ten seconds. A browser shows the console at the same address. On loopback without --tokens, every local process may write and read. An address that
 other machines reach needs TLS, and --tokens or --client-ca. Client certificates: O=portcullis:nodes or
 O=portcullis:readers, CN=NAME.
-Exit status: 0 stopped, 2 wrong use, 4 failed.`;
+Exit status: 0 stopped; 2 wrong use; 4 failed.`;
 
 /** `portcullis fleet serve`: serves the aggregator until SIGTERM or SIGINT. */
 export function registerServe(fleet: Command): void {

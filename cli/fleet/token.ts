@@ -16,7 +16,7 @@ Examples:
   $ portcullis fleet token --reader grafana --output json
 
 Prints a new token, and the entry for the file that fleet serve --tokens reads. Neither is stored.
-Exit status: 0 printed, 2 wrong use.`;
+Exit status: 0 printed; 2 wrong use.`;
 
 /** `portcullis fleet token`: makes a token. */
 export function registerToken(fleet: Command): void {

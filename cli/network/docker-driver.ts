@@ -32,7 +32,7 @@ Examples:
   $ docker network create -d portcullis --subnet 10.123.0.0/24 web
   $ docker network create -d portcullis --ipam-driver null -o conflist=/etc/cni/net.d/10-mynet.conflist pods
 
-Exit status: 0 stopped, 2 wrong use, 4 failed.`;
+Exit status: 0 stopped; 2 wrong use; 4 failed.`;
 
 /**
  * `portcullis network docker-driver`: serves docker networks from any CNI plugin, without the daemon, until

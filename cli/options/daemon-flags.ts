@@ -10,7 +10,7 @@ export function withDaemonFlags(command: Command): Command {
   for (const flag of configFlags) {
     const option = new Option(
       `${flag.name} <${flag.value}>`,
-      flag.repeatable ? `${flag.help} (repeatable)` : flag.help,
+      flag.repeatable ? `${flag.help}; may be repeated` : flag.help,
     );
     command.addOption(
       option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]),

@@ -29,7 +29,7 @@ Examples:
   $ portcullis policy import --from cluster-image-policy cip.yaml > policy.yaml
   $ portcullis policy import --from kyverno policies/ --out imported --output json
 
-Exit status: 0 everything was mapped, 1 something was not mapped (0 with --allow-unmapped), 2 the source
+Exit status: 0 everything was mapped; 1 something was not mapped (0 with --allow-unmapped); 2 the source
 cannot be read.`;
 
 const exportExamples = `
@@ -40,7 +40,7 @@ Examples:
   $ portcullis policy export --to containers policy.yaml --out exported     policy.json, registries.d/portcullis.yaml
   $ portcullis policy export --to cluster-image-policy policy.yaml --out exported
 
-Exit status: 0 everything was expressed, 1 something could not be expressed (0 with --allow-unmapped), 2 the
+Exit status: 0 everything was expressed; 1 something could not be expressed (0 with --allow-unmapped); 2 the
 policy is not valid.`;
 
 export function registerConvert(policy: Command): void {

@@ -43,7 +43,7 @@ export function registerPublish(policy: Command): void {
     .command('publish')
     .description('sign and publish a folder of policies as the next release for nodes')
     .argument('<path>', 'folder or file of the policy')
-    .argument('<name>', 'of the collection (portcullis trust init)')
+    .argument('<name>', 'name of the collection (portcullis trust init)')
     .option('--to <place>', 'also publish to this place, now and later; may be repeated', collect, [])
     .option(
       '--stage <name=nodes>',

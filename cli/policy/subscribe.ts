@@ -32,7 +32,7 @@ Fetches the newest release for this node and loads it, as a check, but puts noth
 the first root, and prints the section to add to config.yaml in place of "policy". "portcullis policy publish"
 prints the digest of the first root: obtain it in another way than from the service.
 
-Exit status: 0 the release can be followed, 1 it is refused, 3 the source does not answer.`;
+Exit status: 0 the release can be followed; 1 it is refused; 3 the source does not answer.`;
 
 /** `portcullis policy subscribe`. */
 export function registerSubscribe(policy: Command): void {

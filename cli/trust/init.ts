@@ -42,7 +42,7 @@ export function registerInit(trust: Command): void {
   const command = trust
     .command('init')
     .description('create a collection: its keys, and where it will be published')
-    .argument('<name>', 'of the collection; for images the reference without its tag')
+    .argument('<name>', 'name of the collection; for images the reference without its tag')
     .option(
       '--to <place>',
       'https://SERVICE, oci://REGISTRY/REPOSITORY[:TAG] or a folder; may be repeated',

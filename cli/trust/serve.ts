@@ -39,11 +39,10 @@ interface ServeFlags extends CertificateFlags {
 const examples = `
 Examples:
   $ portcullis trust serve --listen 127.0.0.1:4443 --data /var/lib/portcullis/trust
-  $ portcullis trust serve --listen :4443 --data DIR --tls-cert cert.pem --tls-key key.pem \\
-      --auth-realm https://auth.example.com/token --auth-service trust --auth-issuer auth.example.com --auth-certificates auth.pem
+  $ portcullis trust serve --listen :4443 --data DIR --tls-cert cert.pem --tls-key key.pem --auth-realm https://auth.example.com/token --auth-service trust --auth-issuer auth.example.com --auth-certificates auth.pem
 
 Serves until SIGTERM or SIGINT. Without --auth-realm every client that reaches the address may publish: then listen on loopback.
-Exit status: 0 stopped, 2 wrong use, 4 failed.`;
+Exit status: 0 stopped; 2 wrong use; 4 failed.`;
 
 /** `portcullis trust serve`: serves the trust service until SIGTERM or SIGINT. */
 export function registerServe(trust: Command): void {

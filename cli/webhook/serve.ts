@@ -55,7 +55,7 @@ Examples:
   $ portcullis webhook serve --policy /etc/portcullis/policy --tls-cert tls.crt --tls-key tls.key
   $ portcullis webhook serve --listen 127.0.0.1:8443 --kubeconfig admin.conf --policy-from-cluster --tls-cert tls.crt --tls-key tls.key
 
-Exit status: 0 stopped, 2 wrong use, 4 failed.`;
+Exit status: 0 stopped; 2 wrong use; 4 failed.`;
 
 /** `portcullis webhook serve`: serves the admission webhook until SIGTERM or SIGINT. */
 export function registerServe(webhook: Command): void {

@@ -37,19 +37,21 @@ export type Question = { readonly text: string } & (
 );
 
 /** The grammar, for help and errors. */
-export const questionGrammar = `  CALL                      openat2                any call of it
-  CALL(ARG, …)              socket(AF_ALG)         an argument is a number, a name of the kernel's headers, names joined by |,
-                            unshare(&CLONE_NEWUSER)  & and bits that are set, or _ for anything; absent ones are anything
-  read|write|execute PATH   write /etc/passwd      a folder ends in /
-  connect PROTOCOL PEER     connect tcp 10.0.0.1:53   tcp, udp, sctp with a port; icmp without
-  accept PROTOCOL PEER      accept tcp 10.9.8.7:8080  from that address, on that port of its own
-  mount [TYPE] [on PATH]    mount overlay on /mnt
-  capability NAME           CAP_NET_ADMIN          held by a program of user 0
-  capability NAME anywhere  capability NET_RAW anywhere  there, or in a user namespace that it can make
+export const questionGrammar = `  CALL                        openat2                      any call of it
+  CALL(ARG, …)                socket(AF_ALG)               see below
+  read|write|execute PATH     write /etc/passwd            a folder ends in /
+  connect PROTOCOL PEER       connect tcp 10.0.0.1:53      tcp, udp, sctp with a port; icmp without
+  accept PROTOCOL PEER        accept tcp 10.9.8.7:8080     from that address, on its own port
+  mount [TYPE] [on PATH]      mount overlay on /mnt
+  capability NAME             CAP_NET_ADMIN                held by a program of user 0
+  capability NAME anywhere    capability NET_RAW anywhere  also in a user namespace that it can make
   device TYPE NUMBERS ACCESS  device c 10:232 rw
-  share ipc|network|pid     share pid              the host's namespace
-  userns                                           make a user namespace, where it has every capability
-  gain privileges                                  by running a set-user-id program`;
+  share ipc|network|pid       share pid                    the host's namespace
+  userns                                                   a user namespace with all capabilities
+  gain privileges                                          by running a set-user-id program
+
+  ARG is a number, a name of the kernel's headers, names joined by |, & and bits that are set, as in
+  unshare(&CLONE_NEWUSER), or _ for anything. Absent arguments are anything.`;
 
 /**
  * Parses a question of the grammar above.

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { wrapHelp } from './wrap-help.ts';
+
+test('a paragraph with a long line is wrapped as a whole, and its exit codes are a paragraph', () => {
+  assert.equal(
+    wrapHelp(
+      'This line of the paragraph is longer than it may be.\nThe next.\nExit status: 0 done.\n\nShort.\nLines.',
+      40,
+    ),
+    'This line of the paragraph is longer\nthan it may be. The next.\nExit status: 0 done.\n\nShort.\nLines.',
+  );
+});
+
+test('a long example continues on the next line before an option, and remarks move above the commands', () => {
+  assert.equal(
+    wrapHelp('Examples:\n  $ a ls     lists\n  $ a sign image --key file | b', 20),
+    'Examples:\n  # lists\n  $ a ls\n  $ a sign image \\\n      --key file \\\n      | b',
+  );
+});
+
+test('examples that fit, and tables, stay as they are', () => {
+  const text = '  $ a ls     lists\n\n  a table of two columns   with a long line';
+  assert.equal(wrapHelp(text, 20), text);
+});
