@@ -16,6 +16,7 @@ const guides = [
     'installation',
     'kubernetes',
     'kubelet',
+    'troubleshooting',
     'kubelet-features',
     'kubeadm',
     'embedding',

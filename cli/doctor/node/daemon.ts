@@ -153,7 +153,7 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
   const found = policy.inForce
     ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} ${policy.rules === 1 ? 'rule' : 'rules'}`
     : 'none in force';
-  const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
+  const fix = 'portcullis policy check PATH names every problem; the daemon loads corrected files by itself';
   const meaning = [
     ...(policy.inForce ? [] : ['everything new is denied']),
     ...(policy.problem === undefined ? [] : [policy.problem]),
