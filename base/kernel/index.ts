@@ -37,7 +37,6 @@ export type { PinnedNamespaces } from './namespaces/pins.ts';
 export {
   closeFd,
   createWriteOut,
-  fsyncDir,
   lockFile,
   mkfifo,
   mknod,
@@ -67,7 +66,7 @@ export type { PreContentEvent } from './fanotify/pre-content.ts';
 export { inheritanceOf } from './files/inheritance.ts';
 export { limitsProjects } from './files/project-quota.ts';
 export { enableVerity, verityDigest } from './files/verity.ts';
-export { getXattr, listXattr, removeXattr, setXattr } from './files/xattr.ts';
+export { getXattr, listXattr, setXattr } from './files/xattr.ts';
 export type { XattrOptions } from './files/xattr.ts';
 export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './processes/pidfd.ts';
 export type { PidfdInfo } from './processes/pidfd.ts';
@@ -116,8 +115,6 @@ export { sealedFile } from './files/sealed-file.ts';
 export { watchInEventLoop } from './polling/event-loop.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './polling/eventfd.ts';
 export {
-  EPOLLERR,
-  EPOLLHUP,
   EPOLLIN,
   EPOLLONESHOT,
   createEpoll,

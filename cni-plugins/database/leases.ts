@@ -136,7 +136,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     const { namespaceId, scope, network, taken } = request;
     if (wanted !== undefined) {
       const range = rangeOf(set, wanted);
-      if (range === undefined) throw reserved(network, wanted);
+      if (range === undefined) throw outOfRange(network, wanted, true);
       const holder = holderOf.get(namespaceId, scope, keyOf(wanted.family, wanted.value)) as
         | { container_id: string }
         | undefined;
@@ -171,7 +171,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
         const at = wanted.findIndex((address) => inSet(set, address));
         return chooseFrom(request, set, index, at === -1 ? undefined : wanted.splice(at, 1)[0]);
       });
-      if (wanted[0] !== undefined) throw outOfRange(request.network, wanted[0]);
+      if (wanted[0] !== undefined) throw outOfRange(request.network, wanted[0], false);
       return choices;
     },
     lease({ namespaceId, scope, network }, choices, { attachment, part }) {
@@ -260,26 +260,19 @@ function addressTaken(network: string, address: IpAddress, holder: string | unde
   });
 }
 
-function reserved(network: string, address: IpAddress): PortcullisError {
+/** @param isReserved whether the address is in a range, but never leased */
+function outOfRange(network: string, address: IpAddress, isReserved: boolean): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_ADDRESS_OUT_OF_RANGE',
     kind: 'invalid',
     attempted: `lease the address ${formatIp(address)} of the network`,
     on: network,
-    why: 'it is the gateway, or the first or last address of its subnet',
-    fix: 'ask for another address, or for none',
-    details: { address: formatIp(address) },
-  });
-}
-
-function outOfRange(network: string, address: IpAddress): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_ADDRESS_OUT_OF_RANGE',
-    kind: 'invalid',
-    attempted: `lease the address ${formatIp(address)} of the network`,
-    on: network,
-    why: 'it is in no range of the network, or in a set of ranges that already gives another address',
-    fix: 'request at most one address of each set of ranges',
+    why: isReserved
+      ? 'it is the gateway, or the first or last address of its subnet'
+      : 'it is in no range of the network, or in a set of ranges that already gives another address',
+    fix: isReserved
+      ? 'ask for another address, or for none'
+      : 'request at most one address of each set of ranges',
     details: { address: formatIp(address) },
   });
 }

@@ -1,5 +1,5 @@
 import { addTable, deleteTable } from '../../base/netlink/index.ts';
-import type { Request, Table } from '../../base/netlink/index.ts';
+import type { Element, Request, Table } from '../../base/netlink/index.ts';
 
 /**
  * Tables that are in force while other tables are replaced by one transaction. Pure.
@@ -17,6 +17,30 @@ export const ownNames: TableNames = (table) => table;
 
 /** The names of copies. */
 export const copyNames: TableNames = ({ family, name }) => ({ family, name: `${name}_copy` });
+
+/** Elements by table and set. */
+export type Elements = readonly (readonly [table: Table, set: string, element: Element])[];
+
+/**
+ * Returns the requests that add or delete elements: a call of `request` for each set, in the tables of these
+ * names.
+ */
+export function elementRequests(
+  request: (table: Table, set: string, entries: readonly Element[]) => Request[],
+  elements: Elements,
+  names: TableNames = ownNames,
+): Request[] {
+  const groups = Map.groupBy(elements, ([{ family }, set]) => `${family} ${set}`);
+  return [...groups.values()].flatMap((group) =>
+    group.slice(0, 1).flatMap(([table, set]) =>
+      request(
+        names(table),
+        set,
+        group.map(([, , element]) => element),
+      ),
+    ),
+  );
+}
 
 /** Requests of three transactions, in turn. */
 export interface Replacement {

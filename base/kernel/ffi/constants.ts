@@ -5,46 +5,27 @@ export const MS_RDONLY = 1;
 export const MS_NOSUID = 2;
 export const MS_NODEV = 4;
 export const MS_NOEXEC = 8;
-export const MS_REMOUNT = 32;
-export const MS_NOATIME = 1024;
 export const MS_BIND = 4096;
-export const MS_MOVE = 8192;
 export const MS_REC = 16384;
 export const MS_UNBINDABLE = 1 << 17;
 export const MS_PRIVATE = 1 << 18;
 export const MS_SLAVE = 1 << 19;
 export const MS_SHARED = 1 << 20;
-export const MS_RELATIME = 1 << 21;
-export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;
-export const MNT_EXPIRE = 4;
 export const UMOUNT_NOFOLLOW = 8;
 
 // Namespaces: linux/sched.h
 export const CLONE_NEWNS = 0x00020000;
-export const CLONE_NEWCGROUP = 0x02000000;
 export const CLONE_NEWUTS = 0x04000000;
 export const CLONE_NEWIPC = 0x08000000;
 export const CLONE_NEWUSER = 0x10000000;
-export const CLONE_NEWPID = 0x20000000;
 export const CLONE_NEWNET = 0x40000000;
 
 // open(2). Some values differ between x86-64 and arm64: those come from Node's own table.
-export const {
-  O_RDONLY,
-  O_WRONLY,
-  O_RDWR,
-  O_CREAT,
-  O_EXCL,
-  O_TRUNC,
-  O_APPEND,
-  O_NONBLOCK,
-  O_DIRECTORY,
-  O_NOFOLLOW,
-} = constants;
+export const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_APPEND, O_NONBLOCK, O_DIRECTORY, O_NOFOLLOW } =
+  constants;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
-export const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 // openat2(2): linux/openat2.h
 export const RESOLVE_NO_XDEV = 0x01;
@@ -84,18 +65,14 @@ export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 export const SOL_SOCKET = 1;
 export const SOL_NETLINK = 270;
-export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_PEERCRED = 17;
 export const SO_RCVBUFFORCE = 33;
-export const NETLINK_ADD_MEMBERSHIP = 1;
 export const NETLINK_CAP_ACK = 10;
 export const NETLINK_EXT_ACK = 11;
 export const NETLINK_GET_STRICT_CHK = 12;
-export const MSG_PEEK = 0x02;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
-export const SHUT_RDWR = 2;

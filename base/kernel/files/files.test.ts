@@ -25,7 +25,6 @@ import {
   S_IFCHR,
   closeFd,
   createWriteOut,
-  fsyncDir,
   mkfifo,
   mknod,
   openFile,
@@ -138,14 +137,12 @@ test('a file that cannot be written out early is not a failure', (t) => {
   closeFd(fd);
 });
 
-test('syncfs, syncfsOf and fsyncDir', (t) => {
+test('syncfs and syncfsOf', (t) => {
   const folder = temporaryFolder(t);
   const before = openDescriptors();
   syncfs(folder);
-  fsyncDir(folder);
   writeFileSync(`${folder}/file`, '');
   syncfs(`${folder}/file`);
-  assert.throws(() => fsyncDir(`${folder}/file`), { code: 'KERNEL_ENOTDIR' });
   const fd = openFile(folder, O_RDONLY);
   syncfsOf(fd);
   closeFd(fd);

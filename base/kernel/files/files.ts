@@ -23,7 +23,6 @@ const c = {
   utimensat: glibc('utimensat', 'int', ['int', 'void *', 'void *', 'int']),
   syncfs: glibc('syncfs', 'int', ['int']),
   syncFileRange: glibc('sync_file_range', 'int', ['int', 'int64', 'int64', 'uint']),
-  fsync: glibc('fsync', 'int', ['int']),
   flock: glibc('flock', 'int', ['int', 'int']),
 };
 
@@ -227,11 +226,6 @@ export function createWriteOut(fd: number): (size: number) => void {
     c.syncFileRange(fd, started, end - started, SYNC_FILE_RANGE_WRITE);
     started = end;
   };
-}
-
-/** Makes created, renamed and removed names of a folder durable. Blocks: call it in a Worker. */
-export function fsyncDir(path: string): void {
-  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.fsync(fd), 'fsync', path));
 }
 
 /** Opens `path`, runs `body`, and closes the descriptor in every case. */

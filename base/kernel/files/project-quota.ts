@@ -19,7 +19,6 @@ const FSXATTR_SIZE = 28;
 const SYS_quotactl_fd = 443; // the same number on every architecture; since kernel 5.14
 const PRJQUOTA = 2;
 const Q_SETQUOTA = ((0x800008 << 8) | PRJQUOTA) >>> 0;
-const Q_GETQUOTA = ((0x800007 << 8) | PRJQUOTA) >>> 0;
 const Q_XGETQSTAT = ((0x5805 << 8) | PRJQUOTA) >>> 0;
 const FS_QUOTA_PDQ_ENFD = 1 << 5;
 const FS_QUOTA_STAT_SIZE = 80;
@@ -84,15 +83,6 @@ export function limitProject(path: string, project: number, bytes: number): void
   withOpen(path, O_RDONLY | O_DIRECTORY, (fd) =>
     checked(c.syscall(SYS_quotactl_fd, fd, Q_SETQUOTA, project, limits), 'quotactl_fd', path),
   );
-}
-
-/** Returns the number of bytes that a project uses on the file system of `path`. */
-export function projectUsage(path: string, project: number): number {
-  const usage = Buffer.alloc(IF_DQBLK_SIZE);
-  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) =>
-    checked(c.syscall(SYS_quotactl_fd, fd, Q_GETQUOTA, project, usage), 'quotactl_fd', path),
-  );
-  return Number(usage.readBigUInt64LE(16));
 }
 
 /** Assigns folders to a project and limits it: {@link setProject}, {@link limitProject}. */

@@ -9,8 +9,6 @@ const c = {
   lget: glibc('lgetxattr', 'int64', ['str', 'void *', 'void *', 'size_t']),
   list: glibc('listxattr', 'int64', ['str', 'void *', 'size_t']),
   llist: glibc('llistxattr', 'int64', ['str', 'void *', 'size_t']),
-  remove: glibc('removexattr', 'int', ['str', 'str']),
-  lremove: glibc('lremovexattr', 'int', ['str', 'str']),
 };
 
 /** The largest value and the largest name list: XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h. */
@@ -70,17 +68,6 @@ export function listXattr(
     .toString(options.encoding ?? 'utf8')
     .split('\0')
     .filter((name) => name !== '');
-}
-
-/**
- * Removes an extended attribute. Succeeds if it is not set.
- * @throws PortcullisError with the error of removexattr(2)
- */
-export function removeXattr(path: string, name: string, options: XattrOptions = {}): void {
-  const call = options.follow === true ? c.remove : c.lremove;
-  if (call(cString(path, 'removexattr'), cString(name, 'removexattr')) !== -1) return;
-  const errno = lastErrno();
-  if (errno !== constants.errno.ENODATA) throw kernelError(errno, 'removexattr', `${path} ${name}`);
 }
 
 /** Reads into a buffer of a usual size first, then of the largest size. */

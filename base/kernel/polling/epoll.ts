@@ -12,8 +12,6 @@ const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 1;
-export const EPOLLERR = 8;
-export const EPOLLHUP = 16;
 /** The descriptor is disarmed after one event, until {@link epollRearm}. */
 export const EPOLLONESHOT = 1 << 30;
 

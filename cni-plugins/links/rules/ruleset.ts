@@ -20,9 +20,9 @@ import {
   interfaceKey,
   be16,
 } from '../../../base/netlink/index.ts';
-import type { StalePort, Element, Family, Table, Verdict, Request } from '../../../base/netlink/index.ts';
-import { copyNames, deleteTables, replaceTables } from '../../table-copies/table-copies.ts';
-import type { Replacement } from '../../table-copies/table-copies.ts';
+import type { StalePort, Family, Table, Verdict, Request } from '../../../base/netlink/index.ts';
+import { copyNames, deleteTables, elementRequests, replaceTables } from '../../table-copies/table-copies.ts';
+import type { Elements, Replacement } from '../../table-copies/table-copies.ts';
 import { denialSets } from './class-rules.ts';
 import { heldLinks, macBytes, mayBeRouted } from '../../database/record.ts';
 import type { AttachmentRecord, HeldLink } from '../../database/record.ts';
@@ -35,9 +35,6 @@ import { arpTable, bridgeTable, definitions, ip6Table, ipTable, routedTables, ta
 
 /** The subnets of pods, and whether what the pods send to others leaves with the host's address. */
 export type PodSubnets = Pick<AttachmentRecord['spec'], 'subnets' | 'masquerade'>;
-
-/** Elements by table and set. */
-type Elements = readonly (readonly [table: Table, set: string, element: Element])[];
 
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
@@ -225,21 +222,8 @@ function familiesOf(records: readonly AttachmentRecord[]): readonly Family[] {
   ];
 }
 
-function byTableAndSet(elements: Elements): { table: Table; set: string; entries: Element[] }[] {
-  const groups = new Map<string, { table: Table; set: string; entries: Element[] }>();
-  for (const [table, set, element] of elements) {
-    const key = `${table.family} ${set}`;
-    const found = groups.get(key) ?? { table, set, entries: [] };
-    found.entries.push(element);
-    groups.set(key, found);
-  }
-  return [...groups.values()];
-}
-
-const adding = (elements: Elements): Request[] =>
-  byTableAndSet(elements).flatMap(({ table, set, entries }) => addElements(table, set, entries));
-const deleting = (elements: Elements): Request[] =>
-  byTableAndSet(elements).flatMap(({ table, set, entries }) => deleteElements(table, set, entries));
+const adding = (elements: Elements): Request[] => elementRequests(addElements, elements);
+const deleting = (elements: Elements): Request[] => elementRequests(deleteElements, elements);
 
 /** Returns whether the tables of routed links are needed. */
 export const needsRouted = (records: readonly AttachmentRecord[]): boolean =>
@@ -306,7 +290,7 @@ export function rebuild(
         ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
       ];
     }),
-    ...adding(elements.map(([table, set, element]) => [names(table), set, element])),
+    ...elementRequests(addElements, elements, names),
   ]);
 }
 

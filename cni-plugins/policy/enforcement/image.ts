@@ -10,12 +10,18 @@ import {
   flushChain,
   interfaceKey,
 } from '../../../base/netlink/index.ts';
-import type { Element, NamedSet, Table, Request } from '../../../base/netlink/index.ts';
+import type { NamedSet, Table, Request } from '../../../base/netlink/index.ts';
 import { macBytes } from '../../database/record.ts';
 import { countRules } from '../../constant-rules/constant-rules.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { copyNames, deleteTables, ownNames, replaceTables } from '../../table-copies/table-copies.ts';
-import type { Replacement, TableNames } from '../../table-copies/table-copies.ts';
+import {
+  copyNames,
+  deleteTables,
+  elementRequests,
+  ownNames,
+  replaceTables,
+} from '../../table-copies/table-copies.ts';
+import type { Elements, Replacement, TableNames } from '../../table-copies/table-copies.ts';
 import { podFragment } from '../rules/pod-chains.ts';
 import type { PodFragment, RuledLink } from '../rules/pod-chains.ts';
 import { groupSet, memberElements } from '../rules/peer-group.ts';
@@ -44,8 +50,6 @@ export type RuleRequests = Replacement;
 
 /** Returns requests that need no preparation. */
 const atOnce = (requests: readonly Request[]): RuleRequests => ({ preparation: [], requests, cleanup: [] });
-
-type Elements = PodFragment['elements'];
 
 const hasRules = ({ rules: { profile, policies, admin = {}, baseline = {} } }: RuledLink): boolean =>
   [profile, policies, admin, baseline].some((layer) => Object.keys(layer).length > 0);
@@ -220,18 +224,3 @@ function fragmentOf(pod: ImageLink): PodFragment {
 }
 
 const keyOnly = ([table, set, { key }]: Elements[number]): Elements[number] => [table, set, { key }];
-
-function elementRequests(
-  request: (table: Table, set: string, entries: readonly Element[]) => Request[],
-  elements: Elements,
-  names: TableNames = ownNames,
-): Request[] {
-  const groups = new Map<string, { table: Table; set: string; entries: Element[] }>();
-  for (const [table, set, element] of elements) {
-    const key = `${table.family} ${set}`;
-    const group = groups.get(key) ?? { table, set, entries: [] };
-    group.entries.push(element);
-    groups.set(key, group);
-  }
-  return [...groups.values()].flatMap(({ table, set, entries }) => request(names(table), set, entries));
-}

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { assertNearLinearWork } from '../../../test/fixtures/cost.ts';
 import type { FileReading } from './join.ts';
 import { join } from './join.ts';
-import { readFile, readSet } from './read.ts';
+import { readFile } from './read.ts';
 
 const read = (text: string) => readFile({ file: 'p.yaml', text });
 const policy = (spec: string, name = 'a', namespace = 'shop'): string =>
@@ -321,16 +321,12 @@ test('an object that occurs twice counts once if both are equal, and isolates ot
   assert.deepEqual([labels.get('shop'), problems.length], ['unknown', 1]);
 });
 
-test('several files form one set; with a file that cannot be read there is no set, and the position is reported', () => {
-  const sources = [policy('{}'), policy('{}', 'b')].map((text, index) => ({ file: `${index}.yaml`, text }));
-  const found = readSet(sources);
-  assert.ok('set' in found);
+test('several files form one set', () => {
+  const files = [whole(policy('{}')), whole(policy('{}', 'b'))];
   assert.deepEqual(
-    found.set.policies.map(({ name }) => name),
+    join(files).set.policies.map(({ name }) => name),
     ['a', 'b'],
   );
-  const broken = readSet([...sources, { file: '2.yaml', text: '' }]);
-  assert.match('problems' in broken ? broken.problems : '', /^2\.yaml:1:1: the file is empty/u);
 });
 
 /** As `kubectl get networkpolicies -A -o yaml` writes them. */

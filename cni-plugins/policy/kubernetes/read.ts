@@ -3,9 +3,8 @@ import { formatProblems, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import type { FileResult as ResultOf, SourceText } from '../../followed-files/messages.ts';
 import { documentsIn, limits, withoutNulls } from './documents.ts';
-import { join } from './join.ts';
 import type { FileReading } from './join.ts';
-import type { Labels, NetworkPolicy, PolicySet, Selector } from './network-policy.ts';
+import type { Labels, NetworkPolicy, Selector } from './network-policy.ts';
 import { selectorOf, specOf } from './policy-spec.ts';
 import type { Report, WrittenPolicy, WrittenSelector } from './policy-spec.ts';
 import { namespaceSchema, networkPolicySchema, selectorSchema } from './schema.ts';
@@ -68,19 +67,6 @@ export function readFile(source: SourceText): FileResult {
     namespaces,
     problems: problems.length === 0 ? [] : formatProblems(problems.slice(0, mostProblems)).split('\n'),
   };
-}
-
-/**
- * Joins the files to one set. `problems` says that a file cannot be read as a whole. Objects that cannot be
- * understood are in the set as such.
- */
-export function readSet(
-  sources: readonly SourceText[],
-): { readonly set: PolicySet } | { readonly problems: string } {
-  const results = sources.map(readFile);
-  const unread = results.flatMap((result) => ('unreadable' in result ? result.unreadable : []));
-  if (unread.length > 0) return { problems: unread.join('\n') };
-  return { set: join(results.flatMap((result) => ('unreadable' in result ? [] : [result]))).set };
 }
 
 /**

@@ -2,9 +2,10 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { OciDevice, OciHook, OciMount, OciSpec } from '../../oci/spec.types.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
+import type { AdjustedHook } from '../adjusted.ts';
 import { deviceNode } from '../host-devices.ts';
 import { writableByOthers } from './spec-file.ts';
-import type { CdiDeviceNode, CdiHook, CdiMount, ContainerEdits } from './spec-schema.ts';
+import type { CdiDeviceNode, CdiMount, ContainerEdits } from './spec-schema.ts';
 
 /** Edits whose devices and programs have been looked up on this host. */
 export interface ReadyEdits {
@@ -15,7 +16,7 @@ export interface ReadyEdits {
     readonly ownerGiven: { uid: boolean; gid: boolean };
   }[];
   readonly mounts: readonly OciMount[];
-  readonly hooks: readonly CdiHook[];
+  readonly hooks: readonly AdjustedHook[];
   readonly additionalGids: readonly number[];
   readonly intelRdt?: Readonly<Record<string, unknown>>;
 }
@@ -95,7 +96,7 @@ function readyMount(asked: CdiMount): OciMount {
   };
 }
 
-async function readyHook(hook: CdiHook, paths: EditPaths): Promise<CdiHook> {
+async function readyHook(hook: AdjustedHook, paths: EditPaths): Promise<AdjustedHook> {
   if (hook.hookName === 'startContainer') return hook;
   const { path } = await paths.facts(hook.path).catch((thrown: unknown) => {
     if (hasNoAnswer(thrown)) throw thrown;
@@ -163,7 +164,7 @@ function byDepth(mounts: readonly OciMount[]): OciMount[] {
   return [...mounts].sort((a, b) => depth(a.destination) - depth(b.destination));
 }
 
-function hooksOf(hooks: readonly CdiHook[]): Readonly<Record<string, readonly OciHook[]>> {
+function hooksOf(hooks: readonly AdjustedHook[]): Readonly<Record<string, readonly OciHook[]>> {
   const all: Record<string, OciHook[]> = {};
   for (const { hookName, ...hook } of hooks) (all[hookName] ??= []).push(hook);
   return all;

@@ -1,12 +1,12 @@
 import type { JsonSchema } from '../../../base/schema/index.ts';
-import type { HookName } from '../adjusted.ts';
+import type { AdjustedHook } from '../adjusted.ts';
 
 /** The changes to a container (CDI specification 1.1.0, "OCI Edits"). */
 export interface ContainerEdits {
   readonly env?: readonly string[];
   readonly deviceNodes?: readonly CdiDeviceNode[];
   readonly netDevices?: readonly { readonly hostInterfaceName: string; readonly name: string }[];
-  readonly hooks?: readonly CdiHook[];
+  readonly hooks?: readonly AdjustedHook[];
   readonly mounts?: readonly CdiMount[];
   readonly intelRdt?: Readonly<Record<string, unknown>>;
   readonly additionalGids?: readonly number[];
@@ -29,14 +29,6 @@ export interface CdiMount {
   readonly containerPath: string;
   readonly type?: string;
   readonly options?: readonly string[];
-}
-
-export interface CdiHook {
-  readonly hookName: HookName;
-  readonly path: string;
-  readonly args?: readonly string[];
-  readonly env?: readonly string[];
-  readonly timeout?: number;
 }
 
 export interface CdiSpec {

@@ -12,10 +12,6 @@ export function isMountpoint(path: string): boolean {
   return callSync('read', 'statx', path, () => machine().mounts.has(path));
 }
 
-export function fsyncDir(path: string): void {
-  callSync('write', 'fsync', path, () => machine().disk.syncFolder(machine().disk.folder(path)));
-}
-
 /** Fails once when the disk has lost writes. */
 export function syncfsOf(fd: number): void {
   const { scheduler, disk, report, life } = machine();
