@@ -6,6 +6,7 @@ import { typeOf } from '../dhcp/requests.ts';
 import type { DhcpMessage } from '../dhcp/message.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
+import { dhcpCall } from './dhcp.fixture.ts';
 import { be32, startTestServer, usualAnswer } from './dhcp-server.fixture.ts';
 import type { ServerAnswer } from './dhcp-server.fixture.ts';
 
@@ -20,18 +21,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     verb: PluginCall['verb'],
     id: string,
     more: Partial<PluginCall> = {},
-  ): Promise<CniResult | undefined> =>
-    engine.callPlugin({
-      verb,
-      type: conf.type,
-      caller: {},
-      key: { network: 'net', containerId: id, interface: 'eth0' },
-      netns: `${fixture.folder}/netns/${id}`,
-      args: {},
-      path: [],
-      config: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }),
-      ...more,
-    });
+  ): Promise<CniResult | undefined> => engine.callPlugin(dhcpCall(fixture.folder, verb, conf, id, more));
   const add = async (id: string): Promise<CniResult> => {
     const result = await call('add', id);
     if (result === undefined) assert.fail('the ADD has no result');

@@ -7,6 +7,7 @@ import { messageTypes } from '../dhcp/option-codes.ts';
 import type { DhcpMessage } from '../dhcp/message.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
+import { dhcpCall } from './dhcp.fixture.ts';
 import { startTestServer, usualAnswer } from './dhcp-server.fixture.ts';
 import type { ServerAnswer } from './dhcp-server.fixture.ts';
 
@@ -30,18 +31,7 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     conf: { readonly type: string },
     id: string,
     more: Partial<PluginCall> = {},
-  ): Promise<CniResult | undefined> =>
-    engine.callPlugin({
-      verb,
-      type: conf.type,
-      caller: {},
-      key: { network: 'net', containerId: id, interface: 'eth0' },
-      netns: `${fixture.folder}/netns/${id}`,
-      args: {},
-      path: [],
-      config: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }),
-      ...more,
-    });
+  ): Promise<CniResult | undefined> => engine.callPlugin(dhcpCall(fixture.folder, verb, conf, id, more));
   const serve = (
     answer: (request: DhcpMessage) => readonly ServerAnswer[],
     link = 'ts1',

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PluginCall } from '../calls/plugin-call.ts';
 import { eventually, shell, tried } from '../engine/engine.fixture.ts';
 
 /**
@@ -22,6 +23,25 @@ export const withoutPrograms = (...programs: readonly string[]): string | false 
     ? false
     : `no ${missing}: test/peers/get dns, apt-get install containernetworking-plugins`;
 };
+
+/** Returns the call of a plugin for a pod whose namespace is below `folder`. */
+export const dhcpCall = (
+  folder: string,
+  verb: PluginCall['verb'],
+  conf: { readonly type: string },
+  id: string,
+  more: Partial<PluginCall> = {},
+): PluginCall => ({
+  verb,
+  type: conf.type,
+  caller: {},
+  key: { network: 'net', containerId: id, interface: 'eth0' },
+  netns: `${folder}/netns/${id}`,
+  args: {},
+  path: [],
+  config: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }),
+  ...more,
+});
 
 export interface DhcpNetwork {
   /** Path of the server's namespace. */

@@ -7,7 +7,7 @@ import { createFixture, eventually, inPrivateNetns, shell, tried } from '../engi
 import type { NetworkEngine } from '../types.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
-import { createDhcpNetwork, dnsmasqProgram, withoutPrograms } from './dhcp.fixture.ts';
+import { createDhcpNetwork, dhcpCall, dnsmasqProgram, withoutPrograms } from './dhcp.fixture.ts';
 
 /** The address plugin `dhcp`, with dnsmasq as the server. */
 
@@ -30,17 +30,7 @@ if (inPrivateNetns(import.meta.filename, 400_000)) {
     conf: Conf,
     id: string,
     more: Partial<PluginCall> = {},
-  ): PluginCall => ({
-    verb,
-    type: conf.type,
-    caller: {},
-    key: { network: 'net', containerId: id, interface: 'eth0' },
-    netns: `${fixture.folder}/netns/${id}`,
-    args: {},
-    path: [],
-    config: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }),
-    ...more,
-  });
+  ): PluginCall => dhcpCall(fixture.folder, verb, conf, id, more);
   const call = async (...values: Parameters<typeof callOf>): Promise<CniResult | undefined> =>
     (await opened()).callPlugin(callOf(...values));
   const given = (result: CniResult | undefined): CniResult => result ?? assert.fail('the ADD has no result');

@@ -76,6 +76,24 @@ export const shell = (command: string): string =>
 export const json = (text: string): Record<string, unknown>[] =>
   JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
 
+/**
+ * Returns some fields of a pod's link, its global addresses and its routes. The last number of the pod's
+ * addresses is replaced, so that the states of two pods can be compared.
+ */
+export function stateOf(pod: TestPod, fields: readonly string[]): unknown {
+  const state = [
+    json(pod.run('ip -j -d link show dev eth0')).map((link) => fields.map((field) => [field, link[field]])),
+    json(pod.run('ip -j addr show dev eth0')).map(({ addr_info }) =>
+      (addr_info as Record<string, unknown>[])
+        .filter(({ scope }) => scope === 'global')
+        .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
+    ),
+    json(pod.run('ip -j route')),
+    json(pod.run('ip -j -6 route')).filter(({ dst }) => dst !== 'fe80::/64' && dst !== 'ff00::/8'),
+  ];
+  return JSON.parse(JSON.stringify(state).replaceAll(/(10\.20\.0\.|fd20::)[23]\b/gu, '$1X')) as unknown;
+}
+
 /** Runs a program of the upstream plugins. ADD returns its result. */
 function runUpstream(
   folder: string,

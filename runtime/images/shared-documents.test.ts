@@ -1,42 +1,27 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createRegistryClient, digestOf } from '../../base/distribution/index.ts';
-import type { Credentials, RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { digestOf } from '../../base/distribution/index.ts';
+import type { Credentials, RegistryRepository } from '../../base/distribution/index.ts';
+import { findRegistry } from '../../test/fixtures/registry.ts';
 import { signImage } from '../../trust/index.ts';
 import { createSharedDocuments } from './shared-documents.ts';
-import { startHoldingServer } from './stalling-server.fixture.ts';
-import type { HoldingServer } from './stalling-server.fixture.ts';
-import { openKit, pushImage, sha256, tarOf } from './test-kit.ts';
-import type { Kit } from './test-kit.ts';
+import { openHeldRegistry } from './stalling-server.fixture.ts';
+import type { HeldRegistry } from './stalling-server.fixture.ts';
+import { pushImage, sha256, tarOf } from './test-kit.ts';
 
 describe(
   'pulls at the same time',
   { skip: findRegistry() === undefined ? 'no docker-registry' : false },
   () => {
-    let registry: TestRegistry;
-    let server: HoldingServer;
-    let direct: RegistryClient;
-    let kit: Kit;
+    let held: HeldRegistry;
+    let server: HeldRegistry['server'];
+    let kit: HeldRegistry['kit'];
     before(async () => {
-      registry = await startRegistry();
-      server = await startHoldingServer(registry.host);
-      direct = createRegistryClient({ tagSettleMs: 0 });
-      kit = await openKit(server.host);
+      held = await openHeldRegistry();
+      ({ server, kit } = held);
     });
-    after(async () => {
-      server.release();
-      await kit.close();
-      await direct.close();
-      await server.close();
-      await registry.close();
-    });
-    const at = (name: string): RegistryRepository => {
-      const [first] = direct.repositories({ registry: registry.host, repository: name });
-      return first ?? assert.fail('no repository');
-    };
+    after(() => held.close());
     /** Pulls each name four times at once; the layer arrives when every other request is answered. */
     async function pullAll(layer: string, names: readonly (readonly [string, string])[]): Promise<void> {
       server.hold(layer);
@@ -61,7 +46,7 @@ describe(
       const tar = await tarOf([{ name: 'file', body: 'three names' }]);
       const names = ['open/one', 'open/two', 'open/three'];
       const layers = [{ tar, blob: tar, mediaType: 'application/vnd.oci.image.layer.v1.tar' }];
-      for (const name of names) await pushImage(at(name), { layers, label: 'same', tag: '1' });
+      for (const name of names) await pushImage(held.origin(name), { layers, label: 'same', tag: '1' });
       await pullAll(
         sha256(tar),
         names.map((name) => [name, '1'] as const),
@@ -78,9 +63,9 @@ describe(
       const layers = [{ tar, blob: tar, mediaType: 'application/vnd.oci.image.layer.v1.tar' }];
       const tags = ['1', '2', '3'];
       for (const tag of tags) {
-        const { digest } = await pushImage(at('signed/app'), { layers, label: 'signed', tag });
+        const { digest } = await pushImage(held.origin('signed/app'), { layers, label: 'signed', tag });
         if (tag !== '3') continue;
-        const repository = at('signed/app');
+        const repository = held.origin('signed/app');
         await signImage({ repository, digest, key: kit.key, format: 'bundle', now: new Date() });
       }
       await pullAll(

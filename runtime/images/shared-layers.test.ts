@@ -3,36 +3,25 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { createRegistryClient } from '../../base/distribution/index.ts';
-import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { startHoldingServer } from './stalling-server.fixture.ts';
-import type { HoldingServer } from './stalling-server.fixture.ts';
-import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
-import type { Kit, LayerSource } from './test-kit.ts';
+import { findRegistry } from '../../test/fixtures/registry.ts';
+import { openHeldRegistry } from './stalling-server.fixture.ts';
+import type { HeldRegistry } from './stalling-server.fixture.ts';
+import { contentOf, pushImage, sha256, tarOf } from './test-kit.ts';
+import type { LayerSource } from './test-kit.ts';
 import type { ImageRecord } from './types.ts';
 
 describe(
   'a layer that several images have',
   { skip: findRegistry() === undefined ? 'no docker-registry' : false },
   () => {
-    let registry: TestRegistry;
-    let server: HoldingServer;
-    let direct: RegistryClient;
-    let kit: Kit;
+    let held: HeldRegistry;
+    let server: HeldRegistry['server'];
+    let kit: HeldRegistry['kit'];
     before(async () => {
-      registry = await startRegistry();
-      server = await startHoldingServer(registry.host);
-      direct = createRegistryClient({ tagSettleMs: 0 });
-      kit = await openKit(server.host);
+      held = await openHeldRegistry();
+      ({ server, kit } = held);
     });
-    after(async () => {
-      await kit.close();
-      await direct.close();
-      await server.close();
-      await registry.close();
-    });
+    after(() => held.close());
     const inStore = (): readonly string[] =>
       ['ingest', 'staging', 'blobs/sha256', 'layers'].flatMap((name) => readdirSync(`${kit.root}/${name}`));
     afterEach(async () => {
@@ -41,11 +30,6 @@ describe(
       assert.deepEqual(inStore(), []);
     });
 
-    const origin = (name: string): RegistryRepository => {
-      const [first] = direct.repositories({ registry: registry.host, repository: name });
-      if (first === undefined) throw new Error('no repository');
-      return first;
-    };
     const plain = (tar: Buffer): LayerSource => ({
       tar,
       blob: tar,
@@ -66,8 +50,8 @@ describe(
     it('fails a pull that shares it, if the layer is lost during the pull', { timeout: 60_000 }, async () => {
       const shared = await tarOf([{ name: 'shared', body: 'in both images'.repeat(100) }]);
       const own = await tarOf([{ name: 'own', body: 'in one image' }]);
-      await pushImage(origin('open/first'), { layers: [plain(shared)], tag: '1' });
-      await pushImage(origin('open/second'), { layers: [plain(shared), plain(own)], tag: '1' });
+      await pushImage(held.origin('open/first'), { layers: [plain(shared)], tag: '1' });
+      await pushImage(held.origin('open/second'), { layers: [plain(shared), plain(own)], tag: '1' });
       const first = await pull('open/first');
       server.hold(sha256(own));
       const pulling = pull('open/second');
@@ -100,11 +84,11 @@ describe(
         const [one, two] = [await tarOf([{ name: 'one' }]), await tarOf([{ name: 'two' }])];
         const blobs = [1, 9].map((level) => gzipSync(shared, { level }));
         assert.notDeepEqual(blobs[0], blobs[1]);
-        await pushImage(origin('open/one'), {
+        await pushImage(held.origin('open/one'), {
           layers: [{ tar: shared, blob: blobs[0] ?? shared }, plain(one)],
           tag: '1',
         });
-        await pushImage(origin('open/two'), {
+        await pushImage(held.origin('open/two'), {
           layers: [{ tar: shared, blob: blobs[1] ?? shared }, plain(two)],
           tag: '1',
         });
@@ -139,7 +123,7 @@ describe(
         'open/last-hidden': [...layers, plain(hiding)],
       };
       for (const [name, chosen] of Object.entries(cases)) {
-        await pushImage(origin(name), { layers: chosen, tag: '1' });
+        await pushImage(held.origin(name), { layers: chosen, tag: '1' });
         for (const attempt of ['new', 'again']) {
           const image = await pull(name);
           const { path } = await kit.store.mountRootfs(`${name.slice(5)}-${attempt}`, image);

@@ -1,6 +1,10 @@
 import { httpRequest } from '../../base/connections/index.ts';
-import { serveHttp } from '../../test/fixtures/registry.ts';
+import { createRegistryClient } from '../../base/distribution/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { serveHttp, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestServer } from '../../test/fixtures/registry.ts';
+import { openKit } from './test-kit.ts';
+import type { Kit } from './test-kit.ts';
 
 /** A server in front of a registry that keeps the requests for some blobs waiting. */
 export interface HoldingServer extends TestServer {
@@ -13,7 +17,7 @@ export interface HoldingServer extends TestServer {
   release(): void;
 }
 
-export async function startHoldingServer(registryHost: string): Promise<HoldingServer> {
+async function startHoldingServer(registryHost: string): Promise<HoldingServer> {
   let held: readonly string[] = [];
   let open = Promise.withResolvers<undefined>();
   const seen = { asked: 0, ended: 0 };
@@ -53,6 +57,38 @@ export async function startHoldingServer(registryHost: string): Promise<HoldingS
     },
     release() {
       open.resolve(undefined);
+    },
+  };
+}
+
+/** A registry, a holding server in front of it, and a store that pulls through the server. */
+export interface HeldRegistry {
+  readonly server: HoldingServer;
+  readonly kit: Kit;
+  /** Returns a repository of the registry, for pushes past the server. */
+  origin(name: string): RegistryRepository;
+  close(): Promise<void>;
+}
+
+export async function openHeldRegistry(): Promise<HeldRegistry> {
+  const registry = await startRegistry();
+  const server = await startHoldingServer(registry.host);
+  const direct = createRegistryClient({ tagSettleMs: 0 });
+  const kit = await openKit(server.host);
+  return {
+    server,
+    kit,
+    origin(name) {
+      const [first] = direct.repositories({ registry: registry.host, repository: name });
+      if (first === undefined) throw new Error('no repository');
+      return first;
+    },
+    async close() {
+      server.release();
+      await kit.close();
+      await direct.close();
+      await server.close();
+      await registry.close();
     },
   };
 }

@@ -2,35 +2,23 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createRegistryClient } from '../../base/distribution/index.ts';
-import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
-import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
-import type { TestRegistry } from '../../test/fixtures/registry.ts';
-import { startHoldingServer } from './stalling-server.fixture.ts';
-import type { HoldingServer } from './stalling-server.fixture.ts';
-import { contentOf, openKit, pushImage, sha256, tarOf } from './test-kit.ts';
-import type { Kit } from './test-kit.ts';
+import { findRegistry } from '../../test/fixtures/registry.ts';
+import { openHeldRegistry } from './stalling-server.fixture.ts';
+import type { HeldRegistry } from './stalling-server.fixture.ts';
+import { contentOf, pushImage, sha256, tarOf } from './test-kit.ts';
 
 describe(
   'layers are unpacked while other layers are fetched',
   { skip: findRegistry() === undefined ? 'no docker-registry' : false },
   () => {
-    let registry: TestRegistry;
-    let server: HoldingServer;
-    let direct: RegistryClient;
-    let kit: Kit;
+    let held: HeldRegistry;
+    let server: HeldRegistry['server'];
+    let kit: HeldRegistry['kit'];
     before(async () => {
-      registry = await startRegistry();
-      server = await startHoldingServer(registry.host);
-      direct = createRegistryClient({ tagSettleMs: 0 });
-      kit = await openKit(server.host);
+      held = await openHeldRegistry();
+      ({ server, kit } = held);
     });
-    after(async () => {
-      await kit.close();
-      await direct.close();
-      await server.close();
-      await registry.close();
-    });
+    after(() => held.close());
     afterEach(async () => {
       for (const image of kit.store.list()) await kit.store.remove(image.id);
       assert.deepEqual(
@@ -39,11 +27,6 @@ describe(
       );
     });
 
-    const origin = (name: string): RegistryRepository => {
-      const [first] = direct.repositories({ registry: registry.host, repository: name });
-      if (first === undefined) throw new Error('no repository');
-      return first;
-    };
     /** Pushes an image whose second layer the server does not send yet. Returns the archive of the first. */
     const pushHeld = async (
       name: string,
@@ -51,7 +34,7 @@ describe(
     ): Promise<void> => {
       const one = await tarOf([{ name: 'one', body: `${name} 1` }]);
       const two = await tarOf([{ name: 'two', body: `${name} 2` }]);
-      await pushImage(origin(name), {
+      await pushImage(held.origin(name), {
         ...changes,
         layers: [
           { tar: one, blob: one, mediaType: 'application/vnd.oci.image.layer.v1.tar' },

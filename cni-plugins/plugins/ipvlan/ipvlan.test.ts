@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { inPrivateNetns, tried } from '../../engine/engine.fixture.ts';
 import type { CniResult } from '../../spec/result.ts';
-import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
+import { codeOf, openPods, shell, stateOf } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';
 
 if (inPrivateNetns(import.meta.filename, 600_000)) {
@@ -19,26 +19,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     addresses: [{ address: `10.20.0.${last}/24`, gateway: '10.20.0.1' }],
     routes: [{ dst: '0.0.0.0/0' }],
   });
-  const state = (pod: TestPod): unknown =>
-    JSON.parse(
-      JSON.stringify([
-        json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags, address }) => ({
-          mtu,
-          operstate,
-          linkinfo,
-          flags,
-          address,
-        })),
-        json(pod.run('ip -j -4 addr show dev eth0')).map(({ addr_info }) =>
-          (addr_info as Record<string, unknown>[]).map(({ local, prefixlen, broadcast }) => ({
-            local,
-            prefixlen,
-            broadcast,
-          })),
-        ),
-        json(pod.run('ip -j route')),
-      ]).replaceAll(/10\.20\.0\.[23]\b/gu, '10.20.0.X'),
-    ) as unknown;
+  const state = (pod: TestPod): unknown => stateOf(pod, ['mtu', 'operstate', 'linkinfo', 'flags', 'address']);
 
   // All ipvlans of a master have the same mode: each pair of pods is gone before the next.
   for (const mode of ['l2', 'l3', 'l3s'] as const)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { inPrivateNetns } from '../../engine/engine.fixture.ts';
-import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
+import { codeOf, json, openPods, shell, stateOf } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';
 
 if (inPrivateNetns(import.meta.filename)) {
@@ -20,31 +20,10 @@ if (inPrivateNetns(import.meta.filename)) {
     routes: [{ dst: '0.0.0.0/0' }, { dst: '10.30.0.0/16', gw: '10.20.0.9' }, { dst: '::/0' }],
   });
   /** Returns the kernel's state, without values that differ between two pods of one master. */
-  const state = (pod: TestPod): unknown => {
-    const text = [
-      json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags }) => ({
-        mtu,
-        operstate,
-        linkinfo,
-        flags,
-      })),
-      json(pod.run('ip -j addr show dev eth0')).map(({ addr_info }) =>
-        (addr_info as Record<string, unknown>[])
-          .filter(({ scope }) => scope === 'global')
-          .map(({ family, local, prefixlen, scope, broadcast }) => ({
-            family,
-            local,
-            prefixlen,
-            scope,
-            broadcast,
-          })),
-      ),
-      json(pod.run('ip -j route show')),
-      json(pod.run('ip -j -6 route show')).filter(({ dst }) => dst !== 'fe80::/64' && dst !== 'ff00::/8'),
-      pod.run('sysctl -n net.ipv4.conf.eth0.arp_notify net.ipv6.conf.eth0.disable_ipv6'),
-    ];
-    return JSON.parse(JSON.stringify(text).replaceAll(/(10\.20\.0\.|fd20::)[23]\b/gu, '$1X')) as unknown;
-  };
+  const state = (pod: TestPod): unknown => [
+    stateOf(pod, ['mtu', 'operstate', 'linkinfo', 'flags']),
+    pod.run('sysctl -n net.ipv4.conf.eth0.arp_notify net.ipv6.conf.eth0.disable_ipv6'),
+  ];
 
   for (const mode of ['bridge', 'private', 'vepa'] as const)
     test(`as Debian's plugin: ${mode}`, async () => {

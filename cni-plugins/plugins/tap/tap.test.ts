@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { keepTap } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, tried } from '../../engine/engine.fixture.ts';
-import { codeOf, json, openPods, shell, withoutNew } from '../pod.fixture.ts';
+import { codeOf, json, openPods, shell, stateOf, withoutNew } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';
 
 type TapConfig = { readonly type: 'tap' } & Readonly<Record<string, unknown>>;
@@ -29,18 +29,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const { pi: _pi, vnet_hdr: _header, numqueues: _some, numdisabled: _others, ...access } = data ?? {};
       return { mtu, operstate, flags, master, kind, access };
     });
-  const addressed = (pod: TestPod): unknown =>
-    JSON.parse(
-      JSON.stringify([
-        json(pod.run('ip -j addr show dev eth0')).map(({ addr_info }) =>
-          (addr_info as Record<string, unknown>[])
-            .filter(({ scope }) => scope === 'global')
-            .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
-        ),
-        json(pod.run('ip -j route')),
-        json(pod.run('ip -j -6 route')).filter(({ dst }) => dst !== 'fe80::/64'),
-      ]).replaceAll(/(10\.20\.0\.|fd20::)[23]\b/gu, '$1X'),
-    ) as unknown;
+  const addressed = (pod: TestPod): unknown => stateOf(pod, []);
 
   for (const [index, [label, own, bridge]] of (
     [

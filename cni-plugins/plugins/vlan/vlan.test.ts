@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { inPrivateNetns, tried } from '../../engine/engine.fixture.ts';
-import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
+import { codeOf, openPods, shell, stateOf } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';
 
 if (inPrivateNetns(import.meta.filename, 600_000)) {
@@ -21,27 +21,11 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     ],
     routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
   });
-  const state = (pod: TestPod): unknown =>
-    JSON.parse(
-      JSON.stringify([
-        json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags, address }) => ({
-          mtu,
-          operstate,
-          linkinfo,
-          flags,
-          address,
-        })),
-        json(pod.run('ip -j addr show dev eth0')).map(({ addr_info }) =>
-          (addr_info as Record<string, unknown>[])
-            .filter(({ scope }) => scope === 'global')
-            .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
-        ),
-        json(pod.run('ip -j route')),
-        json(pod.run('ip -j -6 route')).filter(({ dst }) => dst !== 'fe80::/64'),
-      ])
-        .replaceAll(/(10\.20\.0\.|fd20::)[23]\b/gu, '$1X')
-        .replace(/"id":[67]/u, '"id":0'),
-    ) as unknown;
+  const state = (pod: TestPod): string =>
+    JSON.stringify(stateOf(pod, ['mtu', 'operstate', 'linkinfo', 'flags', 'address'])).replace(
+      /"id":[67]/u,
+      '"id":0',
+    );
 
   test("as Debian's plugin", { skip }, async () => {
     const [ours, theirs] = [pods.pod('a'), pods.pod('b')];
