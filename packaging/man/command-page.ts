@@ -121,7 +121,7 @@ export function paragraphs(text: string): string {
         indented = [];
       };
       for (const line of paragraph.split('\n')) {
-        if (line.startsWith(' ')) indented.push(line.trimStart());
+        if (line.startsWith(' ')) indented.push(line.replace(/^ {1,2}/u, ''));
         else {
           flush();
           parts.push(roff(line));

@@ -98,6 +98,18 @@ async function startBackend(socket: string): Promise<Backend> {
   };
 }
 
+async function eventsOf(client: Client): Promise<readonly string[]> {
+  const stream = client.makeServerStreamRequest(
+    '/runtime.v1.RuntimeService/Events',
+    bytes,
+    bytes,
+    Buffer.alloc(0),
+  );
+  const found: string[] = [];
+  for await (const message of stream) found.push(String(message));
+  return found;
+}
+
 async function setUp(context: TestContext, interceptors = none) {
   const folder = mkdtempSync(join(tmpdir(), 'pc-proxy-'));
   const backend = await startBackend(join(folder, 'b.sock'));
@@ -194,15 +206,7 @@ describe('the calls that the proxy passes on', () => {
 
   it('passes on streams', async (t) => {
     const { client } = await setUp(t);
-    const stream = client.makeServerStreamRequest(
-      '/runtime.v1.RuntimeService/Events',
-      bytes,
-      bytes,
-      Buffer.alloc(0),
-    );
-    const found: string[] = [];
-    for await (const message of stream) found.push(String(message));
-    assert.deepEqual(found, ['a', 'b', 'c']);
+    assert.deepEqual(await eventsOf(client), ['a', 'b', 'c']);
   });
 
   it('changes the messages of a stream', async (t) => {
@@ -210,15 +214,7 @@ describe('the calls that the proxy passes on', () => {
       calls: {},
       streams: { 'RuntimeService/Events': (message) => Buffer.from(`<${message.toString()}>`) },
     });
-    const stream = client.makeServerStreamRequest(
-      '/runtime.v1.RuntimeService/Events',
-      bytes,
-      bytes,
-      Buffer.alloc(0),
-    );
-    const found: string[] = [];
-    for await (const message of stream) found.push(String(message));
-    assert.deepEqual(found, ['<a>', '<b>', '<c>']);
+    assert.deepEqual(await eventsOf(client), ['<a>', '<b>', '<c>']);
   });
 
   it('makes the backend wait for a slow reader, and cancels its call when the reader disconnects', async (t) => {

@@ -234,18 +234,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       'fd00:151::/64',
       ...places(),
     );
-    for (const name of ['shop', 'mail'])
-      await docker.ok(
-        'network',
-        'create',
-        '-d',
-        'portcullis',
-        '--ipam-driver',
-        'null',
-        '-o',
-        `conflist=${name}`,
-        name,
-      );
+    for (const name of ['shop', 'mail']) await docker.createNetwork(name);
   });
   after(async () => {
     for (const server of servers) server.kill('SIGKILL');

@@ -230,17 +230,7 @@ describe('services that containers of docker join', { skip }, () => {
     mkdirSync('/run/docker/plugins', { recursive: true });
     stage = await openStage({ conflist: JSON.stringify(shop), flags: ['--config', at('config.yaml')] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
-    await docker.ok(
-      'network',
-      'create',
-      '-d',
-      'portcullis',
-      '--ipam-driver',
-      'null',
-      '-o',
-      'conflist=shop',
-      'shop',
-    );
+    await docker.createNetwork('shop');
   });
   after(async () => {
     await docker?.end();

@@ -332,17 +332,7 @@ describe('docker on the remote driver', { skip }, () => {
       at('conf/portless.conflist'),
       JSON.stringify({ ...conflists.ours, name: 'portless', plugins: [conflists.ours.plugins[0]] }),
     );
-    await docker.ok(
-      'network',
-      'create',
-      '-d',
-      'portcullis',
-      '--ipam-driver',
-      'null',
-      '-o',
-      'conflist=portless',
-      'portless',
-    );
+    await docker.createNetwork('portless');
     const { code, output } = await docker.run('run', '-d', '--network', 'portless', '-p', '80', ...serve);
     assert.equal(code, 125);
     assert.match(output, /NETWORK_CNM_PORTS/u);
@@ -405,17 +395,7 @@ describe('docker on the remote driver', { skip }, () => {
     writeFileSync(config, `network:\n  dockerDriver: ${driver.socket}\n`);
     const daemon = await startDaemon(folders, ['--config', config]);
     try {
-      await docker.ok(
-        'network',
-        'create',
-        '-d',
-        'portcullis',
-        '--ipam-driver',
-        'null',
-        '-o',
-        'conflist=ours',
-        'net',
-      );
+      await docker.createNetwork('net', 'ours');
       await run('web', 'net', '-p', '8080:80');
       assert.equal(await page('10.67.0.1', 8080), 'web');
       assert.doesNotMatch(

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { harmless, startCapture } from './capture.ts';
 import type { Capture } from './capture.ts';
 import { forgedFrame } from './forged.ts';
-import { createHosts, etcdTool, hasWireguard, shell, until } from './hosts.ts';
+import { createHosts, etcdTool, hasWireguard, openStreams, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 
@@ -157,20 +157,7 @@ describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
   test('hosts turn on encryption one after the other, and streams continue', async () => {
     for (const [index, from] of pods.slice(0, 3).entries()) {
       const to = pods[(index + 1) % 3]!;
-      await from.ask({
-        do: 'open',
-        stream: `to ${to.name} tcp`,
-        protocol: 'tcp',
-        address: to.addresses[0]!,
-        port: 7000,
-      });
-      await from.ask({
-        do: 'open',
-        stream: `to ${to.name} udp6`,
-        protocol: 'udp',
-        address: to.addresses[1]!,
-        port: 7000,
-      });
+      await openStreams(from, to);
     }
     await wait('all streams run', async () =>
       [...(await reports()).values()].every(({ echoed }) => echoed > 20),

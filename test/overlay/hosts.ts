@@ -42,6 +42,16 @@ export interface Pod extends Answering<PodQuestion> {
   detach(): Promise<void>;
 }
 
+/** Opens a TCP stream over IPv4 and a UDP stream over IPv6 from one pod to another. */
+export async function openStreams(from: Pod, to: Pod): Promise<void> {
+  const [four = '', six = ''] = to.addresses;
+  for (const [stream, protocol, address] of [
+    ['tcp', 'tcp', four],
+    ['udp6', 'udp', six],
+  ] as const)
+    await from.ask({ do: 'open', stream: `to ${to.name} ${stream}`, protocol, address, port: 7000 });
+}
+
 export interface Host {
   readonly name: string;
   readonly underlay: string;

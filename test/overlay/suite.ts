@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openEtcd } from '../../cni-plugins/overlay/etcd/client.ts';
-import { endpoint, createHosts, etcdTool, shell, until } from './hosts.ts';
+import { endpoint, createHosts, etcdTool, openStreams, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 import { crowd } from './many-hosts.ts';
@@ -118,20 +118,7 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
   test('etcd is killed and comes back: no stream stops, and the hosts are connected again', async () => {
     for (const [index, from] of pods.entries()) {
       const to = pods[(index + 1) % pods.length]!;
-      await from.ask({
-        do: 'open',
-        stream: `to ${to.name} tcp`,
-        protocol: 'tcp',
-        address: to.addresses[0]!,
-        port: 7000,
-      });
-      await from.ask({
-        do: 'open',
-        stream: `to ${to.name} udp6`,
-        protocol: 'udp',
-        address: to.addresses[1]!,
-        port: 7000,
-      });
+      await openStreams(from, to);
     }
     await until('all streams run', async () =>
       [...(await reports()).values()].every(({ echoed }) => echoed > 20),

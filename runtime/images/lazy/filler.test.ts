@@ -27,19 +27,27 @@ function isRunning(pid: number): boolean {
   }
 }
 
+function depsIn(folder: string) {
+  const started: number[] = [];
+  const deps = {
+    socket: `${folder}/filler.sock`,
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+    onState: () => undefined,
+    onLost: () => undefined,
+    onStarted: (pid: number) => void started.push(pid),
+  };
+  return { deps, started };
+}
+
 describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () => {
   let folder: string;
   let filler: FillerClient;
-  const pids: number[] = [];
+  let pids: readonly number[];
   before(async () => {
     folder = mkdtempSync('/var/tmp/portcullis-filler-');
-    filler = await startFiller({
-      socket: `${folder}/filler.sock`,
-      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
-      onState: () => undefined,
-      onLost: () => undefined,
-      onStarted: (pid) => void pids.push(pid),
-    });
+    const { deps, started } = depsIn(folder);
+    pids = started;
+    filler = await startFiller(deps);
   });
   after(() => {
     filler.close();
@@ -89,14 +97,7 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
 
   it('does not remove the socket of another filler when it ends', async () => {
     const other = mkdtempSync('/var/tmp/portcullis-filler-');
-    const started: number[] = [];
-    const deps = {
-      socket: `${other}/filler.sock`,
-      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
-      onState: () => undefined,
-      onLost: () => undefined,
-      onStarted: (pid: number) => void started.push(pid),
-    };
+    const { deps, started } = depsIn(other);
     const first = await startFiller(deps);
     const [old = 0] = started;
     const second = await startFiller(deps);
@@ -113,14 +114,7 @@ describe('the filler', { skip: whyNoPreContentEvents('/var/tmp') ?? false }, () 
 
   it('accepts no daemon any more while its keeper ends', async () => {
     const other = mkdtempSync('/var/tmp/portcullis-filler-');
-    const started: number[] = [];
-    const deps = {
-      socket: `${other}/filler.sock`,
-      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
-      onState: () => undefined,
-      onLost: () => undefined,
-      onStarted: (pid: number) => void started.push(pid),
-    };
+    const { deps, started } = depsIn(other);
     (await startFiller(deps)).close();
     const [, keeper = 0] = started;
     process.kill(keeper, 'SIGSTOP');
