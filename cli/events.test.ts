@@ -89,7 +89,7 @@ async function portcullis(
 test('one line per event, with the exit code, and the name of a removed container', async () => {
   const { code, lines } = await portcullis();
   assert.equal(code, 0);
-  assert.match(lines[0] ?? '', /^TIME +EVENT +WHAT +ID +CONTAINER +NAMESPACE\/POD$/);
+  assert.match(lines[0] ?? '', /^TIME +EVENT +KIND +ID +CONTAINER +NAMESPACE\/POD$/);
   assert.match(lines[1] ?? '', /^2026-\S+Z +started +pod +a{13} +pay\/web$/);
   assert.match(lines[2] ?? '', / stopped +container +c{13} +app +pay\/web +exit code 3 \(Error\)$/);
   assert.match(lines[3] ?? '', / deleted +container +c{13} +app +pay\/web$/);

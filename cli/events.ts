@@ -100,7 +100,7 @@ function report(options: Options): Promise<number> {
     // The event of a deleted container does not contain its name, so names are learned beforehand.
     const listed = learnNames(client, names);
     if (options.output === 'text')
-      await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
+      await write(row(['TIME', 'EVENT', 'KIND', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
     for await (const event of events) {
       await listed;
       const line = lineOf(event, names);

@@ -149,8 +149,6 @@ const headOf = ({ id, pod, network, addresses, class: linkClass }: Explained): s
 const problemsOf = ({ problems }: Explained): string =>
   problems.map((problem) => `problem: ${problem}\n`).join('');
 
-const verdicts = { allowed: 'let through', denied: 'denied', unknown: 'not known' } as const;
-
 function connectionText(found: Explained): string {
   const { connection, outcome = 'unknown', steps } = found;
   const spoken =
@@ -169,8 +167,8 @@ function connectionText(found: Explained): string {
   const allowances = steps.flatMap(({ pod, rule, allow }) =>
     allow === undefined ? [] : [`\nTo allow it at ${pod} (${rule}):\n${indented(allow)}`],
   );
-  return `${headOf(found)}${connection?.from ?? ''} to ${connection?.to ?? ''}, ${spoken}: ${verdicts[outcome]}\n\n${table(
-    ['POD', 'DIRECTION', 'RULE', 'SAYS', 'WHY'],
+  return `${headOf(found)}${connection?.from ?? ''} to ${connection?.to ?? ''}, ${spoken}: ${outcome === 'unknown' ? 'not known' : outcome}\n\n${table(
+    ['POD', 'DIRECTION', 'RULE', 'EFFECT', 'WHY'],
     rows,
   )}${allowances.join('')}${problemsOf(found)}`;
 }

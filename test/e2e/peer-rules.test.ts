@@ -90,7 +90,7 @@ describe('peer rules', () => {
 
     const granted = await ask('shop/client', '--to', `${there}:8080`);
     assert.equal(granted.code, 0, granted.output);
-    assert.match(granted.stdout, /, 8080\/tcp: let through$/mu);
+    assert.match(granted.stdout, /, 8080\/tcp: allowed$/mu);
     const denied = await ask('client', '--to', 'shop/web:8081/tcp');
     assert.equal(denied.code, 1, denied.output);
     assert.ok(

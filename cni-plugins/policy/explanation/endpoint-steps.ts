@@ -57,8 +57,7 @@ function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direc
   };
   if (lets === 'unknown')
     return { ...step, says: 'unknown', why: 'the kernel tables that enforce its class were changed' };
-  if (lets === 'own packets')
-    return { ...step, says: 'allows', why: 'its class lets its own packets through' };
+  if (lets === 'own packets') return { ...step, says: 'allows', why: 'its class allows its own packets' };
   if (record.class === 'deny')
     return {
       ...step,

@@ -3,8 +3,9 @@ import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * The addresses of the API servers. No Service may be at one of them: whoever creates it would cut the node
- * from its API server, and from the news that the Service is gone. A kubeconfig may name servers by names.
+ * The addresses of the API servers. No Service may have one of them: it would cut the node off from its
+ * API server, and the node would not learn that the Service was removed. A kubeconfig may name servers by
+ * names.
  */
 export interface ApiAddresses {
   /** Notes the servers of a kubeconfig. Resolves when their addresses are known, or after a second. */

@@ -251,7 +251,7 @@ export interface Balancer {
   /**
    * Brings the kernel from any state to exactly these servers. The iterable may be walked more than once,
    * also by a later call. Returns how many servers differed.
-   * @throws NETWORK_KERNEL_<ERRNO> with the kernel's words
+   * @throws NETWORK_KERNEL_<ERRNO> with the message of the kernel
    */
   reconcile(servers: Iterable<VirtualServer>): number;
   /**

@@ -4,7 +4,7 @@ import { koffi, unterminated } from '../../../base/process/index.ts';
 /**
  * The few calls of PKCS #11 (version 2.40) that signing needs, bound through C_GetFunctionList, the one
  * symbol that every module exports. CK_ULONG has eight bytes, as on every 64-bit Linux; structures are plain
- * buffers. Only for a process of its own: every call may block.
+ * buffers. Use it only in a separate process: every call may block.
  */
 export type Cryptoki = ReturnType<typeof loadCryptoki>;
 
@@ -67,7 +67,7 @@ export function ulong(value: number | bigint): Buffer {
   return bytes;
 }
 
-/** Loads a module and binds its functions. They throw the words of a return value that is no success. */
+/** Loads a module and binds its functions. They throw an error that describes a failed return value. */
 function bindFunctions(path: string) {
   const library = koffi().load(path);
   const getFunctionList = library.func('C_GetFunctionList', 'ulong', ['void *']) as (out: Buffer) => number;
@@ -103,7 +103,7 @@ function bindFunctions(path: string) {
   };
 }
 
-/** Loads a PKCS #11 module. @throws Error with a sentence when the module cannot be loaded */
+/** Loads a PKCS #11 module. @throws Error when the module cannot be loaded */
 export function loadCryptoki(path: string) {
   const calls = bindFunctions(path);
   calls.initialize(null);
