@@ -16,7 +16,7 @@ type Options = Readonly<Record<string, string | readonly string[] | boolean | un
 export function register(program: Command): void {
   const command = withOutput(program.command('daemon'))
     .description('serve the CRI endpoint (portcullisd)')
-    .option('--config <FILE>', 'configuration file (default: /etc/portcullis/config.yaml)')
+    .option('--config <file>', 'configuration file (default: /etc/portcullis/config.yaml)')
     .option('--print-config', 'print the effective configuration and exit');
   withDaemonFlags(command)
     .addHelpText(

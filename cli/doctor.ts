@@ -35,7 +35,7 @@ export function register(program: Command): void {
   withOutput(program.command('doctor'))
     .description('check this machine, and report what is missing or degraded, and why')
     .option('--fix', 'install what is missing first', false)
-    .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
+    .option('--config <file>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
     .addHelpText('after', examples)
     .action((flags: DoctorFlags) => run(flags.output, () => examine(flags)));
 }

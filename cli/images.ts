@@ -62,7 +62,7 @@ export function register(program: Command): void {
       'verify an image and pull it; exits 1 when the policy refuses it, 3 when it could not be decided',
     )
     .argument('<image>', 'name, with a tag or a digest')
-    .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
+    .option('-n, --namespace <name>', 'namespace to decide for', 'default')
     .addOption(
       new Option(
         '--admin-socket <path>',

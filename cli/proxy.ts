@@ -38,23 +38,27 @@ for example without a backend, or it failed.`;
 export function register(program: Command): void {
   withOutput(program.command('proxy'))
     .description('verify images in front of containerd or CRI-O')
-    .requiredOption('--backend <unix://SOCKET>', 'CRI socket of the runtime behind the proxy')
-    .option('--socket <PATH>', 'unix socket of the proxy, for the kubelet', '/run/portcullis/proxy.sock')
+    .requiredOption('--backend <unix://socket>', 'CRI socket of the runtime behind the proxy')
+    .option('--socket <path>', 'unix socket of the proxy, for the kubelet', '/run/portcullis/proxy.sock')
     .option(
-      '--root <DIR>',
+      '--root <dir>',
       'persistent state: verdicts, and the digest of each tag',
       '/var/lib/portcullis-proxy',
     )
-    .option('--policy <FILE|DIR>', 'trust policies and profiles; may be repeated', collect)
+    .option('--policy <file|dir>', 'trust policies and profiles; may be repeated', collect)
     .option(
-      '--config <FILE>',
+      '--config <file>',
       'configuration in the format of the daemon: registries, peers, policy, policySubscription, cluster, kubeletRoot, cdi, verdicts, metrics',
       '/etc/portcullis/proxy.yaml',
     )
-    .option('--registry-mirror <HOST=URL>', 'mirror of a registry host; may be repeated', collect)
-    .option('--insecure-registry <HOST>', 'registry host that may be contacted over plain HTTP', collect)
+    .option('--registry-mirror <host=url>', 'mirror of a registry host; may be repeated', collect)
+    .option(
+      '--insecure-registry <host>',
+      'registry host that may be contacted over plain HTTP; may be repeated',
+      collect,
+    )
     .option('--no-lock-backend', "leave the mode of the backend's socket as it is")
-    .option('--log-level <LEVEL>', 'debug, info, warn, error or silent')
+    .option('--log-level <level>', 'debug, info, warn, error or silent')
     .addHelpText('after', examples)
     .action(async (flags: Flags, command: Command) => {
       await run(flags.output, () => serve(flags, command.getOptionValueSource('config') === 'default'));

@@ -66,7 +66,7 @@ export function register(program: Command): void {
     .option('--no-network', 'write no network')
     .option('--yes', 'write without asking', false)
     .option('--dry-run', 'show what would be written, and write nothing', false)
-    .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)');
+    .option('--config <file>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)');
   withDaemonFlags(command)
     .addHelpText('after', help)
     .action((flags: Flags) => {

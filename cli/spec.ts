@@ -51,7 +51,7 @@ export function register(program: Command): void {
           .default('crun'),
       )
       .option('--rootfs <path>', 'the root file system, relative to the bundle', 'rootfs')
-      .option('--env <NAME=VALUE>', 'a variable of the environment; may be repeated', collect, [defaultPath])
+      .option('--env <name=value>', 'a variable of the environment; may be repeated', collect, [defaultPath])
       .option('--cwd <path>', 'the working folder', '/')
       .option('--user <uid[:gid]>', 'numeric user id, and group id', readUser, { uid: 0, gid: 0 })
       .option('--hostname <name>', 'the host name', 'portcullis')

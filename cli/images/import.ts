@@ -39,7 +39,7 @@ export function registerImport(images: Command): void {
       '--image <name>',
       'tag, name or digest of the image, where the source has several, or digest of one platform',
     )
-    .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
+    .option('-n, --namespace <name>', 'namespace to decide for', 'default')
     .addHelpText('after', examples);
   withAdminSocket(withOutput(command)).action((file: string, reference: string, flags: ImportFlags) =>
     run(flags.output, async () => {

@@ -9,7 +9,7 @@ export type DaemonFlags = Readonly<Record<string, readonly string[]>>;
 export function withDaemonFlags(command: Command): Command {
   for (const flag of configFlags) {
     const option = new Option(
-      `${flag.name} <${flag.value}>`,
+      `${flag.name} <${flag.value.toLowerCase()}>`,
       flag.repeatable ? `${flag.help}; may be repeated` : flag.help,
     );
     command.addOption(
