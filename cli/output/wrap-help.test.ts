@@ -14,12 +14,17 @@ test('a paragraph with a long line is wrapped as a whole, and its exit codes are
 
 test('a long example continues on the next line before an option, and remarks move above the commands', () => {
   assert.equal(
-    wrapHelp('Examples:\n  $ a ls     lists\n  $ a sign image --key file | b', 20),
-    'Examples:\n  # lists\n  $ a ls\n  $ a sign image \\\n      --key file \\\n      | b',
+    wrapHelp('Examples:\n  $ a ls     lists\n  $ a sign registry.test/image --key file.key | b', 40),
+    'Examples:\n  # lists\n  $ a ls\n  $ a sign registry.test/image \\\n      --key file.key | b',
   );
 });
 
 test('examples that fit, and tables, stay as they are', () => {
-  const text = '  $ a ls     lists\n\n  a table of two columns   with a long line';
-  assert.equal(wrapHelp(text, 20), text);
+  const text = '  $ a ls     lists\n\n  a table of two columns   with a very long line';
+  assert.equal(wrapHelp(text, 40), text);
+});
+
+test('nothing is wrapped on a terminal that reports no width', () => {
+  const text = 'A line.\nThe next.\n\n  $ a ls --all     lists';
+  assert.equal(wrapHelp(text, 0), text);
 });

@@ -8,9 +8,11 @@ import { Help } from 'commander';
  * - Examples, which begin with `$`: a command is continued on the next line before an option or a pipe, and
  *   the remarks of all examples in the block are moved above their commands.
  *
- * Other indented lines, such as tables, stay as they are.
+ * Other indented lines, such as tables, stay as they are, and so does everything on a terminal that is too
+ * narrow or reports no width.
  */
 export function wrapHelp(text: string, width: number): string {
+  if (width < 40) return text;
   const isLong = (lines: readonly string[]): boolean => lines.some((line) => line.length > width);
   return blocksOf(text.split('\n'))
     .flatMap((lines) => {
