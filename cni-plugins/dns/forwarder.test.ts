@@ -9,6 +9,7 @@ import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits, ForwardOutcome, ForwardedQuestion, Forwarder } from './forwarder.ts';
+import type { HostNamespace } from './host-namespace.ts';
 import { readQuery } from './query.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
@@ -75,8 +76,11 @@ function question(
 }
 
 const outcomes: ForwardOutcome[] = [];
-function open(limits: Partial<ForwardLimits> & { port: number }): Forwarder {
-  const place = { namespaceId: 'test', inside: <T>(body: () => T): T => body() };
+function open(
+  limits: Partial<ForwardLimits> & { port: number },
+  inside: HostNamespace['inside'] = (body) => body(),
+): Forwarder {
+  const place = { namespaceId: 'test', inside };
   const forwarder = createForwarder(place, { most: 100, mostOfAsker: 50, ...limits }, (outcome) =>
     outcomes.push(outcome),
   );
@@ -253,4 +257,22 @@ test('a server that does not answer some names, or has no TCP, is still asked be
   await Promise.all(slow);
   assert.equal(first(await ask(forwarder, question('inside.example', [15, 10]))), '192.0.2.15');
   assert.ok(some.asked.length > 0);
+});
+
+test('a server is not considered down while this process has no descriptors', async () => {
+  let opened = 0;
+  let left = 0;
+  const forwarder = open({ port }, (body) => {
+    if (left === 0) throw Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+    left -= 1;
+    opened += 1;
+    return body();
+  });
+  for (const name of ['a', 'b', 'c'])
+    assert.equal(await ask(forwarder, question(`${name}.full.example`, [10, 14])), undefined);
+  left = 1;
+  // A server that failed three times would be asked after the other one.
+  assert.equal(first(await ask(forwarder, question('d.full.example', [10, 15]))), '192.0.2.10');
+  assert.equal(first(await ask(forwarder, question('e.full.example', [10, 15]))), '192.0.2.10');
+  assert.equal(opened, 1, 'the open socket serves further questions');
 });

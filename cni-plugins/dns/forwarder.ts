@@ -1,4 +1,5 @@
 import { formatIp } from '../../base/addresses/index.ts';
+import { meansShortage } from '../../base/errors/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
 import { queryFor } from './answer-records.ts';
@@ -118,12 +119,12 @@ export function createForwarder(
         health.answered(server);
         settle(key, exchange, message);
       },
-      refused(message) {
+      refused(message, why) {
         // A server that answers is healthy, whatever it says about the name.
         if (message !== undefined) {
           health.answered(server);
           exchange.failure = message;
-        } else failed(server, exchange);
+        } else if (why !== 'unsent') failed(server, exchange);
         exchange.refused.add(formatIp(server));
         askNext(key, exchange);
       },
@@ -222,8 +223,11 @@ function probeSilent(
 
 interface Outcome {
   answered(message: Buffer): void;
-  /** @param message the failure that the server reported. Absent: it could not be reached */
-  refused(message?: Buffer): void;
+  /**
+   * @param message the failure that the server reported. Absent: it could not be reached
+   * @param why `unsent`: this process has no descriptor or memory, which says nothing about the server
+   */
+  refused(message?: Buffer, why?: 'unsent'): void;
 }
 
 /** Asks one server. Only its first outcome counts, and none after the exchange gave up. */
@@ -238,10 +242,10 @@ function askServer(
     over = true;
     if (giveUp !== undefined) all.delete(giveUp);
   };
-  const refused = (message?: Buffer): void => {
+  const refused = (message?: Buffer, why?: 'unsent'): void => {
     if (over) return;
     end();
-    outcome.refused(message);
+    outcome.refused(message, why);
   };
   const hears: Hears = {
     answer(message) {
@@ -259,8 +263,8 @@ function askServer(
       forget();
     };
     all.add(giveUp);
-  } catch {
-    // Fails at once: no route, or an ICMP error that an earlier question caused.
-    refused();
+  } catch (thrown) {
+    // Fails at once: no route, an ICMP error that an earlier question caused, or no descriptor.
+    refused(undefined, meansShortage(thrown) ? 'unsent' : undefined);
   }
 }

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import type { Socket as DatagramSocket } from 'node:dgram';
 import { connectUdp, send } from '../../base/kernel/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { meansShortage, reasonOf } from '../../base/errors/index.ts';
 import { ipBytes } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import { headerBytes } from './message-format.ts';
@@ -83,10 +83,21 @@ export function openPeerSockets(place: HostNamespace, server: IpAddress, port = 
     return socket;
   };
 
-  const choose = (): PeerSocket => {
-    const chosen = open.length < socketsOfPeer ? make() : open[randomInt(open.length)];
+  const chooseOpen = (): PeerSocket => {
+    const chosen = open[randomInt(open.length)];
     if (chosen === undefined) throw new Error('a peer without sockets');
     return chosen;
+  };
+
+  const choose = (): PeerSocket => {
+    if (open.length >= socketsOfPeer) return chooseOpen();
+    try {
+      return make();
+    } catch (thrown) {
+      // Without descriptors, the sockets that are open still serve.
+      if (open.length === 0 || !meansShortage(thrown)) throw thrown;
+      return chooseOpen();
+    }
   };
 
   const freeId = (socket: PeerSocket): number => {
