@@ -77,11 +77,14 @@ const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
   way === 'exec'
     ? ''
     : (ranges ?? [{ used, size: undefined }])
-        .map(
-          (range) =>
-            `${range.used}${range.size === undefined ? '' : ` of ${Number.isSafeInteger(range.size) ? range.size : range.size.toExponential(1)}`}`,
+        .map(({ used: count, size }) =>
+          size === undefined ? String(count) : `${count} of ${sizeText(size)}`,
         )
         .join(', ');
+
+/** Subnets of IPv6 have so many addresses that only the power of two is readable. */
+const sizeText = (size: number): string =>
+  Number.isSafeInteger(size) ? String(size) : `2^${Math.round(Math.log2(size))}`;
 
 type Denials = AdminResponse<'links/denials'>;
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
+import { openNetworkDatabase } from '../database/database.ts';
 import { conflist, createFixture, inPrivateNetns } from '../engine/engine.fixture.ts';
 import { createNetwork, removeNetwork } from './conflist-file.ts';
 import { connectNetwork, disconnectNetwork } from './connect.ts';
@@ -71,6 +72,41 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await engine.close({ removeAll: true });
     }
     assert.deepEqual([...attachedTo('pods'), ...attachedTo('side')], []);
+  });
+
+  test('a pod of another runtime is listed by its name, if its record has one', async () => {
+    const engine = await fixture.engine();
+    const { request } = fixture.pod('other');
+    const ipam = { type: 'portcullis-ipam', ranges: [[{ subnet: '10.90.0.0/24' }]] };
+    const config = { cniVersion: '1.1.0', name: 'others', type: 'portcullis-bridge', bridge: 'br9', ipam };
+    const call = {
+      type: config.type,
+      caller: {},
+      key: { network: config.name, containerId: request.id, interface: 'eth0' },
+      netns: request.netns,
+      args: {},
+      path: [],
+      config: JSON.stringify(config),
+    };
+    await engine.callPlugin({ ...call, verb: 'add' });
+    try {
+      assert.deepEqual(
+        attachedTo('others').map(({ pod }) => pod),
+        [''],
+      );
+      const database = openNetworkDatabase(fixture.databasePath);
+      const pod = { namespace: 'shop', name: 'web', uid: 'u' };
+      database.db
+        .prepare('UPDATE attachment SET spec = ? WHERE container_id = ?')
+        .run(JSON.stringify({ policed: config.type, pod }), request.id);
+      database.close();
+      assert.deepEqual(attachedTo('others'), [
+        { namespace: 'shop', pod: 'web', interface: 'eth0', origin: 'plugin', used: 1 },
+      ]);
+    } finally {
+      await engine.callPlugin({ ...call, verb: 'del' });
+      await engine.close({ removeAll: true });
+    }
   });
 
   test('a connected namespace is listed as a namespace, by its path, also if it keeps its network', async () => {

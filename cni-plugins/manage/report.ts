@@ -316,6 +316,8 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
       interface: text('interface'),
       addresses: leases.map(formatIp),
       ...connected,
+      // Recorded if NetworkPolicies apply to it.
+      ...(spec.pod !== undefined && { namespace: spec.pod.namespace, pod: spec.pod.name }),
     };
     return [{ network: text('network'), leases, attachment }];
   }
