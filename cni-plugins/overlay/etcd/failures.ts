@@ -53,7 +53,7 @@ function denied(attempted: string, on: string, why: string, cause: unknown): Por
     attempted,
     on,
     why,
-    fix: "give the user that this host's certificate names (CN) the role of this host: docs/overlay.md, section Ownership",
+    fix: 'give the user that the client certificate names (CN) a role with rights to these keys: docs/overlay.md (Ownership) for networks that span hosts, docs/node-state.md (Rights in etcd) for groups of nodes',
     cause,
   });
 }
