@@ -37,12 +37,14 @@ export function placeOf(text: string): WrittenPlace {
 
 /**
  * Returns why connections cannot lead to an address, or undefined if they can.
- * @param use what the address is for
+ * @param use what the address is for. `endpoint`: as Kubernetes accepts it (ValidateNonSpecialIP), without the
+ * link-local addresses of IPv4, such as that of a cloud's metadata service
  */
-export function wrongAddress(text: string, use: 'virtual' | 'backend'): string | undefined {
+export function wrongAddress(text: string, use: 'virtual' | 'backend' | 'endpoint'): string | undefined {
   // Thousands of backends are looked at in a row, and the first number of an IPv4 address says enough.
   const ip = isIPv4(text) ? Number.parseInt(text, 10) : parseIp(text)?.value;
   if (ip === undefined) return `${JSON.stringify(text)} is not an address`;
+  if (use === 'endpoint' && text.startsWith('169.254.')) return `${text} is a link-local address`;
   const kind = typeof ip === 'number' ? unusable4(ip) : unusable6(ip);
   if (kind === undefined) return undefined;
   if (kind === 'a loopback address' && use === 'virtual')

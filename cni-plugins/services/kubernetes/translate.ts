@@ -109,7 +109,7 @@ function usableOf(slices: Iterable<EndpointSlice>, notes: string[]): readonly Ca
   const wrong: string[] = [];
   const usable = [...slices].flatMap(({ ports, endpoints }) =>
     endpoints.flatMap((endpoint): Candidate[] => {
-      const why = wrongAddress(endpoint.address, 'backend');
+      const why = wrongAddress(endpoint.address, 'endpoint');
       if (why === undefined) return [{ ...endpoint, ports }];
       wrong.push(why);
       return [];

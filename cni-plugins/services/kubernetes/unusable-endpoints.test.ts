@@ -25,7 +25,7 @@ const backends = ({ services }: Translation): readonly string[] =>
   services.flatMap(({ backends: all }) => all.map(({ address }) => address));
 
 test('an endpoint to which no connection can lead does not cost a service its other endpoints', () => {
-  for (const wrong of ['239.1.1.1', '255.255.255.255', '0.1.2.3', '127.0.0.1']) {
+  for (const wrong of ['239.1.1.1', '255.255.255.255', '0.1.2.3', '127.0.0.1', '169.254.169.254']) {
     const found = translated('10.96.0.1', 'IPv4', ['10.9.0.1', wrong, '10.9.0.2']);
     assert.deepEqual(backends(found), ['10.9.0.1', '10.9.0.2'], wrong);
     assert.match(found.notes.join(), new RegExp(`^1 endpoints get no connections: ${wrong} is`, 'u'));
