@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatIp, ipBytes, ipFromBytes, ipTextBytes, parseIp, parsePrefix } from './address.ts';
+import {
+  formatIp,
+  ipBytes,
+  ipFromBytes,
+  ipTextBytes,
+  parseIp,
+  parseIpOrMapped,
+  parsePrefix,
+} from './address.ts';
 
 test('an address is unchanged after conversion to text or bytes and back', () => {
   fc.assert(
@@ -20,6 +28,14 @@ test('an address is unchanged after conversion to text or bytes and back', () =>
       },
     ),
   );
+});
+
+test('an IPv4-mapped address is the IPv4 address, in every form', () => {
+  for (const text of ['192.0.2.1', '::ffff:192.0.2.1', '::FFFF:c000:201', '0:0:0:0:0:ffff:c000:0201'])
+    assert.deepEqual(parseIpOrMapped(text), parseIp('192.0.2.1'), text);
+  assert.deepEqual(parseIpOrMapped('::c000:201'), parseIp('::c000:201'));
+  for (const text of ['', '::ffff:192.0.2.300', '::ffff:1.2.3'])
+    assert.equal(parseIpOrMapped(text), undefined);
 });
 
 // RFC 5952, section 4.

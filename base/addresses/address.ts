@@ -34,6 +34,16 @@ export function parseIp(text: string): IpAddress | undefined {
   return { family: 6, value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n) };
 }
 
+const mappedIpv4 = /^::ffff:(?=\d+(?:\.\d+){3}$)/iu;
+
+/** Parses an IP address. As in Go's net.ParseIP, an IPv4-mapped IPv6 address is the IPv4 address. */
+export function parseIpOrMapped(text: string): IpAddress | undefined {
+  const address = parseIp(text.replace(mappedIpv4, ''));
+  return address?.family === 6 && address.value >> 32n === 0xffffn
+    ? { family: 4, value: address.value & 0xffff_ffffn }
+    : address;
+}
+
 /** Without substrings: tens of thousands of addresses are parsed in a row. @param text an IPv4 address */
 function ipv4Number(text: string): number {
   let [sum, part] = [0, 0];

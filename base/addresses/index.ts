@@ -10,6 +10,7 @@ export {
   networkOf,
   ownHost,
   parseIp,
+  parseIpOrMapped,
   parsePrefix,
 } from './address.ts';
 export type { IpAddress, IpFamily, IpPrefix } from './address.ts';

@@ -89,13 +89,15 @@ function prepareStatements(db: NetworkDatabase['db']) {
     ),
     portHolder: db.prepare(
       `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
-     WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '') LIMIT 1`,
+     WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '')
+       AND (host_port.attachment <> ?5 OR part <> ?6) LIMIT 1`,
     ),
     nodePortService: db.prepare(
       'SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1',
     ),
     insertPort: db.prepare(
-      'INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)',
+      `INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)
+     ON CONFLICT DO NOTHING`,
     ),
     deletePorts: db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?'),
     deleteLeases: db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?'),
@@ -184,7 +186,9 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     takeHostPorts(namespaceId, mappings, { attachment, part }) {
       for (const mapping of mappings) {
         const hostIp = hostIpOf(mapping);
-        const holder = portHolder.get(namespaceId, mapping.protocol, mapping.hostPort, hostIp) as
+        const { protocol, hostPort } = mapping;
+        // One holder may have a port at every address and at some: the rules of the exact address come first.
+        const holder = portHolder.get(namespaceId, protocol, hostPort, hostIp, attachment, part) as
           | HostPortHolder
           | undefined;
         if (holder !== undefined)

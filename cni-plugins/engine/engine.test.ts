@@ -97,7 +97,9 @@ if (inPrivateNetns(import.meta.filename)) {
   });
 
   test('a host port answers on 127.0.0.1, on the bridge and from all pods, its own pod included, and belongs to one pod', async () => {
-    const portMappings = [{ protocol: 'tcp', containerPort: 80, hostPort: 8080 } as const];
+    const port = { protocol: 'tcp', containerPort: 80, hostPort: 8080 } as const;
+    // Kubernetes accepts a port at every address and at one of them.
+    const portMappings = [port, { ...port, hostIp: '::ffff:127.0.0.1' }];
     const [web, client] = [fixture.pod('ported', { portMappings }), fixture.pod('caller')];
     await engine.attach(web.request);
     await engine.attach(client.request);
@@ -128,6 +130,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(fixture.kernelState(), before);
     await engine.detach(web.request.id);
     assert.equal(get('http://127.0.0.1:8080/'), undefined);
+    assert.equal(leads(), false, 'after the pod');
   });
 
   test('a UDP sender that never pauses follows the host port to its next holder', async () => {

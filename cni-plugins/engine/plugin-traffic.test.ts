@@ -45,6 +45,8 @@ if (inPrivateNetns(import.meta.filename)) {
       bridgeConf(),
       portmapConf(
         { hostPort: 8080, containerPort: 80 },
+        { hostPort: 8080, containerPort: 80, hostIP: '0.0.0.0' },
+        { hostPort: 8080, containerPort: 80, hostIP: '::ffff:127.0.0.1' },
         { hostPort: 8081, containerPort: 80, hostIP: '10.90.0.1' },
       ),
       { type: 'portcullis-loopback' },

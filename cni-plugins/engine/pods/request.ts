@@ -1,6 +1,6 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { formatIp, ipBytes, parseIp } from '../../../base/addresses/index.ts';
+import { formatIp, ipBytes, parseIpOrMapped } from '../../../base/addresses/index.ts';
 import type { ChainedPlugin, NetworkConfig } from '../../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostEnd } from '../../database/host-sockets.ts';
@@ -19,7 +19,7 @@ export function checkedMappings(request: AttachRequest): PortMapping[] {
   for (const mapping of request.portMappings) {
     if (mapping.hostPort === 0) continue;
     const hostIp =
-      mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
+      mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIpOrMapped(mapping.hostIp);
     const label = `${mapping.hostIp ?? ''}:${mapping.hostPort}/${mapping.protocol} to ${mapping.containerPort}`;
     if (!isPort(mapping.hostPort) || !isPort(mapping.containerPort))
       throw badMapping(request, label, 'a port must be 1 to 65535');

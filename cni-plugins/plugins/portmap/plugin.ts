@@ -1,4 +1,4 @@
-import { parseIp } from '../../../base/addresses/index.ts';
+import { formatIp, parseIpOrMapped } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract/contract.ts';
@@ -24,6 +24,7 @@ function readMapping(fields: Fields): PortMapping[] {
   const containerPort = fields.whole('containerPort') ?? 0;
   const protocol = (fields.text('protocol') ?? 'tcp').toLowerCase();
   const hostIp = fields.text('hostIP') ?? '';
+  const hostAddress = parseIpOrMapped(hostIp);
   const before = fields.hasProblems();
   // A container port without a host port: there is nothing to forward.
   if (hostPort === 0 && !before) return [];
@@ -34,31 +35,37 @@ function readMapping(fields: Fields): PortMapping[] {
     if (port < 1 || port > 65535) fields.problem(name, `${port} is not a port: 1 to 65535`);
   if (!protocols.includes(protocol === '' ? 'tcp' : protocol))
     fields.problem('protocol', `${JSON.stringify(protocol)} is not tcp, udp or sctp`);
-  if (hostIp !== '' && parseIp(hostIp) === undefined)
+  if (hostIp !== '' && hostAddress === undefined)
     fields.problem('hostIP', `${JSON.stringify(hostIp)} is not an IP address`);
   return [
     {
       protocol: (protocol === '' ? 'tcp' : protocol) as PortMapping['protocol'],
       hostPort,
       containerPort,
-      ...(hostIp === '' ? {} : { hostIp }),
+      ...(hostAddress !== undefined && { hostIp: formatIp(hostAddress) }),
     },
   ];
 }
 
-const keyOf = ({ protocol, hostPort, hostIp }: PortMapping): string =>
-  `${protocol} ${hostPort} ${hostIp ?? ''}`;
+/** Where a mapping applies: an unspecified address means every address of its family. */
+const placesOf = ({ protocol, hostPort, hostIp }: PortMapping): readonly string[] =>
+  (hostIp === undefined ? ['0.0.0.0', '::'] : [hostIp]).map((ip) => `${protocol} ${hostPort} ${ip}`);
 
-/** Removes duplicates. The same port to two targets is refused. */
+/** Removes duplicates. The same port of the same addresses to two targets is refused. */
 function distinct(mappings: readonly PortMapping[], fields: Fields | undefined): PortMapping[] {
-  const found = new Map<string, PortMapping>();
-  for (const mapping of mappings) {
-    const other = found.get(keyOf(mapping));
-    if (other !== undefined && other.containerPort !== mapping.containerPort)
+  const targets = new Map<string, number>();
+  const everywhereFirst = [
+    ...mappings.filter(({ hostIp }) => hostIp === undefined),
+    ...mappings.filter(({ hostIp }) => hostIp !== undefined),
+  ];
+  return everywhereFirst.filter((mapping) => {
+    const places = placesOf(mapping);
+    const found = places.map((place) => targets.get(place));
+    if (found.some((port) => port !== undefined && port !== mapping.containerPort))
       fields?.problem('portMappings', `host port ${mapping.hostPort}/${mapping.protocol} is mapped twice`);
-    found.set(keyOf(mapping), mapping);
-  }
-  return [...found.values()];
+    for (const place of places) targets.set(place, mapping.containerPort);
+    return found.includes(undefined);
+  });
 }
 
 /** Reads the capability `portMappings`: mappings with a host port, without duplicates. */
