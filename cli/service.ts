@@ -131,30 +131,55 @@ async function apply(flags: ApplyFlags): Promise<number> {
       : await askAdmin(flags, 'services/switch', { balancer: backend });
   for (const refused of switched?.refused ?? [])
     lines.push(`${refused}: ${switched?.balancer ?? ''} cannot balance it`);
-  const applied = new Set(described.map(({ service }) => service.name));
-  if (!check)
-    for (const services of inParts(described.map(({ service }) => service))) {
-      const { refused } = await askAdmin(flags, 'services/apply', { services });
-      for (const one of refused) {
-        applied.delete(one.name);
-        lines.push(
-          lineOf(
-            one,
-            described.find(({ service }) => service.name === one.name),
-          ),
-        );
-      }
-    }
+  const all = described.map(({ service }) => service);
+  const { refused, applied, failure } = check
+    ? { refused: [], applied: all.map(({ name }) => name) }
+    : await applyInParts(all, flags);
+  for (const one of refused)
+    lines.push(
+      lineOf(
+        one,
+        described.find(({ service }) => service.name === one.name),
+      ),
+    );
   process.stderr.write(printableText(`${listProblems(wrong)}${lines.map((line) => `${line}\n`).join('')}`));
   const verb = check ? 'valid' : 'applied';
   const balanced = switched === undefined ? '' : `balanced by ${switched.balancer}\n`;
   const value = {
     ...(switched !== undefined && { balancer: switched.balancer }),
-    [verb]: [...applied],
+    [verb]: applied,
     problems: [...linesOf(wrong), ...lines],
   };
-  printAs(flags, value, `${balanced}${[...applied].map((name) => `${name} ${verb}\n`).join('')}`);
+  printAs(flags, value, `${balanced}${applied.map((name) => `${name} ${verb}\n`).join('')}`);
+  if (failure !== undefined) throw failure;
   return wrong.length + lines.length === 0 ? exitCodes.yes : exitCodes.no;
+}
+
+interface Applied {
+  readonly refused: readonly RefusedService[];
+  readonly applied: readonly string[];
+  /** Why the daemon was not asked for the rest. Services of the last request may be in force. */
+  readonly failure?: Error;
+}
+
+/** @throws if the first request fails: nothing is known to be applied */
+async function applyInParts(all: readonly Service[], flags: Flags): Promise<Applied> {
+  const refused: RefusedService[] = [];
+  const applied: string[] = [];
+  for (const services of inParts(all))
+    try {
+      const answer = await askAdmin(flags, 'services/apply', { services });
+      const not = new Set(answer.refused.map(({ name }) => name));
+      append(refused, answer.refused);
+      append(
+        applied,
+        services.flatMap(({ name }) => (not.has(name) ? [] : [name])),
+      );
+    } catch (thrown) {
+      if (applied.length + refused.length === 0) throw thrown;
+      return { refused, applied, failure: thrown as Error };
+    }
+  return { refused, applied };
 }
 
 type Described = ReturnType<typeof readServices>['described'][number];
