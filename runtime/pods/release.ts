@@ -1,3 +1,4 @@
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import { unlessGone } from '../state/deleted-rows.ts';
 import type { Records } from '../state/records.ts';
 import { settleAll } from '../state/settle.ts';
@@ -6,7 +7,6 @@ import { withoutInfra } from './sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
-import { planSandbox } from './validate.ts';
 
 /** The operations on a pod's containers that the sandbox needs. */
 export interface ContainersOfSandbox {
@@ -93,6 +93,7 @@ async function releaseAll({ effects, sharing }: ReleaseDeps, record: SandboxReco
   ]);
 }
 
-function isHostNetwork(record: SandboxRecord): boolean {
-  return planSandbox(record.config).hostNetwork;
+/** Without a check of the request: a former version may have accepted what this one refuses. */
+function isHostNetwork({ config }: SandboxRecord): boolean {
+  return config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE;
 }
