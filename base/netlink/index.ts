@@ -135,6 +135,7 @@ export {
   listSettings,
   macBytes,
   macText,
+  noMac,
   moveLink,
   rename,
   setFlag,

@@ -133,6 +133,28 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(leads(), false, 'after the pod');
   });
 
+  test('a bridge of others keeps its MAC address whatever pods come and go, and gets one if it has none', async () => {
+    const macOf = (): string => /link\/ether (\S+)/u.exec(shell('ip link show dev cni0'))?.[1] ?? '';
+    const leave = 'ip link add p0 type veth peer name p1; ip link set p0 master cni0; ip link del p0';
+    await engine.gc(new Set());
+    tried('ip link del cni0');
+    shell(`ip link add cni0 type bridge; ${leave}; ip link set cni0 up`);
+    const pods = ['first', 'second', 'third'].map((name) => fixture.pod(`foreign-${name}`));
+    const macs = new Set<string>();
+    for (const pod of pods) {
+      await engine.attach(pod.request);
+      macs.add(macOf());
+    }
+    for (const pod of pods) {
+      await engine.detach(pod.request.id);
+      macs.add(macOf());
+    }
+    await engine.gc(new Set());
+    assert.equal(macs.size, 1, [...macs].join());
+    assert.ok(!macs.has('00:00:00:00:00:00'));
+    shell('ip link del cni0');
+  });
+
   test('a UDP sender that never pauses follows the host port to its next holder', async () => {
     const echo = (name: string): string =>
       `const s=require('dgram').createSocket('udp4');s.on('message',(m,r)=>s.send(${JSON.stringify(name)},r.port,r.address));s.bind(53)`;

@@ -61,6 +61,10 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
           ? [netlink.addGatewayLinkLocal(bridge.index)]
           : []),
         ...(promiscuous ? [netlink.setPromiscuous(own)] : []),
+        // A bridge whose address was never set takes the lowest of its ports', which changes with every pod.
+        ...(bridge.group === linkGroups.bridge
+          ? []
+          : [netlink.setMac(bridge.index, bridge.mac === netlink.noMac ? spec.bridge.mac : bridge.mac)]),
         netlink.setUp(own),
         ...(routesLoopback(spec) ? [netlink.setRouteLocalnet(own)] : []),
       ]);

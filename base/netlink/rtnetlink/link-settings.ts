@@ -70,6 +70,9 @@ export const macText = (bytes: Uint8Array): string =>
     .toString('hex')
     .replace(/..(?=.)/g, '$&:');
 
+/** The address of a bridge that was never given one, and has no port. */
+export const noMac = '00:00:00:00:00:00';
+
 /** Returns the bytes of a MAC address, such as `02:00:00:00:00:01`. */
 export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 

@@ -6,6 +6,7 @@ import {
   setMac,
   createBridge,
   lookUp,
+  noMac,
   setNoOwnIpv6,
   setPromiscuous,
   setUp,
@@ -85,15 +86,19 @@ type BridgeAsFound = NamedLink & LinkFacts & Pick<Link, 'kind' | 'group'>;
 /** An existing bridge, as an ADD finds it while no other change runs. */
 export interface ObservedBridge {
   readonly link: BridgeAsFound;
-  /** The MAC that it has or gets again. Bridges of others keep the MAC that they were given last. */
-  readonly mac: string;
+  /**
+   * The MAC that it has or gets again. Bridges of others keep the MAC that they were given last. Absent: it
+   * has none, because its address was never set and its last port has left.
+   */
+  readonly mac?: string;
 }
 
 /** Returns undefined when it does not exist. */
 export function observeBridge(route: NetlinkSocket, name: string): ObservedBridge | undefined {
   const link = standingAsSeen(route, name) ?? lookUp(route, { name });
   if (link === undefined) return undefined;
-  return { link, mac: link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac };
+  const mac = link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac;
+  return { link, ...(mac !== noMac && { mac }) };
 }
 
 /** Returns the bridge that was seen before, with the few facts that may have changed since. */
@@ -167,7 +172,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
   if (isOurs) kernel.inHost(() => ignoreRouters(resource.name));
   // As upstream: a bridge whose address was never set takes the lowest of its ports', which changes with
   // every pod.
-  const settled = setMac(link.index, isOurs ? mac : link.mac);
+  const settled = setMac(link.index, isOurs || link.mac === noMac ? mac : link.mac);
   route.run([
     ...(link.mac === mac && isOurs ? [] : [settled]),
     ...(resource.promiscuous ? [setPromiscuous(own)] : []),

@@ -194,6 +194,17 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     assert.equal(macOf('br'), '02:00:00:00:00:79');
   });
 
+  test('a bridge that others left without a MAC address gets one, and its pods reach the gateway', async () => {
+    // The kernel takes the address from the ports, as with the bridge of the upstream plugin without pods.
+    shell('ip link add name br type bridge; ip link add p0 type veth peer name p1; ip link set p0 master br');
+    shell('ip link del p0; ip link set dev br up');
+    assert.equal(macOf('br'), '00:00:00:00:00:00');
+    const pod = await attached('left', { isDefaultGateway: true });
+    assert.equal(pod.result.interfaces[0]?.mac, macOf('br'));
+    assert.notEqual(macOf('br'), '00:00:00:00:00:00');
+    assert.deepEqual(pings(pod.of, '10.90.0.1', 'fd00:90::1'), [true, true]);
+  });
+
   test('a failed ADD leaves no bridge; a bridge that others use, or that existed before, stays', async () => {
     const links = (): string[] => shell("ip -br link | awk '{ print $1 }'").trim().split('\n').toSorted();
     const before = links();
