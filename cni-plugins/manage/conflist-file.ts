@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { constants, linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { failure, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
+import { closeFd, lockFile, openFile } from '../../base/kernel/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
@@ -90,19 +91,39 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
  * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · any error that reading the file throws
  */
 export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
-  const { file, text } = planNetwork(source, wanted);
+  // What is refused creates no folder.
+  planNetwork(source, wanted);
   makeFolderSync(source.confDir, 0o755);
-  dropAbandonedDrafts(source.confDir);
+  // Two commands at once would both find the same subnet free.
+  return locked(source.confDir, () => write(source.confDir, wanted.name, planNetwork(source, wanted)));
+}
+
+function locked<T>(folder: string, body: () => T): T {
+  const fd = openFile(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    try {
+      lockFile(fd);
+    } catch {
+      // Some file servers do not lock folders.
+    }
+    return body();
+  } finally {
+    closeFd(fd);
+  }
+}
+
+function write(confDir: string, name: string, { file, text }: PlannedNetwork): string {
+  dropAbandonedDrafts(confDir);
   // The draft has a folder of its own, inside the conf folder, so that one link call publishes the file.
-  const draft = join(source.confDir, `.${randomUUID()}`);
+  const draft = join(confDir, `.${randomUUID()}`);
   mkdirSync(draft, { mode: 0o700 });
   try {
-    const written = join(draft, `${wanted.name}.conflist`);
+    const written = join(draft, `${name}.conflist`);
     writeFileSync(written, text, { mode: 0o644, flush: true });
     try {
       linkSync(written, file);
     } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw exists(wanted.name, file);
+      if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw exists(name, file);
       throw thrown;
     }
   } finally {
