@@ -135,6 +135,17 @@ test('an invalid network is not written, and leaves no file', () => {
   assert.match(network('ls').stdout, /skipped: .*99-broken\.conflist:1:2/u);
 });
 
+test('an address or an alias that cannot be one is refused before anything is connected', () => {
+  for (const wrong of [
+    ['--ip', '10.90.0.300'],
+    ['--alias', 'bad alias!'],
+    ['--alias', 'web.example'],
+  ]) {
+    const { status, stderr } = network('connect', 'lan', '/run/netns/none', ...wrong);
+    assert.deepEqual([status, stderr.includes(`'${wrong[0]}`)], [2, true], stderr);
+  }
+});
+
 test('a network is refused if a plugin does not know one of its fields', () => {
   const own = mkdtempSync(join(folder, 'misspelled-'));
   const ipam = { type: 'host-local', ranges: [[{ subnet: '10.9.0.0/24' }]] };

@@ -1,5 +1,6 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { createLogger } from '../../base/log/index.ts';
 import { callAdmin, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
@@ -38,8 +39,8 @@ export function registerConnections(network: Command): void {
         'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME',
       ),
   )
-    .option('--ip <address>', 'address for the interface; may be repeated', collect)
-    .option('--alias <name>', 'name by which others on the network find it; may be repeated', collect)
+    .option('--ip <address>', 'address for the interface; may be repeated', anAddress)
+    .option('--alias <name>', 'name by which others on the network find it; may be repeated', anAlias)
     .option('--ifname <name>', 'name of the interface; default: the first free ethN')
     .option('--mac <address>', 'MAC address of the interface')
     .option('--service <name>', 'service of the network to join as a member')
@@ -101,6 +102,21 @@ Examples:
     .action((flags: ConnectFlags & { readonly altered?: boolean }) =>
       run(flags.output, () => gc(flags, flags.altered === true)),
     );
+}
+
+function anAddress(text: string, before?: readonly string[]): readonly string[] {
+  // As in CNI, a prefix length may follow.
+  if (isIP(text.replace(/\/\d{1,3}$/u, '')) === 0)
+    throw new InvalidArgumentError('It must be an IP address.');
+  return collect(text, before);
+}
+
+const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/iu;
+
+/** The name server leaves out what cannot be a name of the network. */
+function anAlias(text: string, before?: readonly string[]): readonly string[] {
+  if (!label.test(text)) throw new InvalidArgumentError('It must be one label of a host name, without dots.');
+  return collect(text, before);
 }
 
 function withConnections(command: Command): Command {
