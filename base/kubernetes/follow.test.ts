@@ -246,6 +246,23 @@ test(
   },
 );
 
+test(
+  'if the version is too old after an outage, the list is requested at once',
+  { timeout: 30_000 },
+  async (t) => {
+    const { asked, over } = await scripted(t, [
+      give(200, page(['a'], '7')),
+      give(500, status(500, 'it starts')),
+      give(200, page([], '8')),
+      // A follower that waited would wait at least this long.
+      give(410, status(410, 'too old'), { 'retry-after': '3600' }),
+      give(200, page(['b'], '9')),
+    ]);
+    await over(6);
+    assert.deepEqual(asked, ['list 2', 'watch 7', 'list 1', 'watch 7', 'list 2', 'watch 9']);
+  },
+);
+
 test('a stream that breaks or is silent is opened again from the last version', limits, async (t) => {
   const { asked, reported, over } = await scripted(
     t,

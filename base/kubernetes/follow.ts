@@ -122,10 +122,13 @@ export async function follow(
   while (!isOver()) {
     const begun = performance.now();
     let asked = 0;
+    let isFresh = version === undefined;
     opened = false;
     try {
-      if (version !== undefined && wasAway && (await isAhead(client, followed, version, signal)))
+      if (version !== undefined && wasAway && (await isAhead(client, followed, version, signal))) {
         version = undefined;
+        isFresh = true;
+      }
       if (version === undefined) {
         // A version that the server does not have any more is not in its cache either.
         const from = wasListed ? 'store' : 'cache';
@@ -148,8 +151,8 @@ export async function follow(
       else if (status !== expired && status !== tooManyRequests) wasAway = true;
       if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
       if (!mayBeStarting(status)) follower.failed(thrown, version === undefined);
-      // The version was only too old: the list is requested at once.
-      if (status === expired && failures === 1) continue;
+      // The version was only too old: the list is requested at once, however long the server was away before.
+      if (status === expired && (!isFresh || failures === 1)) continue;
       asked = retryAfterOf(thrown);
     }
     const wait =
