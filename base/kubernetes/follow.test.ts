@@ -263,6 +263,19 @@ test(
   },
 );
 
+test(
+  'a server whose lists have expired as soon as they arrive is not asked all the time',
+  limits,
+  async (t) => {
+    const old = give(410, status(410, 'too old'));
+    const lists = [1, 2, 3, 4].flatMap((version) => [give(200, page(['a'], String(version))), old]);
+    const { asked, over } = await scripted(t, lists, { firstWait: 3_600_000, longestWait: 3_600_000 });
+    await over(4);
+    await sleep(200);
+    assert.deepEqual(asked, ['list 2', 'watch 1', 'list 2', 'watch 2']);
+  },
+);
+
 test('a stream that breaks or is silent is opened again from the last version', limits, async (t) => {
   const { asked, reported, over } = await scripted(
     t,

@@ -68,6 +68,8 @@ export async function follow(
   let wasAway = false;
   let failures = 0;
   let failuresOfVersion = 0;
+  /** Versions in a row that had expired as soon as they were listed. */
+  let expirations = 0;
   let opened = false;
   let wasListed = false;
   let deniedSince: number | undefined;
@@ -106,6 +108,7 @@ export async function follow(
         follower.version?.(reached);
         failures = 0;
         failuresOfVersion = 0;
+        expirations = 0;
       },
       signal,
     );
@@ -151,8 +154,12 @@ export async function follow(
       else if (status !== expired && status !== tooManyRequests) wasAway = true;
       if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
       if (!mayBeStarting(status)) follower.failed(thrown, version === undefined);
-      // The version was only too old: the list is requested at once, however long the server was away before.
-      if (status === expired && (!isFresh || failures === 1)) continue;
+      if (status === expired) {
+        expirations = isFresh ? expirations + 1 : 0;
+        // The version was only too old: the list is requested at once, however long the server was away.
+        if (expirations <= 1) continue;
+        failures = expirations;
+      }
       asked = retryAfterOf(thrown);
     }
     const wait =
