@@ -41,6 +41,14 @@ export function reviewResponse(uid: string, answer: ReviewAnswer): string {
   });
 }
 
+/** In characters. The message reaches the user of kubectl, and events of controllers. */
+export const longestMessage = 24 * 1024;
+
+/** Returns the answer that refuses an object. */
+export function refusal(code: number, reason: string, message: string): ReviewAnswer {
+  return { allowed: false, status: { code, reason, message: message.slice(0, longestMessage) } };
+}
+
 /** Returns a JSON Pointer. */
 export function pointer(path: readonly (string | number)[]): string {
   return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');

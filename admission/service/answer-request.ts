@@ -1,14 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { answerOrEnd, networkPeer, readBody } from '../../base/connections/index.ts';
-import type { BodyLimits, PeerShares, Turns } from '../../base/connections/index.ts';
+import type { BodyLimits, PeerShares } from '../../base/connections/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
-import { readReview } from '../reviews/read-review.ts';
 import { reviewResponse } from '../reviews/response.ts';
 import type { ReviewAnswer } from '../reviews/response.ts';
-import { decideReview, examineReview } from './decide-review.ts';
-import type { ReviewMode } from './decide-review.ts';
+import { decideReview } from './decide-review.ts';
+import type { ReviewMode } from './examine-review.ts';
+import type { Examiner } from './examiner.ts';
 import type { Outcome, WebhookCounts } from './metrics.ts';
 
 /** The parts of the webhook that an answer needs. */
@@ -24,8 +24,7 @@ export interface RequestContext {
   readonly held: { readonly bytes: Map<string, number>; readonly mostOfParty: number };
   /** Reviews that are being answered. Any host that reaches the port may send reviews. */
   readonly reviews: PeerShares;
-  /** An object of many parts takes seconds to examine, and no other review is answered meanwhile. */
-  readonly turns: Turns;
+  readonly examiner: Examiner;
   /** Why the replica must not get requests; undefined: it is ready. */
   readonly notReady: () => string | undefined;
   readonly onFailure: (error: unknown) => void;
@@ -138,12 +137,13 @@ async function answerReview(
       return text(body.status, body.why);
     }
     ({ release } = body);
-    await context.turns.take(peer);
-    if (late.signal.aborted || request.socket.destroyed) {
+    const { allowUnread } = context;
+    const isLate = (): boolean => late.signal.aborted || request.socket.destroyed;
+    const read = await context.examiner.examine(body.bytes, { mode, allowUnread }, peer, isLate);
+    if (read === undefined) {
       outcome = 'busy';
       return text(503, 'the time limit of the API server passed while other reviews were examined');
     }
-    const read = examine(body.bytes, mode, context.allowUnread);
     if ('malformed' in read)
       return read.uid === undefined
         ? text(400, `the review is malformed: ${read.malformed}`)
@@ -187,13 +187,6 @@ function busy({ counts }: RequestContext, path: string): Answer {
   counts.begun();
   counts.answered(path, 'busy', 0);
   return text(429, 'too many reviews of this address are in progress');
-}
-
-/** The parsed body is garbage when this returns. */
-function examine(body: Buffer, mode: ReviewMode, allowUnread: boolean) {
-  const read = readReview(body.toString('utf8'));
-  if ('malformed' in read) return read;
-  return { uid: read.review.uid, examined: examineReview(read.review, mode, allowUnread) };
 }
 
 /** Returns a function that releases the place; undefined: a party has no free place. */

@@ -1,21 +1,15 @@
 import { asPortcullisError, reasonAndFix } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseReference } from '../../base/distribution/index.ts';
-import { fieldsOf, listOf } from '../../base/kubernetes/index.ts';
 import type { GateImage, WorkloadImage } from '../../trust/gate/index.ts';
 import { explainReason } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
-import { ceilingWarnings, podDemands } from '../decisions/ceilings.ts';
-import type { PodDemands } from '../decisions/ceilings.ts';
+import { ceilingWarnings } from '../decisions/ceilings.ts';
 import type { DecisionSource, ImageDecision, ImageDecisions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
-import { mostImages, reviewedImages } from '../reviews/images.ts';
-import type { Review } from '../reviews/read-review.ts';
-import { pointer } from '../reviews/response.ts';
+import { longestMessage, pointer, refusal } from '../reviews/response.ts';
 import type { PatchOperation, ReviewAnswer } from '../reviews/response.ts';
-
-/** `mutate`: images that are admitted get the digest that was decided about. */
-export type ReviewMode = 'validate' | 'mutate';
+import type { ExaminedReview } from './examine-review.ts';
 
 /** The parts of the webhook that a decision about a review needs. */
 export interface DecideReviewContext {
@@ -27,82 +21,12 @@ export interface DecideReviewContext {
   readonly onDecision: (decision: GateImage['decision'], source: DecisionSource) => void;
 }
 
-/** The answer shows at most as many warnings. */
-const mostUnread = 16;
-/** In characters. The message reaches the user of kubectl, and events of controllers. */
-const longestMessage = 24 * 1024;
 const longestAudit = 8 * 1024;
 
 /** One image of the review, as decided. */
 interface Decided {
   readonly image: WorkloadImage;
   readonly decision: ImageDecision | PortcullisError;
-}
-
-/**
- * The parts of a review that a decision needs. The objects are left out: in memory they have about twenty
- * times the size of their JSON, and a review may wait for registries.
- */
-export interface ExaminedReview {
-  readonly mode: ReviewMode;
-  readonly namespace: string;
-  readonly party: string;
-  /** Images that the review adds. */
-  readonly images: readonly WorkloadImage[];
-  /** Warnings about parts whose images are not checked. */
-  readonly unread: readonly string[];
-  /** Whether tags are replaced by digests. */
-  readonly pins: boolean;
-  /** Undefined: the object is no pod and has no template of pods, or the answer has no warnings. */
-  readonly demands: PodDemands | undefined;
-}
-
-/**
- * Reads a review, and returns what is decided about, or the refusal of an object that cannot be decided
- * about.
- * @param allowUnread if the images of parts of an object are not checked, the answer has a warning. Otherwise
- * the object is refused
- */
-export function examineReview(
-  review: Review,
-  mode: ReviewMode,
-  allowUnread: boolean,
-): ExaminedReview | { readonly refusal: ReviewAnswer } {
-  const { namespace, party } = review;
-  const { images, problems, unread } = reviewedImages(review);
-  const invalid = (message: string) => ({ refusal: refusal(422, 'Invalid', message) });
-  if (problems.length > 0) return invalid(`the images of the object cannot be read: ${listed(problems, 20)}`);
-  if (unread.length > 0 && !allowUnread)
-    return invalid(
-      `the webhook cannot check every image of the object: ${listed(unread, 20)}; name the images in the object itself, or see --allow-unread of portcullis webhook serve`,
-    );
-  if (images.length > mostImages)
-    return invalid(
-      `the object names more than ${mostImages} images, which is the most that the webhook checks`,
-    );
-  // Both webhooks get each object, and the user needs each warning only once.
-  const warns = mode === 'validate';
-  const more = unread.length - mostUnread;
-  return {
-    ...{ mode, namespace, party, images },
-    unread: warns
-      ? [...unread.slice(0, mostUnread), ...(more > 0 ? [`${more} more parts are not checked`] : [])]
-      : [],
-    pins: !warns && !isCompared(review.object),
-    demands: warns && images.length > 0 ? podDemands(review.object) : undefined,
-  };
-}
-
-/**
- * Whether a controller created the object and compares it with its own template. If a ReplicaSet had other
- * images than the template of its Deployment, the Deployment would create further ones without end. Nobody
- * compares the images of a pod.
- */
-function isCompared(value: unknown): boolean {
-  const object = fieldsOf(value);
-  if (object['kind'] === 'Pod' && object['apiVersion'] === 'v1') return false;
-  const owners = listOf(fieldsOf(object['metadata'])['ownerReferences']).map(fieldsOf);
-  return owners.some(({ controller }) => controller === true);
 }
 
 /**
@@ -197,10 +121,6 @@ function worstOf(decision: ImageDecision): GateImage['decision'] {
   return decision
     .map((one) => one.decision)
     .reduce((worst, one) => (severity.indexOf(one) > severity.indexOf(worst) ? one : worst), 'admitted');
-}
-
-function refusal(code: number, reason: string, message: string): ReviewAnswer {
-  return { allowed: false, status: { code, reason, message: message.slice(0, longestMessage) } };
 }
 
 /** A denial has the status 403. If nothing is denied, a later attempt may succeed: 503. */
@@ -306,8 +226,3 @@ function withDigest(reference: string, digest: string | undefined): string | und
   const tagged = tag === undefined || reference.endsWith(`:${tag}`) ? reference : `${reference}:${tag}`;
   return `${tagged}@${digest}`;
 }
-
-const listed = (texts: readonly string[], most: number): string =>
-  texts.length > most
-    ? `${texts.slice(0, most).join('; ')}; and ${texts.length - most} more`
-    : texts.join('; ');

@@ -40,7 +40,7 @@ test('an object of many small parts takes no memory while its review waits for a
       ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'web' } },
       spec: { containers: [{ name: 'a', image: `${host}/a${index}:1` }], tolerations: ['?'] },
     }).replace('"?"', `${tolerations}{}`);
-    waiting.push(ask('/validate?timeout=4s', Buffer.from(body)));
+    waiting.push(ask('/validate?timeout=10s', Buffer.from(body)));
     while (asked() <= index) await sleep(10);
   }
   const used = heapMiB() - before;
@@ -111,4 +111,26 @@ test('objects of many parts from one host do not delay the reviews of another ho
   assert.equal(response.allowed, true);
   assert.ok(answered < 6, `${answered} of 10 were answered before`);
   while (answered < 10) await sleep(10);
+});
+
+test('an object of many parts delays neither health probes nor smaller reviews', async (t) => {
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const small = reviewOf({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: {} });
+  const fields = Object.fromEntries(Array.from({ length: 300_000 }, (_, index) => [`k${index}`, {}]));
+  const custom = { apiVersion: 'example.com/v1', kind: 'Custom', metadata: { name: 'a' }, spec: fields };
+  const large = reviewOf(custom, { operation: 'UPDATE', oldObject: custom });
+  const answered: string[] = [];
+  const note = (name: string) => (): void => void answered.push(name);
+  // Both connections are open before.
+  await Promise.all([ask('/healthz'), ask('/validate', small)]);
+  const examined = ask('/validate', large).then(note('large'));
+  await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      await sleep(20 * Math.random());
+      await ask('/healthz').then(note('probe'));
+      await ask('/validate', small).then(note('small'));
+    }),
+  );
+  await examined;
+  assert.deepEqual(answered.at(-1), 'large');
 });

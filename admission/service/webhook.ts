@@ -4,7 +4,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   closeServer,
   createPeerShares,
-  createTurns,
   limitHttpConnections,
   listenOn,
   readListenAddress,
@@ -17,6 +16,7 @@ import { createImageDecisions } from '../decisions/image-decisions.ts';
 import type { DecisionOptions } from '../decisions/image-decisions.ts';
 import type { PolicyInForce } from '../policy/policy-in-force.ts';
 import { answerRequest } from './answer-request.ts';
+import { createExaminer } from './examiner.ts';
 import { createWebhookCounts } from './metrics.ts';
 
 export interface WebhookOptions extends DecisionOptions {
@@ -70,6 +70,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   let { pair } = options;
   let ending = false;
   const decisions = createImageDecisions(options);
+  const examiner = createExaminer();
   const counts = createWebhookCounts(() => ({
     hasPolicy: policy.current() !== undefined,
     policyIsCurrent: policy.problem() === undefined,
@@ -80,7 +81,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     ...{ body: bodyLimits, bodies: createPeerShares(bodiesMemory) },
     held: { bytes: new Map<string, number>(), mostOfParty: bodiesOfParty },
     reviews: createPeerShares(mostReviews),
-    turns: createTurns(1),
+    examiner,
     notReady() {
       if (ending) return 'the webhook is ending';
       return policy.current() === undefined
@@ -121,7 +122,7 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
       ending = true;
       await sleep(options.drainMs);
       await closeServer(server, lastAnswersMs);
-      await decisions.close();
+      await Promise.all([decisions.close(), examiner.close()]);
     },
   };
 }

@@ -79,7 +79,8 @@ export function unreadParts(
   isRead: (path: readonly PathSegment[]) => boolean,
 ): readonly UnreadPart[] {
   const found: UnreadPart[] = [];
-  for (const [field, value] of Object.entries(part)) {
+  for (const field of Object.keys(part)) {
+    const value = part[field];
     const known = Object.hasOwn(references, field) ? references[field] : undefined;
     const record = recordOf(value);
     if (known !== undefined && record !== undefined) {

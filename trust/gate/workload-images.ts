@@ -157,9 +157,10 @@ function readPart(part: unknown, path: PathSegment[], reading: Reading): void {
       for (const unread of unreadParts(record, path, reading, (at) => reading.read.has(JSON.stringify(at))))
         reading.reader.unread?.(unread);
   }
-  for (const [key, value] of Object.entries(record))
+  // A map can have hundreds of thousands of keys, and each pair of Object.entries would be an object.
+  for (const key of Object.keys(record))
     if (key === '<<' && reading.reader.mergeKey !== undefined) reading.reader.mergeKey([...path, key]);
-    else readBelow(value, path, key, reading);
+    else readBelow(record[key], path, key, reading);
 }
 
 function readBelow(part: unknown, path: PathSegment[], segment: PathSegment, reading: Reading): void {
