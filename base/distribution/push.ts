@@ -118,7 +118,7 @@ function fallbackList(entry: Descriptor, task: Task): SharedList {
     record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
   return {
     mediaType: mediaTypes.ociIndex,
-    entry,
+    added: [entry],
     entriesOf({ bytes, content }) {
       if (content.kind !== 'index')
         throw distributionError('DISTRIBUTION_REFUSED', task, 'an image already has the fallback tag');

@@ -14,7 +14,7 @@ import type { FetchedManifest, SharedList } from './types.ts';
 
 const list: SharedList = {
   mediaType: 'application/json',
-  entry: 'ours',
+  added: ['ours'],
   entriesOf: ({ bytes }) => JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown[],
   keyOf: String,
   build: (entries) => Promise.resolve(Buffer.from(JSON.stringify(entries))),
@@ -233,7 +233,7 @@ test('a list at a busy registry is read again before it is written again, with a
     const [repository] = client.repositories(parseReference(`${server.host}/app`));
     await repository?.addUnderTag('list', {
       mediaType: mediaTypes.ociIndex,
-      entry: entry('ours'),
+      added: [entry('ours')],
       entriesOf: ({ bytes }) => entriesIn(bytes),
       keyOf: (one) => (one as Descriptor).digest,
       build: (entries) => Promise.resolve(indexOf(entries)),

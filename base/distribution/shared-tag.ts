@@ -43,13 +43,13 @@ export interface TagAccess {
 }
 
 /**
- * Adds an entry to a list under a tag that other clients may be changing at the same moment. The distribution
+ * Adds entries to a list under a tag that other clients may be changing at the same moment. The distribution
  * protocol has no compare-and-swap. Therefore an entry counts as added only after the list, with the entry in
  * it, has not changed for longer than any writer keeps a list that it has read (`settle`): a write after that
  * is based on a read that saw the entry. Entries of others that were seen in the meantime and then disappear
  * are added again too, so that writers repair what one of them drops. If a registry honours If-Match, a lost
  * race is refused at once.
- * @returns the digest of the manifest that contains the entry
+ * @returns the digest of the manifest that contains the entries
  * @throws PortcullisError DISTRIBUTION_REFUSED when others overwrite it again and again, or when the registry
  * refuses every write although the list stays the same
  */
@@ -60,7 +60,7 @@ export async function addToSharedTag(
   task: Task,
   signal?: AbortSignal,
 ): Promise<string> {
-  const seen = new Map<string, unknown>([[list.keyOf(list.entry), list.entry]]);
+  const seen = new Map(list.added.map((entry) => [list.keyOf(entry), entry]));
   let stood: { readonly digest: string; readonly since: number } | undefined;
   let window = settle;
   let wrote = 0;

@@ -124,8 +124,8 @@ export interface BlobRange {
 /** A manifest under one tag whose list several writers extend: a fallback index, cosign's `.sig`. */
 export interface SharedList {
   readonly mediaType: string;
-  /** The entry to add. */
-  readonly entry: unknown;
+  /** The entries to add. */
+  readonly added: readonly unknown[];
   /** Returns the current entries. @throws PortcullisError when something else has the tag */
   entriesOf(manifest: FetchedManifest): readonly unknown[];
   /** Returns the key of an entry. Entries with equal keys are the same entry. */
@@ -230,7 +230,7 @@ export interface RegistryRepository {
     options?: { readonly tag?: string; readonly signal?: AbortSignal },
   ): Promise<{ readonly digest: string; readonly subject?: string }>;
   /**
-   * Adds an entry to the list under a tag, without losing this or another entry to a concurrent writer.
+   * Adds entries to the list under a tag, without losing these or other entries to a concurrent writer.
    * Returns the manifest's digest.
    */
   addUnderTag(tag: string, list: SharedList, options?: { readonly signal?: AbortSignal }): Promise<string>;

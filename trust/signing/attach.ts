@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { orAbsent } from '../../base/distribution/index.ts';
 import type {
   Descriptor,
   FetchedManifest,
@@ -124,15 +123,19 @@ export async function attachToTag(
   const options = signal === undefined ? {} : { signal };
   const { size, digest } = await repository.pushBlob(layer.bytes, options);
   const entry = { mediaType: layer.mediaType, digest, size, annotations: layer.annotations };
-  const list = tagListWith(repository, entry);
+  const list = tagListWith(repository, [entry]);
   return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
 }
 
-/** Returns how a layer, whose blob the repository has, is added under one of cosign's older tags. */
-function tagListWith(repository: RegistryRepository, entry: unknown): SharedList {
+/** Returns how layers, whose blobs the repository has, are added under one of cosign's older tags. */
+function tagListWith(
+  repository: RegistryRepository,
+  added: readonly unknown[],
+  mediaType = ociManifestType,
+): SharedList {
   return {
-    mediaType: ociManifestType,
-    entry,
+    mediaType,
+    added,
     entriesOf: layersIn,
     keyOf: layerKey,
     async build(layers) {
@@ -140,7 +143,7 @@ function tagListWith(repository: RegistryRepository, entry: unknown): SharedList
         repository,
         layers.map((one) => String(recordOf(one)?.['digest'])),
       );
-      return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
+      return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
     },
   };
 }
@@ -163,7 +166,8 @@ export function tagEntries(found: FetchedManifest): readonly string[] {
 
 /**
  * Copies a manifest of one of cosign's older tags to a repository that has its blobs. If the repository has
- * layers of its own under the tag, they stay, and those that it lacks are added.
+ * layers of its own under the tag, or another client adds some at the same time, they stay, and those that it
+ * lacks are added.
  * @throws PortcullisError of base/distribution
  */
 export async function copyToTag(
@@ -172,16 +176,18 @@ export async function copyToTag(
   copied: FetchedManifest,
   signal?: AbortSignal,
 ): Promise<void> {
-  const options = signal === undefined ? {} : { signal };
-  const found = await orAbsent(repository.manifest(tag, signal));
-  const [before, wanted] = [found === undefined ? [] : layersIn(found), layersIn(copied)];
-  const [held, brought] = [new Set(before.map(layerKey)), new Set(wanted.map(layerKey))];
-  if (before.every((layer) => brought.has(layerKey(layer)))) {
-    await repository.pushManifest(copied.bytes, copied.mediaType, { ...options, tag });
-    return;
-  }
-  for (const layer of wanted.filter((one) => !held.has(layerKey(one))))
-    await repository.addUnderTag(tag, tagListWith(repository, layer), options);
+  const list = tagListWith(repository, layersIn(copied), copied.mediaType);
+  const keys = JSON.stringify(tagEntries(copied));
+  const isCopied = (layers: readonly unknown[]): boolean => JSON.stringify(layers.map(layerKey)) === keys;
+  await repository.addUnderTag(
+    tag,
+    {
+      ...list,
+      build: (layers, fields) =>
+        isCopied(layers) ? Promise.resolve(copied.bytes) : list.build(layers, fields),
+    },
+    signal === undefined ? {} : { signal },
+  );
 }
 
 /**

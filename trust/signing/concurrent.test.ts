@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, test } from 'node:test';
-import { createRegistryClient, fallbackTag } from '../../base/distribution/index.ts';
-import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import { createRegistryClient, digestOf, fallbackTag, parseManifest } from '../../base/distribution/index.ts';
+import type { FetchedManifest, RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { signatureTag } from '../evidence/cosign-names.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { policyKey } from '../keys/public-key.ts';
+import { copyToTag } from './attach.ts';
 import { signImage } from './sign-image.ts';
 import type { SignatureFormat } from './sign-image.ts';
 
@@ -67,6 +68,26 @@ describe(
       );
       return (content.kind === 'index' ? content.manifests : content.layers).length;
     };
+
+    test('all of eight signatures that are copied to one tag exist at the end', async () => {
+      const digest = await image('copied');
+      const tag = signatureTag(digest);
+      const signed = repository();
+      const copies: FetchedManifest[] = [];
+      for (const index of Array.from({ length: 8 }).keys()) {
+        const key = newKey(`${index}.pub`);
+        await signImage({ repository: signed, digest, key, format: 'legacy', now: new Date() });
+        const all = await signed.manifest(tag);
+        const { layers, ...rest } = JSON.parse(Buffer.from(all.bytes).toString()) as { layers: unknown[] };
+        const bytes = Buffer.from(JSON.stringify({ ...rest, layers: layers.slice(-1) }));
+        const content = parseManifest(bytes, manifestType, { attempted: '', on: '' });
+        copies.push({ ...all, bytes, digest: digestOf(bytes), content });
+      }
+      const copy = signatureTag(digestOf('copy'));
+      await Promise.all(copies.map((copied) => copyToTag(repository(), copy, copied)));
+      const { content } = await signed.manifest(copy);
+      assert.equal(content.kind === 'manifest' && content.layers.length, 8);
+    });
 
     for (const format of ['bundle', 'legacy'] as const) {
       test(`all of eight signatures in the form ${format} exist at the end`, async () => {

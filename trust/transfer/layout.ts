@@ -6,6 +6,7 @@ import type {
   FetchedManifest,
   Manifest,
   RegistryRepository,
+  SharedList,
 } from '../../base/distribution/index.ts';
 import { errnoOf, fileReason, isPortcullisError, meansGone } from '../../base/errors/index.ts';
 import { readFilePart } from '../../base/files/index.ts';
@@ -169,7 +170,7 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       const { digest } = await pushManifest(bytes, mediaType);
       return { digest, via: 'referrers' };
     },
-    addUnderTag: () => Promise.reject(damaged(folder, 'signatures cannot be added to an archive')),
+    addUnderTag: async (tag, list) => withEntries(await orAbsent(manifest(tag)), list, tag, pushManifest),
     images: () => imagesAmong(entries),
     async pushBlobFrom({ digest, size }, source) {
       const file = fileOf(digest);
@@ -193,6 +194,22 @@ export async function openLayout(folder: string, files: LayoutFiles = filesHere)
       );
     },
   };
+}
+
+/** Adds the entries that the list under a tag lacks. @returns the digest of the manifest that has them */
+async function withEntries(
+  found: FetchedManifest | undefined,
+  list: SharedList,
+  tag: string,
+  push: RegistryRepository['pushManifest'],
+): Promise<string> {
+  const present = found === undefined ? [] : list.entriesOf(found);
+  const keys = new Set(present.map((entry) => list.keyOf(entry)));
+  const lacked = list.added.filter((entry) => !keys.has(list.keyOf(entry)));
+  if (found !== undefined && lacked.length === 0) return found.digest;
+  const fields = found === undefined ? {} : (recordOf(parseStrictJson(found.bytes)) ?? {});
+  const bytes = await list.build([...present, ...lacked], fields);
+  return (await push(bytes, list.mediaType, { tag })).digest;
 }
 
 /** Returns the descriptor of an entry as the referrers API lists it. */
