@@ -25,6 +25,25 @@ test('node apply --dry-run fails when a section could not be read: the plan is i
   assert.deepEqual([nothing.code, nothing.stdout], [0, 'nothing would change\n'], nothing.stderr);
 });
 
+test('node apply keeps the policy in the folder of --state', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-node-apply-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'node.yaml');
+  writeFileSync(
+    file,
+    'apiVersion: portcullis.dev/v1alpha1\nkind: NodeState\npolicies:\n  - { name: policy.yaml, from: policy.yaml }\n',
+  );
+  writeFileSync(
+    join(folder, 'policy.yaml'),
+    'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules: [{ images: ["**"], deny: not here }]\n',
+  );
+  const state = join(folder, 'state');
+  const sockets = ['--socket', join(folder, 'none.sock'), '--admin-socket', join(folder, 'none.admin')];
+  const words = ['node', 'apply', '--file', file, '--state', state, '--timeout', '1s', ...sockets];
+  await portcullis(words);
+  assert.match(readFileSync(join(state, 'policy', 'policy.yaml'), 'utf8'), /not here/u);
+});
+
 test('node apply --dry-run refuses what node apply refuses: a node that follows a group', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-node-apply-'));
   t.after(() => rmSync(folder, { recursive: true }));

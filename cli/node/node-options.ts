@@ -18,7 +18,7 @@ export interface NodeFlags extends AdminFlags {
   readonly confDir: string;
   readonly root: string;
   readonly plugins: 'auto' | 'exec';
-  readonly policyFolder: string;
+  readonly policyFolder?: string;
   readonly podLogs: string;
   readonly output: OutputFormat;
 }
@@ -37,8 +37,7 @@ export function withNode(command: Command): Command {
   return withNetworkFlags(withAdminSocket(withSocket(withState(command))))
     .option(
       '--policy-folder <path>',
-      'the policy path of the daemon: a symbolic link that this command makes',
-      join(defaultState, 'policy'),
+      'the policy path of the daemon: a symbolic link that this command makes (default: policy in the folder of --state)',
     )
     .option('--pod-logs <dir>', 'folder of the logs of static pods', '/var/log/pods');
 }
@@ -64,7 +63,7 @@ function controllersOf(flags: NodeFlags, cri: CriClient): readonly Controller[] 
       confDir: resolve(flags.confDir),
       choice: { plugins: flags.plugins, maxConfigs: 1 },
     },
-    policyFolder: resolve(flags.policyFolder),
+    policyFolder: resolve(flags.policyFolder ?? join(flags.state, 'policy')),
     podLogs: resolve(flags.podLogs),
     loadPolicy: (paths) => loadPolicySet({ paths }),
   });
