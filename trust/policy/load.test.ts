@@ -329,6 +329,10 @@ test('the starter policy is valid once its key is there, and its schema is not p
     writeStarterPolicy(join(home, 'none/policy.yaml')),
     /: its folder does not exist; .*TRUST_POLICY_NOT_WRITTEN/,
   );
+  await assert.rejects(
+    writeStarterPolicy(join(home, 'policy.json')),
+    /is not JSON; .*\.yaml.*TRUST_POLICY_NOT_WRITTEN/,
+  );
 });
 
 test('the starter policy names the given images, and an invalid pattern is refused', async () => {

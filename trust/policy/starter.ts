@@ -88,22 +88,29 @@ export async function writeStarterPolicy(
   file: string,
 ): Promise<{ readonly file: string; readonly schemaFile: string }> {
   const { schema, policy } = starterPolicyFiles(file);
+  if (file.endsWith('.json'))
+    throw notWritten(
+      file,
+      'it would be YAML with comments, which is not JSON',
+      'name a file that ends in .yaml',
+    );
   try {
     if (!(await createFileAtomic(file, policy.content, { mode: 0o644 })))
       throw new Error('it exists already, and nothing is overwritten');
     await writeFileAtomic(schema.file, schema.content, { mode: 0o644 });
   } catch (error) {
-    throw new PortcullisError({
-      code: 'TRUST_POLICY_NOT_WRITTEN',
-      kind: 'invalid',
-      attempted: 'write starter policy',
-      on: file,
-      why: whyNotWritten(error, file),
-      fix: 'name a new file in a writable folder',
-    });
+    throw notWritten(file, whyNotWritten(error, file), 'name a new file in a writable folder');
   }
   return { file, schemaFile: schema.file };
 }
+
+const notWritten = (on: string, why: string, fix: string): PortcullisError =>
+  new PortcullisError({
+    code: 'TRUST_POLICY_NOT_WRITTEN',
+    kind: 'invalid',
+    attempted: 'write starter policy',
+    ...{ on, why, fix },
+  });
 
 function whyNotWritten(error: unknown, file: string): string {
   if (errnoOf(error) === 'ENOENT') return 'its folder does not exist';
