@@ -79,3 +79,11 @@ test('a replay of a file with several verdicts asks which one, or for --all', as
   assert.match(output, /more than one verdict; name a verdict, or use --all \[TRUST_VERDICT_AMBIGUOUS\]/u);
   assert.equal(code, 4);
 });
+
+test('the number of a row that is no verdict is refused with this reason', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(1);
+  const { code, output } = await portcullis(['verdicts', 'replay', '1', '--database', kit.path]);
+  assert.match(output, /no row with this number is a verdict.*\[TRUST_VERDICT_UNKNOWN\]/u);
+  assert.equal(code, 4);
+});

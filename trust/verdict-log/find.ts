@@ -75,7 +75,7 @@ export function findVerdictRow(source: LogSource, wanted: string): LoggedVerdict
   const [latest] = found;
   const problem = { kind: 'not-found', attempted: 'find verdict', on: wanted } as const;
   if (latest === undefined) {
-    const why = 'no row of the log has this number, and no verdict has an id that starts with this text';
+    const why = 'no row with this number is a verdict, and no verdict has an id that starts with this text';
     throw new PortcullisError({
       ...problem,
       code: 'TRUST_VERDICT_UNKNOWN',
