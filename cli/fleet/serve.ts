@@ -36,9 +36,10 @@ Examples:
   $ portcullis fleet serve --listen 127.0.0.1:4319 --data /var/lib/portcullis/fleet
   $ portcullis fleet serve --listen :4319 --data DIR --tls-cert cert.pem --tls-key key.pem --tokens tokens.yaml
 
-Serves until SIGTERM or SIGINT, and reads the files of certificates and tokens again every ten seconds. A browser shows the console at the same address. On loopback without --tokens, every local process may write and read. An address that
-other machines reach needs TLS, and --tokens or --client-ca. Client certificates: O=portcullis:nodes or
-O=portcullis:readers, CN=NAME.
+Serves until SIGTERM or SIGINT, and reads the files of certificates and tokens again every ten seconds. A
+browser shows the console at the same address. On loopback without --tokens, every local process may write
+and read. An address that other machines reach needs TLS, and --tokens or --client-ca. Client certificates:
+O=portcullis:nodes or O=portcullis:readers, CN=NAME.
 Exit status: 0 stopped; 2 wrong use; 4 failed.`;
 
 /** `portcullis fleet serve`: serves the aggregator until SIGTERM or SIGINT. */

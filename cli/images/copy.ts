@@ -18,8 +18,10 @@ Examples:
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0 --metadata https://trust.example.com/tuf/registry.example.com/pay/app
 
-Signatures and attestations are copied too (referrers, and the tags sha256-….sig, .att and .sbom), and the signed metadata stored with the image (tag portcullis-tuf).
-Signatures and attestations that the destination has already stay. An SBOM under the tag .sbom, which cosign keeps only once, is replaced. Its signed metadata stays, too, if it is newer or belongs to another collection.
+Signatures and attestations are copied too (referrers, and the tags sha256-….sig, .att and .sbom), and the
+signed metadata stored with the image (tag portcullis-tuf). Signatures and attestations that the destination
+has already stay. An SBOM under the tag .sbom, which cosign keeps only once, is replaced. The signed metadata
+of the destination stays, too, if it is newer or belongs to another collection.
 Digests do not change, so every platform is copied.`;
 
 /** `portcullis images copy`: copies an image from registry to registry, without a daemon. */

@@ -72,5 +72,5 @@ export function publishedLines({ missing, sent }: PublishedRelease['published'])
       ),
       'nothing was published: sign with the missing keys (--key), or run trust witness on the machines that have them',
     ];
-  return sent.map(({ address, files }) => `sent ${files} files to ${address}`);
+  return sent.map(({ address, files }) => `sent ${files} file${files === 1 ? '' : 's'} to ${address}`);
 }

@@ -155,7 +155,11 @@ function registerPolicy(archive: Command): void {
       const { key } = keyOf(flags.archiveKey);
       if (key === undefined) return exitCodes.usage;
       const files = await extractPolicy({ file, key, to: flags.to, now: new Date() });
-      print(flags.output, { folder: flags.to, files }, `wrote ${files.length} files to ${flags.to}\n`);
+      print(
+        flags.output,
+        { folder: flags.to, files },
+        `wrote ${files.length} file${files.length === 1 ? '' : 's'} to ${flags.to}\n`,
+      );
       return exitCodes.yes;
     }),
   );

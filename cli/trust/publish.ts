@@ -43,7 +43,8 @@ export function registerPublish(trust: Command): void {
           ({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`,
         ),
         ...published.sent.map(
-          ({ address, dialect, files }) => `sent ${files} files to ${address} (${dialect})`,
+          ({ address, dialect, files }) =>
+            `sent ${files} file${files === 1 ? '' : 's'} to ${address} (${dialect})`,
         ),
       ];
       if (published.missing.length > 0)
