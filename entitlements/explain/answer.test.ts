@@ -127,3 +127,17 @@ describe('an answer that no program can do it', () => {
     it(`is given only if that holds: ${question}, with ${own.replaceAll('\n', ', ') || 'the default'}`, () =>
       assert.equal(ask(own, question), can));
 });
+
+it('a device with * for a number stands for all such devices', () => {
+  const profile = read('devices: { add: [c 10:* r] }');
+  for (const [question, yes, words] of [
+    ['device c 10:* r', true, /contains all of them/u],
+    ['device c *:* r', false, /does not grant reading of all of them/u],
+    ['device c 10:* rw', false, /does not grant writing of all of them/u],
+    ['device c 11:1 r', false, /grants no reading of it/u],
+  ] as const) {
+    const found = answer(profile, parseQuestion(question));
+    assert.equal(found.yes, yes, question);
+    assert.match(JSON.stringify(found), words);
+  }
+});

@@ -70,11 +70,15 @@ function find(profile: Profile, question: Question): Found {
         ...(minor === undefined ? {} : { minor }),
       }));
       const excess = deviceExcess(profile.devices, wanted);
-      return excess === undefined
-        ? yes('the list of devices contains it')
-        : no(
-            `the list of devices grants no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`,
-          );
+      // A number that is not given means every number.
+      const isOne = major !== undefined && minor !== undefined;
+      if (excess === undefined) return yes(`the list of devices contains ${isOne ? 'it' : 'all of them'}`);
+      const act = { r: 'reading', w: 'writing', m: 'making' }[excess.access];
+      return no(
+        isOne
+          ? `the list of devices grants no ${act} of it`
+          : `the list of devices does not grant ${act} of all of them`,
+      );
     }
     case 'share':
       return profile.hostNamespaces.includes(question.namespace)

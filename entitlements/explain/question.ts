@@ -45,7 +45,7 @@ export const questionGrammar = `  CALL                        openat2           
   mount [TYPE] [on PATH]      mount overlay on /mnt
   capability NAME             CAP_NET_ADMIN                held by a program of user 0
   capability NAME anywhere    capability NET_RAW anywhere  also in a user namespace that it can make
-  device TYPE NUMBERS ACCESS  device c 10:232 rw
+  device TYPE NUMBERS ACCESS  device c 10:232 rw           with * for a number: all such devices
   share ipc|network|pid       share pid                    the host's namespace
   userns                                                   a user namespace with all capabilities
   gain privileges                                          by running a set-user-id program
