@@ -15,8 +15,9 @@ const publicLog = 'https://rekor.sigstore.dev';
 const denied = 'the images are denied';
 
 /**
- * Converts the attestors of one verifyImages entry. Returns undefined when a part has no counterpart, which
- * is then listed.
+ * Converts the attestors of one verifyImages entry, which must have signed the image, also when the entry has
+ * attestations (verifyImage in Kyverno's imageverifier.go). Returns undefined when a part has no counterpart,
+ * which is then listed.
  */
 export function attestorsOf(
   verify: Json,
@@ -24,8 +25,6 @@ export function attestorsOf(
   name: string,
   importing: Importing,
 ): readonly Json[] | undefined {
-  // When the entry has attestations, the attestors apply to these.
-  if (listOf(verify['attestations']).length > 0) return [];
   const annotations = textsOf(verify['annotations']);
   return setsOf(verify['attestors'], [...path, 'attestors'], {
     type: typeOf(verify),

@@ -177,6 +177,14 @@ ${keyText(22, 'rsa-2048')}
       [],
     ],
     [
+      'an attestation with a signer of its own, beside a signer of the image',
+      policyOf(
+        `          attestations: [ { type: "https://slsa.dev/provenance/v1", attestors: [ { entries: [ { keyless: { issuer: i, subject: s } } ] } ] } ]\n${keys()}`,
+      ),
+      /"require":\{"all":\[\{"cosign":[^[]*\{"attestation":\{"type":"https:\/\/slsa\.dev\/provenance\/v1","by":\{"sigstore"/,
+      [],
+    ],
+    [
       'conditions',
       policyOf(
         `          attestations: [ { type: "https://slsa.dev/provenance/v1", conditions: [ { all: [] } ] } ]\n${keys()}`,
