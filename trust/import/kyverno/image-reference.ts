@@ -9,7 +9,7 @@ export function patternOfReference(text: string): { readonly pattern: string; re
   const { name, suffix } = splitSuffix(text);
   const segments = name.split('/');
   const widened: string[] = [];
-  let exact = !text.includes('?');
+  let exact = !text.includes('?') && namesAsWritten(segments);
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {
@@ -31,6 +31,15 @@ export function patternOfReference(text: string): { readonly pattern: string; re
   }
   // Kyverno's names end with a tag or a digest: without one, a pattern matches no name.
   return usable(widened.join('/'), suffix, exact && (suffix !== '' || segments.at(-1) === '*'));
+}
+
+/**
+ * Whether Kyverno's names and ours agree for a pattern. For Kyverno, `docker.io/nginx` and
+ * `docker.io/library/nginx` are two names, and the registry of a short name depends on its settings.
+ */
+function namesAsWritten([host = '', ...path]: readonly string[]): boolean {
+  if (host === '*') return !path.includes('library');
+  return (/[.:]/.test(host) || host === 'localhost') && !/^(?:.*\.)?docker\.io(?::|$)/.test(host);
 }
 
 function splitSuffix(text: string): { readonly name: string; readonly suffix: string } {

@@ -164,6 +164,15 @@ ${keyText(22, 'rsa-2048')}
       /"except":\["ghcr\.io\/org\/app:\*"\]/,
       [],
     ],
+    ...['nginx:*', 'docker.io/nginx:*', 'docker.io/library/nginx:*', '*/library/nginx:*'].map(
+      (skipped) =>
+        [
+          `the skipped image ${skipped}, which is not all of one repository for Kyverno`,
+          policyOf(`          skipImageReferences: [ "${skipped}" ]\n${keys()}`),
+          /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+          [/no pattern matches exactly/],
+        ] as const,
+    ),
     [
       'a skipped image without an exact pattern',
       policyOf(`          skipImageReferences: [ "ghcr.io/org-*/x" ]\n${keys()}`),
