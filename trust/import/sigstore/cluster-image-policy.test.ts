@@ -6,13 +6,16 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { parseReference } from '../../../base/distribution/index.ts';
 import { matchRules } from '../../policy/matching.ts';
+import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
 import { normaliseReference } from '../../requirements/named-images.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import { importPolicy } from '../convert.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
 import { exportClusterImagePolicies } from './export.ts';
+import { patternsOfGlob } from './image-glob.ts';
 
 const policyOf = (spec: string): string =>
   `apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: { name: p }\nspec:\n${spec}`;
@@ -126,6 +129,26 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [],
     ],
     [
+      'static pass for a registry that no name has',
+      policyOf(
+        '  images: [ { glob: "docker.io/me/**" }, { glob: "ghcr.io/me/**" } ]\n  authorities: [ { static: { action: pass } } ]\n',
+      ),
+      /^\[\{"images":\["ghcr\.io\/me\/\*\*"\],"allow":"unverified"\}\]$/,
+      [/images\[0\] no pattern matches exactly/],
+    ],
+    [
+      'only warnings, for images without an exact pattern',
+      key.replace('ghcr.io/org/**', 'ghcr.io/a*b').replace('spec:\n', 'spec:\n  mode: warn\n'),
+      /^\[\{"images":\["ghcr\.io\/a\*"\],"require":\{"cosign":\{"key":"[^"]+"\}\}\}\]$/,
+      [/mode no patterns match exactly/],
+    ],
+    [
+      'a glob whose registry is open',
+      key.replace('ghcr.io/org/**', 'reg*/app'),
+      /^\[\{"images":\["\*\*"\],"deny"/,
+      [/any part of a registry/],
+    ],
+    [
       'static fail',
       policyOf(`${images}  authorities: [ { static: { action: fail, message: no } } ]\n`),
       /"deny":"no"/,
@@ -184,6 +207,7 @@ for (const [what, text, rules, unmapped] of table) {
   });
 }
 
+const digest = `sha256:${'a1'.repeat(32)}`;
 /** Globs and references, based on the comments of policy-controller's pkg/apis/glob. */
 const globs: readonly (readonly [glob: string, reference: string, matches: boolean])[] = [
   ['ghcr.io/org/*', 'ghcr.io/org/app:1', true],
@@ -194,6 +218,11 @@ const globs: readonly (readonly [glob: string, reference: string, matches: boole
   ['ghcr.io/org/app', 'ghcr.io/org/app', true],
   ['ghcr.io/org/app', 'ghcr.io/org/app:2', false],
   ['ghcr.io/**/app:1', 'ghcr.io/app:1', false],
+  ['**/*/app:1', 'ghcr.io/app:1', false],
+  ['ghcr.io/org/*:*', `ghcr.io/org/app@${digest}`, true],
+  ['ghcr.io/org/a*p', 'ghcr.io/org/app:stop', true],
+  ['ghcr.io*/org/app*', 'ghcr.io:5000/org/app:1', true],
+  ['*.docker.io/**', 'ubuntu:24.04', true],
   ['ghcr.io/**/app:1', 'ghcr.io/a/b/app:1', true],
   ['index.docker.io/library/ubuntu*', 'ubuntu:24.04', true],
   ['*', 'ubuntu', true],
@@ -207,6 +236,49 @@ for (const [glob, reference, matches] of globs) {
     assert.equal(matchRules(policy, normaliseReference(reference), '').requiring.length, matches ? 1 : 0);
   });
 }
+
+/** As pkg/apis/glob compares a glob with the name that policy-controller gives a reference. */
+function globMatchesName(glob: string, reference: string): boolean {
+  const { registry, repository, tag, digest: by } = parseReference(reference);
+  const host = registry === 'docker.io' ? 'index.docker.io' : registry;
+  const whole = glob === '*' ? 'index.docker.io/library/*' : glob === '*/*' ? 'index.docker.io/*/*' : glob;
+  // A name without a tag has the tag latest.
+  const named = /(?:^|\/)[^/:*]*$/u.test(whole) ? `${whole}:latest` : whole;
+  const parts = named.split('**').map((part) => part.replaceAll('.', '\\.').replaceAll('*', '[^/]*'));
+  return new RegExp(`^${parts.join('.*')}$`, 'u').test(
+    by === undefined ? `${host}/${repository}:${tag ?? 'latest'}` : `${host}/${repository}@${by}`,
+  );
+}
+
+test('patterns match every image of a glob, and no other if they are exact', () => {
+  const part = fc.constantFrom(
+    ...['*', '**', 'ghcr.io', 'ghcr.io*', '*.io', 'reg*', '*0', '*:*', 'docker.io', '*.docker.io'],
+    ...['index.docker.io', 'localhost', 'library', 'org', 'o*', 'app', 'app*', 'a*p', 'app:1', 'app:*'],
+    ...['*:**', '*:1', 'a*:a*', 'a*6:*'],
+  );
+  const reference = fc.constantFrom(
+    ...['app', 'app:1', 'org/app', 'ghcr.io/app:1', 'ghcr.io/org/app:1', 'ghcr.io/org/app:stop'],
+    ...['ghcr.io:5000/org/app', 'localhost/app', 'reg.example/app:1', 'reg.example:50/org/app:a'],
+    ...['ghcr.io/a/b/app', `app@${digest}`, `ghcr.io/org/app@${digest}`],
+  );
+  fc.assert(
+    fc.property(fc.array(part, { minLength: 1, maxLength: 4 }), reference, (parts, image) => {
+      const glob = parts.join('/');
+      const found = patternsOfGlob(glob);
+      if ('problem' in found) return;
+      const named = normaliseReference(image);
+      const isOurs = found.patterns.some((text) => patternMatches(parseImagePattern(text), named));
+      const isTheirs = globMatchesName(glob, image);
+      if (isTheirs) assert.ok(isOurs, `${glob} matches ${image}, and ${found.patterns.join()} does not`);
+      if (isOurs && found.exact) assert.ok(isTheirs, `${found.patterns.join()} matches more than ${glob}`);
+    }),
+    fuzzing(17, 5000),
+  );
+});
+
+test('a glob that is no glob is refused, however long it is', () => {
+  assert.ok('problem' in patternsOfGlob(`ghcr.io/${'a'.repeat(100)}**b`));
+});
 
 test('every policy that matches must pass', async () => {
   const { policy } = await imported('cluster-image-policy', `${key}---\n${identity('subject: a@b')}`);

@@ -15,6 +15,7 @@ import {
 } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { patternsOfGlob } from './image-glob.ts';
+import type { GlobPatterns } from './image-glob.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
@@ -44,9 +45,18 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   const name = nameOf(value);
   const spec = recordOf(value['spec']) ?? {};
   const path = [...base, 'spec'];
-  const images = imagesOf(spec, path, importing);
+  const globs = globsOf(spec, path, importing);
+  const images = globs.flatMap(({ patterns }) => patterns);
   if (images.length === 0) return;
-  const mode = spec['mode'] === 'warn' ? { mode: 'report' } : {};
+  const isExact = globs.every(({ exact }) => exact);
+  if (spec['mode'] === 'warn' && !isExact)
+    reportUnmapped(
+      importing,
+      [...path, 'mode'],
+      'no patterns match exactly the images of the policy',
+      'the rule is enforced, which is stricter',
+    );
+  const mode = spec['mode'] === 'warn' && isExact ? { mode: 'report' } : {};
   const comment = `ClusterImagePolicy ${name}`;
   const deny = (why: string): void =>
     void importing.rules.push({ comment, rule: { images, deny: why.slice(0, 500) } });
@@ -54,10 +64,12 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   if (blocked !== undefined) return deny(blocked);
   const authorities = listOf(spec['authorities']).map((one) => recordOf(one) ?? {});
   if (authorities.some((one) => recordOf(one['static'])?.['action'] === 'pass')) {
-    importing.rules.push({
-      comment: `${comment}: an authority accepts every image`,
-      rule: { images, allow: 'unverified' },
-    });
+    const passed = exactOf(globs, importing);
+    if (passed.length > 0)
+      importing.rules.push({
+        comment: `${comment}: an authority accepts every image`,
+        rule: { images: passed, allow: 'unverified' },
+      });
     return;
   }
   const demands = authorities.flatMap((authority, index) => {
@@ -82,15 +94,20 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   importing.rules.push({ comment, rule: { images, require, ...mode } });
 }
 
+interface Glob extends GlobPatterns {
+  readonly glob: string;
+  readonly path: Path;
+}
+
 /**
  * Returns the image patterns. A glob without a counterpart gets patterns that match everything that it might
  * match.
  */
-function imagesOf(spec: Json, path: Path, importing: Importing): readonly string[] {
-  const images = listOf(spec['images']).flatMap((image, index) => {
+function globsOf(spec: Json, path: Path, importing: Importing): readonly Glob[] {
+  return listOf(spec['images']).flatMap((image, index): readonly Glob[] => {
     const glob = textOf(recordOf(image)?.['glob']) ?? '';
     const result = patternsOfGlob(glob);
-    if ('patterns' in result) return result.patterns;
+    if ('patterns' in result) return [{ ...result, glob, path: [...path, 'images', index] }];
     const host = /^[a-z0-9.-]+\.[a-z0-9.-]+(?=\/)/.exec(glob)?.[0];
     const wide = host === undefined ? '**' : `${host}/**`;
     reportUnmapped(
@@ -105,7 +122,20 @@ function imagesOf(spec: Json, path: Path, importing: Importing): readonly string
     });
     return [];
   });
-  return images;
+}
+
+/** Returns the patterns of globs that match exactly the same images: others would admit more. */
+function exactOf(globs: readonly Glob[], importing: Importing): readonly string[] {
+  return globs.flatMap(({ glob, patterns, exact, path }) => {
+    if (exact) return patterns;
+    reportUnmapped(
+      importing,
+      path,
+      `no pattern matches exactly the images of the glob "${glob}"`,
+      'its images are not admitted',
+    );
+    return [];
+  });
 }
 
 /** Returns the reason when a part that applies to the whole policy has no counterpart. */
