@@ -38,7 +38,8 @@ describe('certificates by host', () => {
             ? 'with certificate'
             : 'without',
         );
-        response.writeHead(404).end();
+        if (request.method === 'POST') response.writeHead(202, { location: `http://${host}/upload` }).end();
+        else response.writeHead(404).end();
       },
     );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -82,6 +83,18 @@ describe('certificates by host', () => {
   it('an authority of the host is trusted, and the host is contacted over TLS', async () => {
     assert.match(await ask({ 'ca.crt': 'ca.pem' }), /DISTRIBUTION_NOT_FOUND/);
     assert.equal(seen.at(-1), 'without');
+  });
+  it('an upload address of plain HTTP is refused with what to configure', async () => {
+    const client = createRegistryClient({ tls: new Map([[host, { ca: [join(folder, 'ca.pem')] }]]) });
+    try {
+      const [place] = client.repositories({ registry: host, repository: 'app' });
+      await assert.rejects(place?.pushBlob(Buffer.from('x')) ?? Promise.resolve(), {
+        code: 'DISTRIBUTION_BAD_ANSWER',
+        message: /, but http:\/\/127\.0\.0\.1:\d+; .*X-Forwarded-Proto/,
+      });
+    } finally {
+      await client.close();
+    }
   });
   it('a client certificate is sent', async () => {
     assert.match(

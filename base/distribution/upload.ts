@@ -206,14 +206,18 @@ async function unlessRefused(asked: Promise<HttpAnswer>): Promise<HttpAnswer | u
 }
 
 function uploadTarget(answer: HttpAnswer, task: Task): URL {
-  const target = URL.parse(answer.header('location') ?? '', answer.url.href);
+  const { url } = answer;
+  const location = answer.header('location');
+  const target = location === undefined ? null : URL.parse(location, url.href);
   // Content and credentials are sent only where the caller sent them.
-  if (answer.header('location') === undefined || target === null || target.origin !== answer.url.origin) {
-    throw distributionError(
-      'DISTRIBUTION_BAD_ANSWER',
-      task,
-      `${answer.url.host} returned no upload address at its own origin`,
-    );
-  }
-  return target;
+  if (target?.origin === url.origin) return target;
+  const why = `${url.host} returned no upload address at its own origin`;
+  if (target === null) throw distributionError('DISTRIBUTION_BAD_ANSWER', task, why);
+  const isPlain =
+    url.protocol === 'https:' && target.protocol === 'http:' && target.hostname === url.hostname;
+  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${why}, but ${target.origin}`, {
+    ...(isPlain && {
+      fix: 'let the proxy in front of the registry send X-Forwarded-Proto: https, or set http.relativeurls of the registry',
+    }),
+  });
 }
