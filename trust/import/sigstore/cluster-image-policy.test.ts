@@ -367,9 +367,45 @@ test('an exported rule is imported unchanged, and a rule without a counterpart a
     ],
   };
   const exported = exportClusterImagePolicies(narrow);
-  assert.equal(exported.unmapped.length, 1);
+  assert.deepEqual(
+    exported.unmapped.map(({ became }) => became.replace(/^.*(fail|begin with).*$/, '$1')),
+    ['fail', 'begin with'],
+  );
   assert.match(exported.text, /action: fail/);
-  assert.match(exported.text, /glob: r\.example\/app:\*\*/);
+  assert.match(exported.text, /glob: r\.example\/app\*\n/);
+});
+
+test('an exported policy applies to its images by their digests, and accepts no longer name unsigned', async () => {
+  const { policy } = await imported('cluster-image-policy', key);
+  const [rule] = policy.rules;
+  assert.ok(rule);
+  const { require: _, ...plain } = rule;
+  const globsOf = (text: string): string[] =>
+    [...text.matchAll(/glob: "?([^"\n]+)"?\n/g)].map(([, glob = '']) => glob);
+  for (const [pattern, image] of [
+    ['r.example/app', 'r.example/app'],
+    ['r.example/**', 'r.example/a/b'],
+    ['r.example/**/app', 'r.example/app'],
+    ['r.example/**/app', 'r.example/a/app'],
+    ['docker.io/nginx', 'docker.io/library/nginx'],
+    ['nginx', 'docker.io/library/nginx'],
+    ['r.example/app:1', 'r.example/app'],
+    [`r.example/app@${digest}`, 'r.example/app'],
+    [`r.example/${'**/'.repeat(9)}app`, 'r.example/app'],
+  ] as const) {
+    const { text } = exportClusterImagePolicies({ ...policy, rules: [{ ...rule, images: [pattern] }] });
+    assert.ok(
+      globsOf(text).some((glob) => globMatchesName(glob, `${image}@${digest}`)),
+      `${pattern} applies to ${image}: ${text}`,
+    );
+  }
+  const accepting = (pattern: string): string =>
+    exportClusterImagePolicies({
+      ...policy,
+      rules: [{ ...plain, images: [pattern], allowUnverified: true }],
+    }).text;
+  assert.match(accepting('r.example/app/**'), /action: pass/);
+  for (const open of ['r.example/app', 'r.example/app:1']) assert.match(accepting(open), /action: fail/);
 });
 
 test('an exported rule for every image admits nothing by another name of a registry that is refused', async () => {
@@ -386,7 +422,7 @@ test('an exported rule for every image admits nothing by another name of a regis
   const all = named(['r.example/app/**', 'busybox:1'], open);
   const fails = /name: portcullis-other-names[^]*glob: r\.example:443\/app\/\*\*[^]*action: fail/;
   assert.match(all.text, fails);
-  assert.match(all.text, /glob: registry-1\.docker\.io\/library\/busybox:1\n/);
+  assert.match(all.text, /glob: registry-1\.docker\.io\/library\/busybox\*\n/);
   assert.match(all.unmapped.map(({ became }) => became).join(), /r\.example:443\/app\/\*\*.* fail/);
   assert.doesNotMatch(named(['r.example/app/**']).text, /other-names/);
   assert.doesNotMatch(named(['*.example/**']).text, /other-names/);

@@ -7,6 +7,9 @@ import type { Unmapped } from '../mapping/imported.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** Each `**` inside a pattern doubles the number of its globs. */
+const mostInner = 4;
+
 /** ClusterImagePolicy documents, and the parts that they cannot express. */
 export interface ClusterImagePolicyExport {
   /** YAML; empty when no rule can be converted. */
@@ -31,13 +34,20 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
         became: 'its images fail in the exported policy',
       });
     const authorities = typeof said === 'string' ? [{ static: { action: 'fail', message: said } }] : said;
+    const open = problem === undefined && rule.deny === undefined ? rule.images.filter(endsOpen) : [];
+    if (open.length > 0)
+      unmapped.push({
+        ...placeOf(rule),
+        why: 'a glob cannot end at the end of a name, because the digest follows it',
+        became: `the exported policy also admits images whose names begin with ${open.join(', ')}, if they have the same signatures`,
+      });
     // Without its exceptions a rule matches more images. The exported policy is then stricter.
     return {
       apiVersion: 'policy.sigstore.dev/v1beta1',
       kind: 'ClusterImagePolicy',
       metadata: { name: `portcullis-${index + 1}` },
       spec: {
-        images: rule.images.map((glob) => ({ glob: globOf(glob.replace(/@.*$/, '')) })),
+        images: rule.images.flatMap(globsOf).map((glob) => ({ glob })),
         authorities,
         ...(rule.mode === 'report' && problem === undefined ? { mode: 'warn' } : {}),
       },
@@ -60,7 +70,7 @@ export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePol
       kind: 'ClusterImagePolicy',
       metadata: { name: 'portcullis-other-names' },
       spec: {
-        images: [...others].map((pattern) => ({ glob: globOf(pattern) })),
+        images: [...others].flatMap(globsOf).map((glob) => ({ glob })),
         authorities: [{ static: { action: 'fail', message: 'write the registry as the policy does' } }],
       },
     });
@@ -103,11 +113,18 @@ function authoritiesOf(rule: TrustRule): readonly Json[] | string {
     return 'a ClusterImagePolicy cannot apply to some namespaces only';
   if (rule.images.some((pattern) => pattern.includes('@')))
     return 'a glob of a ClusterImagePolicy cannot contain a digest';
+  if (rule.images.some((pattern) => parseImagePattern(pattern).tag !== undefined))
+    return 'policy-controller replaces tags by digests before it compares names';
+  if (rule.images.some((pattern) => innerOf(['', ...parseImagePattern(pattern).path]) > mostInner))
+    return `a pattern has more than ${mostInner} "**"`;
   if (rule.except !== undefined) return 'a ClusterImagePolicy cannot except images';
   if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
   if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy does not support entitlements';
   // There it passes even beside other policies; here it counts only alone.
-  if (rule.allowUnverified) return [{ static: { action: 'pass' } }];
+  if (rule.allowUnverified)
+    return rule.images.some(endsOpen)
+      ? 'a glob also matches longer names, which would be admitted without a signature'
+      : [{ static: { action: 'pass' } }];
   if (rule.require === undefined) return 'the rule requires nothing';
   const parts = rule.require.kind === 'any' ? rule.require.of : [rule.require];
   const authorities: Json[] = [];
@@ -129,16 +146,27 @@ function authorityOf(requirement: Requirement): Json | string {
   return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;
 }
 
-/**
- * Converts a pattern to a glob: there, the glob is matched against the name with its tag, and Docker Hub is
- * `index.docker.io`.
- */
-function globOf(pattern: string): string {
-  const [host = ''] = pattern.split('/');
-  const named =
-    pattern.startsWith('**') || (pattern.includes('/') && (/[.:*]/.test(host) || host === 'localhost'))
-      ? pattern
-      : `docker.io/${pattern.includes('/') ? '' : 'library/'}${pattern}`;
-  const full = named.replace(/^docker\.io\//, 'index.docker.io/');
-  return /:[^/]*$|\*$/.test(full) ? full : `${full}:**`;
+/** Whether the last segment of a pattern is a whole name, which a glob cannot end: `*` stands for the "@". */
+function endsOpen(pattern: string): boolean {
+  return !pattern.endsWith('*');
 }
+
+/**
+ * Converts a pattern to globs that match all its images. There, a glob is matched against the name with its
+ * digest, Docker Hub is `index.docker.io`, and `**` between two slashes is never empty.
+ */
+function globsOf(pattern: string): readonly string[] {
+  const { host, path } = parseImagePattern(pattern);
+  const named = host === '' ? path : [host === 'docker.io' ? 'index.docker.io' : host, ...path];
+  if (innerOf(named) > mostInner) return [host === '' ? '**' : `${named[0] ?? ''}/**`];
+  let globs: readonly string[] = [''];
+  for (const [index, segment] of named.entries()) {
+    const isLast = index === named.length - 1;
+    const text = isLast ? (segment.endsWith('*') ? segment : `${segment}*`) : `${segment}/`;
+    const more = globs.map((glob) => `${glob}${text}`);
+    globs = segment === '**' && index > 0 && !isLast ? [...globs, ...more] : more;
+  }
+  return globs;
+}
+
+const innerOf = (path: readonly string[]): number => path.slice(1, -1).filter((part) => part === '**').length;
