@@ -1,6 +1,7 @@
 import { levels, validationTypes } from '../../requirements/notation.ts';
 import type { NotationRequirement } from '../../requirements/notation.ts';
 import { parseImagePattern } from '../../requirements/image-pattern.ts';
+import { otherNames } from '../../requirements/named-images.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 
@@ -161,7 +162,13 @@ function overlap(a: Candidate, b: Candidate): boolean {
   const holds = (all: Candidate, one: Candidate): boolean =>
     all.scopes.includes('*') &&
     !one.scopes.every((scope) => (all.rule.except ?? []).map(completed).includes(scope));
-  return holds(a, b) || holds(b, a) || a.scopes.some((scope) => b.scopes.includes(scope));
+  return holds(a, b) || holds(b, a) || a.scopes.flatMap(namesOf).some((scope) => b.scopes.includes(scope));
+}
+
+/** Returns a scope, and the same scope by the other names of its registry, to which rules apply too. */
+function namesOf(scope: string): readonly string[] {
+  const [registry = '', ...path] = scope.split('/');
+  return [scope, ...otherNames(registry).map((name) => [name, ...path].join('/'))];
 }
 
 /**
@@ -172,6 +179,8 @@ function mayHold(rule: TrustRule, { scopes }: Candidate): boolean {
   if (scopes.includes('*')) return true;
   return rule.images.map(completed).some((image) => {
     const certain = image.split('*', 1)[0] ?? '';
-    return scopes.some((scope) => (image.includes('*') ? scope.startsWith(certain) : scope === image));
+    return scopes
+      .flatMap(namesOf)
+      .some((scope) => (image.includes('*') ? scope.startsWith(certain) : scope === image));
   });
 }
