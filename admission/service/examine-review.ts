@@ -37,8 +37,15 @@ export type Examined =
   | { readonly uid: string; readonly examined: ExaminedReview | { readonly refusal: ReviewAnswer } }
   | Extract<ReadReview, { readonly malformed: string }>;
 
+/**
+ * Objects, lists, keys and entries of a body. Each takes up to about a hundred bytes of memory. An object of
+ * the API server, and the same object before, have fewer: it accepts 3 MiB.
+ */
+const mostParts = 4_000_000;
+
 /** Examines the body of a request of the API server. The parsed body is garbage when this returns. */
 export function examineBody(body: Uint8Array, mode: ReviewMode, allowUnread: boolean): Examined {
+  if (hasMoreParts(body, mostParts)) return { malformed: `it has more than ${mostParts} parts` };
   const read = readReview(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8'));
   if ('malformed' in read) return read;
   return { uid: read.review.uid, examined: examineReview(read.review, mode, allowUnread) };
@@ -78,6 +85,25 @@ function examineReview(
     pins: !warns && !isCompared(review.object),
     demands: warns && images.length > 0 ? podDemands(review.object) : undefined,
   };
+}
+
+const [quote, backslash] = [0x22, 0x5c];
+/** These characters begin a part. */
+const [openBrace, openBracket, comma, colon] = [0x7b, 0x5b, 0x2c, 0x3a];
+
+function hasMoreParts(json: Uint8Array, most: number): boolean {
+  if (json.length <= most) return false;
+  let parts = 0;
+  for (let at = 0; at < json.length; at += 1) {
+    const code = json[at] ?? 0;
+    if (code === quote) {
+      for (at += 1; at < json.length && json[at] !== quote; at += 1) if (json[at] === backslash) at += 1;
+    } else if (code === comma || code === colon || code === openBrace || code === openBracket) {
+      parts += 1;
+      if (parts > most) return true;
+    }
+  }
+  return false;
 }
 
 /**

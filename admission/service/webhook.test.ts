@@ -260,7 +260,7 @@ test('large reviews that wait for a registry use a limited amount of memory', as
   assert.deepEqual([...statuses].sort(), [200, 503]);
   assert.ok(answers.every(({ body }) => !body.includes('"allowed":true')));
   // All of this memory is free again.
-  const last = await ask('/validate?timeout=1s', reviewOf(pod));
+  const last = await ask('/validate?timeout=30s', reviewOf(pod));
   assert.equal(last.status, 200);
 });
 
@@ -314,18 +314,22 @@ test('large reviews of one user, in any namespaces, leave memory for other users
     (await ask('/validate?timeout=30s', reviewOf(large(`${host}/bundle/ecdsa-p256:1`)))).status,
     200,
   );
+  let answered = 0;
   const asked = Array.from({ length: 16 }, (_, at) =>
     ask(
-      '/validate?timeout=6s',
+      '/validate?timeout=15s',
       reviewOf(large(`127.0.0.1:${port}/app:1`), {
         ...{ namespace: `n${at}`, userInfo: { username: 'greedy' } },
       }),
-    ),
+    ).finally(() => (answered += 1)),
   );
-  await Promise.race(asked);
+  // Three of them fit into the limit of the user, and wait for the registry.
+  while (answered < asked.length - 3) await sleep(10);
   const { response } = await ask('/validate?timeout=30s', reviewOf(large(`${host}/bundle/ecdsa-p256:1`)));
   assert.equal(response.allowed, true);
-  const codes = (await Promise.all(asked)).map((one) => one.response.status?.code);
+  const codes = (await Promise.all(asked)).map(({ status, response: own }) =>
+    status === 200 ? own.status?.code : status,
+  );
   assert.deepEqual([...new Set(codes)].sort(), [429, 503]);
 });
 
@@ -372,9 +376,10 @@ test('malformed and oversized reviews get an answer, and do not affect other rev
     [`{"request":{"uid":"${'u'.repeat(1000)}"}}`, 400, /request\.uid/],
     [Buffer.alloc(9 * 1024 * 1024, 0x20), 413, /longer than/],
     [Buffer.from([0xff, 0xfe, 0x00]), 400, /not JSON/],
+    [`[${'{},'.repeat(2_000_001)}1]`, 400, /more than 4000000 parts/],
   ];
   for (const [body, status, says] of plain) {
-    const answer = await ask('/validate', body);
+    const answer = await ask('/validate?timeout=30s', body);
     assert.equal(answer.status, status);
     assert.match(answer.body, says);
   }
