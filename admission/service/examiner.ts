@@ -46,7 +46,7 @@ export function createExaminer(): Examiner {
     blame: {
       code: 'ADMISSION_FAILED',
       kind: 'internal',
-      attempted: 'examine a review',
+      attempted: 'read a review',
       on: '',
       fix: 'make the object smaller',
     },
