@@ -91,7 +91,7 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
  * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · any error that reading the file throws
  */
 export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
-  // What is refused creates no folder.
+  // A network that is refused creates no folder.
   planNetwork(source, wanted);
   makeFolderSync(source.confDir, 0o755);
   // Two commands at once would both find the same subnet free.

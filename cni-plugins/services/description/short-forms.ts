@@ -37,8 +37,8 @@ export function placeOf(text: string): WrittenPlace {
 
 /**
  * Returns why connections cannot lead to an address, or undefined if they can.
- * @param use what the address is for. `endpoint`: as Kubernetes accepts it (ValidateNonSpecialIP), without the
- * link-local addresses of IPv4, such as that of a cloud's metadata service
+ * @param use the purpose of the address. `endpoint`: as Kubernetes accepts it (ValidateNonSpecialIP), without
+ * the link-local addresses of IPv4, such as that of a cloud's metadata service
  */
 export function wrongAddress(text: string, use: 'virtual' | 'backend' | 'endpoint'): string | undefined {
   // Thousands of backends are looked at in a row, and the first number of an IPv4 address says enough.

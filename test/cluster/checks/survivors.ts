@@ -5,7 +5,7 @@ import { web } from './check.ts';
 import { askFrom, untilReady } from './workload.ts';
 import type { Pod } from './workload.ts';
 
-/** What must survive a killed program, and what must not be left of deleted objects. */
+/** Containers that must survive a killed program, and remains of deleted objects. */
 
 /** Returns the containers that must survive, each with its id and its number of starts. */
 export const containersOf = (pods: readonly Pod[]): readonly string[] =>

@@ -41,7 +41,7 @@ export async function livePod(all: Surroundings, name: string, restMs: number): 
       (answer) => answer.pod === name,
       patienceMs,
     );
-    assert.equal(await reaches(cluster, all.stranger, ip), false, `a stranger reaches ${name} at ${ip}`);
+    assert.equal(await reaches(cluster, all.stranger, ip), false, `another pod reaches ${name} at ${ip}`);
   }
   await until(
     `the Service has ${name} as an endpoint`,
