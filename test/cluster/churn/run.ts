@@ -56,9 +56,7 @@ const folder = mkdtempSync(join(tmpdir(), 'portcullis-cluster-'));
 const cluster = await openCluster(folder, Number(values.nodes), { networkPolicies: true });
 const problems: string[] = [];
 try {
-  await churn();
-} catch (thrown) {
-  problems.push(thrown instanceof Error ? thrown.message : String(thrown));
+  await record(churn);
 } finally {
   if (values['keep-logs'] !== undefined) keepLogs(cluster, folder, values['keep-logs']);
   await cluster.close();
@@ -101,13 +99,24 @@ async function churn(): Promise<void> {
   console.log(
     `${counts.pods} pods came and went, the slowest within ${(counts.longestMs / 1000).toFixed(0)} s; killed: ${killed.join(', ')}`,
   );
-  await requireUnharmed(cluster, stable);
-  console.log(
-    `${await requireAnswers(cluster, asker, 0)} requests to a service that did not change, all answered`,
-  );
-  const reached = await reachedBy(all);
-  assert.deepEqual(reached, [], 'pods that reached an address that their policy forbids');
-  await requireNothingLeft();
+  await record(() => requireUnharmed(cluster, stable));
+  await record(async () => {
+    const answers = await requireAnswers(cluster, asker, 0);
+    console.log(`${answers} requests to a service that did not change, all answered`);
+  });
+  await record(async () => {
+    assert.deepEqual(await reachedBy(all), [], 'pods that reached an address that their policy forbids');
+  });
+  await record(requireNothingLeft);
+}
+
+/** Records a failed expectation, so that the others are checked too. */
+async function record(expectation: () => Promise<void>): Promise<void> {
+  try {
+    await expectation();
+  } catch (thrown) {
+    problems.push(thrown instanceof Error ? thrown.message : String(thrown));
+  }
 }
 
 /** Creates the pods that stay, the policy and the Services. */
