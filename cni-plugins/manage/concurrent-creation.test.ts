@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { constants, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -25,8 +25,17 @@ test('two commands at once do not create two networks with one subnet', async (t
   const ended = once(command, 'close') as Promise<[number]>;
   let stderr = '';
   command.stderr.on('data', (text: Buffer) => (stderr += text.toString()));
-  const waits = new RegExp(`-> FLOCK +ADVISORY +WRITE ${command.pid} `, 'u');
-  while (command.exitCode === null && !waits.test(readFileSync('/proc/locks', 'utf8'))) await pause(20);
+  // It waits for the lock of the folder that it has opened, or is about to.
+  const fds = `/proc/${command.pid}/fd`;
+  const hasOpened = (): boolean =>
+    readdirSync(fds).some((fd) => {
+      try {
+        return readlinkSync(join(fds, fd)) === conf;
+      } catch {
+        return false;
+      }
+    });
+  while (command.exitCode === null && !hasOpened()) await pause(5);
   const ipam = { type: 'portcullis-ipam', ranges: [[{ subnet: '10.9.0.0/24' }]] };
   const plugins = [{ type: 'portcullis-bridge', bridge: 'br9', ipam }];
   writeFileSync(

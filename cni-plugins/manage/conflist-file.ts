@@ -1,10 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { constants, linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { failure, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { closeFd, lockFile, openFile } from '../../base/kernel/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
@@ -12,6 +11,7 @@ import { contains, formatIp, networkOf, parsePrefix } from '../../base/addresses
 import type { IpPrefix } from '../../base/addresses/index.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { dropAbandonedDrafts } from './abandoned-drafts.ts';
+import { withFolderLock } from './folder-lock.ts';
 import { hostAddresses, removeIdleBridges } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
@@ -95,21 +95,9 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   planNetwork(source, wanted);
   makeFolderSync(source.confDir, 0o755);
   // Two commands at once would both find the same subnet free.
-  return locked(source.confDir, () => write(source.confDir, wanted.name, planNetwork(source, wanted)));
-}
-
-function locked<T>(folder: string, body: () => T): T {
-  const fd = openFile(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    try {
-      lockFile(fd);
-    } catch {
-      // Some file servers do not lock folders.
-    }
-    return body();
-  } finally {
-    closeFd(fd);
-  }
+  return withFolderLock(source.confDir, () =>
+    write(source.confDir, wanted.name, planNetwork(source, wanted)),
+  );
 }
 
 function write(confDir: string, name: string, { file, text }: PlannedNetwork): string {
