@@ -149,3 +149,28 @@ test('a pod that claims to be the mirror of a static pod of another namespace ne
   table.pods.removed(mirror('tenant', 'bad', {}));
   assert.deepEqual(table.take()?.groups ?? [], []);
 });
+
+test('an address counts only for the pod that has it on this node, while the API lists a former pod with it', () => {
+  const allowed = groupDefinition('n', [{ pods: [{ key: 'app', operator: 'In', values: ['allowed'] }] }]);
+  const newPod = { namespace: 'n', labels: { app: 'other' }, addresses: ['10.0.0.7'], namedPorts: [] };
+  const former = pod('former', { app: 'allowed' }, 'here', '10.0.0.7');
+  const table = createClusterTable('here');
+  const members = (): object | undefined => {
+    const [change] = table.take()?.groups ?? [];
+    return change && { add: change.add, remove: change.remove };
+  };
+  list(table, 'nodes', node('here', '10.0.0.0/24'));
+  list(table, 'pods', former);
+  table.begin({ groups: [allowed], pods: [], namespaces: [] });
+  assert.deepEqual(members(), { add: ['10.0.0.7'], remove: [] });
+
+  table.putPod('id', newPod, 'n/other');
+  assert.deepEqual(members(), { add: [], remove: ['10.0.0.7'] });
+  table.pods.changed(pod('former', { app: 'allowed', a: 'b' }, 'here', '10.0.0.7'));
+  assert.equal(members(), undefined);
+
+  table.putPod('id', undefined);
+  assert.deepEqual(members(), { add: ['10.0.0.7'], remove: [] }, 'no other pod has it any more');
+  table.putPod('same', { ...newPod, labels: { app: 'allowed' } }, 'n/former');
+  assert.equal(members(), undefined, 'the pod itself');
+});

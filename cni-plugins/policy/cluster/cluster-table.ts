@@ -60,7 +60,7 @@ const mostProblems = 100;
 export function createClusterTable(nodeName: string): ClusterTable {
   const index = createPeerIndex({ absentIsBare: false });
   const groups = createFollowedGroups(index);
-  const own = createOwnPods(index);
+  const own = createOwnPods(index, (addresses) => pods.heldOtherwise(addresses));
   /** Labels that files describe. The cluster counts more. */
   let described: ReadonlyMap<string, Labels | 'unknown'> = new Map();
   const versions: Partial<Record<Versioned, string>> = {};
@@ -74,7 +74,7 @@ export function createClusterTable(nodeName: string): ClusterTable {
   const reportNamespace = (name: string): void =>
     index.putNamespace(name, objects.labelsOf(name) ?? described.get(name));
   const pods = createPodObjects({
-    ...{ nodeName, index },
+    ...{ nodeName, index, holderOf: own.holderOf },
     onOwn(before, now) {
       isForeseen = false;
       if (before !== undefined && before.uid !== now?.uid) own.reportEnded(podIdentity(before), true);

@@ -24,6 +24,8 @@ export interface PodObjects {
   areNodesKnown(): boolean;
   /** Applies changes of nodes to the addresses of pods. */
   settle(): void;
+  /** Applies that other pods may have these addresses on this node now. */
+  heldOtherwise(addresses: readonly string[]): void;
   /** @param isWhole returns all own pods, and otherwise those that changed since the last call */
   take(isWhole: boolean): ClusterChanges['pods'];
   size(): number;
@@ -33,6 +35,8 @@ export interface PodObjects {
 export interface PodObjectsOptions {
   readonly nodeName: string;
   readonly index: Pick<PeerIndex, 'putPod'>;
+  /** Returns the identity of the pod that has the address on this node; undefined: none is known. */
+  readonly holderOf: (address: string) => string | undefined;
   /** Called after a pod of this node changed; undefined: the pod does not exist. */
   readonly onOwn: (before: ClusterPod | undefined, now: ClusterPod | undefined) => void;
 }
@@ -40,13 +44,15 @@ export interface PodObjectsOptions {
 /** Number of problems that are reported: a reader corrects the first ones first. */
 const mostProblems = 100;
 
-export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions): PodObjects {
+export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObjectsOptions): PodObjects {
   const pods = new Map<string, ClusterPod>();
   const nodes = new Map<string, ClusterNode>();
   const addresses = createNodeAddresses();
   /** Pods with addresses that their nodes may not report. */
   const refused = new Set<string>();
   const changed = new Set<string>();
+  /** The keys of own pods. */
+  const ownKeys = new Set<string>();
   const revisions = { nodes: 0, own: 0, pods: 0 };
   let areNodesOther = false;
   /** Until the nodes are known, nobody can say which addresses a node may report: none of them counts. */
@@ -62,6 +68,8 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
     if (before === undefined && pod === undefined) return;
     if (pod === undefined) pods.delete(key);
     else pods.set(key, pod);
+    if (isOwn(pod)) ownKeys.add(key);
+    else ownKeys.delete(key);
     revisions.pods += 1;
     putAddresses(key, pod);
     const [was, is] = [ownOf(before), ownOf(pod)];
@@ -78,7 +86,18 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
     const admitted = pod && addresses.admitted(pod);
     if (admitted === pod) refused.delete(key);
     else refused.add(key);
-    index.putPod(key, admitted);
+    index.putPod(key, admitted && withoutReused(admitted));
+  }
+
+  /**
+   * The API lists a pod of this node until its removal is confirmed. If another pod has its address on the
+   * node already, the node's own record is right: the address must not have what policies grant to both.
+   */
+  function withoutReused(pod: ClusterPod): ClusterPod {
+    if (!isOwn(pod)) return pod;
+    const identity = podIdentity(pod);
+    const addresses = pod.addresses.filter((address) => (holderOf(address) ?? identity) === identity);
+    return addresses.length === pod.addresses.length ? pod : { ...pod, addresses };
   }
 
   function putNode(key: string, node: ClusterNode | undefined): void {
@@ -129,6 +148,12 @@ export function createPodObjects({ nodeName, index, onOwn }: PodObjectsOptions):
       // The change may affect any pod: whether its node may report its address.
       for (const [key, pod] of pods)
         if (opens || refused.has(key) || addresses.admitted(pod) !== pod) putAddresses(key, pod);
+    },
+    heldOtherwise(addresses) {
+      for (const key of ownKeys) {
+        const pod = pods.get(key);
+        if (pod?.addresses.some((address) => addresses.includes(address)) === true) putAddresses(key, pod);
+      }
     },
     take(isWhole) {
       const own = new Map([...pods.values()].filter(isOwn).map((pod) => [podIdentity(pod), pod]));
