@@ -7,7 +7,10 @@ export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly containerPort: number;
   readonly hostPort: number;
-  /** If it is empty or absent, the port is forwarded from every address of the host. */
+  /**
+   * If it is empty or absent, the port is forwarded from every address of the host; 0.0.0.0 and :: mean every
+   * address of their family.
+   */
   readonly hostIp?: string;
 }
 

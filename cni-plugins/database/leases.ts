@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp, ipBytes, parseIp } from '../../base/addresses/index.ts';
+import { formatIp, ipBytes } from '../../base/addresses/index.ts';
 import type { IpAddress, IpFamily } from '../../base/addresses/index.ts';
+import { hostIpOf, overlap } from '../spec/host-ports.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { PortMapping } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
@@ -87,10 +88,10 @@ function prepareStatements(db: NetworkDatabase['db']) {
       `INSERT INTO last_lease (realm, network, range_set, address) VALUES (?, ?, ?, ?)
      ON CONFLICT DO UPDATE SET address = excluded.address`,
     ),
-    portHolder: db.prepare(
-      `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
-     WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '')
-       AND (host_port.attachment <> ?5 OR part <> ?6) LIMIT 1`,
+    portHolders: db.prepare(
+      `SELECT container_id, spec, origin, host_ip AS hostIp FROM host_port JOIN attachment ON number = attachment
+     WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3
+       AND (host_port.attachment <> ?4 OR part <> ?5)`,
     ),
     nodePortService: db.prepare(
       'SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1',
@@ -113,7 +114,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     insertLease,
     selectLast,
     upsertLast,
-    portHolder,
+    portHolders,
     nodePortService,
     insertPort,
     deletePorts,
@@ -188,9 +189,10 @@ export function createLeases({ db }: NetworkDatabase): Leases {
         const hostIp = hostIpOf(mapping);
         const { protocol, hostPort } = mapping;
         // One holder may have a port at every address and at some: the rules of the exact address come first.
-        const holder = portHolder.get(namespaceId, protocol, hostPort, hostIp, attachment, part) as
-          | HostPortHolder
-          | undefined;
+        const holders = portHolders.all(namespaceId, protocol, hostPort, attachment, part);
+        const holder = (holders as unknown as (HostPortHolder & { readonly hostIp: string })[]).find((held) =>
+          overlap(held.hostIp, hostIp),
+        );
         if (holder !== undefined)
           throw portTaken(
             mapping,
@@ -218,12 +220,6 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       deletePorts.run(attachment, part);
     },
   };
-}
-
-/** An unspecified host address of either family has the same meaning for a port as no address. */
-function hostIpOf({ hostIp = '' }: PortMapping): string {
-  const address = parseIp(hostIp);
-  return address === undefined || address.value === 0n ? '' : formatIp(address);
 }
 
 /**

@@ -112,6 +112,12 @@ test('a host port has one holder; the same port at different host addresses can 
     [tcp(80, '192.0.2.1'), tcp(80), false],
     [tcp(80, '192.0.2.1'), tcp(80, '192.0.2.1'), false],
     [tcp(80, '192.0.2.1'), tcp(80, '192.0.2.2'), true],
+    [tcp(80, '0.0.0.0'), tcp(80), false],
+    [tcp(80), tcp(80, '::'), false],
+    [tcp(80, '0.0.0.0'), tcp(80, '192.0.2.1'), false],
+    [tcp(80, '2001:db8::1'), tcp(80, '::'), false],
+    [tcp(80, '0.0.0.0'), tcp(80, '::'), true],
+    [tcp(80, '0.0.0.0'), tcp(80, '2001:db8::1'), true],
     [tcp(80), { ...tcp(80), protocol: 'udp' }, true],
     [tcp(80), tcp(81), true],
   ];

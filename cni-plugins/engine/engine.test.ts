@@ -96,6 +96,24 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.notDeepEqual(second.ips, first.ips);
   });
 
+  test('a host port at 0.0.0.0 or :: answers at the addresses of that family only, as with docker and portmap', async () => {
+    const [four, six] = [
+      { protocol: 'tcp', containerPort: 80, hostPort: 8082, hostIp: '0.0.0.0' },
+      { protocol: 'tcp', containerPort: 80, hostPort: 8082, hostIp: '::' },
+    ] as const;
+    const both = [fixture.pod('four', { portMappings: [four] }), fixture.pod('six', { portMappings: [six] })];
+    for (const pod of both) {
+      await engine.attach(pod.request);
+      await serve(pod);
+      await engine.setClass(pod.request.id, 'user');
+    }
+    await settles(() => get('http://10.88.0.1:8082/'), 'four');
+    await settles(() => get('http://[fd00:88::1]:8082/'), 'six');
+    await engine.detach(both[0]?.request.id ?? '');
+    assert.equal(get('http://10.88.0.1:8082/'), undefined);
+    await engine.detach(both[1]?.request.id ?? '');
+  });
+
   test('a host port answers on 127.0.0.1, on the bridge and from all pods, its own pod included, and belongs to one pod', async () => {
     const port = { protocol: 'tcp', containerPort: 80, hostPort: 8080 } as const;
     // Kubernetes accepts a port at every address and at one of them.

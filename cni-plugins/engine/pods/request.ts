@@ -1,6 +1,7 @@
 import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIpOrMapped } from '../../../base/addresses/index.ts';
+import { distinctMappings } from '../../spec/host-ports.ts';
 import type { ChainedPlugin, NetworkConfig } from '../../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostEnd } from '../../database/host-sockets.ts';
@@ -15,29 +16,27 @@ import type { AttachmentSpec } from '../../database/record.ts';
  * @throws NETWORK_BAD_PORT_MAPPING
  */
 export function checkedMappings(request: AttachRequest): PortMapping[] {
-  const kept = new Map<string, PortMapping>();
-  for (const mapping of request.portMappings) {
-    if (mapping.hostPort === 0) continue;
-    const hostIp =
-      mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIpOrMapped(mapping.hostIp);
-    const label = `${mapping.hostIp ?? ''}:${mapping.hostPort}/${mapping.protocol} to ${mapping.containerPort}`;
-    if (!isPort(mapping.hostPort) || !isPort(mapping.containerPort))
-      throw badMapping(request, label, 'a port must be 1 to 65535');
-    if (!['tcp', 'udp', 'sctp'].includes(mapping.protocol))
-      throw badMapping(request, label, 'the protocol must be tcp, udp or sctp');
-    if (hostIp === undefined && mapping.hostIp !== undefined && mapping.hostIp !== '')
-      throw badMapping(request, label, `${JSON.stringify(mapping.hostIp)} is not an IP address`);
-    // The unspecified address means every address, like no address.
-    const { hostIp: _given, ...rest } = mapping;
-    const clean: PortMapping =
-      hostIp === undefined || hostIp.value === 0n ? rest : { ...rest, hostIp: formatIp(hostIp) };
-    const key = `${clean.protocol} ${clean.hostPort} ${clean.hostIp ?? ''}`;
-    const twin = kept.get(key);
-    if (twin !== undefined && twin.containerPort !== clean.containerPort)
-      throw badMapping(request, label, `the host port is mapped to ${twin.containerPort} as well`);
-    kept.set(key, clean);
-  }
-  return [...kept.values()];
+  const label = (mapping: PortMapping): string =>
+    `${mapping.hostIp ?? ''}:${mapping.hostPort}/${mapping.protocol} to ${mapping.containerPort}`;
+  const refuse = (mapping: PortMapping, why: string): never => {
+    throw badMapping(request, label(mapping), why);
+  };
+  const mappings = request.portMappings
+    .filter(({ hostPort }) => hostPort !== 0)
+    .map((mapping): PortMapping => {
+      const { hostIp: given = '', ...rest } = mapping;
+      const hostIp = given === '' ? undefined : parseIpOrMapped(given);
+      if (!isPort(mapping.hostPort) || !isPort(mapping.containerPort))
+        refuse(mapping, 'a port must be 1 to 65535');
+      if (!['tcp', 'udp', 'sctp'].includes(mapping.protocol))
+        refuse(mapping, 'the protocol must be tcp, udp or sctp');
+      if (hostIp === undefined && given !== '')
+        refuse(mapping, `${JSON.stringify(given)} is not an IP address`);
+      return hostIp === undefined ? rest : { ...rest, hostIp: formatIp(hostIp) };
+    });
+  return distinctMappings(mappings, (mapping, port) =>
+    refuse(mapping, `the host port is mapped to ${port} as well`),
+  );
 }
 
 const firstUnprivileged = 1024;

@@ -1,4 +1,5 @@
 import type { NetworkDatabase } from '../../database/database.ts';
+import { hostIpOf, overlap } from '../../spec/host-ports.ts';
 import type { PortMapping } from '../../types.ts';
 import { portTaken } from '../protocol/failures.ts';
 import type { PortBinding } from '../protocol/protocol.ts';
@@ -16,9 +17,6 @@ export interface TakenPort {
   /** Empty: every address. */
   readonly hostIp: string;
 }
-
-/** An unspecified address means the same as none. */
-const addressOf = (hostIp: string): string => (hostIp === '0.0.0.0' || hostIp === '::' ? '' : hostIp);
 
 /**
  * Returns the host ports that others hold in the namespace: endpoints, pods of our runtime, CNI plugins, and
@@ -42,10 +40,10 @@ export function takenPorts(
   const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
   return [
     ...rows,
-    ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({
-      protocol,
-      port: hostPort,
-      hostIp: addressOf(hostIp),
+    ...ofEndpoints.map((mapping) => ({
+      protocol: mapping.protocol,
+      port: mapping.hostPort,
+      hostIp: hostIpOf(mapping),
     })),
   ];
 }
@@ -63,16 +61,11 @@ export function choosePorts(
   const held: TakenPort[] = [...taken];
   return bindings.map((binding) => {
     const protocol = protocolOf(binding);
-    const hostIp = addressOf(binding.HostIP);
+    const hostIp = hostIpOf({ hostIp: binding.HostIP });
     const { low, high } =
       binding.HostPort === 0 ? anyPort : { low: binding.HostPort, high: binding.HostPortEnd };
     const isHeld = (port: number): boolean =>
-      held.some(
-        (each) =>
-          each.port === port &&
-          each.protocol === protocol &&
-          (each.hostIp === hostIp || each.hostIp === '' || hostIp === ''),
-      );
+      held.some((each) => each.port === port && each.protocol === protocol && overlap(each.hostIp, hostIp));
     let listened = false;
     for (let port = low; port <= high; port += 1) {
       if (isHeld(port)) continue;

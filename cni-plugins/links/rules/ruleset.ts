@@ -153,7 +153,7 @@ function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat:
   const podPort = be16(mapping.containerPort);
   const value = concatenated(pod, podPort);
   return [
-    hostIp === undefined
+    hostIp === undefined || hostIp.value === 0n
       ? [table, 'any_host_ports', { key: concatenated(protocol, hostPort), value }]
       : [table, 'host_ports', { key: concatenated(ipBytes(hostIp), protocol, hostPort), value }],
     ...(snat

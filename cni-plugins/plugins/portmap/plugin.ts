@@ -1,5 +1,6 @@
 import { formatIp, parseIpOrMapped } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
+import { distinctMappings } from '../../spec/host-ports.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract/contract.ts';
 import { hostInterfaces } from '../interface/previous.ts';
@@ -47,31 +48,12 @@ function readMapping(fields: Fields): PortMapping[] {
   ];
 }
 
-/** Where a mapping applies: an unspecified address means every address of its family. */
-const placesOf = ({ protocol, hostPort, hostIp }: PortMapping): readonly string[] =>
-  (hostIp === undefined ? ['0.0.0.0', '::'] : [hostIp]).map((ip) => `${protocol} ${hostPort} ${ip}`);
-
-/** Removes duplicates. The same port of the same addresses to two targets is refused. */
-function distinct(mappings: readonly PortMapping[], fields: Fields | undefined): PortMapping[] {
-  const targets = new Map<string, number>();
-  const everywhereFirst = [
-    ...mappings.filter(({ hostIp }) => hostIp === undefined),
-    ...mappings.filter(({ hostIp }) => hostIp !== undefined),
-  ];
-  return everywhereFirst.filter((mapping) => {
-    const places = placesOf(mapping);
-    const found = places.map((place) => targets.get(place));
-    if (found.some((port) => port !== undefined && port !== mapping.containerPort))
-      fields?.problem('portMappings', `host port ${mapping.hostPort}/${mapping.protocol} is mapped twice`);
-    for (const place of places) targets.set(place, mapping.containerPort);
-    return found.includes(undefined);
-  });
-}
-
 /** Reads the capability `portMappings`: mappings with a host port, without duplicates. */
 export function readMappings(config: Fields): PortMapping[] {
   const runtime = config.object('runtimeConfig');
-  return distinct((runtime?.objects('portMappings') ?? []).flatMap(readMapping), runtime);
+  return distinctMappings((runtime?.objects('portMappings') ?? []).flatMap(readMapping), (mapping) =>
+    runtime?.problem('portMappings', `host port ${mapping.hostPort}/${mapping.protocol} is mapped twice`),
+  );
 }
 
 function refuse(config: Fields): void {

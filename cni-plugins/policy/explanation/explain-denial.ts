@@ -147,7 +147,7 @@ function hostPortOf(
       return (
         each.protocol === protocol &&
         each.hostPort === port &&
-        (hostIp === undefined || hostIp.value === 0n || same(hostIp, host))
+        (hostIp === undefined || (hostIp.value === 0n && hostIp.family === host.family) || same(hostIp, host))
       );
     });
     const address = mapping === undefined ? undefined : addressOf(record, host.family);
