@@ -95,7 +95,7 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))
     throw bad(
       on,
-      `linux.cgroup_parent ${JSON.stringify(cgroupParent)} contains "..", which leads out of the cgroup`,
+      `linux.cgroup_parent ${JSON.stringify(cgroupParent)} contains ".." or a NUL character`,
       'give a path without ".."',
     );
   if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
