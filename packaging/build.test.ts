@@ -28,7 +28,7 @@ describe('the package', () => {
   let folder = '';
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
-    await layOut(join(folder, 'package'), { types: false });
+    await layOut(join(folder, 'package'), { types: false, isWhole: false });
     // The dependencies that npm would install next to it, and no others.
     const manifest = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8')) as {
       optionalDependencies: object;

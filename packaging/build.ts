@@ -1,25 +1,25 @@
 /**
- * `npm run build`: builds dist/ with one ES module each for the command, the daemon, every library that
- * package.json exports and every Worker. Shared code is in chunks next to them, and declarations are in
- * dist/types. Native code stays outside: base/process loads it, when it is first called, from its package
+ * `npm run build`: builds dist/ with one ES module each for the command, every library that package.json
+ * exports and every Worker. Shared code is in chunks next to them. The daemon and its Workers are also built
+ * as whole programs, without chunks (docs/decisions/0140). Declarations are in dist/types. Native code stays outside: base/process loads it, when it is first called, from its package
  * for the platform.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
-import type { BuildOptions, Metafile } from 'esbuild';
+import type { BuildOptions, Metafile, Plugin } from 'esbuild';
 import { buildConsole } from './console.ts';
 import { readLibraries } from './libraries.ts';
 import { throughDoors } from './through-doors.ts';
+import { daemonAlone, isWholeWorker, wholeName, wholeWorkers } from './whole-programs.ts';
 import { generatedValidators, writeValidators } from './validators.ts';
 
 const root = join(import.meta.dirname, '..');
 
-const entries = {
-  portcullis: 'cli/main.ts',
-  'cni-plugin': 'cni-plugins/bin/cni-plugin.ts',
-};
+const command = 'cli/main.ts';
+/** A runtime starts it for each pod and waits for it, so it is always one file. */
+const plugin = { out: 'cni-plugin', in: 'cni-plugins/bin/cni-plugin.ts' };
 
 /** CommonJS packages call `require` for Node's own modules. */
 const banner =
@@ -32,31 +32,36 @@ export function workerSources(): string[] {
   }).sort();
 }
 
+/** Common to the bundle and to whole programs. */
+const commonOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  // The oldest Node that may run it (package.ts).
+  target: 'node22.19',
+  banner: { js: banner },
+  loader: { '.json': 'json' },
+  // V8 keeps the text of the code that it runs.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: 'linked',
+  metafile: true,
+  logLevel: 'warning',
+} as const satisfies BuildOptions;
+
 function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & { metafile: true } {
   return {
-    absWorkingDir: root,
+    ...commonOptions,
     entryPoints: [
-      ...Object.entries(entries).map(([out, source]) => ({ out, in: source })),
+      { out: 'portcullis', in: command },
       ...readLibraries().map(({ out, source }) => ({ out, in: source })),
       ...workers.map((source) => ({ out: basename(source, '.ts'), in: source })),
     ],
     outdir,
-    bundle: true,
     splitting: true,
     chunkNames: 'chunk-[hash]',
-    format: 'esm',
-    platform: 'node',
-    // The oldest Node that may run it (package.ts).
-    target: 'node22.19',
-    banner: { js: banner },
-    loader: { '.json': 'json' },
-    // V8 keeps the text of the code that it runs.
-    minifyWhitespace: true,
-    minifySyntax: true,
     plugins: [generatedValidators, throughDoors],
-    legalComments: 'linked',
-    metafile: true,
-    logLevel: 'warning',
   };
 }
 
@@ -67,6 +72,42 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
  */
 export const workerEntry = (name: string): string => `void import('../${name}.js');\n`;
 
+/** The package of npm contains no whole programs. */
+const daemonEntry = `import { existsSync } from 'node:fs';
+process.argv.splice(2, 0, 'daemon');
+const whole = new URL('./${wholeName('daemon')}.js', import.meta.url);
+await import(existsSync(whole) ? whole.href : './portcullis.js');
+`;
+
+/** Builds programs of one file each into the folder of the bundle. */
+async function buildAlone(
+  outdir: string,
+  entryPoints: readonly { readonly out: string; readonly in: string }[],
+  more: readonly Plugin[] = [],
+): Promise<Metafile> {
+  const { metafile } = await build({
+    ...commonOptions,
+    entryPoints: [...entryPoints],
+    outdir,
+    plugins: [generatedValidators, throughDoors, ...more],
+  });
+  return metafile;
+}
+
+/** Builds the daemon and its Workers as whole programs. */
+function buildWhole(outdir: string, workers: readonly string[]): Promise<Metafile> {
+  mkdirSync(join(outdir, wholeWorkers));
+  for (const worker of workers) {
+    const name = basename(worker, '.ts');
+    const file = isWholeWorker(worker) ? wholeName(name) : name;
+    writeFileSync(join(outdir, wholeWorkers, `${name}.js`), workerEntry(file));
+  }
+  const programs = workers.filter(isWholeWorker).map((source) => {
+    return { out: wholeName(basename(source, '.ts')), in: source };
+  });
+  return buildAlone(outdir, [{ out: wholeName('daemon'), in: command }, ...programs], [daemonAlone]);
+}
+
 /** Returns what {@link bundle} would write, and writes nothing. */
 export async function describeBundle(): Promise<Metafile> {
   const { metafile } = await build({ ...optionsFor('dist', workerSources()), write: false });
@@ -76,8 +117,10 @@ export async function describeBundle(): Promise<Metafile> {
 /**
  * Bundles into `folder`, which is replaced as a whole. Returns what esbuild put into each file of it. Throws
  * esbuild's error when a source does not build.
+ * @param isWhole whether the daemon and its Workers are also built as whole programs. Without them, the daemon
+ *   runs from the chunks.
  */
-export async function bundle(folder: string): Promise<Metafile> {
+export async function bundle(folder: string, isWhole = true): Promise<Metafile> {
   // A command that runs from the old bundle may still load its chunks while this one is built.
   const outdir = `${folder}.new`;
   const workers = workerSources();
@@ -92,15 +135,14 @@ export async function bundle(folder: string): Promise<Metafile> {
     const name = basename(worker, '.ts');
     writeFileSync(join(outdir, 'workers', `${name}.js`), workerEntry(name));
   }
-  writeFileSync(
-    join(outdir, 'portcullisd.js'),
-    "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n",
-  );
+  const alone = [await buildAlone(outdir, [plugin]), ...(isWhole ? [await buildWhole(outdir, workers)] : [])];
+  writeFileSync(join(outdir, 'portcullisd.js'), daemonEntry);
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
+  const all = [metafile, ...alone, consoleFiles, validators];
   return {
-    inputs: { ...metafile.inputs, ...consoleFiles.inputs, ...validators.inputs },
-    outputs: { ...metafile.outputs, ...consoleFiles.outputs, ...validators.outputs },
+    inputs: Object.assign({}, ...all.map(({ inputs }) => inputs)) as Metafile['inputs'],
+    outputs: Object.assign({}, ...all.map(({ outputs }) => outputs)) as Metafile['outputs'],
   };
 }
 

@@ -54,7 +54,7 @@ describe('the npm package in a pipeline', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-npm-'));
     chmodSync(folder, 0o755);
-    await layOut(join(folder, 'package'), { types: false });
+    await layOut(join(folder, 'package'), { types: false, isWhole: false });
     file = join(folder, pack(join(folder, 'package'), folder));
     registry = await startRegistry();
     access = await openRegistries({ mirrors: [], insecureHosts: [] });

@@ -56,14 +56,20 @@ function publishedManifest(): string {
   return `${JSON.stringify({ ...kept, ...needs, optionalDependencies }, null, 2)}\n`;
 }
 
+export interface LayoutOptions {
+  readonly types: boolean;
+  /** Whether it contains the whole programs of the daemon: npm's package is small instead. */
+  readonly isWhole: boolean;
+}
+
 /**
  * Lays out the package in `folder` as it is installed, without its dependencies. Returns what esbuild put
  * into each file of the bundle. Throws if a bundled package has no licence text.
  */
-export async function layOut(folder: string, options: { readonly types: boolean }): Promise<Metafile> {
+export async function layOut(folder: string, options: LayoutOptions): Promise<Metafile> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const metafile = await bundle(join(folder, 'dist'));
+  const metafile = await bundle(join(folder, 'dist'), options.isWhole);
   if (options.types) declarations(join(folder, 'dist'));
   for (const path of shipped)
     cpSync(join(root, path), join(folder, path), {
@@ -101,7 +107,7 @@ export function pack(folder: string, destination: string): string {
 
 if (import.meta.main) {
   const folder = join(root, 'dist/package');
-  await layOut(folder, { types: true });
+  await layOut(folder, { types: true, isWhole: false });
   const file = pack(folder, join(root, 'dist'));
   rmSync(folder, { recursive: true });
   process.stdout.write(`dist/${file} packed\n`);

@@ -6,7 +6,7 @@ import { withTermination } from './termination.ts';
 
 /**
  * Starts the Worker whose source is `file` (`./x.worker.ts`, relative to the calling module). From source,
- * the file itself is loaded; from a bundle, `workers/x.worker.js` beside the bundle. Its `terminate()` waits
+ * the file itself is loaded; from a bundle, `workers/x.worker.js` (or `whole-workers/`) beside the bundle. Its `terminate()` waits
  * for native code that the Worker runs with `unterminated`. A Worker that cannot be started is lost like any
  * other: it emits `error` and `exit`.
  * @param moduleUrl the caller's `import.meta.url`
@@ -60,7 +60,8 @@ export function workerFile(moduleUrl: string, file: `./${string}.worker.ts`): st
 }
 
 function urlOf(moduleUrl: string, file: `./${string}.worker.ts`): URL {
-  return moduleUrl.endsWith('.ts')
-    ? new URL(file, moduleUrl)
-    : new URL(`./workers/${file.slice(2, -'.ts'.length)}.js`, moduleUrl);
+  if (moduleUrl.endsWith('.ts')) return new URL(file, moduleUrl);
+  // A program that was built as one file starts Workers that were built in the same way.
+  const folder = moduleUrl.endsWith('.whole.js') ? 'whole-workers' : 'workers';
+  return new URL(`./${folder}/${file.slice(2, -'.ts'.length)}.js`, moduleUrl);
 }

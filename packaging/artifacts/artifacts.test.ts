@@ -81,6 +81,7 @@ describe('the packages of a release', { skip }, () => {
         './usr/share/man/man5/portcullis-config.5.gz',
         './usr/share/bash-completion/completions/portcullis',
         './usr/share/doc/portcullis/sbom.spdx.json',
+        './usr/lib/portcullis/dist/daemon.whole.js',
       ])
         assert.ok(paths.includes(path), path);
       // Nothing enables the service, and no file of /etc is ours.
@@ -90,6 +91,20 @@ describe('the packages of a release', { skip }, () => {
       );
       return undefined;
     });
+
+  it('the package of npm runs the daemon without the programs of one file, which it lacks', () => {
+    const list = run('tar', '-tzf', built(`portcullis-${manifest.version}.tgz`))
+      .trim()
+      .split('\n');
+    assert.ok(list.includes('package/dist/portcullis.js'));
+    assert.deepEqual(
+      list.filter((path) => path.includes('whole')),
+      [],
+    );
+    run('tar', '-xzf', built(`portcullis-${manifest.version}.tgz`), '-C', folder);
+    const daemon = join(folder, 'package/dist/portcullisd.js');
+    assert.match(run(process.execPath, daemon, '--help'), /^Usage: portcullis daemon/mu);
+  });
 
   it('lintian finds nothing', (t) => {
     const missing = lacks('lintian');

@@ -18,6 +18,7 @@ import type { Architecture } from '../deb/control.ts';
 import { manualPages } from '../man/pages.ts';
 import { bundledPackages } from '../notices.ts';
 import type { BundledPackage } from '../notices.ts';
+import { isWholeProgram } from '../whole-programs.ts';
 import { layOut } from '../package.ts';
 import { componentsOf, npmPurl } from '../sbom/components.ts';
 import { cyclonedxOf } from '../sbom/cyclonedx.ts';
@@ -49,7 +50,7 @@ export async function buildArtifacts(folder: string, options: ReleaseOptions): P
   try {
     mkdirSync(folder, { recursive: true });
     const layout = join(work, 'package');
-    const bundled = bundledPackages(await layOut(layout, { types: options.types }));
+    const bundled = bundledPackages(await layOut(layout, { types: options.types, isWhole: true }));
     const names: string[] = [];
     const write = (files: readonly ReleaseFile[]): void => {
       for (const { name, bytes } of files) {
@@ -113,7 +114,8 @@ async function npmFiles(layout: string, inBundle: readonly BundledPackage[]): Pr
     return { name, version: pinned, license };
   });
   const boms = sboms(npmPurl(manifest.name, version), [...inBundle, ...platform]);
-  const files = [...filesBelow(layout), ...boms.map(({ form, text }) => textFile(`sbom.${form}.json`, text))];
+  const product = filesBelow(layout).filter(({ path }) => !isWholeProgram(path.replace(/^dist\//u, '')));
+  const files = [...product, ...boms.map(({ form, text }) => textFile(`sbom.${form}.json`, text))];
   const name = `portcullis-${version}`;
   return [{ name: `${name}.tgz`, bytes: await npmArchive(files) }, ...beside(name, boms)];
 }

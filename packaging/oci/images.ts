@@ -17,6 +17,7 @@ import { componentsOf, debPurl } from '../sbom/components.ts';
 import type { Component } from '../sbom/components.ts';
 import { cyclonedxOf } from '../sbom/cyclonedx.ts';
 import { spdxOf } from '../sbom/spdx.ts';
+import { isWholeProgram } from '../whole-programs.ts';
 import { baseFiles, user } from './base-layer.ts';
 import { basePackages, debianLock } from './debian-packages.ts';
 import { ImageLayout } from './image-layout.ts';
@@ -91,7 +92,7 @@ export async function buildImages(
   const work = mkdtempSync(join(tmpdir(), 'pc-images-'));
   try {
     const layout = join(work, 'package');
-    const metafile = await layOut(layout, { types: false });
+    const metafile = await layOut(layout, { types: false, isWhole: true });
     const product = filesBelow(layout);
     const installer = await bundledInstaller();
     const target = new ImageLayout(join(folder, 'images'), time);
@@ -148,9 +149,9 @@ async function layersOf(
 ): Promise<{ services: readonly Layer[]; nodes: readonly Layer[] }> {
   const platform = platformFiles(await filesOfPlatform(architecture));
   const program = platform.find(({ path }) => path.endsWith('/bin/node'))?.path ?? '';
-  const inside = (wanted: RegExp): PackageFile[] =>
+  const inside = (wanted: RegExp, isWhole = false): PackageFile[] =>
     product
-      .filter(({ path }) => wanted.test(path))
+      .filter(({ path }) => wanted.test(path) && isWholeProgram(path.replace(/^dist\//u, '')) === isWhole)
       .map((one) => ({ ...one, path: `${library}/${one.path}` }));
   const folders = [
     { path: 'tmp', mode: 0o1777, user: 0 },
@@ -168,7 +169,11 @@ async function layersOf(
       inside(/^(?:dist\/|package\.json$|LICENSE$|THIRD-PARTY-NOTICES$|packaging\/debian-packages$)/u),
     ),
   ];
-  const ofNodes = inside(/^packaging\/(?:bin\/|systemd\/|policies\/|prepare$)/u);
+  const ofNodes = [
+    ...inside(/^packaging\/(?:bin\/|systemd\/|policies\/|prepare$)/u),
+    // Only a node runs the daemon.
+    ...inside(/^dist\//u, true),
+  ];
   return { services, nodes: [...services, await target.layer('files of a node', [...ofNodes, installer])] };
 }
 

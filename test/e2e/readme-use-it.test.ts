@@ -114,7 +114,7 @@ describe('README.md, "Use it"', { skip: crictl.skip }, () => {
     assert.ok(team);
     await pushImage(team, await buildImage(), '1');
     await client.close();
-    await layOut(inside('package'), { types: false });
+    await layOut(inside('package'), { types: false, isWhole: false });
     inside('checkout', 'dist');
     symlinkSync(join(repository, 'packaging'), join(folder, 'checkout/packaging'));
   });

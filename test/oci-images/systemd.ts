@@ -64,7 +64,7 @@ describe(
         const options = `lowerdir=/${path},upperdir=${upper},workdir=${work}`;
         execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', options, `/${path}`]);
       }
-      await layOut(payload(), { types: false });
+      await layOut(payload(), { types: false, isWhole: true });
       for (const name of readdirSync(join(root, 'node_modules')).filter((one) =>
         one.startsWith('node-linux-'),
       ))

@@ -118,7 +118,7 @@ export async function openTestSetup(): Promise<TestSetup> {
   const folder = mkdtempSync(join(tmpdir(), 'pc-pipeline-'));
   const services = await startMockSigstore();
   const root = JSON.stringify(services.trustedRoot());
-  await layOut(join(folder, 'package'), { types: false });
+  await layOut(join(folder, 'package'), { types: false, isWhole: false });
   const file = join(folder, pack(join(folder, 'package'), folder));
   const bin = join(folder, 'bin');
   mkdirSync(bin);

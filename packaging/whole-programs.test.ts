@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { test } from 'node:test';
+import { bundle, workerSources } from './build.ts';
+import { isWholeProgram } from './whole-programs.ts';
+
+test('the daemon and the Workers that it starts are one file each, and start only such Workers', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-whole-'));
+  try {
+    const dist = join(folder, 'dist');
+    await bundle(dist);
+    const files = globSync('*.whole.js', { cwd: dist });
+    assert.ok(files.includes('daemon.whole.js'));
+    for (const file of files) {
+      const text = readFileSync(join(dist, file), 'utf8');
+      const imported = [...text.matchAll(/(?:from|import) ?\(?"(\.{1,2}\/[^"]*)"/gu)].map(([, path]) => path);
+      // The other commands, for which nobody asks the daemon's program.
+      const expected = file === 'daemon.whole.js' ? ['./portcullis.js'] : [];
+      assert.deepEqual([...new Set(imported)], expected, file);
+    }
+    for (const source of workerSources()) {
+      const entry = readFileSync(join(dist, `whole-workers/${basename(source, '.ts')}.js`), 'utf8');
+      const [, program = ''] = /import\('\.\.\/(.*)'\)/u.exec(entry) ?? [];
+      assert.deepEqual(globSync(program, { cwd: dist }), [program], entry);
+    }
+    const all = globSync('{*.js,*/*.js}', { cwd: dist });
+    const whole = all.filter((path) => isWholeProgram(path));
+    assert.equal(whole.length, files.length + workerSources().length);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
