@@ -119,7 +119,14 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
     clearTimeout(expiring);
     const next = peers.nextExpiry();
     if (next === undefined || closed) return;
-    expiring = setTimeout(() => follow(peers.expire(holdClock())), Math.max(next - holdClock(), 0) + 1);
+    expiring = setTimeout(
+      () => {
+        follow(peers.expire(holdClock()));
+        // A timer counts from the time at which the event loop woke up, so it may fire before the hold ends.
+        scheduleExpiry();
+      },
+      Math.max(next - holdClock(), 0) + 1,
+    );
   }
 
   return {
