@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { strict as assert } from 'node:assert';
 import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
+import { workersOfBundle } from '../../test/fixtures/bundled-workers-flag.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { createNetworkEngine } from './engine.ts';
 import type { NetworkEngineOptions } from './engine.ts';
@@ -28,15 +29,12 @@ export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
   if (process.env[marker] === file) return true;
   test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
     const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
-    const run = spawnSync(
-      'unshare',
-      ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file],
-      {
-        env: { ...environment, [marker]: file },
-        encoding: 'utf8',
-        timeout: timeoutMs * patience,
-      },
-    );
+    const command = [process.execPath, ...workersOfBundle(), '--test-force-exit', file];
+    const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', ...command], {
+      env: { ...environment, [marker]: file },
+      encoding: 'utf8',
+      timeout: timeoutMs * patience,
+    });
     assert.deepEqual([run.status, run.signal], [0, null], `${run.signal ?? ''}${run.stdout}${run.stderr}`);
   });
   return false;

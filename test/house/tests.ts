@@ -3,6 +3,7 @@ import { run } from 'node:test';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
+import { workersOfBundle } from '../fixtures/bundled-workers-flag.ts';
 import { inLanes } from './lanes.ts';
 import { watchOverdue } from './overdue.ts';
 import { recordProcessorTime } from './processor-time.ts';
@@ -87,7 +88,7 @@ async function runFile(path: string, limitMs: number): Promise<FileResult> {
   let [success, hasSummary, skippedSuites] = [false, false, 0];
   const started = performance.now();
   const { execArgv, read } = recordProcessorTime();
-  const flags = [...execArgv, ...preloadOf(path)];
+  const flags = [...execArgv, ...preloadOf(path), ...workersOfBundle()];
   const stream = run({ files: [path], concurrency: 1, timeout: limitMs, execArgv: flags });
   stream.on('test:stdout', ({ message }) => (output += message));
   stream.on('test:stderr', ({ message }) => (output += message));
