@@ -30,13 +30,16 @@ export const collectionPath = ({ plural }: CustomResource): string =>
 
 const text = { type: 'string' };
 const count = { type: 'integer', format: 'int64' };
+const describedText = (description: string) => ({ ...text, description });
+const describedCount = (description: string) => ({ ...count, description });
 /** The schema of the status that the webhook writes about an object. */
 const statusSchema = {
   type: 'object',
+  description: 'The result of the last check of this object. The webhook or a node writes it.',
   properties: {
-    observedGeneration: { ...count, description: 'The generation that this status describes.' },
-    revision: { ...text, description: 'The revision of the policy in force, if this object is part of it.' },
-    rules: { ...count, description: 'How many rules the document has.' },
+    observedGeneration: describedCount('The generation that this status describes.'),
+    revision: describedText('The revision of the policy in force, if this object is part of it.'),
+    rules: describedCount('How many rules the document has.'),
     conditions: {
       type: 'array',
       description:
@@ -45,12 +48,15 @@ const statusSchema = {
         type: 'object',
         required: ['type', 'status', 'lastTransitionTime', 'reason', 'message'],
         properties: {
-          type: text,
-          status: { type: 'string', enum: ['True', 'False', 'Unknown'] },
-          observedGeneration: count,
-          lastTransitionTime: { type: 'string', format: 'date-time' },
-          reason: text,
-          message: text,
+          type: describedText('Valid or InForce.'),
+          status: { ...describedText('Whether the condition is met.'), enum: ['True', 'False', 'Unknown'] },
+          observedGeneration: describedCount('The generation that this condition describes.'),
+          lastTransitionTime: {
+            ...describedText('The last time that `status` changed.'),
+            format: 'date-time',
+          },
+          reason: describedText('The reason for `status`, in one word.'),
+          message: describedText('The reason for `status`, for people.'),
         },
       },
       'x-kubernetes-list-type': 'map',
@@ -62,7 +68,13 @@ const statusSchema = {
         'What is wrong with the document. Line and column refer to the document as YAML, without its status.',
       items: {
         type: 'object',
-        properties: { path: text, line: count, column: count, message: text, fix: text },
+        properties: {
+          path: describedText('The field with the problem, such as rules[0].images.'),
+          line: describedCount('The line of the field, from 1.'),
+          column: describedCount('The column of the field, from 1.'),
+          message: describedText('The problem.'),
+          fix: describedText('The change that solves the problem.'),
+        },
       },
     },
   },

@@ -3,6 +3,16 @@ import { test } from 'node:test';
 import { customResourceDefinitions } from './definitions.ts';
 import { structuralSchema } from './structural-schema.ts';
 
+interface Schema {
+  readonly description?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+}
+
+interface Definition {
+  readonly spec: { readonly versions: readonly { readonly schema: { readonly openAPIV3Schema: Schema } }[] };
+}
+
 const unknown = { 'x-kubernetes-preserve-unknown-fields': true };
 
 test('a schema becomes structural: no references, no recursion, no alternatives, and unknown fields are kept', () => {
@@ -12,6 +22,7 @@ test('a schema becomes structural: no references, no recursion, no alternatives,
     required: ['rules'],
     properties: {
       rules: { type: 'array', maxItems: 3, items: { $ref: '#/$defs/node' } },
+      first: { $ref: '#/$defs/node', description: 'The first node.' },
       mode: { enum: ['a', 'b'], description: 'A mode.' },
       kind: { const: 'X' },
       scalar: { anyOf: [{ type: 'integer' }, { type: 'string' }] },
@@ -29,6 +40,12 @@ test('a schema becomes structural: no references, no recursion, no alternatives,
         type: 'array',
         maxItems: 3,
         items: { type: 'object', properties: { all: { type: 'array', items: unknown } }, ...unknown },
+      },
+      first: {
+        type: 'object',
+        description: 'The first node.',
+        properties: { all: { type: 'array', items: unknown } },
+        ...unknown,
       },
       mode: { type: 'string', description: 'A mode.', enum: ['a', 'b'] },
       kind: { type: 'string', enum: ['X'] },
@@ -54,4 +71,18 @@ test('the definitions contain no keyword that a structural schema must not have'
     'additionalProperties',
   ])
     assert.ok(!text.includes(`"${keyword}":`), keyword);
+});
+
+test('the definitions describe every field, for kubectl explain', () => {
+  const undescribed = (schema: Schema, path: string): readonly string[] => [
+    ...Object.entries(schema.properties ?? {}).flatMap(([name, below]) => [
+      ...(below.description === undefined ? [`${path}.${name}`] : []),
+      ...undescribed(below, `${path}.${name}`),
+    ]),
+    ...(schema.items === undefined ? [] : undescribed(schema.items, `${path}[]`)),
+  ];
+  for (const { spec } of customResourceDefinitions() as unknown as readonly Definition[])
+    for (const { schema } of spec.versions)
+      // The API server describes these three fields itself.
+      assert.deepEqual(undescribed(schema.openAPIV3Schema, ''), ['.apiVersion', '.kind', '.metadata']);
 });

@@ -20,10 +20,15 @@ export function structuralSchema(root: Schema): StructuralSchema {
 }
 
 function converted(schema: Schema, root: Schema, open: readonly Schema[]): StructuralSchema {
-  const target = followed(schema, root);
+  const referred = followed(schema, root);
   // Recursion ends where a definition contains itself.
-  if (target === undefined || open.includes(target)) return anything;
-  const inner = [...open, target];
+  if (referred === undefined || open.includes(referred)) return anything;
+  const inner = [...open, referred];
+  // The description of a field takes precedence over that of the definition that it refers to.
+  const target: Schema = {
+    ...referred,
+    ...(schema['description'] !== undefined && { description: schema['description'] }),
+  };
   const alternatives = (['anyOf', 'oneOf', 'allOf'] as const).flatMap(
     (keyword) => (target[keyword] as readonly Schema[] | undefined) ?? [],
   );

@@ -37,7 +37,10 @@ const argumentValue = {
       type: 'object',
       additionalProperties: false,
       required: ['mask', 'value'],
-      properties: { mask: scalar, value: scalar },
+      properties: {
+        mask: { ...scalar, description: 'The bits that are compared.' },
+        value: { ...scalar, description: 'The required value of these bits.' },
+      },
       description: 'Numbers whose bits under the mask equal the value.',
     },
   ],
@@ -60,7 +63,15 @@ const argument = {
       type: 'object',
       additionalProperties: false,
       required: ['not'],
-      properties: { not: { type: 'array', minItems: 1, maxItems: 500, items: { $ref: '#/$defs/value' } } },
+      properties: {
+        not: {
+          type: 'array',
+          minItems: 1,
+          maxItems: 500,
+          items: { $ref: '#/$defs/value' },
+          description: 'Values that the argument may not have.',
+        },
+      },
       description: 'None of these.',
     },
   ],
@@ -135,7 +146,10 @@ const limit = (description: string) =>
         type: 'object',
         additionalProperties: false,
         required: ['soft', 'hard'],
-        properties: { soft: amount, hard: amount },
+        properties: {
+          soft: { ...amount, description: 'The limit at the start of the container.' },
+          hard: { ...amount, description: 'The highest value to which the container may raise the limit.' },
+        },
       },
     ],
     description,
@@ -166,7 +180,10 @@ export const profileSchema = {
       type: 'object',
       additionalProperties: false,
       required: ['name'],
-      properties: { name: profileName, description: { type: 'string', maxLength: 4096 } },
+      properties: {
+        name: profileName,
+        description: { type: 'string', maxLength: 4096, description: 'Purpose of the profile, for people.' },
+      },
     },
     parameters: {
       type: 'object',
@@ -180,9 +197,17 @@ export const profileSchema = {
         additionalProperties: false,
         required: ['type'],
         properties: {
-          type: { enum: [...PARAMETER_TYPES] },
-          default: { anyOf: [{ type: 'integer' }, { type: 'string', maxLength: 4096 }] },
-          description: { type: 'string', maxLength: 4096 },
+          type: { enum: [...PARAMETER_TYPES], description: 'Type of the values.' },
+          default: {
+            anyOf: [{ type: 'integer' }, { type: 'string', maxLength: 4096 }],
+            description:
+              'Value if none is set. Without a default, a profile that extends this one must set one.',
+          },
+          description: {
+            type: 'string',
+            maxLength: 4096,
+            description: 'Meaning of the parameter, for people.',
+          },
         },
       },
       description:
@@ -199,8 +224,9 @@ export const profileSchema = {
             additionalProperties: false,
             required: ['profile'],
             properties: {
-              profile: { type: 'string', minLength: 1, maxLength: 63 },
+              profile: { type: 'string', minLength: 1, maxLength: 63, description: 'Name of the parent.' },
               with: {
+                description: 'Values of the parameters of the parent.',
                 type: 'object',
                 maxProperties: 100,
                 additionalProperties: { anyOf: [{ type: 'integer' }, { type: 'string', maxLength: 4096 }] },

@@ -20,6 +20,34 @@ const entrySchema = {
   },
 };
 
+/** The fields that begin every document. */
+const common = new Set(['.$schema', '.apiVersion', '.kind', '.metadata']);
+
+type Schema = Readonly<Record<string, unknown>>;
+
+/** Returns the schema that a reference names, such as #/$defs/rule. */
+const referred = (root: Schema, reference: string): Schema =>
+  reference
+    .split('/')
+    .slice(1)
+    .reduce((part, step) => part[step] as Schema, root);
+
+/** Returns the paths of the fields that have no description, neither their own nor by a reference. */
+function undescribed(schema: unknown, root: Schema, path = ''): readonly string[] {
+  if (typeof schema !== 'object' || schema === null) return [];
+  return Object.entries(schema).flatMap(([keyword, below]) => {
+    if (keyword !== 'properties') return undescribed(below, root, path);
+    return Object.entries(below as Readonly<Record<string, Schema>>).flatMap(([field, value]) => {
+      const at = `${path}.${field}`;
+      const {
+        $ref,
+        description = typeof $ref === 'string' ? referred(root, $ref)['description'] : undefined,
+      } = value;
+      return [...(description !== undefined || common.has(at) ? [] : [at]), ...undescribed(value, root, at)];
+    });
+  });
+}
+
 describe('the entries for SchemaStore', () => {
   const entries = catalogEntries();
 
@@ -56,5 +84,12 @@ describe('the entries for SchemaStore', () => {
       assert.equal(schema.$schema, 'https://json-schema.org/draft/2020-12/schema');
       const ajv = new Ajv2020({ strict: false, validateFormats: false });
       assert.ok(ajv.validateSchema(schema), JSON.stringify(ajv.errors));
+    });
+
+  for (const { url, name } of entries)
+    it(`${name}: the schema describes every field`, () => {
+      const text = readFileSync(join(import.meta.dirname, '../../docs/schemas', basename(url)), 'utf8');
+      const schema = JSON.parse(text) as Schema;
+      assert.deepEqual(undescribed(schema, schema), []);
     });
 });

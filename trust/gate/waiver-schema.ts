@@ -32,8 +32,17 @@ export const waiversSchema = {
     $schema: { type: 'string' },
     apiVersion: { const: apiVersion },
     kind: { const: 'Waivers' },
-    metadata: { type: 'object', additionalProperties: false, properties: { name: text } },
-    waivers: { type: 'array', maxItems: 1000, items: { $ref: '#/$defs/waiver' } },
+    metadata: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { name: { ...text, description: 'A name of the document, for people.' } },
+    },
+    waivers: {
+      type: 'array',
+      maxItems: 1000,
+      items: { $ref: '#/$defs/waiver' },
+      description: 'The waivers.',
+    },
   },
   $defs: {
     waiver: {
@@ -52,6 +61,7 @@ export const waiversSchema = {
           minItems: 1,
           maxItems: 100,
           items: { ...text, description: 'A pattern of image names, as in a rule of a policy.' },
+          description: 'Patterns of the images that the waiver is for.',
         },
         digest: {
           type: 'string',
@@ -68,6 +78,7 @@ export const waiversSchema = {
             pattern: '^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$',
             description: 'write a Kubernetes namespace; * matches any characters',
           },
+          description: 'Namespaces that the waiver is for. If omitted, all namespaces.',
         },
         codes: {
           type: 'array',
@@ -83,7 +94,7 @@ export const waiversSchema = {
             'The only requirement that the waiver is for: cosign, sigstore, pki, notation, gpg, tuf, vsa, or the predicate type of an attestation.',
         },
         owner: { ...text, description: 'The person or team that is responsible for the waiver.' },
-        reason: text,
+        reason: { ...text, description: 'The reason for the waiver, for the reports.' },
         created: {
           type: 'string',
           pattern: instantPattern,

@@ -29,6 +29,7 @@ export const gpgSchema = {
         maxLength: 4096,
         description: 'A file of OpenPGP public keys, binary or armored, relative to this policy.',
       },
+      description: 'Files of the OpenPGP keys that may sign.',
     },
     lookaside: {
       type: 'string',

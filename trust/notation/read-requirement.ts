@@ -24,8 +24,16 @@ const storeName = {
   pattern: storePattern,
   description: 'write a type (ca, signingAuthority, tsa) and a name, such as ca/k8s',
 } as const;
-const action = { enum: ['enforce', 'log'] } as const;
-const files = { type: 'array', minItems: 1, maxItems: 100, items: text } as const;
+const action = (check: string) =>
+  ({ enum: ['enforce', 'log'], description: `Action if the check of ${check} fails.` }) as const;
+const files = (purpose: string) =>
+  ({
+    type: 'array',
+    minItems: 1,
+    maxItems: 100,
+    items: text,
+    description: `Certificate files of ${purpose}.`,
+  }) as const;
 
 /** JSON Schema of a `notation` requirement. */
 export const notationSchema = {
@@ -48,7 +56,11 @@ export const notationSchema = {
       minProperties: 1,
       description:
         'Certificate files by the purpose that they are trusted for, relative to this policy: in addition to the trust stores, or instead of them.',
-      properties: { ca: files, signingAuthority: files, tsa: files },
+      properties: {
+        ca: files('certificate authorities of signers'),
+        signingAuthority: files('signing authorities'),
+        tsa: files('time stamping authorities'),
+      },
     },
     identities: {
       type: 'array',
@@ -66,11 +78,15 @@ export const notationSchema = {
     override: {
       type: 'object',
       additionalProperties: false,
+      description: 'Checks for which the policy replaces the action of the level.',
       properties: {
-        authenticity: action,
-        authenticTimestamp: action,
-        expiry: action,
-        revocation: { enum: ['enforce', 'log', 'skip'] },
+        authenticity: action('the signer'),
+        authenticTimestamp: action('the time of signing'),
+        expiry: action('the expiry that the signature states'),
+        revocation: {
+          enum: ['enforce', 'log', 'skip'],
+          description: 'Action if the check of revocation fails. With skip, it is not checked.',
+        },
       },
     },
     verifyTimestamp: {

@@ -42,6 +42,7 @@ const onStale = {
       required: ['previouslyAdmitted'],
       properties: {
         previouslyAdmitted: {
+          description: 'Images that were admitted before stay admitted for the given time.',
           type: 'object',
           additionalProperties: false,
           required: ['for'],
@@ -66,7 +67,7 @@ const breakGlass = {
       pattern: instantPattern,
       description: 'write when it ends, such as 2026-01-31T18:00:00Z',
     },
-    reason: nonEmptyText,
+    reason: { ...nonEmptyText, description: 'The reason for the exception, for the reports.' },
     by: { ...nonEmptyText, description: 'The person who is responsible for the exception.' },
   },
 } as const;
@@ -85,7 +86,11 @@ export const trustPolicySchema = {
     $schema: { type: 'string' },
     apiVersion: { const: apiVersion },
     kind: { const: 'TrustPolicy' },
-    metadata: { type: 'object', additionalProperties: false, properties: { name: nonEmptyText } },
+    metadata: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { name: { ...nonEmptyText, description: 'A name of the document, for people.' } },
+    },
     namespaces: {
       ...namespaces,
       description:
@@ -97,7 +102,12 @@ export const trustPolicySchema = {
       const: 'deny',
       description: 'The decision about an image that no rule matches. The only value is deny.',
     },
-    rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
+    rules: {
+      type: 'array',
+      maxItems: 10_000,
+      items: { $ref: '#/$defs/rule' },
+      description: 'The rules. Every rule that matches an image must admit it.',
+    },
   },
   $defs: {
     rule: {
@@ -114,6 +124,7 @@ export const trustPolicySchema = {
             description:
               'A pattern of image names, such as registry.example.com/pay/**. * matches one path segment, and ** any number of them. localhost:*/dev/** matches any port, app:v1* matches by tag, and app@sha256:… by digest.',
           },
+          description: 'Patterns of the images that the rule matches.',
         },
         except: {
           type: 'array',
@@ -124,13 +135,17 @@ export const trustPolicySchema = {
             description:
               'A pattern of images that the rule does not match, although `images` matches them. Only other rules decide about these images.',
           },
+          description: 'Patterns of images that the rule does not match, although `images` matches them.',
         },
         namespaces: {
           ...namespaces,
           description:
             'Namespaces in which the rule matches. * matches any characters. If omitted, the rule matches in all namespaces.',
         },
-        require: { $ref: '#/$defs/requirement' },
+        require: {
+          $ref: '#/$defs/requirement',
+          description: 'The requirement that an image must meet.',
+        },
         allow: {
           enum: ['unverified'],
           description: 'Admits images without any proof, if no other rule matches them.',
@@ -145,6 +160,7 @@ export const trustPolicySchema = {
         entitlements: {
           type: 'object',
           additionalProperties: false,
+          description: 'Bounds of what the containers of the images may do.',
           properties: {
             ceiling: {
               ...nonEmptyText,
@@ -170,18 +186,29 @@ export const trustPolicySchema = {
       minProperties: 1,
       maxProperties: 1,
       properties: {
-        all: { $ref: '#/$defs/requirements' },
-        any: { $ref: '#/$defs/requirements' },
+        all: { $ref: '#/$defs/requirements', description: 'All of these requirements must be met.' },
+        any: {
+          $ref: '#/$defs/requirements',
+          description: 'At least one of these requirements must be met.',
+        },
         threshold: {
           type: 'object',
           additionalProperties: false,
           required: ['count', 'of'],
-          properties: { count: { type: 'integer', minimum: 1 }, of: { $ref: '#/$defs/requirements' } },
+          description: 'A number of different signers must have signed.',
+          properties: {
+            count: { type: 'integer', minimum: 1, description: 'Number of signers that must have signed.' },
+            of: {
+              $ref: '#/$defs/requirements',
+              description: 'Requirements that name the signers. Each signer counts once.',
+            },
+          },
         },
         cosign: {
           type: 'object',
           additionalProperties: false,
           required: ['key'],
+          description: 'A cosign signature by a key.',
           properties: {
             key: {
               ...nonEmptyText,

@@ -29,6 +29,7 @@ export const constraintProperties = {
       "How the name in the signature must relate to the image's, with the values of containers-policy.json(5). A signature without a name then does not count.",
     properties: {
       type: {
+        description: 'How the names are compared.',
         enum: [
           'matchExact',
           'matchRepoDigestOrExact',
@@ -38,10 +39,23 @@ export const constraintProperties = {
           'remapIdentity',
         ],
       },
-      dockerReference: name,
-      dockerRepository: name,
-      prefix: name,
-      signedPrefix: name,
+      dockerReference: {
+        ...name,
+        description: 'With exactReference: the name in the signature, with a tag or a digest.',
+      },
+      dockerRepository: {
+        ...name,
+        description: 'With exactRepository: the repository in the signature.',
+      },
+      prefix: {
+        ...name,
+        description:
+          'With remapIdentity: the beginning of the name of the image, replaced by `signedPrefix`.',
+      },
+      signedPrefix: {
+        ...name,
+        description: 'With remapIdentity: the beginning of the name in the signature.',
+      },
     },
   },
   annotations: {

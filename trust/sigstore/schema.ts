@@ -18,6 +18,7 @@ const root = {
     'Authorities whose certificates, logs and timestamps are trusted: public-good (the default), a trusted_root.json relative to this policy, or a TUF repository that `portcullis sigstore-root update` has fetched.',
   properties: {
     tuf: {
+      description: 'A TUF repository that `portcullis sigstore-root update` has fetched.',
       type: 'object',
       additionalProperties: false,
       required: ['url'],
@@ -73,7 +74,12 @@ export const sigstoreSchema = {
       additionalProperties: false,
       description:
         'Other claims that the certificate must contain, by the names that Fulcio uses, each exact or a pattern.',
-      properties: Object.fromEntries(claimNames.map((name) => [name, text])),
+      properties: Object.fromEntries(
+        claimNames.map((name) => [
+          name,
+          { ...text, description: 'The value of this claim in the certificate, exact or a pattern.' },
+        ]),
+      ),
     },
     root,
     log: count('Number of transparency logs that must contain it. Default: 1.'),

@@ -128,7 +128,10 @@ export const serviceSchema = {
       description:
         'How long connections to a backend may continue after the backend is drained, is removed or becomes unhealthy. Default: 30s.',
     },
-    healthCheck: { $ref: '#/$defs/healthCheck' },
+    healthCheck: {
+      $ref: '#/$defs/healthCheck',
+      description: 'Check of the backends. If omitted, all backends count as healthy.',
+    },
     backends: {
       type: 'array',
       maxItems: maxBackends,
@@ -241,6 +244,7 @@ export const serviceSchema = {
               minItems: 1,
               maxItems: 64,
               items: { ...printable, pattern: '^[^\\u0000]+$' },
+              description: 'Absolute path of the program, and its arguments.',
             },
           },
           description:

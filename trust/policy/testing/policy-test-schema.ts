@@ -6,6 +6,7 @@ const annotations = {
   type: 'object',
   maxProperties: 100,
   additionalProperties: { type: 'string', maxLength: 1024 },
+  description: 'Signed annotations.',
 } as const;
 const over = {
   enum: ['index', 'manifest', 'other'],
@@ -25,7 +26,11 @@ export const policyTestSchema = {
     $schema: { type: 'string' },
     apiVersion: { const: apiVersion },
     kind: { const: 'PolicyTest' },
-    metadata: { type: 'object', additionalProperties: false, properties: { name: text } },
+    metadata: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { name: { ...text, description: 'A name of the document, for people.' } },
+    },
     policy: {
       type: 'array',
       minItems: 1,
@@ -45,7 +50,13 @@ export const policyTestSchema = {
       pattern: instantPattern,
       description: 'write when the decisions are made, such as 2026-01-31T12:00:00Z',
     },
-    cases: { type: 'array', minItems: 1, maxItems: 1000, items: { $ref: '#/$defs/case' } },
+    cases: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 1000,
+      items: { $ref: '#/$defs/case' },
+      description: 'The cases: an image with its evidence, and the expected verdict.',
+    },
   },
   $defs: {
     case: {
@@ -53,9 +64,13 @@ export const policyTestSchema = {
       additionalProperties: false,
       required: ['name', 'expect'],
       properties: {
-        name: text,
+        name: { ...text, description: 'Name of the case in the result of the test.' },
         image: { ...text, description: 'The requested reference. A dossier has its own.' },
-        namespace: { type: 'string', maxLength: 253 },
+        namespace: {
+          type: 'string',
+          maxLength: 253,
+          description: 'Kubernetes namespace of the pod. If omitted, rules for namespaces do not match.',
+        },
         platform: {
           type: 'string',
           pattern: '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$',
@@ -71,10 +86,20 @@ export const policyTestSchema = {
           description: 'A file that `portcullis verify --save-dossier FILE` wrote, relative to this file.',
         },
         index: { type: 'boolean', description: 'The image has an index of platforms.' },
-        signed: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/signature' } },
-        attested: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/attestation' } },
+        signed: {
+          type: 'array',
+          maxItems: 50,
+          items: { $ref: '#/$defs/signature' },
+          description: 'Signatures that the image has.',
+        },
+        attested: {
+          type: 'array',
+          maxItems: 50,
+          items: { $ref: '#/$defs/attestation' },
+          description: 'Attestations that the image has.',
+        },
         unreachable: { type: 'boolean', description: 'The registry could not be reached for all evidence.' },
-        expect: { enum: ['admit', 'deny', 'undecided'] },
+        expect: { enum: ['admit', 'deny', 'undecided'], description: 'The expected outcome of the verdict.' },
         reason: {
           ...text,
           description: 'A code that must be among the reasons, such as TRUST_SIGNATURE_OTHER_DIGEST.',
@@ -101,7 +126,12 @@ export const policyTestSchema = {
       type: 'object',
       additionalProperties: false,
       required: ['key', 'type'],
-      properties: { key: text, type: text, predicate: { type: 'object' }, over },
+      properties: {
+        key: { ...text, description: 'A name of `keys`. Any other name is a key that no policy knows.' },
+        type: { ...text, description: 'The predicate type.' },
+        predicate: { type: 'object', description: 'The predicate. Default: empty.' },
+        over,
+      },
     },
   },
 } as const;
