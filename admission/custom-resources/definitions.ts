@@ -20,7 +20,7 @@ export const customResources: readonly CustomResource[] = [
     kind: 'EntitlementProfile',
     plural: 'entitlementprofiles',
     singular: 'entitlementprofile',
-    shortName: 'ep',
+    shortName: 'eprof',
   },
 ];
 
@@ -103,17 +103,28 @@ export function customResourceDefinitions(): readonly Readonly<Record<string, un
           served: true,
           storage: true,
           subresources: { status: {} },
-          additionalPrinterColumns: [
-            { name: 'Valid', type: 'string', jsonPath: '.status.conditions[?(@.type=="Valid")].status' },
-            { name: 'Revision', type: 'string', jsonPath: '.status.revision' },
-            { name: 'Rules', type: 'integer', jsonPath: '.status.rules' },
-            { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
-          ],
+          additionalPrinterColumns: printerColumns(kind),
           schema: { openAPIV3Schema: objectSchema(kind) },
         },
       ],
     },
   }));
+}
+
+/** Returns the columns of `kubectl get`. The revision is long: `-o wide` shows it. */
+function printerColumns(kind: CustomResource['kind']): readonly object[] {
+  const condition = (name: string): object => ({
+    name,
+    type: 'string',
+    jsonPath: `.status.conditions[?(@.type=="${name}")].status`,
+  });
+  return [
+    condition('Valid'),
+    condition('InForce'),
+    ...(kind === 'TrustPolicy' ? [{ name: 'Rules', type: 'integer', jsonPath: '.status.rules' }] : []),
+    { name: 'Revision', type: 'string', jsonPath: '.status.revision', priority: 1 },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+  ];
 }
 
 function objectSchema(kind: CustomResource['kind']): StructuralSchema {

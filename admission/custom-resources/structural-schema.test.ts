@@ -10,8 +10,16 @@ interface Schema {
 }
 
 interface Definition {
-  readonly spec: { readonly versions: readonly { readonly schema: { readonly openAPIV3Schema: Schema } }[] };
+  readonly spec: {
+    readonly names: { readonly shortNames: readonly string[] };
+    readonly versions: readonly {
+      readonly schema: { readonly openAPIV3Schema: Schema };
+      readonly additionalPrinterColumns: readonly { readonly name: string; readonly priority?: number }[];
+    }[];
+  };
 }
+const definitions = (): readonly Definition[] =>
+  customResourceDefinitions() as unknown as readonly Definition[];
 
 const unknown = { 'x-kubernetes-preserve-unknown-fields': true };
 
@@ -81,8 +89,30 @@ test('the definitions describe every field, for kubectl explain', () => {
     ]),
     ...(schema.items === undefined ? [] : undescribed(schema.items, `${path}[]`)),
   ];
-  for (const { spec } of customResourceDefinitions() as unknown as readonly Definition[])
+  for (const { spec } of definitions())
     for (const { schema } of spec.versions)
       // The API server describes these three fields itself.
       assert.deepEqual(undescribed(schema.openAPIV3Schema, ''), ['.apiVersion', '.kind', '.metadata']);
+});
+
+test('kubectl get shows whether a document is in force, and rules only of documents that have rules', () => {
+  const columns = definitions().map(({ spec }) =>
+    spec.versions[0]?.additionalPrinterColumns
+      .filter(({ priority = 0 }) => priority === 0)
+      .map(({ name }) => name),
+  );
+  assert.deepEqual(columns, [
+    ['Valid', 'InForce', 'Rules', 'Age'],
+    ['Valid', 'InForce', 'Age'],
+  ]);
+});
+
+test('the short names are not those of resources of Kubernetes, which take precedence', () => {
+  // kubectl api-resources of Kubernetes 1.36
+  const ofKubernetes = new Set(
+    `cj cm crd crds cs csr deploy ds ep ev hpa ing ip limits netpol no ns pc pdb po pv pvc quota rc rs sa sc sts svc
+    vac`.split(/\s+/),
+  );
+  for (const { spec } of definitions())
+    for (const name of spec.names.shortNames) assert.ok(!ofKubernetes.has(name), name);
 });
