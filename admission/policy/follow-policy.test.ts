@@ -228,6 +228,12 @@ test('a problem is reported with its place, the last valid policy stays, and a c
     ].sort(),
     JSON.stringify(cluster.status('other')?.problems),
   );
+  // Names the document, and not the folder of this process into which it is written for the loader.
+  assert.match(
+    policy.problem() ?? '',
+    /^load trust policy trustpolicy\.base\.yaml, trustpolicy\.other\.yaml: 2 /,
+  );
+  assert.doesNotMatch(policy.problem() ?? '', /portcullis-follow-policy/);
   assert.equal(policy.current()?.revision, revision);
   cluster.remove('trustpolicies', 'other');
   await eventually(60_000, async () =>

@@ -59,7 +59,9 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
       if (changed) log.info({ revision, rules: rules.length }, 'policy in force');
       return { revision, problems: new Map(), failure: undefined };
     } catch (error) {
-      const said = isPortcullisError(error) ? error.message : reasonOf(error);
+      const text = isPortcullisError(error) ? error.message : reasonOf(error);
+      // An operator knows the objects, and not the folder of this process.
+      const said = text.replaceAll(`${options.folder}/`, '');
       if (said !== problem)
         log.error(
           { problem: said, revision: policy?.revision ?? null },

@@ -84,7 +84,7 @@ export function statusOfDocument(
             'Valid',
             false,
             'Problems',
-            `${own.length} problems: ${own.slice(0, 3).map(line).join('; ')}`,
+            `${own.length} problem${own.length === 1 ? '' : 's'}: ${own.slice(0, 3).map(line).join('; ')}`,
           ),
       inForce
         ? condition('InForce', true, 'InForce', `part of revision ${revision}`)
