@@ -1,36 +1,69 @@
+import type { PathSegment } from '../../../base/schema/index.ts';
 import { parseImagePattern } from '../../requirements/image-pattern.ts';
+import { reportUnmapped } from '../mapping/source-documents.ts';
+import type { Importing } from '../mapping/source-documents.ts';
+
+/** Our patterns for one of Kyverno. */
+export interface ConvertedReference {
+  readonly patterns: readonly string[];
+  /** Whether our patterns match the same references; otherwise they match more. */
+  readonly exact: boolean;
+  /** Whether our patterns match more because no pattern of ours says the same as a wildcard of Kyverno. */
+  readonly wider: boolean;
+}
+
+/** Returns our patterns for those of a rule, by their places: all images if it has none. Lists wider ones. */
+export function importReferences(
+  references: readonly (readonly [text: string, path: readonly PathSegment[]])[],
+  importing: Importing,
+): readonly string[] {
+  if (references.length === 0) return ['**'];
+  const images = references.flatMap(([text, path]) => {
+    const { patterns, wider } = patternsOfReference(text);
+    if (wider)
+      reportUnmapped(
+        importing,
+        path,
+        'no pattern matches exactly these images',
+        `the rule also applies to the other images of ${patterns.join(' and ')}`,
+      );
+    return patterns;
+  });
+  return [...new Set(images)];
+}
 
 /**
  * Converts an image reference pattern of Kyverno to ours. There, `*` matches any characters including
- * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`. `exact` says
- * whether our pattern matches the same references; otherwise it matches more.
+ * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`.
  */
-export function patternOfReference(text: string): { readonly pattern: string; readonly exact: boolean } {
+export function patternsOfReference(text: string): ConvertedReference {
   const { name, suffix } = splitSuffix(text);
   const segments = name.split('/');
   const widened: string[] = [];
-  let exact = !text.includes('?') && namesAsWritten(segments);
+  let wider = text.includes('?');
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {
+      widened.push('**');
       // Between two other segments it matches one or more segments, never none.
-      if (last || index === 0) widened.push('**');
-      else {
-        widened.push('**');
-        exact = false;
-      }
-      if (last && suffix !== '') exact = false;
+      if ((!last && index > 0) || (last && suffix !== '')) wider = true;
       continue;
+    }
+    if (last && index > 0 && suffix === '' && /^[^*?]+\*$/.test(segment)) {
+      // The end of a name, and anything below such names.
+      const begin = [...widened, segment].join('/');
+      return usable([begin, `${begin}/**`], '', namesAsWritten(segments), wider);
     }
     if (/[*?]/.test(segment)) {
       // It crosses slashes: anything may follow from here on.
       widened.push('**');
-      return usable(widened.join('/'), '', false);
+      return usable([widened.join('/')], '', false, true);
     }
     widened.push(segment);
   }
   // Kyverno's names end with a tag or a digest: without one, a pattern matches no name.
-  return usable(widened.join('/'), suffix, exact && (suffix !== '' || segments.at(-1) === '*'));
+  const ends = suffix !== '' || segments.at(-1) === '*';
+  return usable([widened.join('/')], suffix, ends && namesAsWritten(segments), wider);
 }
 
 /**
@@ -50,16 +83,18 @@ function splitSuffix(text: string): { readonly name: string; readonly suffix: st
 }
 
 function usable(
-  name: string,
+  names: readonly string[],
   suffix: string,
   exact: boolean,
-): { readonly pattern: string; readonly exact: boolean } {
+  wider: boolean,
+): ConvertedReference {
   // With `*` in its digest, or without a suffix, the pattern matches any reference with that name.
-  const whole = suffix.startsWith('@') && suffix.includes('*') ? name : `${name}${suffix}`;
+  const whole = suffix.startsWith('@') && suffix.includes('*');
+  const patterns = names.map((name) => (whole ? name : `${name}${suffix}`));
   try {
-    parseImagePattern(whole);
-    return { pattern: whole, exact: exact && whole === `${name}${suffix}` };
+    for (const pattern of patterns) parseImagePattern(pattern);
+    return { patterns, exact: exact && !wider && !whole, wider };
   } catch {
-    return { pattern: '**', exact: false };
+    return { patterns: ['**'], exact: false, wider: true };
   }
 }

@@ -5,7 +5,7 @@ import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
-import { patternOfReference } from './image-reference.ts';
+import { patternsOfReference } from './image-reference.ts';
 
 const policyOf = (verify: string, rule = '', spec = ''): string => `apiVersion: kyverno.io/v1
 kind: ClusterPolicy
@@ -239,15 +239,38 @@ test('a converted pattern matches at least the references of Kyverno’s pattern
           `^ghcr\\.io/${pieces.join('/').replaceAll('*', '.*').replaceAll('?', '.')}$`,
         );
         const repository = path.join('/');
-        const { pattern } = patternOfReference(`ghcr.io/${pieces.join('/')}`);
-        if (!theirs.test(`ghcr.io/${repository}`)) return;
-        assert.ok(
+        const { patterns, exact } = patternsOfReference(`ghcr.io/${pieces.join('/')}`);
+        const ours = patterns.some((pattern) =>
           patternMatches(parseImagePattern(pattern), { registry: 'ghcr.io', repository }),
-          `${pieces.join('/')} → ${pattern}: ${repository}`,
         );
+        const matches = theirs.test(`ghcr.io/${repository}`);
+        assert.ok(exact ? ours === matches : ours || !matches, `${pieces.join('/')}: ${repository}`);
       },
     ),
     fuzzing(2, 500),
+  );
+});
+
+test('a pattern with a star at the end of a name is converted exactly', async () => {
+  const text = policyOf(keys()).replace('ghcr.io/org/*', 'ghcr.io/org/web*');
+  const { result } = await imported('kyverno', text);
+  assert.deepEqual(result.rules[0]?.rule.images, ['ghcr.io/org/web*', 'ghcr.io/org/web*/**']);
+  assert.deepEqual(result.unmapped, []);
+});
+
+test('a pattern that matches more than that of Kyverno is listed, and the rule stays', async () => {
+  const text = policyOf(keys()).replace('ghcr.io/org/*', 'ghcr.io/org/*-web');
+  const { result } = await imported('kyverno', text);
+  assert.deepEqual(result.rules[0]?.rule.images, ['ghcr.io/org/**']);
+  assert.ok(result.rules[0].rule.require !== undefined);
+  assert.deepEqual(
+    result.unmapped.map(({ path, became }) => [path, became]),
+    [
+      [
+        'spec.rules[0].verifyImages[0].imageReferences[0]',
+        'the rule also applies to the other images of ghcr.io/org/**',
+      ],
+    ],
   );
 });
 

@@ -12,7 +12,7 @@ import {
 } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { attestationsOf, attestorsOf } from './attestors.ts';
-import { patternOfReference } from './image-reference.ts';
+import { importReferences, patternsOfReference } from './image-reference.ts';
 import { readValidatingPolicy } from './validating-policy.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -159,12 +159,13 @@ function readVerifyImages(
 ): void {
   const comment = `Kyverno policy ${place.policy}, rule ${place.rule}`;
   const where = namespaces === undefined ? {} : { namespaces };
-  const references = listOf(verify['imageReferences']).map(String);
-  const images = [
-    ...new Set(
-      (references.length === 0 ? ['*'] : references).map((text) => patternOfReference(text).pattern),
-    ),
-  ];
+  const images = importReferences(
+    listOf(verify['imageReferences']).map((text, index) => [
+      String(text),
+      [...path, 'imageReferences', index],
+    ]),
+    importing,
+  );
   const except = skipped(verify, path, importing);
   const head = { images, ...(except.length === 0 ? {} : { except }), ...where };
   const reported = importing.unmapped.length;
@@ -203,8 +204,8 @@ function readVerifyImages(
  */
 function skipped(verify: Json, path: Path, importing: Importing): readonly string[] {
   return listOf(verify['skipImageReferences']).flatMap((each, index) => {
-    const { pattern, exact } = patternOfReference(String(each));
-    if (exact) return [pattern];
+    const { patterns, exact } = patternsOfReference(String(each));
+    if (exact) return patterns;
     reportUnmapped(
       importing,
       [...path, 'skipImageReferences', index],

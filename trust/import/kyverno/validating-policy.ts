@@ -4,7 +4,7 @@ import { recordOf, textsOf } from '../../json/strict-json.ts';
 import { allOf, anyOf, listOf, nameOf, reportUnmapped, textOf } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 import { attestedBy, keylessOf, keysOf, notaryOf } from './attestors.ts';
-import { patternOfReference } from './image-reference.ts';
+import { importReferences } from './image-reference.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
@@ -21,16 +21,18 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
   const spec = recordOf(value['spec']) ?? {};
   const path = [...base, 'spec'];
   const name = nameOf(value);
-  const globs = listOf(spec['matchImageReferences']).map((one) => textOf(recordOf(one)?.['glob']));
-  const images =
-    globs.some((glob) => glob === undefined) || globs.length === 0
-      ? ['**']
-      : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
+  const images = importReferences(
+    listOf(spec['matchImageReferences']).map((one, index) => [
+      textOf(recordOf(one)?.['glob']) ?? '*',
+      [...path, 'matchImageReferences', index, 'glob'],
+    ]),
+    importing,
+  );
   const own =
     value['kind'] === 'NamespacedImageValidatingPolicy'
       ? textOf(recordOf(value['metadata'])?.['namespace'])
       : undefined;
-  const head = { images: [...new Set(images)], ...(own === undefined ? {} : { namespaces: [own] }) };
+  const head = { images, ...(own === undefined ? {} : { namespaces: [own] }) };
   if (listOf(spec['matchConditions']).length > 0)
     reportUnmapped(
       importing,
