@@ -144,7 +144,7 @@ test('a part without a counterpart denies its scope and is listed with its posit
   assert.deepEqual(
     unmapped.map(({ line, became }) => [line > 1, became]),
     [
-      [true, 'nothing: other scopes decide'],
+      [true, 'other scopes decide'],
       [true, 'the images of the scope docker: a.com are denied'],
       [true, 'the images of the scope docker: b.com are denied'],
     ],

@@ -81,20 +81,16 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
     const found = scopeOfPattern(pattern, rule.images);
     if (found === undefined) {
       elsewhere.push(pattern);
-      const became = admits
-        ? 'nothing: the rule admits none of them'
-        : 'images that may be among them are rejected';
+      const became = admits ? 'the rule admits none of them' : 'images that may be among them are rejected';
       unmapped.push(report(rule, `no scope contains exactly the images ${pattern}`, became));
       continue;
     }
     if (found.wider !== undefined) {
-      const became = admits
-        ? 'nothing: the rule admits none of them'
-        : `the rule applies to ${found.wider}, too`;
+      const became = admits ? 'the rule admits none of them' : 'the rule also applies to it';
       unmapped.push(
         report(
           rule,
-          `the scope ${found.scope} contains ${found.wider}, too, but ${pattern} does not`,
+          `the scope ${found.scope} also contains the repository ${found.wider}, which ${pattern} does not match`,
           became,
         ),
       );
@@ -111,7 +107,7 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
         report(
           rule,
           `no scope contains exactly the exception ${pattern}`,
-          admits ? 'nothing: the rule is not exported' : 'the rule applies to it, too',
+          admits ? 'the rule is not exported' : 'the rule applies to it, too',
         ),
       );
     }

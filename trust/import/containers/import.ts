@@ -161,7 +161,7 @@ function listOthers(
       source,
       path,
       `the transport ${transport} reaches no registry, and images come from registries only`,
-      'nothing: no image is looked up under it',
+      'it has no effect',
     ),
   );
   const never = [...policy.docker].flatMap(([scope, { path }]) => {
@@ -173,7 +173,7 @@ function listOthers(
             source,
             path,
             `no image is ever looked up under this scope: ${why}`,
-            'nothing: other scopes decide',
+            'other scopes decide',
           ),
         ];
   });
@@ -188,7 +188,7 @@ function listOthers(
             column: 1,
             path: `docker.${scope}`,
             why: `no image is ever looked up under it: ${why}`,
-            became: 'nothing',
+            became: 'it has no effect',
           },
         ];
   });

@@ -32,7 +32,7 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
       column: 1,
       path: '',
       why,
-      became: 'nothing: the rule is not exported',
+      became: 'the rule is not exported',
     });
   };
   let candidates: Candidate[] = [];
@@ -83,7 +83,8 @@ function candidateOf(rule: TrustRule): Candidate | string {
   if (rule.breakGlass !== undefined) return 'notation does not support break-glass';
   if (rule.ceiling.require === 'signed') return 'notation does not support signed entitlements';
   const scopes = rule.images.map(scopeOf);
-  if (scopes.includes(undefined)) return 'its images are not whole repositories, nor all of them ("**")';
+  if (scopes.includes(undefined))
+    return 'notation names whole repositories or all images, and the images of the rule are neither';
   if (scopes.length > 1 && scopes.includes('*')) return '"**" cannot be combined with other images';
   const name = { name: rule.name, registryScopes: scopes };
   if (rule.allowUnverified) {

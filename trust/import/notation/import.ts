@@ -28,7 +28,7 @@ export function importNotation(text: string, options: NotationImportOptions): Im
       report(
         path,
         'the statement is about blobs, and rules are about images',
-        'nothing: the statement is not imported',
+        'the statement is not imported',
       );
     return { rules: [], files: [], unmapped };
   }
@@ -56,7 +56,7 @@ function imagesOf({ scopes, path }: Statement, report: Report): readonly string[
     report(
       [...path, 'registryScopes', index],
       `"${scope}" names no registry: it is an OCI layout on disk`,
-      'nothing: no image of a registry has that name',
+      'no image of a registry has that name',
     );
     return [];
   });
