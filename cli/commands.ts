@@ -115,7 +115,7 @@ export const commands: readonly Entry[] = [
   {
     name: 'node',
     summary:
-      'manage the declared state and the image of this node, and of groups of nodes: apply, serve, compare, show, update',
+      'manage the declared state and the image of this node, and groups of nodes: apply, serve, status, diff, group, image',
     needsKernel: true,
     load: () => import('./node.ts'),
   },

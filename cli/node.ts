@@ -10,7 +10,7 @@ export function register(program: Command): void {
   const node = program
     .command('node')
     .description(
-      'manage the declared state and the image of this node, and of groups of nodes: apply, serve, compare, show, update',
+      'manage the declared state and the image of this node, and groups of nodes: apply, serve, status, diff, group, image',
     );
   registerApply(node);
   registerServe(node);

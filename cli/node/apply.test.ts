@@ -25,6 +25,15 @@ test('node apply --dry-run fails when a section could not be read: the plan is i
   assert.deepEqual([nothing.code, nothing.stdout], [0, 'nothing would change\n'], nothing.stderr);
 });
 
+test('node group apply, which contacts no node, has no options about the parts of a node', async () => {
+  const { stdout } = await portcullis(['node', 'group', 'apply', '--help']);
+  assert.deepEqual(
+    [...new Set(stdout.match(/--[a-z-]+(?= |,)/gu))].sort(),
+    ['--etcd', '--etcd-ca', '--etcd-cert', '--etcd-key', '--file', '--help', '--output'],
+    stdout,
+  );
+});
+
 test('node apply keeps the policy in the folder of --state', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-node-apply-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -16,14 +16,13 @@ import { table } from '../output/table.ts';
 import { readNodeDocument } from './document.ts';
 import { openEtcdOf, withEtcd, wrongEtcd } from './etcd.ts';
 import type { EtcdFlags } from './etcd.ts';
-import { withControllers, withNode } from './node-options.ts';
-import type { NodeFlags } from './node-options.ts';
+import { withDocumentControllers } from './node-options.ts';
 
 interface GroupFlags extends EtcdFlags {
   readonly output: OutputFormat;
 }
 
-interface ApplyFlags extends GroupFlags, NodeFlags {
+interface ApplyFlags extends GroupFlags {
   readonly file: string;
 }
 
@@ -32,9 +31,7 @@ export function registerGroup(node: Command): void {
   const group = node
     .command('group')
     .description('groups of nodes: rolling changes over etcd, with a health gate');
-  const applying = withEtcd(
-    withNode(group.command('apply').description('change the nodes of a group, a few at a time')),
-  )
+  const applying = withGroup(group, 'apply', 'change the nodes of a group, a few at a time')
     .requiredOption('-f, --file <file>', 'document of the kind NodeGroup, or - for standard input')
     .addHelpText(
       'after',
@@ -121,7 +118,7 @@ async function withClient<T>(flags: GroupFlags, body: (client: EtcdClient) => Pr
 }
 
 async function apply(flags: ApplyFlags): Promise<number> {
-  return withControllers(flags, async (controllers) => {
+  return withDocumentControllers(flags.output, async (controllers) => {
     const reader = documentReader(controllers);
     const group = await readNodeDocument(flags.file, (text, file) => reader.nodeGroup(text, file));
     for (const controller of controllers) await controller.check?.(group.state);

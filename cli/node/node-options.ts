@@ -55,6 +55,27 @@ export async function withControllers<T>(
   }
 }
 
+/**
+ * Runs `body` with controllers that read and check documents. They contact no node, so it does not matter
+ * where its parts are.
+ */
+export const withDocumentControllers = <T>(
+  output: OutputFormat,
+  body: (controllers: readonly Controller[]) => Promise<T>,
+): Promise<T> =>
+  withControllers(
+    {
+      ...{ output, state: defaultState, socket: '/run/portcullis/portcullis.sock', plugins: 'auto' },
+      ...{
+        adminSocket: '/run/portcullis/admin.sock',
+        confDir: '/etc/cni/net.d',
+        root: '/var/lib/portcullis',
+      },
+      podLogs: '/var/log/pods',
+    },
+    body,
+  );
+
 function controllersOf(flags: NodeFlags, cri: CriClient): readonly Controller[] {
   return nodeControllers({
     daemon: { cri, adminSocket: flags.adminSocket },
