@@ -44,6 +44,7 @@ export function watchPolicyFiles(
   let watchers = new Map<string, FSWatcher>();
   let pending: NodeJS.Timeout | undefined;
   const events = { count: 0 };
+  let isIncomplete = false;
   let closed = false;
 
   const arm = (before?: string): void => {
@@ -56,6 +57,7 @@ export function watchPolicyFiles(
       answer.isLate = true;
       if (!closed) silent.reportSilent();
     }, silent.afterMs).unref();
+    if (isIncomplete) await watchFolders();
     const found = await signature(paths);
     clearTimeout(late);
     pending = undefined;
@@ -80,22 +82,26 @@ export function watchPolicyFiles(
   };
   const look = setInterval(touched, lookMs);
   look.unref();
+  const watchFolders = async (): Promise<void> => {
+    const { folders, complete } = await foldersOf(paths);
+    if (closed) return;
+    isIncomplete = !complete;
+    const kept = new Map<string, FSWatcher>();
+    for (const [identity, folder] of folders) {
+      const watcher = watchers.get(identity) ?? open(folder, touched);
+      if (watcher !== undefined) kept.set(identity, watcher);
+    }
+    for (const [identity, watcher] of watchers) if (!kept.has(identity)) watcher.close();
+    watchers = kept;
+  };
 
   return {
     async follow(wanted, read) {
       paths = wanted;
       const late = await writtenSince(paths, read.getTime() - clockGrainMs);
       seen = late ? '' : await signature(paths);
-      const folders = await foldersOf(paths);
-      if (closed) return;
-      const kept = new Map<string, FSWatcher>();
-      for (const folder of folders) {
-        const watcher = watchers.get(folder) ?? open(folder, touched);
-        if (watcher !== undefined) kept.set(folder, watcher);
-      }
-      for (const [folder, watcher] of watchers) if (!kept.has(folder)) watcher.close();
-      watchers = kept;
-      if (late) touched();
+      await watchFolders();
+      if (late && !closed) touched();
     },
     close() {
       closed = true;
@@ -118,25 +124,40 @@ function open(folder: string, touched: () => void): FSWatcher | undefined {
 }
 
 /**
- * Returns the paths that are folders, and the parent folders of all paths, each as written and as resolved.
+ * Returns the paths that are folders, and the parent folders of all paths, each as written and as resolved,
+ * by their identities: a watcher stays with a folder that was renamed or removed, and another folder at its
+ * path needs another watcher. In place of a parent that does not exist, its nearest ancestor that exists:
+ * they are not complete then.
  */
-async function foldersOf(paths: readonly string[]): Promise<ReadonlySet<string>> {
-  const folders = new Set<string>();
+async function foldersOf(
+  paths: readonly string[],
+): Promise<{ readonly folders: ReadonlyMap<string, string>; readonly complete: boolean }> {
+  const folders = new Map<string, string>();
+  let complete = true;
+  const add = async (path: string): Promise<boolean> => {
+    const identity = await identityOfFolder(path);
+    if (identity !== undefined) folders.set(identity, path);
+    return identity !== undefined;
+  };
   for (const path of paths) {
     const real = await realpath(path).catch(() => path);
     for (const one of [path, real]) {
-      folders.add(dirname(one));
-      if (await isFolder(one)) folders.add(one);
+      let parent = dirname(one);
+      while (!(await add(parent)) && parent !== dirname(parent)) {
+        complete = false;
+        parent = dirname(parent);
+      }
+      await add(one);
     }
   }
-  return folders;
+  return { folders, complete };
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    (facts) => facts.isDirectory(),
-    () => false,
-  );
+/** Returns a string that no other folder has at this path; undefined if there is no folder. */
+async function identityOfFolder(path: string): Promise<string | undefined> {
+  const facts = await stat(path, { bigint: true }).catch(() => undefined);
+  if (facts?.isDirectory() !== true) return undefined;
+  return `${path} ${facts.dev}:${facts.ino} ${facts.birthtimeNs}`;
 }
 
 async function writtenSince(paths: readonly string[], time: number): Promise<boolean> {
