@@ -157,6 +157,12 @@ const table: readonly (readonly [name: string, fires: string, finding: RegExp, s
     'resources: { memlock: 1Mi }',
   ],
   [
+    'a limit of processor time that is raised',
+    'resources: { cpu: 0.5, cputime: 10 }\ncapabilities: { add: [SYS_RESOURCE] }',
+    /^4:24 void-bound CAP_SYS_RESOURCE raises it/,
+    'resources: { cpu: 0.5 }\ncapabilities: { add: [SYS_RESOURCE] }',
+  ],
+  [
     'CAP_SYS_ADMIN',
     'capabilities: { add: [CAP_SYS_ADMIN] }',
     /^4:23 broad-grant CAP_SYS_ADMIN is equivalent to root/,

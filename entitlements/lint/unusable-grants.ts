@@ -8,6 +8,7 @@ import type { Capability } from '../types.ts';
 import type { Profile } from '../profile/model.ts';
 import type { ResolvedProfile } from '../document/resolve.ts';
 import { ACCESSES } from '../document/rule-items.ts';
+import { limitKey } from '../document/schema.ts';
 import type { Find } from './finding.ts';
 import { patternPairs } from './patterns.ts';
 
@@ -154,9 +155,8 @@ function voidBounds(value: ResolvedProfile['value'], profile: Profile, find: Fin
       'remove one of the two',
       'key',
     );
-  for (const key of bounds.filter((name) =>
-    Object.keys(profile.limits).some((limit) => limit.toLowerCase() === name),
-  )) {
+  const limits = new Set(Object.keys(profile.limits).map(limitKey));
+  for (const key of bounds.filter((name) => limits.has(name))) {
     if (profile.capabilities.includes('SYS_RESOURCE'))
       find(
         'void-bound',
