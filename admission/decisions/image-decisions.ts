@@ -26,8 +26,10 @@ export interface ImageQuestion {
 /** Decides about images with the code of the node. Valid decisions are kept in memory. */
 export interface ImageDecisions {
   /**
-   * Never rejects: an image that cannot be decided about is `undecided` or `failed`.
+   * An image that cannot be decided about is `undecided` or `failed`.
    * @param found called with the source of the decision
+   * @throws PortcullisError ADMISSION_REGISTRY_LATE when the question waited for its turn too long;
+   * ADMISSION_NO_DECISION
    */
   decide(
     policy: TrustPolicy,
@@ -65,7 +67,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     reserved: Math.floor(limits.atOnce / 4),
   });
 
-  /** Waits for a turn of the namespace and of the party that asks, at most as long as a question may take. */
+  /** Waits for a turn of the namespace and of the party. A question whose turn comes late is not asked. */
   function inTurn<T>({ namespace, party, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
     const begun = performance.now();
     return turns.run([`namespace ${namespace}`, party], async () => {

@@ -13,9 +13,10 @@ interface TakenPrefix {
 }
 
 /**
- * Subnets to choose from, in this order: private ones (RFC 1918) that docker, podman, CRI-O and common
- * cluster installers do not use by default. They are in all three private blocks, because a host may route a
- * whole block to a VPN.
+ * Subnets to choose from, in this order. They are in all three private blocks (RFC 1918), because a host may
+ * route a whole block to a VPN. Docker, podman, CRI-O and common cluster installers use none of those in
+ * 10.0.0.0/8 by default. Docker chooses its own networks from 172.16.0.0/12 and 192.168.0.0/16, too, but only
+ * subnets that the host does not use.
  */
 const candidates: readonly string[] = [
   ...Array.from({ length: 10 }, (_, index) => `10.${210 + index}.0.0/16`),
