@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { configFlags } from './flags.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
 import type { ConfigSchema } from './config-schema.ts';
@@ -23,7 +22,7 @@ export function configurationReference(): string {
     (flag) =>
       `| \`${flag.name} ${flag.value.replaceAll('|', '\\|')}\`${flag.repeatable ? ' (repeatable)' : ''} | \`${flag.sets}\` | ${flag.help} |`,
   );
-  return `<!-- Generated from runtime/config/schema.ts by runtime/config/generate-reference.ts. Do not edit. -->
+  return `<!-- Generated from runtime/config/schema.ts by test/house/config-reference.ts. Do not edit. -->
 
 # Configuration
 
@@ -147,5 +146,3 @@ function defaultOf(schema: ConfigSchema): { readonly value?: string } {
 }
 
 // When run as a program, this file writes docs/configuration.md.
-if (import.meta.main)
-  writeFileSync(new URL('../../docs/configuration.md', import.meta.url), configurationReference());

@@ -5,18 +5,16 @@ import { configurationReference, publishedSchema } from './generate-reference.ts
 import { configFlags } from './flags.ts';
 import { configSchema } from './schema.ts';
 
+const again = 'run: sh packaging/node test/house/config-reference.ts';
+
 test('docs/configuration.md is current', () => {
   const written = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
-  assert.equal(written, configurationReference(), 'run `node runtime/config/generate-reference.ts`');
+  assert.equal(written, configurationReference(), again);
 });
 
 test('the published schema is the schema with which the configuration is checked', () => {
   const written = readFileSync(new URL('../../docs/schemas/configuration.json', import.meta.url), 'utf8');
-  assert.deepEqual(
-    JSON.parse(written),
-    JSON.parse(JSON.stringify(publishedSchema())),
-    'run: sh packaging/node test/house/config-reference.ts',
-  );
+  assert.deepEqual(JSON.parse(written), JSON.parse(JSON.stringify(publishedSchema())), again);
 });
 
 test('every flag sets an option that exists', () => {

@@ -24,7 +24,7 @@ function folderOf(t: { after(act: () => void): void }): string {
 test('contract.types.ts is current', () => {
   const written = readFileSync(new URL('./contract.types.ts', import.meta.url), 'utf8');
   const current = generateTypes(parseDeclaration(declaration));
-  assert.equal(written, current, 'run `node base/protobuf/generate-types.ts runtime/shim`');
+  assert.equal(written, current, 'run `sh packaging/node base/protobuf/generate-types.ts runtime/shim`');
 });
 
 const path = '/run/containerd/s/0123';

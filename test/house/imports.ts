@@ -1,7 +1,6 @@
 /**
  * Lists the imports of each module: other modules, third-party packages, Node.js modules. The committed list
- * (`imports.golden`) makes a new dependency visible in review. `node test/house/imports.ts --update` writes
- * it.
+ * (`imports.golden`) makes a new dependency visible in review. `npm run imports:update` writes it.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cruise } from 'dependency-cruiser';

@@ -1,7 +1,7 @@
 /**
  * Lists the folders and the packages that each Worker of the bundle loads at its start. A Worker compiles and
  * keeps all of them in its own heap. The committed list (`worker-modules.golden`) makes an import that
- * reaches a Worker visible in review. `node test/house/worker-modules.ts --update` writes it.
+ * reaches a Worker visible in review. `sh packaging/node test/house/worker-modules.ts --update` writes it.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';

@@ -5,7 +5,7 @@ import { disassembled, goldenFile, objdumpFor, summaryOf } from './disassembly.t
 import { machines, programs } from './programs.ts';
 
 const advice =
-  'read what the change does to the program, then run `node test/programs/disassembly.ts --update`';
+  'read what the change does to the program, then run `sh packaging/node test/programs/disassembly.ts --update`';
 
 for (const machine of machines) {
   const objdump = objdumpFor(machine);

@@ -1,8 +1,8 @@
 /**
  * Writes the executables that are assembled here as text: their code as objdump of GNU binutils reads it,
  * and their constants as bytes. The committed texts (`golden/`) show in review what a change of the assembler
- * or of a program changes. `node test/programs/disassembly.ts --update` writes them; it needs an objdump for
- * both machines (Debian: binutils and binutils-aarch64-linux-gnu).
+ * or of a program changes. `sh packaging/node test/programs/disassembly.ts --update` writes them; it needs an
+ * objdump for both machines (Debian: binutils and binutils-aarch64-linux-gnu).
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

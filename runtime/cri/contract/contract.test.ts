@@ -9,7 +9,7 @@ test('contract.types.ts is current', () => {
   assert.equal(
     written,
     generateTypes(criContract),
-    'run `node base/protobuf/generate-types.ts runtime/cri/contract`',
+    'run `sh packaging/node base/protobuf/generate-types.ts runtime/cri/contract`',
   );
 });
 

@@ -13,7 +13,7 @@ test('contract.types.ts is current', () => {
   assert.equal(
     written,
     generateTypes(nriContract),
-    'run `node base/protobuf/generate-types.ts runtime/nri/protocol`',
+    'run `sh packaging/node base/protobuf/generate-types.ts runtime/nri/protocol`',
   );
 });
 
