@@ -81,7 +81,19 @@ export function previousResultMissing(type: string): PortcullisError {
     attempted: 'run the plugin',
     on: type,
     why: "the configuration has no 'prevResult'",
-    fix: 'place the plugin after one that creates an interface; the runtime passes the result of the previous plugin, and passes the result of ADD to CHECK',
+    fix: 'place the plugin after one that creates an interface; the runtime passes the result of the previous plugin',
+  });
+}
+
+/** The error of a CHECK, to which the runtime passes the result of ADD. */
+export function addResultMissing(key: AttachmentKey, type: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PREVIOUS_RESULT_MISSING',
+    kind: 'invalid',
+    attempted: `check ${type} of the attachment`,
+    on: nameOf(key),
+    why: "the configuration has no 'prevResult', the result of ADD",
+    fix: 'call ADD first: it failed, or the runtime has lost its result',
   });
 }
 

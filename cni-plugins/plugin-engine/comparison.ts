@@ -4,7 +4,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
-import { differs, notAttached, previousResultMissing } from '../calls/plugin-errors.ts';
+import { addResultMissing, differs, notAttached } from '../calls/plugin-errors.ts';
 import type { Reading } from '../networks/plugin-configuration.ts';
 
 /**
@@ -41,7 +41,7 @@ export function compareChecks(
   const [first] = checks;
   if (first === undefined) return;
   for (const { call, reading } of checks)
-    if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+    if (call.prevResult === undefined) throw addResultMissing(call.key, reading.type);
   const chain = locked(() => records.chain(host.namespaceId, first.call.key));
   for (const { call, reading } of checks)
     if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);

@@ -32,8 +32,13 @@ export interface PluginFixture {
   add(chain: readonly Conf[], of: Of): Promise<CniResult>;
   del(chain: readonly Conf[], of: Of): Promise<void>;
   /** Runs CHECK of every plugin in turn, and of all at once. */
-  check(chain: readonly Conf[], of: Of, result: CniResult): Promise<void>;
-  checkAtOnce(chain: readonly Conf[], of: Of, result: CniResult, more?: Partial<PluginCall>): Promise<void>;
+  check(chain: readonly Conf[], of: Of, result: CniResult | undefined): Promise<void>;
+  checkAtOnce(
+    chain: readonly Conf[],
+    of: Of,
+    result: CniResult | undefined,
+    more?: Partial<PluginCall>,
+  ): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -105,12 +110,14 @@ export function createPluginFixture(given?: string): PluginFixture {
     async del(chain, of) {
       for (const conf of chain.toReversed()) await call('del', conf, of);
     },
-    async check(chain, of, prevResult) {
-      for (const conf of chain) await call('check', conf, of, { prevResult });
-      await this.checkAtOnce(chain, of, prevResult);
+    async check(chain, of, result) {
+      for (const conf of chain)
+        await call('check', conf, of, result === undefined ? {} : { prevResult: result });
+      await this.checkAtOnce(chain, of, result);
     },
-    async checkAtOnce(chain, of, prevResult, more = {}) {
-      await engine.checkPlugins(chain.map((conf) => callOf('check', conf, of, { ...more, prevResult })));
+    async checkAtOnce(chain, of, result, more = {}) {
+      const added = result === undefined ? more : { ...more, prevResult: result };
+      await engine.checkPlugins(chain.map((conf) => callOf('check', conf, of, added)));
     },
     async end() {
       await engine.close();

@@ -361,7 +361,14 @@ exit 0
       fixture.add([bridgeConf({ vlan: 5, mtu: 'big' })], pod),
       coded('NETWORK_CONFIG_INVALID', /stdin:\d+:\d+: mtu must be/u),
     );
-    await assert.rejects(fixture.add([portmapConf()], pod), coded('NETWORK_PREVIOUS_RESULT_MISSING'));
+    await assert.rejects(
+      fixture.add([portmapConf()], pod),
+      coded('NETWORK_PREVIOUS_RESULT_MISSING', /place the plugin after one that creates an interface/u),
+    );
+    await assert.rejects(
+      fixture.check([bridgeConf()], pod, undefined),
+      coded('NETWORK_PREVIOUS_RESULT_MISSING', /call ADD first/u),
+    );
     await assert.rejects(fixture.add([{ type: 'nonsense' }], pod), coded('NETWORK_PLUGIN_UNKNOWN'));
     const other = { id: 'other', netns: fixture.pin('fails-other'), name: 'eth0' };
     const chain = [bridgeConf(), portmapConf({ hostPort: 9000, containerPort: 1 })];

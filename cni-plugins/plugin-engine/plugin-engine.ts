@@ -20,7 +20,7 @@ import { createPluginRemoval } from './plugin-removal.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
 import type { PodPolicies } from './pod-policies.ts';
 import { createPluginRepair } from './plugin-repair.ts';
-import { notAvailable, previousResultMissing } from '../calls/plugin-errors.ts';
+import { addResultMissing, notAvailable } from '../calls/plugin-errors.ts';
 import { readConfiguration as read, sound, withoutUnknown } from './plugin-reading.ts';
 
 /**
@@ -114,7 +114,7 @@ export function createPluginCore({
 
   const check = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = sound(read(call));
-    if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+    if (call.prevResult === undefined) throw addResultMissing(call.key, reading.type);
     if (reading.source.from === 'program') yield { type: reading.source.type, command: 'CHECK' };
     compare([{ call, reading }], host);
   };
