@@ -47,9 +47,13 @@ export function debContents(input: ContentsInput): PackageFile[] {
 
 /** Returns where a file of the layout is installed. */
 function placed({ path, content }: PackageFile): PackageFile[] {
-  if (path === 'packaging/systemd/portcullisd.service') {
+  if (/^packaging\/systemd\/[^/]+\.service$/u.test(path)) {
     const unit = unitOf(content);
-    return [textFile(`lib/systemd/system/portcullisd.service`, unit), textFile(`${library}/${path}`, unit)];
+    const isInstalled = path.endsWith('/portcullisd.service');
+    return [
+      ...(isInstalled ? [textFile('lib/systemd/system/portcullisd.service', unit)] : []),
+      textFile(`${library}/${path}`, unit),
+    ];
   }
   // The text of Apache-2.0 is among the common licences of Debian, and the notices are in `copyright`.
   if (path === 'LICENSE' || path === 'THIRD-PARTY-NOTICES') return [];
@@ -60,12 +64,12 @@ function placed({ path, content }: PackageFile): PackageFile[] {
   return [{ path: `${library}/${path}`, content: isProgram ? content : plain(content) }];
 }
 
-/** Returns the unit with the path of the daemon in this package, and its manual page. */
+/** Returns a unit with the path of its program in this package, and the manual page of the daemon. */
 function unitOf(content: PackageFile['content']): string {
   const text = 'bytes' in content ? Buffer.from(content.bytes).toString() : '';
   const changed = text
-    .replace(/^ExecStart=.*$/mu, 'ExecStart=/usr/bin/portcullisd')
-    .replace(/^Documentation=/mu, 'Documentation=man:portcullisd(8) ')
+    .replace(/^ExecStart=\/usr\/local\/bin\//mu, 'ExecStart=/usr/bin/')
+    .replace(/^Documentation=(?=http)/mu, 'Documentation=man:portcullisd(8) ')
     .replace(
       /^#.* The path of `portcullisd` depends on[^]*?\n(?=\[Unit\])/u,
       '# The container runtime of a Kubernetes node.\n',
