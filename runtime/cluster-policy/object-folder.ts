@@ -44,10 +44,14 @@ export interface ObjectFolder {
   remove(): Promise<void>;
   /** Makes the folder of files for the loader, and returns the source of its policy. */
   unpack(set: Pick<ObjectSet, 'documents' | 'files'>): Promise<PolicySource & { readonly folder: string }>;
+  /** Returns a text in which documents are named without the folder of their set. */
+  shorten(text: string): string;
   /** Removes the folders of all other sets. Ignores what cannot be removed. */
   forget(kept: Pick<ObjectSet, 'files'> | undefined): Promise<void>;
 }
 
+/** Digits of a digest in the name of the folder of a set. */
+const digits = 16;
 /** More than the longest set needs in base64. */
 const mostRecordBytes = 32 * 1024 * 1024;
 
@@ -57,7 +61,7 @@ export async function openObjectFolder(folder: string): Promise<ObjectFolder> {
   for (const one of [folder, sets]) makeFolderSync(one);
   const record = join(folder, 'objects.json');
   await dropAbandonedWrites(record);
-  const folderOf = (files: NamedFiles): string => join(sets, digestOf(files).slice(0, 16));
+  const folderOf = (files: NamedFiles): string => join(sets, digestOf(files).slice(0, digits));
   return {
     async load() {
       try {
@@ -82,6 +86,10 @@ export async function openObjectFolder(folder: string): Promise<ObjectFolder> {
         paths: [...documents].sort().map((name) => join(path, name)),
         intact: () => refuseAltered(path, files),
       };
+    },
+    shorten(text) {
+      const [head = '', ...rest] = text.split(`${sets}/`);
+      return head + rest.map((part) => part.slice(digits + 1)).join('');
     },
     async forget(kept) {
       const name = kept === undefined ? undefined : folderOf(kept.files);

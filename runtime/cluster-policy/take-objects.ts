@@ -41,7 +41,8 @@ export function createObjectTaking(deps: Deps, initial: Remembered | undefined):
   let problem: { readonly why: string; readonly at: string } | undefined;
 
   const refuse = (error: unknown): void => {
-    const why = isPortcullisError(error) ? error.message : reasonOf(error);
+    // A user knows the objects, and not the folder into which they are written for the loader.
+    const why = folder.shorten(isPortcullisError(error) ? error.message : reasonOf(error));
     if (why !== problem?.why)
       log.error(
         { problem: why, revision: holder.current()?.revision ?? null },
