@@ -53,7 +53,10 @@ export function explainPolicy(
   const outcome = denied ? 'denied' : matching.requiring.length > 0 ? 'requires' : 'unverified';
   const sentence = {
     denied: 'no evidence can admit it',
-    requires: `every one of ${speaking.length} matching rule${speaking.length === 1 ? '' : 's'} must admit it`,
+    requires:
+      speaking.length === 1
+        ? 'the only matching rule must admit it'
+        : `each of ${speaking.length} matching rules must admit it`,
     unverified: 'it is admitted without any proof',
   }[outcome];
   const silenced = matching.requiring.length === 0 ? [] : matching.unverified.map(silencedRule);
