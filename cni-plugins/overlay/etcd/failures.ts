@@ -27,7 +27,7 @@ export function failureOf(attempted: string, endpoint: string, error: ServiceErr
   const why =
     (error.code as number | undefined) === undefined
       ? reasonOf(error)
-      : `${status[error.code]}: ${error.details.replace(/ Resolution note: $/u, '')}`;
+      : `${status[error.code]}: ${error.details.replace(/\.? Resolution note: $/u, '')}`;
   return error.code === status.PERMISSION_DENIED || error.code === status.UNAUTHENTICATED || noUser.test(why)
     ? denied(attempted, endpoint, why, error)
     : unreachable(attempted, endpoint, why, error);
