@@ -119,6 +119,22 @@ images: [{ image: a }, { image: a }]
     for (const value of [null, 'x', 5, []]) assert.notEqual(reader.refuses(value), undefined);
   });
 
+  it('is not a NodeGroup, for which there is another command', async () => {
+    const group = 'apiVersion: portcullis.dev/v1alpha1\nkind: NodeGroup\nmetadata: { name: web }\n';
+    const state = await reader.nodeState(group, join(folder, 'web.yaml'));
+    assert.ok('problems' in state);
+    assert.match(
+      linesOf(state.problems).join('\n'),
+      /^\S+:2:7: kind: it is a NodeGroup, .* use `portcullis node group apply`$/u,
+    );
+    const other = await reader.nodeGroup(`${head}sysctls: {}\n`, join(folder, 'node.yaml'));
+    assert.ok('problems' in other);
+    assert.match(
+      linesOf(other.problems).join('\n'),
+      /^\S+:2:7: kind: it is a NodeState, .* use `portcullis node apply`$/u,
+    );
+  });
+
   it('is one document of a megabyte at most', async () => {
     assert.match((await problemsOf('---\nkind: NodeState\n')).join('\n'), /second document/u);
     const large = `policies: [{ name: a, content: "${'x'.repeat(1024 * 1024)}" }]\n`;

@@ -125,6 +125,14 @@ const withProblems = <Value>(
   return all.length > 0 ? { problems: sortProblems(all) } : read;
 };
 
+type Kind = 'NodeGroup' | 'NodeState';
+
+/** The command for each kind. */
+const commands: Readonly<Record<Kind, string>> = {
+  NodeGroup: 'portcullis node group apply',
+  NodeState: 'portcullis node apply',
+};
+
 /** Returns the one document of a text, without what its schema refuses, and every problem so far. */
 function only(
   text: string,
@@ -141,6 +149,19 @@ function only(
     return {
       problems: [
         problemAt(second, [], 'a second document', 'write one document: it contains the complete state'),
+      ],
+    };
+  const { kind } = schema.properties as { readonly kind: { readonly const: Kind } };
+  const written = (document.value as { readonly kind?: unknown } | null)?.kind;
+  if (written !== kind.const && Object.hasOwn(commands, String(written)))
+    return {
+      problems: [
+        problemAt(
+          document,
+          ['kind'],
+          `it is a ${written as Kind}, and this command takes a ${kind.const}`,
+          `use \`${commands[written as Kind]}\``,
+        ),
       ],
     };
   const { problems: found, rest } = validateParts(document, schema, ['apiVersion', 'kind', 'metadata']);
