@@ -86,6 +86,16 @@ test('the site has a place for each document', () => {
   );
 });
 
+test('README.md links to each document', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const pages = files.filter((file) => /^docs\/[^/]+\.md$|^docs\/tutorials\//.test(file));
+  assert.deepEqual(
+    pages.filter((page) => !readme.includes(`(${page})`)),
+    // docs/performance.md links to it.
+    ['docs/performance-history.md'],
+  );
+});
+
 test('docs/dependencies.md gives the reason for each package', () => {
   const read = (file: string) =>
     JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<
