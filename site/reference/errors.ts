@@ -9,26 +9,44 @@ const groups: readonly {
   readonly title: string;
   readonly prefixes: readonly string[];
 }[] = [
-  { name: 'trust', title: 'Error codes of trust', prefixes: ['TRUST'] },
+  {
+    name: 'trust',
+    title: 'Error codes of trust',
+    prefixes: ['TRUST', 'POLICY_DELIVERY', 'POLICY_OBJECTS', 'POLICY_RELEASE', 'POLICY_ROOT'],
+  },
   { name: 'entitlements', title: 'Error codes of entitlements', prefixes: ['ENTITLEMENTS'] },
-  { name: 'network', title: 'Error codes of networks and services', prefixes: ['NETWORK', 'OVERLAY', 'CNI'] },
+  {
+    name: 'network',
+    title: 'Error codes of networks and services',
+    prefixes: ['NETWORK', 'NODE_NETWORK', 'OVERLAY', 'CNI'],
+  },
   {
     name: 'runtime',
     title: 'Error codes of pods, containers and images',
-    prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'CONFIG'],
+    prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'NRI', 'SHIM', 'PROXY', 'ADMIN', 'CONFIG'],
   },
   { name: 'fleet', title: 'Error codes of the aggregator', prefixes: ['FLEET'] },
   { name: 'admission', title: 'Error codes of the admission webhook', prefixes: ['ADMISSION'] },
   {
     name: 'node',
-    title: 'Error codes of node states and groups',
-    prefixes: ['NODE_STATE', 'NODE_GROUP'],
+    title: 'Error codes of node states, groups and images',
+    prefixes: ['NODE_STATE', 'NODE_GROUP', 'NODE_NAME', 'NODE_IMAGE'],
   },
   { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
   {
     name: 'base',
     title: 'Error codes of storage, requests and the kernel',
-    prefixes: ['STORAGE', 'KERNEL', 'PROCESS', 'HTTP', 'DISTRIBUTION'],
+    prefixes: [
+      'STORAGE',
+      'KERNEL',
+      'PROCESS',
+      'HTTP',
+      'DISTRIBUTION',
+      'KUBERNETES',
+      'NATIVE',
+      'PROTOBUF',
+      'TTRPC',
+    ],
   },
 ];
 const codePattern = new RegExp(
@@ -325,6 +343,8 @@ export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
  * log.
  */
 const meanings: Readonly<Record<string, string>> = {
+  POLICY_DELIVERY_FAILED:
+    'The node could not follow the releases of its policy, for a reason without a code. The log contains it, and the policy in force stays.',
   TRUST_LOG_ENTRY_MALFORMED:
     'A row of the verdict log cannot be read. Somebody changed the log, or the file is damaged.',
   TRUST_LOG_ROW_MISSING:

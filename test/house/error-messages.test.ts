@@ -9,6 +9,22 @@ import { openProgram, sourcesOf } from '../../site/reference/program.ts';
 import { errorTexts, findingCodes, problemsOf } from './error-messages.ts';
 import { replacedWords } from './prose-words.ts';
 
+/** Returns the codes of the errors that a file writes as objects: `{ code: 'HTTP_TOO_SLOW', attempted }`. */
+function writtenCodes(file: ts.SourceFile): readonly string[] {
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isObjectLiteralExpression(node)) {
+      const has = (name: string) => node.properties.find((property) => property.name?.getText() === name);
+      const code = has('code');
+      if (code !== undefined && ts.isPropertyAssignment(code) && has('attempted') !== undefined)
+        if (ts.isStringLiteral(code.initializer)) found.push(code.initializer.text);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found;
+}
+
 describe('the message of a coded error', () => {
   const program = openProgram();
 
@@ -18,6 +34,14 @@ describe('the message of a coded error', () => {
     assert.ok(codes.size > 500, `${codes.size} codes`);
     assert.deepEqual(unexplainedCodes(codes), []);
     for (const { name, text } of errorPages(codes)) assert.match(text, /^## [A-Z]/mu, name);
+  });
+
+  it('is on one of these pages, whatever its code begins with', () => {
+    const codes = errorCodes(program);
+    const missing = sourcesOf(program)
+      .flatMap(writtenCodes)
+      .filter((code) => !codes.has(code));
+    assert.deepEqual([...new Set(missing)], []);
   });
 
   it('says what was attempted, why it failed, and what to do, everywhere', () => {

@@ -21,9 +21,9 @@ const verbs: ReadonlySet<string> = new Set(
   `
   accept add adjust answer apply ask attach attest author balance begin bind bring build call carry change check choose clear
   collect combine compare compile configure confine confirm connect copy correct create decide define delete demand detach distribute
-  disconnect divide drain edit encode end enforce explain export extend fetch find follow format free get give grant
+  disconnect divide drain edit encode end enforce exchange explain export extend fetch find follow format free get give grant
   have import inspect install join judge keep label lease leave let limit list listen load lock look lower make map
-  measure mount move name open pass pick place plan play prepare prove publish pull push put query raise read rebuild
+  measure mount move name open pass pick place plan play prepare prove publish pull push put query raise reach read rebuild
   reconcile record reduce register release remount remove rename renew reopen repair repeat replace replay report request
   require reserve resolve restart restore retry route run save say see select send serve set share shorten show
   sign split start stay stop store switch synchronize take trust try turn type unload unpack update upgrade use verify wait write
