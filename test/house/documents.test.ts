@@ -18,7 +18,7 @@ test('each folder with code has a README.md', () => {
     files
       .filter(
         (file) =>
-          /^(base|trust|entitlements|cni-plugins|fleet|admission|runtime|cli|test|bench|packaging|site)\/.*(?<!\.test)\.ts$/.test(
+          /^(base|trust|entitlements|cni-plugins|fleet|admission|runtime|node|cli|test|bench|packaging|site)\/.*(?<!\.test)\.ts$/.test(
             file,
           ) && !file.includes('/fixtures/'),
       )
