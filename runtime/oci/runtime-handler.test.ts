@@ -115,3 +115,12 @@ test('delete ends the first process of a crun create that was interrupted before
     );
   }
 });
+
+test('a handler whose program does not exist is refused with one sentence', async () => {
+  const path = join(folder, 'none');
+  const startProgram = programStarter(reactor, kernel);
+  await assert.rejects(openRuntimeHandler({ startProgram, name: 'none', path, stateDir: folder }), {
+    code: 'RUNTIME_HANDLER_UNUSABLE',
+    message: `open runtime handler none (${path}): no such file or directory (ENOENT); install the runtime (\`portcullis doctor --fix\`) or correct its path in the configuration [RUNTIME_HANDLER_UNUSABLE]`,
+  });
+});

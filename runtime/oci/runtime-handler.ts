@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
@@ -93,7 +93,7 @@ export async function askRuntime(
   path: string,
 ): Promise<Pick<RuntimeHandler, 'kind' | 'version'>> {
   const answer = await runCommand(startProgram, path, ['--version']).catch((cause: unknown) => {
-    throw unusable(name, path, String(cause));
+    throw unusable(name, path, reasonOf(cause));
   });
   if (answer.exitCode !== 0) throw unusable(name, path, answer.stderr.trim());
   const firstLine = answer.stdout.split('\n')[0] ?? '';

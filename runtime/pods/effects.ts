@@ -115,8 +115,8 @@ function realEffects(parts: {
         kind: 'invalid',
         attempted: 'run pod sandbox with runtime handler',
         on: name,
-        why: 'this handler is not configured',
-        fix: `use one of: ${[...parts.handlers.keys()].filter((one) => one !== '').join(', ')}; or add it under "runtimes" in the configuration`,
+        why: 'this node has no usable handler of that name',
+        fix: `use one of: ${[...parts.handlers.keys()].filter((one) => one !== '').join(', ')}; or add it under "runtimes" in the configuration; if it is there, \`portcullis doctor\` says why it cannot be used`,
       });
     },
     digest,

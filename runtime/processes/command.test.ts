@@ -55,3 +55,10 @@ test('a command that cannot start because no descriptors are left leaves no desc
 
 /** A socket closes its descriptor one turn of the event loop after it was destroyed. */
 const settled = () => pause(50);
+
+test('a command that cannot be started is named with its last arguments', async () => {
+  for (const args of [[], ['--version'], ['--root', '/run', 'state', 'id']])
+    await assert.rejects(runCommand(start, '/none/crun', args), {
+      message: new RegExp(`^run ${['/none/crun', ...args.slice(-2)].join(' ')}: no such file`, 'u'),
+    });
+});

@@ -104,7 +104,7 @@ function failed(
     code,
     kind: code.endsWith('TIMEOUT') ? 'deadline' : 'internal',
     attempted: 'run',
-    on: `${program} ${args.at(-2) ?? ''} ${args.at(-1) ?? ''}`.trim(),
+    on: [program, ...args.slice(-2)].join(' '),
     why,
     fix,
   });

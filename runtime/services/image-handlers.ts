@@ -80,8 +80,8 @@ function unknownHandler(name: string): PortcullisError {
     kind: 'invalid',
     attempted: 'pull image for runtime handler',
     on: name.slice(0, 300),
-    why: 'this handler is not configured',
-    fix: 'use a handler of the configuration\'s "runtimes", or none',
+    why: 'this node has no usable handler of that name',
+    fix: 'use a handler under "runtimes" in the configuration, or none; if it is there, `portcullis doctor` says why it cannot be used',
   });
 }
 

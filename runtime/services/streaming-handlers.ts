@@ -121,8 +121,8 @@ function unknownHandler(name: string): PortcullisError {
     kind: 'precondition',
     attempted: 'use runtime handler',
     on: name,
-    why: 'it is no longer configured',
-    fix: 'add it to "runtimes" in the configuration again',
+    why: 'it is no longer configured, or its program cannot be used',
+    fix: 'add it again under "runtimes" in the configuration; if it is there, `portcullis doctor` says why it cannot be used',
   });
 }
 

@@ -37,6 +37,7 @@ describe('requests that are refused', () => {
     assert.equal(failure.code, 'RUNTIME_UNKNOWN_HANDLER');
     assert.match(failure.message, /kata/);
     assert.match(failure.message, /crun/, 'the error lists the existing handlers');
+    assert.match(failure.message, /doctor/, 'a configured handler may be unusable');
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
   });
 

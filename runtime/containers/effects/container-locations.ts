@@ -63,8 +63,8 @@ export function createPlaces({
         kind: 'precondition',
         attempted: 'use runtime handler',
         on: record.runtimeHandler,
-        why: 'it is no longer configured',
-        fix: 'add it again under "runtimes" in the configuration',
+        why: 'it is no longer configured, or its program cannot be used',
+        fix: 'add it again under "runtimes" in the configuration; if it is there, `portcullis doctor` says why it cannot be used',
       });
     },
     cgroup,
