@@ -216,6 +216,11 @@ test('a problem is reported with its place, the last valid policy stays, and a c
     await Promise.resolve();
     assert.equal(holds(cluster.status('other')), 'Valid=False,InForce=False');
     assert.equal(holds(cluster.status('base')), 'Valid=True,InForce=False');
+    const said = cluster.status('base')?.conditions.find(({ type }) => type === 'InForce')?.message;
+    assert.match(
+      said ?? '',
+      /^the last valid policy stays in force, .* problems: trustpolicy\.other\.yaml$/u,
+    );
   });
   assert.deepEqual(
     cluster

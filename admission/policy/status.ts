@@ -49,6 +49,7 @@ export interface DocumentStatus {
   readonly problems: readonly Readonly<Record<string, unknown>>[];
 }
 
+const lastStays = 'the last valid policy stays in force, if there was one';
 const mostProblems = 20;
 const longestText = 1024;
 
@@ -94,15 +95,10 @@ export function statusOfDocument(
               false,
               'OthersInvalid',
               others.length > 0
-                ? `the policy takes effect only as a whole, and other documents have problems: ${others.map(([file]) => file).join(', ')}`
+                ? `${lastStays}: the policy takes effect only as a whole, and other documents have problems: ${others.map(([file]) => file).join(', ')}`
                 : (failure ?? 'the policy could not be loaded'),
             )
-          : condition(
-              'InForce',
-              false,
-              'Invalid',
-              'the document has problems; the last valid policy stays in force, if there was one',
-            ),
+          : condition('InForce', false, 'Invalid', `the document has problems; ${lastStays}`),
     ],
     problems: own.slice(0, mostProblems).map(({ position, path, message, fix }) => ({
       path,
