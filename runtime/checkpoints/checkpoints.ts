@@ -106,7 +106,12 @@ export function createCheckpoints(deps: CheckpointDeps): Checkpoints {
     const handler = deps.handlers.get(record.runtimeHandler);
     const why = handler === undefined ? 'its runtime handler is no longer configured' : await whyNot(handler);
     if (handler === undefined || why !== undefined)
-      throw refused(record, 'precondition', why ?? '', 'use runc as the handler, and install criu');
+      throw refused(
+        record,
+        'precondition',
+        why ?? '',
+        'use runc as the handler, and install a criu that passes `criu check`',
+      );
     const token = newId();
     const most = Math.min(seconds === 0 ? checkpoint.timeout : seconds, checkpoint.timeout);
     const deadline = performance.now() + most * 1_000;

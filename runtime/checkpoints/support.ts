@@ -57,5 +57,5 @@ async function findIn(path: string, program: string): Promise<string | undefined
 }
 
 function lastLine(text: string): string | undefined {
-  return text.trim().split('\n').at(-1)?.slice(0, 300) || undefined;
+  return text.trim().split('\n').at(-1)?.slice(0, 300).replace(/\.$/u, '') || undefined;
 }
