@@ -280,6 +280,7 @@ for (const dialect of ['tuf', 'notary'] as const) {
         [{ version: 2 ** 60 }, /whole number/u],
         [{ expires: 'tomorrow' }, /expires must be a time/u],
         [{ expires: '2030-13-01T00:00:00Z' }, /expires must be a time/u],
+        [{ expires: '2030-02-31T00:00:00Z' }, /expires must be a time/u],
         [{ _type: 'snapshot' }, /metadata, not timestamp/u],
         [
           { meta: { [name]: { version: 1, length: -1, hashes: { sha256: '' } } } },
