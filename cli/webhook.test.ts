@@ -107,3 +107,14 @@ test('the definitions are printed for kubectl', async () => {
   assert.match(stdout, /^ {2}name: trustpolicies\.portcullis\.dev$/m);
   assert.match(stdout, /^ {2}name: entitlementprofiles\.portcullis\.dev$/m);
 });
+
+test('the definitions as JSON are a list, which kubectl reads', async () => {
+  const { code, stdout } = await portcullis(['webhook', 'definitions', '--output', 'json']);
+  const { apiVersion, kind, items } = JSON.parse(stdout) as {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly items: readonly { readonly kind: string }[];
+  };
+  assert.deepEqual([code, apiVersion, kind], [0, 'v1', 'List']);
+  assert.deepEqual(new Set(items.map((item) => item.kind)), new Set(['CustomResourceDefinition']));
+});

@@ -18,7 +18,8 @@ export function registerDefinitions(webhook: Command): void {
     .action((flags: { readonly output: OutputFormat }) =>
       run(flags.output, () => {
         const definitions = customResourceDefinitions();
-        print(flags.output, definitions, formatYaml(definitions));
+        // kubectl reads several objects as one JSON value only in a list.
+        print(flags.output, { apiVersion: 'v1', kind: 'List', items: definitions }, formatYaml(definitions));
         return Promise.resolve(exitCodes.yes);
       }),
     );
