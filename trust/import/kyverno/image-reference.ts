@@ -4,7 +4,7 @@ import { reportUnmapped } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 
 /** Our patterns for one of Kyverno. */
-export interface ConvertedReference {
+interface ConvertedReference {
   readonly patterns: readonly string[];
   /** Whether our patterns match the same references; otherwise they match more. */
   readonly exact: boolean;
