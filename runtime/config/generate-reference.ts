@@ -144,5 +144,3 @@ function defaultOf(schema: ConfigSchema): { readonly value?: string } {
   if (schema.default === undefined) return {};
   return { value: typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default) };
 }
-
-// When run as a program, this file writes docs/configuration.md.
