@@ -1,13 +1,19 @@
 import { formatIp, parseIp } from '../../base/addresses/index.ts';
-import type { PortMapping } from '../types.ts';
 
 /**
  * Where a mapping applies on the host: at one address, at every address of a family (0.0.0.0 or ::), or,
  * without an address, at every address. Portmap of the CNI project and docker distinguish the families too.
  */
 
+interface Mapping {
+  readonly protocol: string;
+  readonly containerPort: number;
+  readonly hostPort: number;
+  readonly hostIp?: string;
+}
+
 /** Returns the host address in its canonical form; empty: every address of both families. */
-export function hostIpOf({ hostIp = '' }: Pick<PortMapping, 'hostIp'>): string {
+export function hostIpOf({ hostIp = '' }: Pick<Mapping, 'hostIp'>): string {
   const address = parseIp(hostIp);
   return address === undefined ? '' : formatIp(address);
 }
@@ -25,10 +31,10 @@ export function overlap(one: string, other: string): boolean {
  * takes precedence.
  * @param refuse called with a mapping if the same place is mapped to another port
  */
-export function distinctMappings(
-  mappings: readonly PortMapping[],
-  refuse: (mapping: PortMapping, port: number) => void,
-): PortMapping[] {
+export function distinctMappings<One extends Mapping>(
+  mappings: readonly One[],
+  refuse: (mapping: One, port: number) => void,
+): One[] {
   const targets = new Map<string, number>();
   const everywhereFirst = [
     ...mappings.filter((mapping) => hostIpOf(mapping) === ''),

@@ -91,7 +91,7 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
 
   /**
    * The API lists a pod of this node until its removal is confirmed. If another pod has its address on the
-   * node already, the node's own record is right: the address must not have what policies grant to both.
+   * node already, the node's own record counts: the address must not have what policies grant to both.
    */
   function withoutReused(pod: ClusterPod): ClusterPod {
     if (!isOwn(pod)) return pod;
