@@ -147,6 +147,31 @@ test('if every server is down, all clients get a failure in time, and sooner onc
   assert.ok(hasty < patient, `${hasty} ms after ${patient} ms`);
 });
 
+test('a silent server is asked last while another server answers, until it answers again', async () => {
+  let isSilent = true;
+  const lost = await server(17, port, (query, _name, reply) => {
+    if (!isSilent) reply(answerOf(query, '192.0.2.17'));
+  });
+  const forwarder = open({ port });
+  const askUntil = async (
+    name: string,
+    holds: (answeredBy: string | undefined) => boolean,
+  ): Promise<void> => {
+    for (let round = 0; ; round += 1) {
+      assert.ok(round < 60, name);
+      const answeredBy = first(await ask(forwarder, question(`${name}${round}.example`, [17, 10])));
+      if (holds(answeredBy)) return;
+      await delay(50);
+    }
+  };
+  await askUntil('lost', (answeredBy) => {
+    assert.equal(answeredBy, '192.0.2.10');
+    return lost.asked.length >= 3 && lost.asked.at(-1) !== well.asked.at(-1);
+  });
+  isSilent = false;
+  await askUntil('back', (answeredBy) => answeredBy === '192.0.2.17');
+});
+
 test('clients with the same question share it; questions in progress are limited in total and for each client', async () => {
   const forwarder = open({ port, most: 6, mostOfAsker: 4 });
   const before = silent.asked.length;

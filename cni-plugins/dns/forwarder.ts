@@ -2,17 +2,15 @@ import { formatIp } from '../../base/addresses/index.ts';
 import { meansShortage } from '../../base/errors/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
-import { queryFor } from './answer-records.ts';
-import { headerBytes, type } from './message-format.ts';
+import { headerBytes } from './message-format.ts';
 import { isFailure } from './forwarded-messages.ts';
 import type { Hears } from './peer-sockets.ts';
-import { readQuery } from './query.ts';
 import { createQuestionLimits } from './question-limits.ts';
 import type { QuestionLimits } from './question-limits.ts';
 import { createServerHealth } from './server-health.ts';
-import type { ServerHealth } from './server-health.ts';
+import { createServerProbes } from './server-probes.ts';
 import { createServerSockets } from './server-sockets.ts';
-import type { SentQuestion, ServerSockets } from './server-sockets.ts';
+import type { SentQuestion } from './server-sockets.ts';
 import { inOrder, isDown, scheduleFor } from './upstreams.ts';
 
 /**
@@ -48,12 +46,6 @@ export interface ForwardLimits {
 /** Limits of questions over TCP: each one holds a connection to every server that it waits for. */
 const streamLimits = { most: 128, mostOfAsker: 32 };
 
-/**
- * The question for the servers of the root, which every resolver knows. Whoever serves a name can keep a
- * resolver from answering for it: only a server that does not answer this question either is down.
- */
-const probe = queryFor('', type.NS);
-
 export type ForwardOutcome = 'answered' | 'failed' | 'limited';
 
 interface Waiter {
@@ -70,8 +62,6 @@ interface Exchange {
   readonly giveUp: Set<() => void>;
   readonly timers: NodeJS.Timeout[];
   next: number;
-  /** Servers that were asked {@link probe}. */
-  readonly probed: Set<string>;
   /** Servers that could not be reached, or reported a failure. */
   readonly refused: Set<string>;
   failure?: Buffer;
@@ -86,6 +76,7 @@ export function createForwarder(
   const exchanges = new Map<string, Exchange>();
   const sockets = createServerSockets(place, limits.port);
   const health = createServerHealth();
+  const probes = createServerProbes(sockets, health);
   const questions = createQuestionLimits(limits);
   const streams = createQuestionLimits(streamLimits);
   const limitsOf = ({ byStream }: Pick<ForwardedQuestion, 'byStream'>): QuestionLimits[] =>
@@ -134,7 +125,8 @@ export function createForwarder(
   const begin = (key: string, question: ForwardedQuestion, waiter: Waiter): void => {
     const now = performance.now();
     const servers = inOrder(question.servers, health.of, now);
-    const { askAgainMs, deadlineMs } = scheduleFor(servers.every((server) => isDown(health.of(server), now)));
+    const down = servers.filter((server) => isDown(health.of(server), now));
+    const { askAgainMs, deadlineMs } = scheduleFor(down.length === servers.length);
     const exchange: Exchange = {
       question,
       servers,
@@ -143,24 +135,24 @@ export function createForwarder(
       giveUp: new Set(),
       timers: [],
       next: 0,
-      probed: new Set(),
       refused: new Set(),
     };
     exchanges.set(key, exchange);
     const again = question.byStream ? askAgainMs.slice(0, servers.length - 1) : askAgainMs;
+    const probed = new Set<IpAddress>();
+    const probe = (server: IpAddress): void => {
+      if (question.byStream || probed.has(server) || exchange.refused.has(formatIp(server))) return;
+      probed.add(server);
+      probes.probe(server);
+    };
     const goOn = (): void => {
-      probeSilent(exchange, sockets, health);
+      servers.slice(0, exchange.next).forEach(probe);
       askNext(key, exchange);
     };
     for (const ms of again) exchange.timers.push(setTimeout(goOn, ms));
-    exchange.timers.push(
-      setTimeout(() => {
-        for (const server of servers.slice(0, exchange.next))
-          if (!exchange.refused.has(formatIp(server)) && !health.answeredSince(server, exchange.began))
-            failed(server, exchange);
-        settle(key, exchange, exchange.failure);
-      }, deadlineMs),
-    );
+    exchange.timers.push(setTimeout(() => settle(key, exchange, exchange.failure), deadlineMs));
+    // A server that is down is asked last, and may never be asked: the probe notices its recovery.
+    down.forEach(probe);
     askNext(key, exchange);
   };
 
@@ -187,6 +179,7 @@ export function createForwarder(
     },
     close() {
       for (const [key, exchange] of exchanges) settle(key, exchange, undefined);
+      probes.close();
       sockets.close();
     },
   };
@@ -199,26 +192,6 @@ function keyOf({ query, asked, byStream, servers }: ForwardedQuestion): string {
     query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();
   const rest = query.toString('latin1', asked.questionEnd);
   return [byStream ? 't' : 'u', servers.map(formatIp).join(' '), text, rest].join('\0');
-}
-
-/** Probes the servers that were asked and are silent. */
-function probeSilent(
-  exchange: Exchange,
-  sockets: Pick<ServerSockets, 'ask'>,
-  health: Pick<ServerHealth, 'answered'>,
-): void {
-  const asked = readQuery(probe);
-  if (exchange.question.byStream || asked === undefined || 'rcode' in asked) return;
-  for (const server of exchange.servers.slice(0, exchange.next)) {
-    const text = formatIp(server);
-    if (exchange.probed.has(text) || exchange.refused.has(text)) continue;
-    exchange.probed.add(text);
-    const alive = (): void => health.answered(server);
-    askServer(exchange, (hears) => sockets.ask(server, { query: probe, asked, byStream: false }, hears), {
-      answered: alive,
-      refused: (message) => message === undefined || alive(),
-    });
-  }
 }
 
 interface Outcome {

@@ -5,7 +5,8 @@ import type { Health } from './upstreams.ts';
 /** A record of the name servers that failed. A server without a record is healthy. */
 export interface ServerHealth {
   of(server: IpAddress): Health | undefined;
-  failed(server: IpAddress): void;
+  /** @param questions that it did not answer */
+  failed(server: IpAddress, questions?: number): void;
   answered(server: IpAddress): void;
   /** Returns whether the server answered any question at or after this time. */
   answeredSince(server: IpAddress, time: number): boolean;
@@ -22,9 +23,10 @@ export function createServerHealth(): ServerHealth {
   const answers = new Map<string, number>();
   return {
     of: (server) => failing.get(formatIp(server)),
-    failed(server) {
+    failed(server, questions = 1) {
       const name = formatIp(server);
-      failing.set(name, { failures: (failing.get(name)?.failures ?? 0) + 1, failedAt: performance.now() });
+      const failures = (failing.get(name)?.failures ?? 0) + questions;
+      failing.set(name, { failures, failedAt: performance.now() });
     },
     answered(server) {
       const name = formatIp(server);
