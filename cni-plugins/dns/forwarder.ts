@@ -49,8 +49,9 @@ const streamLimits = { most: 128, mostOfAsker: 32 };
 export type ForwardOutcome = 'answered' | 'failed' | 'limited';
 
 interface Waiter {
-  readonly asker: string;
-  readonly answered: (answer: Buffer | undefined) => void;
+  readonly answered: (answer: Buffer | undefined, limited?: 'limited') => void;
+  /** Of the limits that count the question. */
+  readonly ended: (() => void)[];
 }
 
 interface Exchange {
@@ -73,7 +74,7 @@ export function createForwarder(
   limits: ForwardLimits,
   report: (outcome: ForwardOutcome, seconds: number) => void,
 ): Forwarder {
-  const exchanges = new Map<string, Exchange>();
+  const { exchanges, settle, giveUp } = createExchanges(report);
   const sockets = createServerSockets(place, limits.port);
   const health = createServerHealth();
   const probes = createServerProbes(sockets, health);
@@ -81,18 +82,6 @@ export function createForwarder(
   const streams = createQuestionLimits(streamLimits);
   const limitsOf = ({ byStream }: Pick<ForwardedQuestion, 'byStream'>): QuestionLimits[] =>
     byStream ? [questions, streams] : [questions];
-
-  const settle = (key: string, exchange: Exchange, answer: Buffer | undefined): void => {
-    if (exchanges.get(key) !== exchange) return;
-    exchanges.delete(key);
-    exchange.timers.forEach(clearTimeout);
-    for (const giveUp of [...exchange.giveUp]) giveUp();
-    report(answer === undefined ? 'failed' : 'answered', (performance.now() - exchange.began) / 1000);
-    for (const { asker, answered } of exchange.waiters) {
-      for (const each of limitsOf(exchange.question)) each.ended(asker);
-      answered(answer);
-    }
-  };
 
   /** Servers need not answer over TCP. */
   const failed = (server: IpAddress, { question }: Exchange): void => {
@@ -167,11 +156,12 @@ export function createForwarder(
         report('limited', 0);
         return answered(undefined, 'limited');
       }
-      for (const each of limitsOf(question)) each.began(asker);
       const key = keyOf(question);
+      const waiter: Waiter = { answered, ended: [] };
+      for (const each of limitsOf(question)) waiter.ended.push(each.began(asker, () => giveUp(key, waiter)));
       const existing = exchanges.get(key);
-      if (existing === undefined) begin(key, question, { asker, answered });
-      else existing.waiters.push({ asker, answered });
+      if (existing === undefined) begin(key, question, waiter);
+      else existing.waiters.push(waiter);
     },
     rest() {
       sockets.rest();
@@ -183,6 +173,38 @@ export function createForwarder(
       sockets.close();
     },
   };
+}
+
+/** Creates the exchanges in progress by their keys, and what ends them. */
+function createExchanges(report: (outcome: ForwardOutcome, seconds: number) => void) {
+  const exchanges = new Map<string, Exchange>();
+  const end = (key: string, exchange: Exchange, outcome: ForwardOutcome): void => {
+    exchanges.delete(key);
+    exchange.timers.forEach(clearTimeout);
+    for (const giveUp of [...exchange.giveUp]) giveUp();
+    report(outcome, (performance.now() - exchange.began) / 1000);
+  };
+
+  const settle = (key: string, exchange: Exchange, answer: Buffer | undefined): void => {
+    if (exchanges.get(key) !== exchange) return;
+    end(key, exchange, answer === undefined ? 'failed' : 'answered');
+    for (const { ended, answered } of exchange.waiters) {
+      for (const each of ended) each();
+      answered(answer);
+    }
+  };
+
+  /** Ends the question of one asker in favour of another asker's. */
+  const giveUp = (key: string, waiter: Waiter): void => {
+    const exchange = exchanges.get(key);
+    if (exchange?.waiters.includes(waiter) !== true) return;
+    exchange.waiters.splice(exchange.waiters.indexOf(waiter), 1);
+    if (exchange.waiters.length === 0) end(key, exchange, 'limited');
+    else report('limited', 0);
+    for (const each of waiter.ended) each();
+    waiter.answered(undefined, 'limited');
+  };
+  return { exchanges, settle, giveUp };
 }
 
 /** Returns a key that is equal for questions that may share one exchange: names are compared without case. */

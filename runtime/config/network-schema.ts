@@ -133,7 +133,7 @@ export const networkSchema: ConfigSchema = {
           minimum: 1,
           maximum: 20_000,
           description:
-            'Maximum number of concurrent queries to other name servers. One client may have a quarter of them. Further queries are answered with a failure at once.',
+            'Maximum number of concurrent queries to other name servers. One client may have a quarter of them. Further queries are answered with a failure at once; at the maximum, a client with few queries takes the place of the oldest query of the client with the most.',
           default: 1000,
         },
       },
