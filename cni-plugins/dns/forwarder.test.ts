@@ -241,6 +241,35 @@ test('a long answer arrives complete over TCP', async () => {
   assert.equal(await ask(forwarder, question('none.example', [14], { byStream: true })), undefined);
 });
 
+test('a server that sends another message over TCP than the answer is not read further', async () => {
+  const streamAt = async (host: number, at: number, before: readonly Buffer[]): Promise<number> => {
+    const stream = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on(
+        'data',
+        readFrames((message) => {
+          const answer = answerOf(packet.decode(message), `192.0.2.${host}`);
+          socket.write(Buffer.concat([...before, answer].map(framed)));
+        }),
+      );
+    });
+    await new Promise<void>((resolve) => stream.listen(at, `127.0.0.${host}`, resolve));
+    ends.push(() => stream.close());
+    return (stream.address() as AddressInfo).port;
+  };
+  const at = await streamAt(10, 0, []);
+  await streamAt(18, at, [Buffer.alloc(0)]);
+  await streamAt(19, at, [
+    answerOf({ id: 1, questions: [] } as unknown as packet.DecodedPacket, '192.0.2.66'),
+  ]);
+  const forwarder = open({ port: at });
+  for (const hostile of [18, 19])
+    assert.equal(
+      first(await ask(forwarder, question('x.example', [hostile, 10], { byStream: true }))),
+      '192.0.2.10',
+    );
+});
+
 test('TCP queries of one client leave connections for other clients', async () => {
   const waiting = new Set<() => unknown>();
   const stream = createServer((socket) => {

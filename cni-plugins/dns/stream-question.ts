@@ -31,8 +31,12 @@ export function askByStream(
     report();
   };
   const read = readFrames((message) => {
-    if (message.length >= 2 && message.readUInt16BE(0) === asked.id && answersTo(message, query, asked))
-      end(() => hears.answer(Buffer.from(message)));
+    if (over) return;
+    const isAnswer =
+      message.length >= 2 && message.readUInt16BE(0) === asked.id && answersTo(message, query, asked);
+    if (isAnswer) return end(() => hears.answer(Buffer.from(message)));
+    // A server that sends other messages without end would keep this thread busy.
+    end(() => hears.failure('the server sent a message that does not answer the question'));
   });
   socket.on('data', read);
   socket.on('error', (error) => end(() => hears.failure(reasonOf(error))));
