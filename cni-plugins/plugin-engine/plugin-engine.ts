@@ -215,7 +215,13 @@ interface Collecting {
   readonly removal: Pick<PluginRemoval, 'act' | 'removeAnyhow'>;
 }
 
-/** Executes GC: removes the attachments of the network that are not valid any more. */
+/** The kernel takes some 20 ms to delete a link, and there may be thousands of leftovers. */
+const collectMs = 20;
+
+/**
+ * Executes GC: removes the attachments of the network that are not valid any more. Between removals, calls of
+ * other networks run.
+ */
 function* collect(
   call: PluginCall,
   host: Host,
@@ -224,24 +230,34 @@ function* collect(
   const { type, source } = sound(read(call));
   const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
   const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
-  act(host, () => {
-    const failures: string[] = [];
-    for (const pluginAttachment of parts.all(host.namespaceId).toReversed()) {
-      const { network, containerId, interface: name } = pluginAttachment.key;
-      if (
-        network !== call.key.network ||
-        pluginAttachment.type !== type ||
-        valid.has(keyOf(containerId, name))
-      )
-        continue;
+  // An attachment that another process adds later is no leftover.
+  const leftovers = act(host, () =>
+    parts
+      .all(host.namespaceId)
+      .filter(({ key, type: own }) => key.network === call.key.network && own === type)
+      .filter(({ key }) => !valid.has(keyOf(key.containerId, key.interface))),
+  );
+  const failures: string[] = [];
+  const removeSome = (): void => {
+    const ends = performance.now() + collectMs;
+    while (performance.now() < ends) {
+      const leftover = leftovers.pop();
+      const current = leftover && parts.part(host.namespaceId, leftover.key, type);
+      if (leftover === undefined) return;
+      if (current?.attachment !== leftover.attachment) continue;
       try {
-        removeAnyhow(pluginAttachment, host);
+        removeAnyhow(current, host);
       } catch (thrown) {
         failures.push(reasonOf(thrown));
       }
     }
-    if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
-    if (failures.length > 0) throw notAvailable(type, failures.join('; '));
-  });
+  };
+  while (leftovers.length > 0) {
+    act(host, removeSome);
+    yield { pauseMs: 0 };
+  }
+  if (source.from === 'ranges')
+    act(host, () => addressing.collectForeign(source, call.key.network, valid, host));
+  if (failures.length > 0) throw notAvailable(type, failures.join('; '));
   if (source.from === 'program') yield { type: source.type, command: 'GC' };
 }
