@@ -61,3 +61,21 @@ test('a transaction that runs ahead ends when it is waited for, and throws what 
   assert.equal(changesBy(own) - before, 4);
   transactAhead(own, [])();
 });
+
+test('a transaction of many megabytes is one message', (t) => {
+  const own = openNetlink(NETLINK_NETFILTER);
+  t.after(() => own.close());
+  const table = { family: 'ip', name: 'large' } as const;
+  const elements = Array.from({ length: 2000 }, (_, at) => ({
+    key: Buffer.from([10, 2, at >> 8, at & 255]),
+  }));
+  const same = addElements(table, 'one', elements);
+  const bytes = same.reduce((sum, { body }) => sum + body.length, 0);
+  const times = Math.ceil((40 * 1024 * 1024) / bytes);
+  transact(own, [
+    addTable(table),
+    addSet(table, { name: 'one', key: ['ipv4_addr'] }, 1),
+    ...Array.from({ length: times }, () => same).flat(),
+  ]);
+  assert.notEqual(own.find(getElement(table, 'one', elements.at(-1) ?? { key: Buffer.alloc(4) })), undefined);
+});

@@ -102,7 +102,12 @@ export interface NetlinkSocket {
 
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
-const bufferBytes = 16 * 1024 * 1024;
+/**
+ * The rules of a namespace's pods for its NetworkPolicies take up to some 450 MB (262,144 rules and ports in
+ * each direction, in two families): the kernel refuses a longer message than the socket may hold.
+ */
+const sendLimit = 512 * 1024 * 1024;
+const receiveLimit = 16 * 1024 * 1024;
 /**
  * Less than every kernel's default (net.core.wmem_default, rmem_default): an answer takes about a kilobyte of
  * that.
@@ -260,8 +265,8 @@ function createExchange(fd: number, protocol: number): Exchange {
    */
   const widen = (): void => {
     if (isWide) return;
-    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
-    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
+    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, sendLimit);
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveLimit);
     isWide = true;
   };
 
