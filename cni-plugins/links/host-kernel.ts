@@ -115,8 +115,8 @@ export interface HostKernel {
    * no other program changes rules.
    */
   lacksRules(table: Table, constant: ConstantRules): boolean;
-  /** Returns the table's rules with their counters; none if the table is missing. */
-  countedRules(table: Table): readonly CountedRule[];
+  /** Returns the rules of these chains with their counters; none of a chain or table that is missing. */
+  countedRules(table: Table, chains: Iterable<string>): readonly CountedRule[];
   /** Returns the elements as the kernel has them; none if the set or table is missing. */
   listedElements(table: Table, set: string): readonly ListedElement[];
   listedRules(table: Table): readonly ListedRule[];
@@ -201,7 +201,8 @@ export function openHostKernel(tag: string): HostKernel {
       return filter.find(getTable(table), 'ENOENT') !== undefined;
     },
     lacksRules: (table, constant) => missingRules(filter, table, constant).length > 0,
-    countedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readRule)),
+    countedRules: (table, chains) =>
+      dumped(() => [...chains].flatMap((chain) => filter.dump(listRules(table, chain)).map(readRule))),
     listedElements: (table, set) =>
       dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
     listedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readListedRule)),

@@ -184,7 +184,19 @@ export function deleteChain(table: Table, chain: string): Request {
   );
 }
 
-/** For a dump: all rules of the table. Read by `readRule`. */
-export function listRules(table: Table): Request {
-  return request('list the rules', table, '', NFT_MSG_GETRULE, 0, attribute(1, text(table.name)));
+/**
+ * For a dump: all rules of the table, or those of one chain; none if it is missing. Read by `readRule`. The
+ * kernel passes all rules of the table again for each part of the answer: read a table with thousands of
+ * rules by its chains.
+ */
+export function listRules(table: Table, chain?: string): Request {
+  return request(
+    'list the rules',
+    table,
+    chain ?? '',
+    NFT_MSG_GETRULE,
+    0,
+    attribute(1, text(table.name)),
+    ...(chain === undefined ? [] : [attribute(2, text(chain))]),
+  );
 }

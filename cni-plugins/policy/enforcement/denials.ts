@@ -27,7 +27,8 @@ export function denialsOf(
       }),
     ),
   );
-  const ofRules = policy.tables().length === 0 ? [] : policy.counts(kernel.countedRules(judgeTable));
+  const ofRules =
+    policy.tables().length === 0 ? [] : policy.counts((chains) => kernel.countedRules(judgeTable, chains));
   return summed([
     ...ofClass,
     ...ofRules.flatMap(({ id, ...count }) => {

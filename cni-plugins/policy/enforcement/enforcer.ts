@@ -59,8 +59,8 @@ export interface Enforcer {
   rulesOf(id: string): PodRules | undefined;
   /** Returns the tables that must exist now, with the number of rules in their chains. */
   tables(): readonly (readonly [table: Table, rules: ConstantRules])[];
-  /** @param rules rules of the judgement's table, as the kernel lists them */
-  counts(rules: readonly CountedRule[]): readonly DenialCount[];
+  /** @param list lists the rules of chains of the judgement's table, as the kernel has them */
+  counts(list: (chains: Iterable<string>) => readonly CountedRule[]): readonly DenialCount[];
 }
 
 /** A pod with a link whose class lets packets through. */
@@ -218,7 +218,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     isolates: (pod) => isSelected(policies, policyPod(pod, [])),
     rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
     tables: () => ruleCounts(image),
-    counts: (rules) => countsOf(image, rules),
+    counts: (list) => countsOf(image, list),
   };
 }
 

@@ -22,10 +22,13 @@ const directions = ['egress', 'ingress'] as const;
 const tiers = ['admin', 'baseline'] as const;
 
 /**
- * Reads the counters of rules that deny. Pure.
- * @param rules rules of the judgement's table, as the kernel lists them
+ * Reads the counters of rules that deny.
+ * @param list lists the rules of chains of the judgement's table, as the kernel has them
  */
-export function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
+export function countsOf(
+  image: Image,
+  list: (chains: Iterable<string>) => readonly CountedRule[],
+): DenialCount[] {
   const known = new Map<string, Denying>();
   for (const { id, hostInterface, rules: held } of image.values())
     for (const direction of directions) {
@@ -46,7 +49,7 @@ export function countsOf(image: Image, rules: readonly CountedRule[]): DenialCou
         if (tier === 'admin') add('admin_host', rule);
       }
     }
-  return rules.flatMap(({ chain, packets, bytes }) => {
+  return list(known.keys()).flatMap(({ chain, packets, bytes }) => {
     const found = known.get(chain);
     if (found === undefined || packets === undefined || bytes === undefined || packets === 0n) return [];
     return [{ ...found, packets, bytes }];
