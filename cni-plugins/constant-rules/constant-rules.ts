@@ -62,7 +62,9 @@ function listCounts(filter: NetlinkSocket, table: Table, constant: ConstantRules
   const counts =
     total < manyRules
       ? countRules(filter.dump(listRules(table)).map((message) => [readRule(message).chain]))
-      : new Map([...constant.keys()].map((chain) => [chain, filter.dump(listRules(table, chain)).length]));
+      : new Map(
+          [...constant.keys()].map((chain) => [chain, filter.dump(listRules(table, chain)).length] as const),
+        );
   lookedBy(filter).counts.set(nameOf(table), counts);
   return counts;
 }

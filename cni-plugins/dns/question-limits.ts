@@ -60,7 +60,7 @@ export function createQuestionLimits({
         oldest.end();
       }
       const question = { end };
-      const own = ofAsker.get(asker) ?? new Set();
+      const own = ofAsker.get(asker) ?? new Set<Question>();
       ofAsker.set(asker, own.add(question));
       inProgress += 1;
       return () => ended(asker, question);

@@ -32,6 +32,7 @@ import type {
   ListedElement,
   ListedRule,
   NetlinkSocket,
+  Received,
   Request,
 } from '../../base/netlink/index.ts';
 import { hostFacts } from './host-facts.ts';
@@ -119,7 +120,8 @@ export interface HostKernel {
   countedRules(table: Table, chains: Iterable<string>): readonly CountedRule[];
   /** Returns the elements as the kernel has them; none if the set or table is missing. */
   listedElements(table: Table, set: string): readonly ListedElement[];
-  listedRules(table: Table): readonly ListedRule[];
+  /** Returns the rules of a chain; none if the chain or table is missing. */
+  listedRules(table: Table, chain: string): readonly ListedRule[];
   /** Returns the elements of a set whose key is a link name. */
   countedLinks(table: Table, set: string): readonly CountedLink[];
   forget(stale: readonly StalePort[]): void;
@@ -144,6 +146,10 @@ export function openHostKernel(tag: string): HostKernel {
         : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
     return answer === undefined ? undefined : readRouteLink(answer);
   };
+
+  /** The rules of a table with thousands of rules are read chain by chain: see `listRules`. */
+  const rulesIn = (table: Table, chains: Iterable<string>): readonly Received[] =>
+    dumped(() => [...chains].flatMap((chain) => filter.dump(listRules(table, chain))));
 
   return {
     links: () => route.dump(netlink.listLinks).map(netlink.readLink),
@@ -201,11 +207,10 @@ export function openHostKernel(tag: string): HostKernel {
       return filter.find(getTable(table), 'ENOENT') !== undefined;
     },
     lacksRules: (table, constant) => missingRules(filter, table, constant).length > 0,
-    countedRules: (table, chains) =>
-      dumped(() => [...chains].flatMap((chain) => filter.dump(listRules(table, chain)).map(readRule))),
+    countedRules: (table, chains) => rulesIn(table, chains).map(readRule),
     listedElements: (table, set) =>
       dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
-    listedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readListedRule)),
+    listedRules: (table, chain) => rulesIn(table, [chain]).map(readListedRule),
     countedLinks: (table, set) =>
       dumped(() =>
         filter

@@ -8,6 +8,7 @@ import { attributesOf, interfaceKey, textOf } from '../../../base/netlink/index.
 import type { ListedElement, Table, Verdict } from '../../../base/netlink/index.ts';
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { LinkRule, LinkState } from '../../types.ts';
+import { listedOnce } from './listed-once.ts';
 import { grantedRules } from '../rules/granted-rules.ts';
 import { listLayer, verdictAtEnd } from '../rules/layer-listing.ts';
 import type { ListedTable } from '../rules/layer-listing.ts';
@@ -22,7 +23,8 @@ const directions = ['egress', 'ingress'] as const;
  * the pod's links and addresses. Anything that this engine would not make is a problem in words, and counts
  * as no restriction.
  */
-export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): LinkState {
+export function linkStateOf({ id, spec }: AttachmentRecord, given: Kernel): LinkState {
+  const kernel = { link: given.link, ...listedOnce(given) };
   const { hostInterface } = spec;
   const states = heldLinks(spec).map((link) => stateOf(link, kernel));
   const [first, ...others] = states;
@@ -104,8 +106,7 @@ function rulesOf(
   problems: string[],
 ): readonly LinkRule[] | undefined {
   const chain = `${hostInterface}_${direction}_profile`;
-  const listed = kernel.listedRules(judgeTable);
-  if (!listed.some((rule) => rule.chain === chain)) return undefined;
+  if (kernel.listedRules(judgeTable, chain).length === 0) return undefined;
   const found = [
     ...[frameDefinition, judgeDefinition].flatMap(({ table, rules }) => changedChains(table, rules, kernel)),
     ...linkUnknown(direction, hostInterface, bridge === undefined, kernel),
@@ -124,7 +125,7 @@ function rulesOf(
 }
 
 const tableIn = (kernel: Kernel): ListedTable => ({
-  rules: kernel.listedRules(judgeTable),
+  rules: (chain) => kernel.listedRules(judgeTable, chain),
   elements: (set) => kernel.listedElements(judgeTable, set),
 });
 
@@ -198,13 +199,12 @@ function changedChains(
   wanted: readonly { readonly chain: string; readonly expressions: readonly Buffer[] }[],
   kernel: Kernel,
 ): string[] {
-  const exists = kernel.listedRules(table);
   return [...new Set(wanted.map(({ chain }) => chain))].flatMap((chain) => {
     const want = wanted
       .filter((rule) => rule.chain === chain)
       .map(({ expressions }) => expressions.map(nameOf).join(' '));
-    const found = exists
-      .filter((rule) => rule.chain === chain)
+    const found = kernel
+      .listedRules(table, chain)
       .map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
     return want.join('\n') === found.join('\n')
       ? []

@@ -15,6 +15,8 @@ import type {
 import type { Enforcer } from '../enforcement/enforcer.ts';
 import { grantedRules } from '../rules/granted-rules.ts';
 import { linkStateOf } from '../enforcement/link-state.ts';
+import { listedOnce } from '../enforcement/listed-once.ts';
+import type { ListedTable } from '../rules/layer-listing.ts';
 import type { Direction, PodRules } from '../rules/pod-chains.ts';
 import { judgeTable } from '../rules/tables.ts';
 import { judgeEnd, nameOf } from './endpoint-steps.ts';
@@ -34,7 +36,8 @@ export interface ExplainDeps {
  * the pod.
  * @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER
  */
-export function explainDenial({ pod, connection }: DenialQuestion, deps: ExplainDeps): DenialExplanation {
+export function explainDenial({ pod, connection }: DenialQuestion, given: ExplainDeps): DenialExplanation {
+  const deps = { ...given, kernel: { ...given.kernel, ...listedOnce(given.kernel) } };
   const record = podCalled(pod, deps.records);
   const { spec, id } = record;
   const about = {
@@ -121,9 +124,11 @@ function endOf(record: AttachmentRecord, direction: Direction, { policy, kernel 
   const rules: PodRules = policy.rulesOf(record.id) ?? { profile: {}, policies: {} };
   const inKernel = (layer: ComparedLayer): readonly LinkRule[] | undefined => {
     const chain = `${record.spec.hostInterface}_${direction}_${layer}`;
-    const rules = kernel.listedRules(judgeTable);
-    if (!rules.some((rule) => rule.chain === chain)) return undefined;
-    return grantedRules(chain, { rules, elements: (set) => kernel.listedElements(judgeTable, set) });
+    const table: ListedTable = {
+      rules: (one) => kernel.listedRules(judgeTable, one),
+      elements: (set) => kernel.listedElements(judgeTable, set),
+    };
+    return table.rules(chain).length === 0 ? undefined : grantedRules(chain, table);
   };
   return { record, rules, inKernel, ...(isHeld(record.spec) && { state: linkStateOf(record, kernel) }) };
 }

@@ -7,7 +7,7 @@ import { otherChain, isPortChain, portMap } from './layer-chains.ts';
 
 /** The rules and set elements that the kernel lists for the policy table. */
 export interface ListedTable {
-  readonly rules: readonly ListedRule[];
+  readonly rules: (chain: string) => readonly ListedRule[];
   readonly elements: (set: string) => readonly ListedElement[];
 }
 
@@ -21,8 +21,7 @@ export interface ListedLayer {
 
 /** @returns undefined when layer-chains.ts does not make such chains; without rules when there is no layer */
 export function listLayer(chain: string, { rules, elements }: ListedTable): ListedLayer | undefined {
-  const byChain = Map.groupBy(rules, (rule) => rule.chain);
-  const first = byChain.get(chain) ?? [];
+  const first = rules(chain);
   const map = portMap(chain);
   const [lookup, after, ...more] = first;
   if (lookup === undefined || setOf(lookup.expressions.at(-1)) !== map)
@@ -40,9 +39,9 @@ export function listLayer(chain: string, { rules, elements }: ListedTable): List
     if (!isPortChain(chain, verdict.goto)) return undefined;
     targets.set(key.toString('hex'), verdict.goto);
   }
-  const found = [...(byChain.get(rest) ?? [])];
+  const found = [...rules(rest)];
   for (const name of new Set(targets.values())) {
-    const ofPorts = byChain.get(name) ?? [];
+    const ofPorts = rules(name);
     if (!leadsOn(ofPorts.at(-1))) return undefined;
     append(found, ofPorts.slice(0, -1));
   }
