@@ -138,6 +138,12 @@ const broken: [what: string, text: string, outcome: string, problem: RegExp][] =
     'invalid',
     /is multicast/u,
   ]),
+  ...['::ffff:a00:0/112', '::fffe:0:0/95'].map((subnet): (typeof broken)[number] => [
+    `the subnet ${subnet} of IPv4 addresses in IPv6 form`,
+    listOf(bridge({ ipam: { ...ipam, subnet } })),
+    'invalid',
+    /IPv4 addresses in IPv6 form/u,
+  ]),
   ...['0.0.0.0/8', '127.0.0.0/8', '127.5.0.0/24', '126.0.0.0/7', '::/64'].map(
     (subnet): (typeof broken)[number] => [
       `the subnet ${subnet}, which contains addresses of every host itself`,

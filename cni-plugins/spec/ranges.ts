@@ -52,6 +52,9 @@ function overlap(a: AddressRange, b: AddressRange): boolean {
   return a.start.family === b.start.family && a.start.value <= b.end.value && b.start.value <= a.end.value;
 }
 
+/** RFC 4291, section 2.5.5.2. */
+const mapped: IpPrefix = { address: { family: 6, value: 0xffffn << 32n }, length: 96 };
+
 function readRange(fields: Fields): AddressRange | undefined {
   const text = fields.text('subnet');
   if (text === undefined) {
@@ -79,6 +82,10 @@ function readRange(fields: Fields): AddressRange | undefined {
   }
   if (ownHost.some((own) => contains(own, network) || contains(subnet, own.address))) {
     fields.problem('subnet', `${text} contains addresses with which every host means itself`);
+    return undefined;
+  }
+  if (contains(mapped, network) || contains(subnet, mapped.address)) {
+    fields.problem('subnet', `${text} contains IPv4 addresses in IPv6 form: no program sends IPv6 to them`);
     return undefined;
   }
   if (prefix.length > (family === 4 ? 30 : 126)) {
