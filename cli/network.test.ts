@@ -124,6 +124,10 @@ test('an invalid network is not written, and leaves no file', () => {
     ['--subnet', '224.1.0.0/16'],
     ['--ipv6', 'ff02::/64'],
     ['--ipv6', 'fe80::/64'],
+    ['--ipv6', '::ffff:a00:0/112'],
+    ['--ipv6', '10.1.0.0/16'],
+    ['--subnet', '10.1.0.0/16', '--gateway', '10.1.255.255'],
+    ['--subnet', '10.1.0.0/16', '--gateway', '10.1.0.1', '--gateway', '10.1.0.2'],
   ])
     assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
   assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);

@@ -75,6 +75,11 @@ export function register(program: Command): void {
     .action((name: string, flags: CreateFlags, command: Command) => {
       if ((flags.subnet ?? flags.ipv6) === undefined)
         command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
+      const other = flags.ipv6?.find((each) => !each.includes(':'));
+      if (other !== undefined)
+        command.error(`error: --ipv6 ${other} is not an IPv6 subnet such as fd00:88::/64`, {
+          exitCode: exitCodes.usage,
+        });
       return run(flags.output, () => Promise.resolve(create(name, flags)));
     });
   withSource(

@@ -7,7 +7,7 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
-import { contains, formatIp, networkOf, parsePrefix } from '../../base/addresses/index.ts';
+import { contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import type { IpPrefix } from '../../base/addresses/index.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { dropAbandonedDrafts } from './abandoned-drafts.ts';
@@ -72,6 +72,7 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
   const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);
   refuseUnusable(wanted);
+  refuseGateways(wanted);
   refuseOverlap(wanted, networks);
   const chosen = linkChosen(wanted, networks);
   refuseOwnAddress(chosen);
@@ -217,6 +218,16 @@ function refuseUnusable({ name, subnets }: NewNetwork): void {
     for (const { of, prefixes } of unusable)
       if (overlap([subnet], prefixes))
         throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached through them`);
+}
+
+/** Refuses gateways that no pod could use, and those of no subnet. */
+function refuseGateways({ name, subnets, gateways }: NewNetwork): void {
+  if (gateways.length > subnets.length) throw invalid(name, 'there are more gateways than subnets');
+  for (const [index, text] of gateways.entries()) {
+    const [subnet] = prefixesIn(subnets.slice(index, index + 1));
+    if (subnet?.address.family === 4 && parseIp(text)?.value === lastOf(subnet).value)
+      throw invalid(name, `the gateway ${text} is the broadcast address of its subnet`);
+  }
 }
 
 /**
