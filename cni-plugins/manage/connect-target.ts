@@ -1,12 +1,12 @@
 import { existsSync, statSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
-import { openReadOnly } from '../../base/storage/index.ts';
 import { namespaceStands, ownNamespace } from '../namespaces/netns.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 import type { ChainPod } from '../calls/chain.types.ts';
 import { targetUnknown } from './connect-failures.ts';
 import { connectedId } from './connected-id.ts';
 import { namedTarget } from './docker-target.ts';
+import { readRecords } from './network-records.ts';
 
 /** Where targets are looked up. */
 export interface TargetSource {
@@ -84,26 +84,16 @@ interface PodRow {
 }
 
 function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' | 'ready' = 'ready'): PodRow {
-  const rows: PodRow[] = [];
-  if (existsSync(databasePath)) {
-    const database = openReadOnly(databasePath);
-    try {
-      for (const row of database.each(
-        "SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'",
-      )) {
-        if (wanted === 'ready' && row['state'] !== 'ready') continue;
-        const spec = parseJson(String(row['spec'])) as AttachmentSpec;
-        rows.push({
-          id: String(row['container_id']),
-          class: String(row['class']),
-          rules: String(row['rules']),
-          spec,
-        });
-      }
-    } finally {
-      database.close();
-    }
-  }
+  const rows = readRecords(databasePath, [], (records) =>
+    [...records.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")]
+      .filter((row) => wanted !== 'ready' || row['state'] === 'ready')
+      .map((row): PodRow => ({
+        id: String(row['container_id']),
+        class: String(row['class']),
+        rules: String(row['rules']),
+        spec: parseJson(String(row['spec'])) as AttachmentSpec,
+      })),
+  );
   const named = rows.filter(
     ({ id, spec: { pod } }) =>
       target === `${pod.namespace}/${pod.name}` ||

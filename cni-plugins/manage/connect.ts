@@ -5,7 +5,6 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
-import { openReadOnly } from '../../base/storage/index.ts';
 import { openPluginEngine } from '../engine/index.ts';
 import { namespaceStands } from '../namespaces/netns.ts';
 import { networksIn } from '../networks/networks.ts';
@@ -29,6 +28,7 @@ import {
 import { idOf, noContainer, podOf, targetOf } from './connect-target.ts';
 import type { TargetSource } from './connect-target.ts';
 import { namedTarget } from './docker-target.ts';
+import { readRecords } from './network-records.ts';
 import type { ReportSource } from './report.ts';
 
 /**
@@ -242,15 +242,10 @@ function refuseUndeclared({ name, list }: LoadedNetwork, wanted: readonly string
 }
 
 function connectedNetworks({ databasePath }: ConnectSource): string[] {
-  if (!existsSync(databasePath)) return [];
-  const database = openReadOnly(databasePath);
-  try {
-    return [...database.each("SELECT DISTINCT network FROM attachment WHERE origin = 'plugin'")].map((row) =>
-      String(row['network']),
-    );
-  } finally {
-    database.close();
-  }
+  const query = "SELECT DISTINCT network FROM attachment WHERE origin = 'plugin'";
+  return readRecords(databasePath, [], (records) =>
+    [...records.each(query)].map((row) => String(row['network'])),
+  );
 }
 
 /**
@@ -258,26 +253,18 @@ function connectedNetworks({ databasePath }: ConnectSource): string[] {
  * too, because it is restored by its name.
  */
 function recordedInterfaces({ databasePath }: ConnectSource, pod: ChainPod): ReadonlySet<string> {
-  if (!existsSync(databasePath)) return new Set();
-  const database = openReadOnly(databasePath);
-  try {
-    const rows = [
-      ...database.each(
-        "SELECT container_id, interface, origin, spec FROM attachment WHERE state <> 'detaching'",
-      ),
-    ];
-    const names = rows.flatMap((row): string[] => {
+  const query = "SELECT container_id, interface, origin, spec FROM attachment WHERE state <> 'detaching'";
+  const names = readRecords(databasePath, [], (records) =>
+    [...records.each(query)].flatMap((row): string[] => {
       const name = String(row['interface']);
       const isOwn = String(row['container_id']) === pod.id;
       if (row['origin'] !== 'pod') return isOwn ? [name] : [];
       const spec = parseJson(String(row['spec'])) as AttachmentSpec;
       if (!isOwn && !isSameNamespace(spec.netns, pod.netns)) return [];
       return [name, ...(spec.chains ?? []).map((link) => link.interface)];
-    });
-    return new Set(names);
-  } finally {
-    database.close();
-  }
+    }),
+  );
+  return new Set(names);
 }
 
 function isSameNamespace(one: string, other: string): boolean {

@@ -1,6 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { MemberDocument } from '../database/memberships.ts';
-import type { openReadOnly } from '../../base/storage/index.ts';
+import type { NetworkRecords } from './network-records.ts';
 import type { SpannedMember, SpannedService } from '../services/index.ts';
 
 /** A service of a network, as recorded in the database. */
@@ -25,8 +25,6 @@ interface ReportedMember {
   readonly host?: string;
 }
 
-type Database = ReturnType<typeof openReadOnly>;
-
 /** A member as recorded, on any host. */
 interface Row {
   readonly network: string;
@@ -38,7 +36,7 @@ interface Row {
 
 /** Returns the services by network. */
 export function readNetworkServices(
-  database: Database,
+  database: NetworkRecords,
 ): ReadonlyMap<string, readonly ReportedNetworkService[]> {
   if (!hasTables(database, ['service_member', 'network_service'])) return new Map();
   const virtual = new Map<string, readonly string[]>();
@@ -85,7 +83,7 @@ export function readNetworkServices(
   );
 }
 
-function hasTables(database: Database, names: readonly string[]): boolean {
+function hasTables(database: NetworkRecords, names: readonly string[]): boolean {
   const found = database.get(
     'SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))',
     [JSON.stringify(names)],
@@ -93,7 +91,7 @@ function hasTables(database: Database, names: readonly string[]): boolean {
   return Number(found?.['found']) === names.length;
 }
 
-function membersHere(database: Database): Row[] {
+function membersHere(database: NetworkRecords): Row[] {
   return [
     ...database.each(
       `SELECT service_member.network AS network, service, container_id, document FROM service_member JOIN attachment ON number = attachment
@@ -110,7 +108,7 @@ function membersHere(database: Database): Row[] {
  * Reads networks that span hosts: what the hosts agreed on, by network and service, and the members on other
  * hosts.
  */
-function readSpanned(database: Database): {
+function readSpanned(database: NetworkRecords): {
   readonly services: ReadonlyMap<string, SpannedService>;
   readonly members: readonly Row[];
 } {

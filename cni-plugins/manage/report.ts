@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
-import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
 import { leaseCount } from '../database/figures.ts';
 import { isVirtualHolder } from '../database/memberships.ts';
@@ -19,6 +17,7 @@ import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
 import { refusedFieldsOf } from '../networks/refused-fields.ts';
 import { isConnectedId } from './connected-id.ts';
+import { readRecords } from './network-records.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
 
@@ -238,10 +237,9 @@ function readDatabase(databasePath: string): {
   held: readonly Held[];
   services: ReturnType<typeof readNetworkServices>;
 } {
-  if (!existsSync(databasePath)) return { held: [], services: new Map() };
-  const database = openReadOnly(databasePath);
-  try {
-    const rows = database.each(
+  const none = { held: [], services: new Map() };
+  return readRecords<ReturnType<typeof readDatabase>>(databasePath, none, (records) => {
+    const rows = records.each(
       `SELECT network, container_id, interface, state, origin, class, rules, spec, realm,
          (SELECT group_concat(json_extract(value, '$.hostInterface')) FROM part, json_each(resources)
           WHERE attachment = number AND json_extract(value, '$.kind') IN ('veth-port', 'routed-pair')) AS pairs,
@@ -252,11 +250,9 @@ function readDatabase(databasePath: string): {
     const isGone = goneLinks();
     return {
       held: ofPods([...rows].flatMap((row) => heldOf(row, isGone))),
-      services: readNetworkServices(database),
+      services: readNetworkServices(records),
     };
-  } finally {
-    database.close();
-  }
+  });
 }
 
 /**
