@@ -1,6 +1,6 @@
 import '../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -12,7 +12,8 @@ const home = mkdtempSync(join(tmpdir(), 'portcullis-network-full-disk-'));
 const full = join(home, 'full');
 const [conf, root] = [join(full, 'net.d'), join(full, 'root')];
 const places = ['--conf-dir', conf, '--root', root, '--admin-socket', join(home, 'none.sock')];
-const network = (words: readonly string[]) => portcullis(['network', ...words, ...places]);
+const network = (words: readonly string[], temporary = home) =>
+  portcullis(['network', ...words, ...places], { ...process.env, TMPDIR: temporary });
 
 before(() => {
   mkdirSync(full);
@@ -28,6 +29,18 @@ before(() => {
 after(() => {
   umount(full);
   rmSync(home, { recursive: true });
+});
+
+test('a full disk is reported as such, and a network is not written in part', async () => {
+  const created = await network(['create', 'pods', '--subnet', '10.9.0.0/24']);
+  assert.match(
+    created.stderr,
+    /^portcullis: create the network pods .*50-pods\.conflist: .*\[STORAGE_DISK_FULL\]\n$/u,
+  );
+  assert.equal(created.code, 4);
+  const temporary = await network(['create', 'pods', '--subnet', '10.9.0.0/24'], full);
+  assert.match(temporary.stderr, /^portcullis: write a temporary file .*\[STORAGE_DISK_FULL\]\n$/u);
+  assert.deepEqual(readdirSync(conf), []);
 });
 
 test('a database that could not be written when it was created has no records', async () => {

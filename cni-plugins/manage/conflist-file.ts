@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { failure, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { makeFolderSync } from '../../base/storage/index.ts';
+import { makeFolderSync, storageFailure } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
 import { bareType } from '../calls/plugin-type.ts';
 import { contains, formatIp, lastOf, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
@@ -105,8 +105,8 @@ function write(confDir: string, name: string, { file, text }: PlannedNetwork): s
   dropAbandonedDrafts(confDir);
   // The draft has a folder of its own, inside the conf folder, so that one link call publishes the file.
   const draft = join(confDir, `.${randomUUID()}`);
-  mkdirSync(draft, { mode: 0o700 });
   try {
+    mkdirSync(draft, { mode: 0o700 });
     const written = join(draft, `${name}.conflist`);
     writeFileSync(written, text, { mode: 0o644, flush: true });
     try {
@@ -115,6 +115,8 @@ function write(confDir: string, name: string, { file, text }: PlannedNetwork): s
       if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw exists(name, file);
       throw thrown;
     }
+  } catch (thrown) {
+    throw storageFailure(thrown, `create the network ${name}`, file);
   } finally {
     rmSync(draft, { recursive: true, force: true });
   }
@@ -127,16 +129,17 @@ function write(confDir: string, name: string, { file, text }: PlannedNetwork): s
  */
 function refuseUnreadable(name: string, text: string): void {
   const draft = mkdtempSync(join(tmpdir(), 'portcullis-network-'));
+  const written = join(draft, `${name}.conflist`);
   try {
-    const written = join(draft, `${name}.conflist`);
     writeFileSync(written, text, { mode: 0o644 });
     networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
   } catch (thrown) {
+    if (!isPortcullisError(thrown)) throw storageFailure(thrown, 'write a temporary file', written);
     // The positions refer to the draft file, which the user never sees.
     throw invalid(
       name,
       reasonOf(thrown)
-        .replaceAll(`${join(draft, `${name}.conflist`)}:`, '')
+        .replaceAll(`${written}:`, '')
         .replaceAll(/^\d+:\d+: /gmu, ''),
     );
   } finally {
