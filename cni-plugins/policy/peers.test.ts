@@ -83,6 +83,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.setClass(client.request.id, 'user', { egress });
       const listed = (): string => shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
       const rules = listed();
+      assert.doesNotMatch(rules, /set peers/u, 'a rule for one block needs no set');
       const chains = [
         ...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu),
       ].map(([, chain]) => chain);

@@ -11,9 +11,10 @@ import {
   within,
 } from '../../../base/netlink/index.ts';
 import type { Element, NamedSet } from '../../../base/netlink/index.ts';
+import { ipBytes } from '../../../base/addresses/index.ts';
 import type { Grant, PortRange } from './grants.ts';
 import { elementsOf, isEverything } from './intervals.ts';
-import type { Intervals } from './intervals.ts';
+import type { Interval, Intervals } from './intervals.ts';
 import { groupSet, memberElements } from './peer-group.ts';
 import type { PeerGroup } from './peer-group.ts';
 
@@ -210,6 +211,15 @@ function peerSetOf(family: 4 | 6, intervals: Intervals): PeerSet {
   };
 }
 
+/**
+ * Matches one block without a set: for each rule that refers to a set, the kernel passes the names of all
+ * sets of the table.
+ */
+function inInterval(family: 4 | 6, { low, high }: Interval): readonly Buffer[] {
+  const [first, last] = [low, high].map((value) => ipBytes({ family, value })) as [Buffer, Buffer];
+  return low === high ? [equals(r0, first)] : within(r0, first, last);
+}
+
 function peerCondition(
   direction: Direction,
   family: 4 | 6,
@@ -217,15 +227,15 @@ function peerCondition(
   sets: Map<string, PeerSet>,
   by: JudgedBy,
 ): readonly Buffer[] {
+  // For egress the peer is the responder, for ingress the initiator.
+  const peer =
+    by === 'packet'
+      ? payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0)
+      : connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0);
+  const [only, ...others] = intervals;
+  if (only !== undefined && others.length === 0) return [peer, ...inInterval(family, only)];
   const shared = peerSets[family].get(intervals) ?? peerSetOf(family, intervals);
   peerSets[family].set(intervals, shared);
-  const { name } = shared.set;
-  sets.set(name, shared);
-  if (by === 'packet')
-    return [payload('network', family === 4 ? 16 : 24, family === 4 ? 4 : 16, r0), inSet(name, r0)];
-  // For egress the peer is the responder, for ingress the initiator.
-  return [
-    connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0),
-    inSet(name, r0),
-  ];
+  sets.set(shared.set.name, shared);
+  return [peer, inSet(shared.set.name, r0)];
 }

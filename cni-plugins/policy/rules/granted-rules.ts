@@ -5,6 +5,7 @@ import { bitsOf, formatIp, ipFromBytes } from '../../../base/addresses/index.ts'
 import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { LinkRule } from '../../types.ts';
 import { portKey } from './conditions.ts';
+import { everything } from './intervals.ts';
 import type { Interval } from './intervals.ts';
 import { listLayer, setOf } from './layer-listing.ts';
 import type { ListedTable } from './layer-listing.ts';
@@ -39,7 +40,7 @@ export function grantedRules(chain: string, table: ListedTable): LinkRule[] | un
     const read = readRule(rule.expressions);
     if (read === undefined) return undefined;
     if (read === 'denies') continue;
-    const { family, protocol, number, low, high, set } = read;
+    const { family, protocol, number, low, high, set, addresses } = read;
     if (number !== undefined && low === high && !layer.isReached(rule, portKey(number, low))) continue;
     const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
     if (set !== undefined && hasPorts(set)) {
@@ -52,7 +53,7 @@ export function grantedRules(chain: string, table: ListedTable): LinkRule[] | un
     }
     const blocks =
       set === undefined
-        ? [family === 4 ? '0.0.0.0/0' : '::/0']
+        ? blocksOf(addresses ?? everything(family), family)
         : isGroup(set)
           ? elements(set).map(({ key }) => `${formatIp(ipFromBytes(key))}/${bitsOf(family)}`)
           : intervalsIn(elements(set), family).flatMap((one) => blocksOf(one, family));
@@ -72,6 +73,8 @@ interface Condition {
   low: number;
   high: number;
   set?: string;
+  /** Of a rule for one block, which needs no set. */
+  addresses?: Interval;
 }
 
 function readRule(expressions: readonly ListedExpression[]): Condition | 'denies' | undefined {
@@ -105,11 +108,23 @@ function compare(found: Partial<Condition>, loaded: number | undefined, step: Li
     if (protocol !== undefined) Object.assign(found, { protocol, number: value[0] });
     return protocol !== undefined;
   }
+  if (operator !== EQUAL && operator !== AT_LEAST && operator !== AT_MOST) return false;
+  if (loaded === CT_FROM4 || loaded === CT_FROM6) {
+    const family = loaded === CT_FROM4 ? 4 : 6;
+    if (found.family !== family || value.length !== bitsOf(family) / 8) return false;
+    const { low, high } = found.addresses ?? everything(family);
+    const address = ipFromBytes(value).value;
+    found.addresses = {
+      low: operator === AT_MOST ? low : address,
+      high: operator === AT_LEAST ? high : address,
+    };
+    return true;
+  }
   if ((loaded !== CT_PORT_FROM && loaded !== CT_PORT_TO) || value.length < 2) return false;
   const port = value.readUInt16BE(0);
-  if (operator === EQUAL || operator === AT_LEAST) found.low = port;
-  if (operator === EQUAL || operator === AT_MOST) found.high = port;
-  return operator === EQUAL || operator === AT_LEAST || operator === AT_MOST;
+  if (operator !== AT_MOST) found.low = port;
+  if (operator !== AT_LEAST) found.high = port;
+  return true;
 }
 
 /** Sets of peer-group.ts. */
