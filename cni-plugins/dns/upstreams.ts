@@ -29,10 +29,7 @@ const downMs = 10_000;
 export const isDown = (health: Health | undefined, now: number): boolean =>
   health !== undefined && health.failures >= failuresUntilDown && now - health.failedAt < downMs;
 
-/**
- * Returns the servers in the given order, with those that are down at the end. They are still asked, because
- * that is how their recovery is noticed.
- */
+/** Returns the servers in the given order, with those that are down at the end: the others may not answer. */
 export function inOrder<T>(
   servers: readonly T[],
   healthOf: (server: T) => Health | undefined,
