@@ -50,7 +50,7 @@ export type ForwardOutcome = 'answered' | 'failed' | 'limited';
 
 interface Waiter {
   readonly answered: (answer: Buffer | undefined, limited?: 'limited') => void;
-  /** Of the limits that count the question. */
+  /** They report the end to the limits that count the question. */
   readonly ended: (() => void)[];
 }
 

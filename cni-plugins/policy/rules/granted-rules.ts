@@ -73,7 +73,7 @@ interface Condition {
   low: number;
   high: number;
   set?: string;
-  /** Of a rule for one block, which needs no set. */
+  /** The block of a rule for one block, which needs no set. */
   addresses?: Interval;
 }
 
