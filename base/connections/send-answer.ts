@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { Readable, pipeline } from 'node:stream';
 
 /** A whole answer to an HTTP request. */
 export interface HttpAnswer {
@@ -24,7 +25,27 @@ export function sendAnswer(
     // The rest of a refused body is not read.
     ...(!request.complete && request.method === 'POST' && { Connection: 'close' }),
   });
-  response.end(request.method === 'HEAD' ? undefined : body);
+  if (request.method === 'HEAD') response.end();
+  else endWith(response, body);
+}
+
+/** In bytes. */
+const pieceBytes = 256 * 1024;
+
+/**
+ * Ends a response with a body, of which a part is written only after the client has read most of the part
+ * before it. TLS encrypts at once what is written: a large body that is written whole would be held a second
+ * time for each client that reads slowly.
+ */
+export function endWith(response: ServerResponse, body: string | Uint8Array): void {
+  if (body.length <= pieceBytes) return void response.end(body);
+  const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+  // It is not a failure when a client disconnects while it is being answered.
+  pipeline(Readable.from(piecesOf(bytes)), response, () => undefined);
+}
+
+function* piecesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let from = 0; from < bytes.length; from += pieceBytes) yield bytes.subarray(from, from + pieceBytes);
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { endWith } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Upload, UploadLimits, Uploads } from './upload.ts';
@@ -113,7 +114,7 @@ function send(
   // The rest of a refused upload is not read.
   const rest = request.complete || request.method === 'GET' ? headers : { ...headers, Connection: 'close' };
   response.writeHead(status, rest);
-  response.end(body);
+  endWith(response, body);
 }
 
 /**
