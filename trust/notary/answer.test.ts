@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createHttpServer } from '../../base/connections/index.ts';
+import { createHttpServer, createPeerShares } from '../../base/connections/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
@@ -33,7 +33,8 @@ describe('an answer that fails', () => {
       },
       ...{
         prefixes: [],
-        limits: { bytes: 1024, parts: 2, memory: { free: 4096 } },
+        limits: { bytes: 1024, parts: 2 },
+        memory: { uploads: createPeerShares(4096), earlierFiles: createPeerShares(4096) },
         onFailure: (error) => failures.push(error.message),
       },
     };

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { endWith } from '../../base/connections/index.ts';
+import { endWith, networkPeer } from '../../base/connections/index.ts';
+import type { PeerShares } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Upload, UploadLimits, Uploads } from './upload.ts';
@@ -21,7 +22,9 @@ export interface AnswerContext {
   /** Undefined: every client may do everything. */
   readonly guard: Guard | undefined;
   readonly prefixes: readonly string[];
-  readonly limits: UploadLimits;
+  readonly limits: Omit<UploadLimits, 'memory'>;
+  /** Bytes for what is not shared: uploads that are being received, and earlier versions of files. */
+  readonly memory: { readonly uploads: PeerShares; readonly earlierFiles: PeerShares };
   readonly onFailure: ((error: PortcullisError) => void) | undefined;
 }
 
@@ -71,6 +74,7 @@ export async function answerRequest(
       route,
       new URLSearchParams(end === -1 ? '' : url.slice(end + 1)),
       request,
+      response,
     );
     status = answer.status;
     send(request, response, answer);
@@ -91,9 +95,11 @@ async function answerOrFailure(
   route: Route,
   query: URLSearchParams,
   request: IncomingMessage,
+  response: ServerResponse,
 ): Promise<Answer> {
   try {
-    return (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
+    const refusal = await refusedAccess(context, route, request);
+    return refusal ?? (await answerTo(context, route, query, request, response));
   } catch (thrown) {
     report(context, thrown, request);
     // server/handlers/default.go of Notary 0.7.0: an update that the storage does not accept.
@@ -195,6 +201,7 @@ async function answerTo(
   route: Route,
   query: URLSearchParams,
   request: IncomingMessage,
+  response: ServerResponse,
 ): Promise<Answer> {
   const { collections, store, metrics } = context;
   switch (route.operation) {
@@ -232,16 +239,25 @@ async function answerTo(
     case 'UpdateTUF':
       return publish(context, route.dialect, route.gun, request);
     default:
-      return fileAnswer(context, route);
+      return fileAnswer(context, route, response);
   }
 }
 
 async function fileAnswer(
-  { collections, guard }: AnswerContext,
+  { collections, guard, memory }: AnswerContext,
   route: Extract<Route, { readonly which: unknown }>,
+  response: ServerResponse,
 ): Promise<Answer> {
-  const file = await collections.read(route.gun, route.dialect, route.role, route.which);
+  const share = memory.earlierFiles.of(networkPeer(response.req.socket.remoteAddress));
+  const reserve = (bytes: number): boolean => {
+    if (share.free < bytes || response.closed) return false;
+    share.free -= bytes;
+    response.once('close', () => (share.free += bytes));
+    return true;
+  };
+  const file = await collections.read(route.gun, route.dialect, route.role, route.which, reserve);
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
+  if (isRefusal(file)) return refused(file);
   const headers = {
     'Cache-Control': cacheControl(route.which === 'current', guard === undefined),
     // Go's RFC 1123 format ends in the name of the zone.
@@ -252,11 +268,12 @@ async function fileAnswer(
 }
 
 async function publish(
-  { collections, limits }: AnswerContext,
+  { collections, limits: sizes, memory }: AnswerContext,
   dialect: 'notary' | 'tuf',
   gun: string,
   request: IncomingMessage,
 ): Promise<Answer> {
+  const limits = { ...sizes, memory: memory.uploads.of(networkPeer(request.socket.remoteAddress)) };
   const uploads = await readUploads(request, limits);
   if (isRefusal(uploads)) return refused(uploads);
   try {

@@ -25,8 +25,16 @@ export type Which = { readonly hash: string } | { readonly version: number } | '
 export interface Collections {
   /**
    * Returns a file. Expired timestamps, and expired snapshots that the service signs, are signed again first.
+   * @param reserve takes memory for an earlier version, which no other reader shares. If it returns false,
+   * the file is refused with UNAVAILABLE
    */
-  read(gun: string, dialect: Dialect, role: string, which: Which): Promise<StoredFile | undefined>;
+  read(
+    gun: string,
+    dialect: Dialect,
+    role: string,
+    which: Which,
+    reserve: (bytes: number) => boolean,
+  ): Promise<StoredFile | Refusal | undefined>;
   publish(
     gun: string,
     uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] },
@@ -117,7 +125,7 @@ export function createCollections(
     });
 
   return {
-    async read(gun, dialect, role, which) {
+    async read(gun, dialect, role, which, reserve) {
       let existing = await load(gun, dialect);
       if (
         which === 'current' &&
@@ -128,11 +136,13 @@ export function createCollections(
       if (existing.withheld) return undefined;
       const current = existing.files.get(role);
       if (which === 'current') return current;
-      if ('hash' in which)
-        return current?.sha256 === which.hash ? current : store.fileByHash(gun, dialect, role, which.hash);
-      return current?.version === which.version
-        ? current
-        : store.fileByVersion(gun, dialect, role, which.version);
+      if ('hash' in which ? current?.sha256 === which.hash : current?.version === which.version)
+        return current;
+      const earlier = await ('hash' in which
+        ? store.fileByHash(gun, dialect, role, which.hash)
+        : store.fileByVersion(gun, dialect, role, which.version));
+      if (earlier === undefined) return undefined;
+      return reserve(earlier.size) ? earlier.read() : refuse('UNAVAILABLE');
     },
     publish,
     publicKey: (gun, dialect, role) => inLine(gun, () => keys.publicKey(gun, dialect, role)),

@@ -9,7 +9,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { queryObjects } from 'node:v8';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
-import { multipart, multipartType } from './publisher.fixture.ts';
+import { fileOf } from '../tuf/fixtures/repository.fixture.ts';
+import { fetchJson, multipart, multipartType, post, publisher } from './publisher.fixture.ts';
+import type { OnlineEntries } from './publisher.fixture.ts';
 import { startTrustService } from './trust-service.ts';
 import type { TrustService, TrustServiceOptions } from './trust-service.ts';
 
@@ -166,24 +168,26 @@ describe('connections of the trust service', () => {
 });
 
 describe('uploads of the trust service', () => {
-  it('that arrive at once hold no more memory than four of the largest: the next is refused until they are finished', async () => {
+  it('of one address hold no more memory than three of the largest, and leave some to other addresses', async () => {
     await start({ uploadBytes: 64 * 1024 });
-    const body = multipart([{ name: 'root', bytes: Buffer.alloc(60 * 1024) }]);
-    const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
-    for (let count = 0; count < 4; count += 1)
-      (await come('127.0.0.2', head)).socket.write(body.subarray(0, body.length - 100));
-    const post = async (): Promise<number> =>
-      (
-        await fetch(`${service.url}/tuf/a/`, {
-          method: 'POST',
-          headers: { 'content-type': multipartType },
-          body,
-        })
-      ).status;
-    await until(async () => (await post()) === 503, 'the uploads have arrived');
-    await isAnswered('127.0.0.2');
+    const begin = async (from: string, size: number, missing: number): Promise<(typeof open)[number]> => {
+      const body = multipart([{ name: 'root', bytes: Buffer.alloc(size) }]);
+      const head = `POST /tuf/a/ HTTP/1.1\r\nHost: a\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
+      const upload = await come(from, head);
+      upload.socket.write(body.subarray(0, body.length - missing));
+      return upload;
+    };
+    const answer = async (from: string, size: number): Promise<string> => {
+      const upload = await begin(from, size, 0);
+      await until(() => upload.text() !== '', 'it is answered');
+      return upload.text().slice('HTTP/1.1 '.length, 'HTTP/1.1 '.length + 3);
+    };
+    for (let count = 0; count < 3; count += 1) await begin('127.0.0.2', 60 * 1024, 100);
+    await until(async () => (await answer('127.0.0.2', 20 * 1024)) === '503', 'the uploads have arrived');
+    assert.equal(await answer('127.0.0.3', 40 * 1024), '400', 'another address has room');
+    assert.equal(await answer('127.0.0.3', 60 * 1024), '503');
     for (const { socket } of open) socket.destroy();
-    await until(async () => (await post()) === 400, 'what it is said to be invalid for is read');
+    await until(async () => (await answer('127.0.0.3', 60 * 1024)) === '400', 'the memory is free again');
   });
 
   it('that come in pieces of one byte take little memory, and names of parts count as well', async () => {
@@ -206,5 +210,43 @@ describe('uploads of the trust service', () => {
     other.write(`${names.length.toString(16)}\r\n${names.toString()}\r\n0\r\n\r\n`);
     await until(() => answer() !== '', 'it is answered');
     assert.match(answer(), /MALFORMED_UPLOAD/u);
+  });
+});
+
+describe('earlier versions', () => {
+  it('that an address does not read take a limited part of the memory, and others can still read them', async () => {
+    await start({ uploadBytes: 8 * 1024 * 1024 });
+    const gun = 'example.com/app';
+    const address = `${service.url}/v2/${gun}/_trust/tuf/`;
+    const owner = publisher(gun);
+    const online: OnlineEntries = {
+      snapshot: await fetchJson(`${address}snapshot.key`),
+      timestamp: await fetchJson(`${address}timestamp.key`),
+    };
+    const custom = { padding: 'a'.repeat(6 * 1024 * 1024) };
+    const targets = { large: { ...fileOf('notary', Buffer.from('content')), custom } };
+    const large = owner.targets(1, {}, { targets });
+    const first = [
+      { name: 'root', bytes: owner.root(1, online) },
+      { name: 'targets', bytes: large },
+    ];
+    assert.equal((await post(address, multipart(first))).status, 200);
+    const second = multipart([{ name: 'targets', bytes: owner.targets(2) }]);
+    assert.equal((await post(address, second)).status, 200);
+    const path = `/v2/${gun}/_trust/tuf/1.targets.json`;
+    const ask = async (from: string): Promise<(typeof open)[number]> =>
+      come(from, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    for (let count = 0; count < 4; count += 1) (await ask('127.0.0.2')).socket.pause();
+    await until(async () => {
+      const one = await ask('127.0.0.2');
+      await until(() => one.text() !== '', 'it is answered');
+      one.socket.destroy();
+      return one.text().startsWith('HTTP/1.1 503 ');
+    }, 'the address has no memory left');
+    const other = await ask('127.0.0.3');
+    await until(() => !other.isOpen(), 'it is answered');
+    assert.ok(other.text().endsWith(large.toString('latin1')), other.text().slice(0, 200));
+    for (const { socket } of open) socket.destroy();
+    await until(async () => (await fetch(`${service.url}${path}`)).ok, 'the memory is free again');
   });
 });

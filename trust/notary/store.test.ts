@@ -57,8 +57,10 @@ test('a database with the first schema is migrated: current files, earlier files
       [['targets', 2, 'version 2']],
     );
     const kept = file('targets', 1, 'version 1');
-    for (const hash of [kept.sha256, kept.sha512])
-      assert.equal((await store.fileByHash('example.com/app', 'notary', 'targets', hash))?.version, 1);
+    for (const hash of [kept.sha256, kept.sha512]) {
+      const found = await store.fileByHash('example.com/app', 'notary', 'targets', hash);
+      assert.deepEqual([found?.size, (await found?.read())?.version], [kept.bytes.length, 1]);
+    }
     const next = [{ dialect: 'notary' as const, files: [file('targets', 3, 'version 3')] }];
     assert.equal(await store.keep('example.com/app', next, { at: 1, withholdTuf: false }), true);
     assert.equal(await store.keep('example.com/app', next, { at: 2, withholdTuf: false }), false);

@@ -16,6 +16,13 @@ export interface StoredFile extends NewFile {
   readonly at: number;
 }
 
+/** A file in the store whose content was not read yet. */
+export interface FoundFile {
+  readonly size: number;
+  /** Returns undefined when the file was removed in the meantime. */
+  read(): Promise<StoredFile | undefined>;
+}
+
 /** A change of a collection. Changes are ordered (Notary's changefeed). */
 export interface Change {
   readonly id: number;
@@ -35,13 +42,8 @@ export interface SealedKey {
 /** The durable state of the service: one SQLite database. A write is acknowledged when it is on disk. */
 export interface TrustStore {
   currentFiles(gun: string, dialect: Dialect): Promise<StoredFile[]>;
-  fileByHash(gun: string, dialect: Dialect, role: string, hash: string): Promise<StoredFile | undefined>;
-  fileByVersion(
-    gun: string,
-    dialect: Dialect,
-    role: string,
-    version: number,
-  ): Promise<StoredFile | undefined>;
+  fileByHash(gun: string, dialect: Dialect, role: string, hash: string): Promise<FoundFile | undefined>;
+  fileByVersion(gun: string, dialect: Dialect, role: string, version: number): Promise<FoundFile | undefined>;
   isWithheld(gun: string): Promise<boolean>;
   /**
    * Stores files of either dialect in one transaction, and records the change.
@@ -130,15 +132,19 @@ const mostAhead = 4;
 
 function trustStore(db: Database): TrustStore {
   let writing = 0;
-  const one = async (
-    where: string,
-    params: readonly (string | number)[],
-  ): Promise<StoredFile | undefined> => {
-    const row = await db.get(
-      `SELECT ${columns} FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`,
+  const one = async (where: string, params: readonly (string | number)[]): Promise<FoundFile | undefined> => {
+    const found = await db.get(
+      `SELECT rowid, length(data) AS size FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`,
       params,
     );
-    return row === undefined ? undefined : fileOf(row);
+    if (found === undefined) return undefined;
+    return {
+      size: Number(found['size']),
+      async read() {
+        const row = await db.get(`SELECT ${columns} FROM files WHERE rowid = ?`, [Number(found['rowid'])]);
+        return row === undefined ? undefined : fileOf(row);
+      },
+    };
   };
   return {
     currentFiles: async (gun, dialect) =>

@@ -5,6 +5,7 @@ import {
   connectionsCheckingInterval,
   createHttpServer,
   createHttpsServer,
+  createPeerShares,
   createTurns,
   limitHttpConnections,
   listenOn,
@@ -70,8 +71,11 @@ const timeLimits = {
 };
 /** How long requests in flight may take when the service ends, in ms. */
 const lastAnswersMs = 1000;
-/** Memory limit of all uploads that are being received: this many times the largest upload. */
-const uploadsAtOnce = 4;
+/**
+ * Memory limit of all uploads that are being received, and of all earlier versions that are being sent: this
+ * many times the largest upload.
+ */
+const largestAtOnce = 4;
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
@@ -103,7 +107,11 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       metrics,
       guard,
       prefixes: options.prefixes ?? [],
-      limits: { bytes: uploadBytes, parts: 1024, memory: { free: uploadsAtOnce * uploadBytes } },
+      limits: { bytes: uploadBytes, parts: 1024 },
+      memory: {
+        uploads: createPeerShares(largestAtOnce * uploadBytes),
+        earlierFiles: createPeerShares(largestAtOnce * uploadBytes),
+      },
       onFailure: options.onFailure,
     };
     const turns = createTurns();

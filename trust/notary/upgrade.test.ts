@@ -44,7 +44,8 @@ for (const steps of [2, 3])
         const file = (await store.currentFiles(gun, dialect)).find((one) => one.role === role);
         assert.equal(file?.version, version, `${gun} ${dialect} ${role}`);
         assert.equal(createHash('sha256').update(file.bytes).digest('hex'), file.sha256);
-        assert.equal((await store.fileByHash(gun, dialect, role, file.sha256))?.version, version);
+        const found = await store.fileByHash(gun, dialect, role, file.sha256);
+        assert.equal((await found?.read())?.version, version);
       }
       const guns = [...new Set(existing.map(({ gun }) => gun))];
       const keys = (await Promise.all(guns.map((gun) => store.keys(gun)))).flat();
