@@ -21,6 +21,8 @@ const data = workerData as WriterData;
 const syncWithinMs = 50;
 const quietMs = 20;
 const retryMs = 2_000;
+/** Reads that take no longer than this together have one message as their answer. */
+const togetherMs = 5;
 
 try {
   const db = openFile(data);
@@ -70,12 +72,26 @@ try {
     await log.datasync();
   };
 
-  const read = (request: Extract<WriterRequest, { kind: 'read' }>): WriterAnswer => {
+  const readRows = (request: Extract<WriterRequest, { kind: 'read' }>): WriterAnswer => {
     try {
       return { id: request.id, rows: connection.read(request.sql, request.params, request.first) };
     } catch (error) {
       return { id: request.id, error: errorToJson(storageFailure(error, 'read from database', data.path)) };
     }
+  };
+
+  /** Answers short reads together, and long reads one by one: the answers of thousands take much memory. */
+  const answerReads = (reads: readonly Extract<WriterRequest, { kind: 'read' }>[]): void => {
+    let read: WriterAnswer[] = [];
+    let since = performance.now();
+    for (const request of reads) {
+      read.push(readRows(request));
+      if (performance.now() - since < togetherMs) continue;
+      answer(read);
+      read = [];
+      since = performance.now();
+    }
+    if (read.length > 0) answer(read);
   };
 
   port.on('message', (first: readonly WriterRequest[]) => {
@@ -88,8 +104,7 @@ try {
     if (writes.length > 0) answer(write(writes));
     if (writes.length > 0 && outlivesOf(writes) === 'process') syncSoon();
     if (writes.length > 0 && room?.isLow() === true) growSoon(quietMs);
-    const reads = requests.filter((request) => request.kind === 'read');
-    if (reads.length > 0) answer(reads.map(read));
+    answerReads(requests.filter((request) => request.kind === 'read'));
     const close = requests.find((request) => request.kind === 'close');
     if (close === undefined) return;
     ballast?.close();
