@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createHttpServer, createPeerShares } from '../../base/connections/index.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
@@ -12,7 +14,10 @@ import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
 import { openTrustStore } from './store.ts';
-import type { TrustStore } from './store.ts';
+import type { Change, TrustStore } from './store.ts';
+
+const feed = '/v2/a/_trust/changefeed?records=100';
+const change: Change = { id: 1, at: 1, gun: 'a', version: 1, sha256: 'a'.repeat(64), category: 'update' };
 
 /** Each component that an answer needs fails in turn. Only the connection of the request may notice. */
 describe('an answer that fails', () => {
@@ -34,7 +39,8 @@ describe('an answer that fails', () => {
       ...{
         prefixes: [],
         limits: { bytes: 1024, parts: 2 },
-        memory: { uploads: createPeerShares(4096), earlierFiles: createPeerShares(4096) },
+        memory: { uploads: createPeerShares(4096), responses: createPeerShares(4096) },
+        longReads: createKeyedQueue(),
         onFailure: (error) => failures.push(error.message),
       },
     };
@@ -104,6 +110,26 @@ describe('an answer that fails', () => {
     );
     assert.equal(await statusWith({ store: { ...store, flaw: broken } }, '/_notary_server/health'), 500);
     assert.equal(await statusWith({ metrics: { ...context.metrics, render: broken } }, '/metrics'), 500);
+  });
+
+  it('because no memory is left for a changefeed is a 503', async () => {
+    const changes = async (): Promise<Change[]> => Array.from({ length: 100 }, () => change);
+    const memory = { ...context.memory, responses: createPeerShares(4096) };
+    assert.equal(await statusWith({ store: { ...store, changes }, memory }, feed), 503);
+    assert.equal(await statusWith({ store: { ...store, changes: async () => [change] }, memory }, feed), 200);
+  });
+
+  it('never comes from a second changefeed of the same address that is read at the same time', async () => {
+    let [now, most] = [0, 0];
+    const changes = async (): Promise<Change[]> => {
+      most = Math.max(most, (now += 1));
+      await pause(5);
+      now -= 1;
+      return [change];
+    };
+    const answers = Array.from({ length: 8 }, () => statusWith({ store: { ...store, changes } }, feed));
+    assert.deepEqual(new Set(await Promise.all(answers)), new Set([200]));
+    assert.equal(most, 1);
   });
 
   it('in an observer does not change the answer', async () => {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { endWith, networkPeer } from '../../base/connections/index.ts';
 import type { PeerShares } from '../../base/connections/index.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Upload, UploadLimits, Uploads } from './upload.ts';
@@ -23,8 +24,10 @@ export interface AnswerContext {
   readonly guard: Guard | undefined;
   readonly prefixes: readonly string[];
   readonly limits: Omit<UploadLimits, 'memory'>;
-  /** Bytes for what is not shared: uploads that are being received, and earlier versions of files. */
-  readonly memory: { readonly uploads: PeerShares; readonly earlierFiles: PeerShares };
+  /** Bytes for uploads that are being received, and for responses that requests do not share. */
+  readonly memory: { readonly uploads: PeerShares; readonly responses: PeerShares };
+  /** Long reads of the store: one at a time for each address. */
+  readonly longReads: KeyedQueue;
   readonly onFailure: ((error: PortcullisError) => void) | undefined;
 }
 
@@ -203,7 +206,7 @@ async function answerTo(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<Answer> {
-  const { collections, store, metrics } = context;
+  const { collections, store, metrics, memory, longReads } = context;
   switch (route.operation) {
     case 'Ping':
       return text('{}');
@@ -226,8 +229,14 @@ async function answerTo(
     case 'BadName':
       return refused(refuse(route.refused, route.why));
     case 'Changefeed': {
-      const changes = await readChangefeed(store, route.gun, query);
-      return isRefusal(changes) ? refused(changes) : text(changes.body);
+      const changes = await longReads.run(peerOf(response), async () =>
+        // The client may have left while the request waited.
+        response.closed ? refuse('UNAVAILABLE') : readChangefeed(store, route.gun, query),
+      );
+      if (isRefusal(changes)) return refused(changes);
+      return reserve(memory, response, changes.body.length)
+        ? text(changes.body)
+        : refused(refuse('UNAVAILABLE'));
     }
     case 'GetKey':
       return text(JSON.stringify(await collections.publicKey(route.gun, route.dialect, route.role)));
@@ -248,14 +257,9 @@ async function fileAnswer(
   route: Extract<Route, { readonly which: unknown }>,
   response: ServerResponse,
 ): Promise<Answer> {
-  const share = memory.earlierFiles.of(networkPeer(response.req.socket.remoteAddress));
-  const reserve = (bytes: number): boolean => {
-    if (share.free < bytes || response.closed) return false;
-    share.free -= bytes;
-    response.once('close', () => (share.free += bytes));
-    return true;
-  };
-  const file = await collections.read(route.gun, route.dialect, route.role, route.which, reserve);
+  const file = await collections.read(route.gun, route.dialect, route.role, route.which, (bytes) =>
+    reserve(memory, response, bytes),
+  );
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   if (isRefusal(file)) return refused(file);
   const headers = {
@@ -265,6 +269,17 @@ async function fileAnswer(
     'Content-Type': route.dialect === 'notary' ? textType : 'application/json',
   };
   return { status: 200, headers, body: file.bytes };
+}
+
+const peerOf = ({ req }: ServerResponse): string => networkPeer(req.socket.remoteAddress);
+
+/** Takes memory from the share of the client until the response is read. */
+function reserve({ responses }: AnswerContext['memory'], response: ServerResponse, bytes: number): boolean {
+  const share = responses.of(peerOf(response));
+  if (share.free < bytes || response.closed) return false;
+  share.free -= bytes;
+  response.once('close', () => (share.free += bytes));
+  return true;
 }
 
 async function publish(

@@ -236,7 +236,7 @@ describe('earlier versions', () => {
     const path = `/v2/${gun}/_trust/tuf/1.targets.json`;
     const ask = async (from: string): Promise<(typeof open)[number]> =>
       come(from, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
-    for (let count = 0; count < 4; count += 1) (await ask('127.0.0.2')).socket.pause();
+    for (let count = 0; count < 9; count += 1) (await ask('127.0.0.2')).socket.pause();
     await until(async () => {
       const one = await ask('127.0.0.2');
       await until(() => one.text() !== '', 'it is answered');

@@ -14,6 +14,7 @@ import {
 } from '../../base/connections/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { answerInTime } from './answer-in-time.ts';
 import { createCollections, usualBytes } from './collections.ts';
@@ -72,10 +73,12 @@ const timeLimits = {
 /** How long requests in flight may take when the service ends, in ms. */
 const lastAnswersMs = 1000;
 /**
- * Memory limit of all uploads that are being received, and of all earlier versions that are being sent: this
- * many times the largest upload.
+ * Memory limit of all uploads that are being received, and of all responses that are made for one request:
+ * this many times the largest upload.
  */
 const largestAtOnce = 4;
+/** Enough for many changefeeds, which `--max-upload` does not limit. */
+const leastForResponses = 64 * 1024 * 1024;
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
@@ -110,8 +113,9 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       limits: { bytes: uploadBytes, parts: 1024 },
       memory: {
         uploads: createPeerShares(largestAtOnce * uploadBytes),
-        earlierFiles: createPeerShares(largestAtOnce * uploadBytes),
+        responses: createPeerShares(Math.max(largestAtOnce * uploadBytes, leastForResponses)),
       },
+      longReads: createKeyedQueue(),
       onFailure: options.onFailure,
     };
     const turns = createTurns();
