@@ -78,8 +78,8 @@ const followMs = 10_000;
 
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  return serveUntilStopped(flags.output, async () => {
-    const service = await startFleetService(options);
+  return serveUntilStopped(flags.output, async (onLost) => {
+    const service = await startFleetService({ ...options, onLost });
     for (const name of service.unknown)
       report({ message: `--forget ${name}: the aggregator has no data of a node with this name` });
     const follower = followSecrets(() => secretsOf(flags), options, service, followMs);

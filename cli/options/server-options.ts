@@ -48,17 +48,28 @@ export function countOf(
   throw misuse(attempted, `${flag} is not an integer from 1 to ${most}`, `give a number such as ${example}`);
 }
 
-/** Starts a service, prints its URL, and closes it at SIGTERM or SIGINT. Returns the exit code. */
+/**
+ * Starts a service, prints its URL, and closes it at SIGTERM or SIGINT. Returns the exit code.
+ * @param start calls `onLost` if the service cannot go on. The service is then closed
+ * @throws the error that `onLost` was called with
+ */
 export async function serveUntilStopped(
   output: OutputFormat,
-  start: () => Promise<{ readonly url: string; close(): Promise<void> }>,
+  start: (
+    onLost: (error: PortcullisError) => void,
+  ) => Promise<{ readonly url: string; close(): Promise<void> }>,
 ): Promise<number> {
   // A signal during the start ends the service as soon as it has started.
   const stop = untilStopSignal();
-  const service = await start();
+  const lost = Promise.withResolvers<never>();
+  lost.promise.catch(() => undefined);
+  const service = await start(lost.reject);
   print(output, { url: service.url }, `serving ${service.url}\n`);
-  await stop;
-  await service.close();
+  try {
+    await Promise.race([stop, lost.promise]);
+  } finally {
+    await service.close();
+  }
   return exitCodes.yes;
 }
 

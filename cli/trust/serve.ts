@@ -86,7 +86,7 @@ const attempted = 'serve trust';
 
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
-  return serveUntilStopped(flags.output, () => startTrustService(options));
+  return serveUntilStopped(flags.output, (onLost) => startTrustService({ ...options, onLost }));
 }
 
 async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {

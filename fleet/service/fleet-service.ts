@@ -49,6 +49,8 @@ export interface FleetServiceOptions {
   readonly forget?: readonly string[];
   /** Called with internal errors that occur while a request is answered or rows are removed. */
   readonly onFailure?: (error: PortcullisError) => void;
+  /** Called once when the database can no longer be used: only a restart helps. */
+  readonly onLost?: (error: PortcullisError) => void;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
 }
@@ -97,7 +99,7 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
   };
   try {
     const pages = options.console === undefined ? undefined : await readConsole(options.console);
-    store = await openFleetStore(data);
+    store = await openFleetStore(data, options.onLost);
     const unknown: string[] = [];
     for (const name of options.forget ?? []) if (!(await store.forget(name))) unknown.push(name);
     const { database } = store;

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
@@ -76,10 +77,15 @@ const removedPeriodMs = 6 * 3_600_000;
 
 /**
  * Opens the database of the aggregator in a folder; creates it if it does not exist.
+ * @param onLost called when the database can no longer be used
  * @throws PortcullisError STORAGE_…
  */
-export async function openFleetStore(folder: string): Promise<FleetStore> {
-  const options = { path: join(folder, 'fleet.db'), migrations: fleetMigrations };
+export async function openFleetStore(
+  folder: string,
+  onLost?: (error: PortcullisError) => void,
+): Promise<FleetStore> {
+  const path = join(folder, 'fleet.db');
+  const options = { path, migrations: fleetMigrations, ...(onLost !== undefined && { onLost }) };
   const database = await openDatabase(options);
   try {
     return storeOn(database, await openDatabase(options));

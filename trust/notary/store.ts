@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, SqlRow, Statement } from '../../base/storage/index.ts';
@@ -102,10 +103,17 @@ export function fileToKeep(file: DigestedFile, at: number): FileToKeep {
 
 /**
  * Opens the store.
+ * @param onLost called once when the store can no longer be used
  * @throws STORAGE_…
  */
-export async function openTrustStore(folder: string): Promise<TrustStore> {
-  return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations: trustMigrations }));
+export async function openTrustStore(
+  folder: string,
+  onLost?: (error: PortcullisError) => void,
+): Promise<TrustStore> {
+  const path = join(folder, 'trust.db');
+  return trustStore(
+    await openDatabase({ path, migrations: trustMigrations, ...(onLost !== undefined && { onLost }) }),
+  );
 }
 
 /** The size of a usual update: a disk without room for it is full for publishers. */

@@ -50,6 +50,8 @@ export interface TrustServiceOptions {
   readonly connectionsOfAddress?: number;
   /** Called with internal errors that occur while a request is answered. */
   readonly onFailure?: (error: PortcullisError) => void;
+  /** Called once when the database can no longer be used: only a restart helps. */
+  readonly onLost?: (error: PortcullisError) => void;
   /** Milliseconds since 1970. */
   readonly clock?: () => number;
 }
@@ -98,7 +100,7 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
     lock.release();
   };
   try {
-    store = await openTrustStore(options.data);
+    store = await openTrustStore(options.data, options.onLost);
     const vault = await openKeyVault(store, options.keyFile ?? join(options.data, 'service.key'));
     const uploadBytes = options.uploadBytes ?? usualBytes;
     const collections = createCollections(store, vault, judge, clock, uploadBytes);
