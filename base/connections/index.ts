@@ -6,7 +6,7 @@ export { closeServer, listenOn, readListenAddress, refuseTunnel } from './listen
 export type { ListenAddress } from './listen.ts';
 export { createHttpServer, httpGet, httpRequest, HttpAgent } from './node-http.ts';
 export { networkPeer } from './peer.ts';
-export { createPeerShares } from './peer-shares.ts';
+export { createPeerShares, reserveForResponse } from './peer-shares.ts';
 export type { PeerShares } from './peer-shares.ts';
 export {
   connectionsCheckingInterval,

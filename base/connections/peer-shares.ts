@@ -1,3 +1,6 @@
+import type { ServerResponse } from 'node:http';
+import { networkPeer } from './peer.ts';
+
 /** A limited amount, such as bytes of memory, as one peer sees it. */
 export interface PeerShare {
   /** The amount that the peer may take now. A change takes some of it, or gives some back. */
@@ -34,4 +37,17 @@ export function createPeerShares(amount: number): PeerShares {
       },
     }),
   };
+}
+
+/**
+ * Takes an amount from the share of the client of a response until the client has read the response or has
+ * left.
+ * @returns false if the share is too small, or if the client has left
+ */
+export function reserveForResponse(shares: PeerShares, response: ServerResponse, amount: number): boolean {
+  const share = shares.of(networkPeer(response.req.socket.remoteAddress));
+  if (share.free < amount || response.closed) return false;
+  share.free -= amount;
+  response.once('close', () => (share.free += amount));
+  return true;
 }

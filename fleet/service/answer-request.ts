@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { answerOrEnd, networkPeer, reserveForResponse } from '../../base/connections/index.ts';
+import type { PeerShares } from '../../base/connections/index.ts';
 import { asPortcullisError, errorToJson, isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
+import type { KeyedQueue } from '../../base/queues/index.ts';
 import { answerApi } from '../api/answer-api.ts';
 import type { Reader } from '../store/queries.ts';
 import type { Identify } from './access.ts';
@@ -9,7 +12,6 @@ import type { Answer } from './answer.ts';
 import type { FleetCounts } from './metrics.ts';
 import { receiveLogs, refuse } from './receive-logs.ts';
 import type { ReceiveContext } from './receive-logs.ts';
-import { answerOrEnd } from '../../base/connections/index.ts';
 
 /** The parts of the service that an answer needs. */
 export interface RequestContext {
@@ -20,6 +22,10 @@ export interface RequestContext {
   readonly pages: ReadonlyMap<string, Answer> | undefined;
   readonly counts: FleetCounts;
   readonly receive: ReceiveContext;
+  /** The queries of readers: one at a time for each address. */
+  readonly queries: KeyedQueue;
+  /** Bytes for the answers to readers. */
+  readonly responses: PeerShares;
   readonly clock: () => number;
   readonly onFailure: ((error: PortcullisError) => void) | undefined;
 }
@@ -31,14 +37,18 @@ export function answerRequest(
   response: ServerResponse,
 ): Promise<void> {
   const answer = (): Promise<Answer> =>
-    answerOf(context, request).catch((thrown: unknown) => failed(context, thrown));
+    answerOf(context, request, response).catch((thrown: unknown) => failed(context, thrown));
   return answerOrEnd(request, response, answer, context.counts.answered);
 }
 
 /** Paths of OTLP signals that the aggregator does not accept. */
 const otherSignals: readonly string[] = ['/v1/traces', '/v1/metrics', '/v1/profiles'];
 
-async function answerOf(context: RequestContext, request: IncomingMessage): Promise<Answer> {
+async function answerOf(
+  context: RequestContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Answer> {
   const { method = 'GET', url = '/' } = request;
   const end = url.indexOf('?');
   const path = end === -1 ? url : url.slice(0, end);
@@ -53,11 +63,22 @@ async function answerOf(context: RequestContext, request: IncomingMessage): Prom
   if (page !== undefined) return page;
   if (caller === undefined) return refuse(401, 'the request has no valid token or certificate', 'json');
   if (caller.role === 'node') return refuse(403, 'a node may not read', 'json');
+  return context.queries.run(networkPeer(request.socket.remoteAddress), async () => {
+    // The client may have left while the request waited.
+    if (response.closed) return problem(503, 'the client has left');
+    const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
+    const answer = await answerReader(context, path, query);
+    return reserveForResponse(context.responses, response, answer.body.length)
+      ? answer
+      : problem(503, 'the responses that the client has not read use its memory; read them, and try again');
+  });
+}
+
+async function answerReader(context: RequestContext, path: string, query: URLSearchParams): Promise<Answer> {
   if (path === '/metrics') {
     const { type, body } = await context.counts.render();
     return { status: 200, headers: { 'Content-Type': type }, body };
   }
-  const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
   const found = await answerApi(context.reader, path, query, context.clock());
   return found === undefined
     ? problem(404, 'this path, or the object that it names, does not exist; GET /v1 lists the API')

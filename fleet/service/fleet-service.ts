@@ -4,6 +4,7 @@ import {
   closeServer,
   createHttpServer,
   createHttpsServer,
+  createPeerShares,
   limitHttpConnections,
   listenOn,
   readListenAddress,
@@ -14,6 +15,7 @@ import type { ListenAddress } from '../../base/connections/index.ts';
 import { asPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { isLoopback } from '../../base/http/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
+import { createKeyedQueue } from '../../base/queues/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { createIntake } from '../intake/intake.ts';
 import type { Received } from '../intake/intake.ts';
@@ -76,6 +78,8 @@ const connectionLimits = { most: 8192, mostOfPeer: 2048 };
 /** In bytes: of a body as sent, of a decompressed body, and of all bodies at the same time. */
 const bodyLimits = { sent: 4 * 1024 * 1024, unpacked: 16 * 1024 * 1024 };
 const bodiesMemory = 128 * 1024 * 1024;
+/** In bytes: of all answers that readers have not read. */
+const responsesMemory = 256 * 1024 * 1024;
 /** How long requests in flight may take when the service ends, in ms. */
 const lastAnswersMs = 1000;
 const expireMs = 600_000;
@@ -116,6 +120,8 @@ export async function startFleetService(options: FleetServiceOptions): Promise<F
       counts,
       clock,
       onFailure,
+      queries: createKeyedQueue(),
+      responses: createPeerShares(responsesMemory),
       receive: {
         intake,
         limits: { ...bodyLimits, memory: { free: bodiesMemory } },

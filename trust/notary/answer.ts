@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { endWith, networkPeer } from '../../base/connections/index.ts';
+import { endWith, networkPeer, reserveForResponse } from '../../base/connections/index.ts';
 import type { PeerShares } from '../../base/connections/index.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
@@ -229,12 +229,13 @@ async function answerTo(
     case 'BadName':
       return refused(refuse(route.refused, route.why));
     case 'Changefeed': {
-      const changes = await longReads.run(peerOf(response), async () =>
+      const peer = networkPeer(request.socket.remoteAddress);
+      const changes = await longReads.run(peer, async () =>
         // The client may have left while the request waited.
         response.closed ? refuse('UNAVAILABLE') : readChangefeed(store, route.gun, query),
       );
       if (isRefusal(changes)) return refused(changes);
-      return reserve(memory, response, changes.body.length)
+      return reserveForResponse(memory.responses, response, changes.body.length)
         ? text(changes.body)
         : refused(refuse('UNAVAILABLE'));
     }
@@ -258,7 +259,7 @@ async function fileAnswer(
   response: ServerResponse,
 ): Promise<Answer> {
   const file = await collections.read(route.gun, route.dialect, route.role, route.which, (bytes) =>
-    reserve(memory, response, bytes),
+    reserveForResponse(memory.responses, response, bytes),
   );
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   if (isRefusal(file)) return refused(file);
@@ -269,17 +270,6 @@ async function fileAnswer(
     'Content-Type': route.dialect === 'notary' ? textType : 'application/json',
   };
   return { status: 200, headers, body: file.bytes };
-}
-
-const peerOf = ({ req }: ServerResponse): string => networkPeer(req.socket.remoteAddress);
-
-/** Takes memory from the share of the client until the response is read. */
-function reserve({ responses }: AnswerContext['memory'], response: ServerResponse, bytes: number): boolean {
-  const share = responses.of(peerOf(response));
-  if (share.free < bytes || response.closed) return false;
-  share.free -= bytes;
-  response.once('close', () => (share.free += bytes));
-  return true;
 }
 
 async function publish(
