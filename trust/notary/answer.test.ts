@@ -10,6 +10,7 @@ import { createKeyedQueue } from '../../base/queues/index.ts';
 import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
+import type { Collections } from './collections.ts';
 import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
@@ -129,6 +130,27 @@ describe('an answer that fails', () => {
     };
     const answers = Array.from({ length: 8 }, () => statusWith({ store: { ...store, changes } }, feed));
     assert.deepEqual(new Set(await Promise.all(answers)), new Set([200]));
+    assert.equal(most, 1);
+  });
+
+  it('never comes from a second earlier version of the same address that is read at the same time', async () => {
+    let [now, most] = [0, 0];
+    const read: Collections['read'] = async () => {
+      most = Math.max(most, (now += 1));
+      await pause(5);
+      now -= 1;
+      return undefined;
+    };
+    const collections = { ...context.collections, read };
+    const statusOf = (file: string): Promise<number | 'no answer'> =>
+      statusWith({ collections }, `/v2/a/_trust/tuf/${file}`);
+    const named = [
+      '1.root.json',
+      '2.root.json',
+      `root.${'a'.repeat(64)}.json`,
+      `root.${'b'.repeat(128)}.json`,
+    ];
+    assert.deepEqual(await Promise.all(named.map(statusOf)), [404, 404, 404, 404]);
     assert.equal(most, 1);
   });
 

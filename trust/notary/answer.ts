@@ -254,13 +254,21 @@ async function answerTo(
 }
 
 async function fileAnswer(
-  { collections, guard, memory }: AnswerContext,
+  { collections, guard, memory, longReads }: AnswerContext,
   route: Extract<Route, { readonly which: unknown }>,
   response: ServerResponse,
 ): Promise<Answer> {
-  const file = await collections.read(route.gun, route.dialect, route.role, route.which, (bytes) =>
-    reserveForResponse(memory.responses, response, bytes),
-  );
+  const { gun, dialect, role, which } = route;
+  const read = (): ReturnType<Collections['read']> =>
+    collections.read(gun, dialect, role, which, (bytes) =>
+      reserveForResponse(memory.responses, response, bytes),
+    );
+  // A search for an earlier version takes long if the collection has many.
+  const file = await (which === 'current'
+    ? read()
+    : longReads.run(networkPeer(response.req.socket.remoteAddress), async () =>
+        response.closed ? undefined : read(),
+      ));
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   if (isRefusal(file)) return refused(file);
   const headers = {
