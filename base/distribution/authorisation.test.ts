@@ -225,7 +225,7 @@ describe('a registry that requires tokens', () => {
     [
       'sends megabytes',
       (response) => void response.writeHead(200).end(Buffer.alloc(1 << 20, 'x')),
-      'DISTRIBUTION_TOO_LARGE',
+      'DISTRIBUTION_BAD_ANSWER',
     ],
   ];
   for (const [name, answer, code] of badServices) {

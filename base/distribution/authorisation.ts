@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
+import { isPortcullisError } from '../errors/index.ts';
 import { parseJson } from '../json/index.ts';
 import { orAborted } from '../queues/index.ts';
 import { errorWords, readBody } from './body.ts';
@@ -150,7 +151,10 @@ export function createAuthorisation(
     }
     const bad = (why: string) =>
       distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
-    const bytes = await readBody(answered, answerLimit, task);
+    const bytes = await readBody(answered, answerLimit, task).catch((thrown: unknown) => {
+      const isTooLarge = isPortcullisError(thrown) && thrown.code === 'DISTRIBUTION_TOO_LARGE';
+      throw isTooLarge ? bad(`answers more than ${answerLimit} bytes`) : thrown;
+    });
     return readToken(bytes, bad);
   }
 
