@@ -1,8 +1,8 @@
 /**
  * `npm run build`: builds dist/ with one ES module each for the command, every library that package.json
  * exports and every Worker. Shared code is in chunks next to them. The daemon and its Workers are also built
- * as whole programs, without chunks (docs/decisions/0140). Declarations are in dist/types. Native code stays outside: base/process loads it, when it is first called, from its package
- * for the platform.
+ * as whole programs, without chunks (docs/decisions/0140). Declarations are in dist/types. Native code stays
+ * outside: base/process loads it, when it is first called, from its package for the platform.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -117,8 +117,8 @@ export async function describeBundle(): Promise<Metafile> {
 /**
  * Bundles into `folder`, which is replaced as a whole. Returns what esbuild put into each file of it. Throws
  * esbuild's error when a source does not build.
- * @param isWhole whether the daemon and its Workers are also built as whole programs. Without them, the daemon
- *   runs from the chunks.
+ * @param isWhole whether the daemon and its Workers are also built as whole programs. Without them, the
+ *   daemon runs from the chunks.
  */
 export async function bundle(folder: string, isWhole = true): Promise<Metafile> {
   // A command that runs from the old bundle may still load its chunks while this one is built.

@@ -24,7 +24,7 @@ const inChunks = 'layer.worker.ts';
 
 export const isWholeWorker = (source: string): boolean => basename(source) !== inChunks;
 
-/** Leaves every command out of the daemon's program but its own, which is the only one that it is asked for. */
+/** Leaves every command but its own out of the daemon's program, which is never called for another one. */
 export const daemonAlone: Plugin = {
   name: 'daemon-alone',
   setup: ({ onResolve }) =>

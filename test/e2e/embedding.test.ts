@@ -34,7 +34,7 @@ describe('the examples of docs/embedding.md', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-embed-'));
     mkdirSync(join(folder, 'node_modules'));
-    await layOut(join(folder, 'node_modules/portcullis'), { types: false });
+    await layOut(join(folder, 'node_modules/portcullis'), { types: false, isWhole: false });
     symlinkSync(join(repository, 'node_modules/@koromix'), join(folder, 'node_modules/@koromix'));
     for (const name of readdirSync(examples)) copyFileSync(join(examples, name), join(folder, name));
     stage = await openStage({

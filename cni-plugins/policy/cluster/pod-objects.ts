@@ -86,18 +86,7 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
     const admitted = pod && addresses.admitted(pod);
     if (admitted === pod) refused.delete(key);
     else refused.add(key);
-    index.putPod(key, admitted && withoutReused(admitted));
-  }
-
-  /**
-   * The API lists a pod of this node until its removal is confirmed. If another pod has its address on the
-   * node already, the node's own record counts: the address must not have what policies grant to both.
-   */
-  function withoutReused(pod: ClusterPod): ClusterPod {
-    if (!isOwn(pod)) return pod;
-    const identity = podIdentity(pod);
-    const addresses = pod.addresses.filter((address) => (holderOf(address) ?? identity) === identity);
-    return addresses.length === pod.addresses.length ? pod : { ...pod, addresses };
+    index.putPod(key, isOwn(admitted) ? withoutReused(admitted, holderOf) : admitted);
   }
 
   function putNode(key: string, node: ClusterNode | undefined): void {
@@ -164,6 +153,16 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
     size: () => pods.size,
     problems: () => [...refused].slice(0, mostProblems).map(foreignAddress),
   };
+}
+
+/**
+ * The API lists a pod of this node until its removal is confirmed. If another pod has its address on the node
+ * already, the node's own record counts: the address must not have what policies grant to both.
+ */
+function withoutReused(pod: ClusterPod, holderOf: PodObjectsOptions['holderOf']): ClusterPod {
+  const identity = podIdentity(pod);
+  const addresses = pod.addresses.filter((address) => (holderOf(address) ?? identity) === identity);
+  return addresses.length === pod.addresses.length ? pod : { ...pod, addresses };
 }
 
 const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' | 'namedPorts'> | undefined =>
