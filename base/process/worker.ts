@@ -7,8 +7,8 @@ import { withTermination } from './termination.ts';
 /**
  * Starts the Worker whose source is `file` (`./x.worker.ts`, relative to the calling module). From source,
  * the file itself is loaded; from a bundle, `workers/x.worker.js` (or `whole-workers/`) beside the bundle.
- * Its `terminate()` waits for native code that the Worker runs with `unterminated`. A Worker that cannot be started is lost like any
- * other: it emits `error` and `exit`.
+ * Its `terminate()` waits for native code that the Worker runs with `unterminated`. A Worker that cannot be
+ * started is lost like any other: it emits `error` and `exit`.
  * @param moduleUrl the caller's `import.meta.url`
  * @throws Error for options that Node refuses
  */
