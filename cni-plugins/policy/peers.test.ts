@@ -71,40 +71,41 @@ if (inPrivateNetns(import.meta.filename)) {
   const few = [rule('203.0.113.0/24')];
   /** So many that the chains are listed one by one. */
   const many = Array.from({ length: 4200 }, (_, at) => rule(`203.0.${at >> 8}.${at & 255}/32`));
-  for (const [index, egress] of [few, many].entries())
-    test(`rules that another program removes from existing tables are restored, with ${egress.length} rules`, async () => {
-      const [web, client] = [`taken-web${index}`, `taken${index}`].map((name) => fixture.pod(name)) as [
-        Pod,
-        Pod,
-      ];
-      for (const pod of [web, client]) await engine.attach(pod.request);
-      await serve(web);
-      await engine.setClass(web.request.id, 'user');
-      await engine.setClass(client.request.id, 'user', { egress });
-      const listed = (): string => shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
-      const rules = listed();
-      assert.doesNotMatch(rules, /set peers/u, 'a rule for one block needs no set');
-      const chains = [
-        ...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu),
-      ].map(([, chain]) => chain);
-      assert.equal(chains.length, 1);
-      for (const chain of [
-        'bridge portcullis_rules prerouting',
-        'inet portcullis_rules judge',
-        `inet portcullis_rules ${chains[0] ?? ''}`,
-      ]) {
-        const tables = (): string => shell('nft -a list ruleset | grep ^table');
-        const before = tables();
-        shell(`nft flush chain ${chain}`);
-        assert.equal((await engine.status()).ready, true);
-        assert.equal(listed(), rules, chain);
-        // The engine checks by itself, too, maybe before the test sees the chain empty. The kernel never
-        // reuses a table's handle: these are other tables.
-        assert.notEqual(tables(), before, chain);
-      }
-      denied(client, addressOf(web));
-      for (const pod of [web, client]) await engine.detach(pod.request.id);
-    });
+  const areRestored = async (index: number, egress: readonly LinkRule[]): Promise<void> => {
+    const [web, client] = [`taken-web${index}`, `taken${index}`].map((name) => fixture.pod(name)) as [
+      Pod,
+      Pod,
+    ];
+    for (const pod of [web, client]) await engine.attach(pod.request);
+    await serve(web);
+    await engine.setClass(web.request.id, 'user');
+    await engine.setClass(client.request.id, 'user', { egress });
+    const listed = (): string => shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
+    const rules = listed();
+    assert.doesNotMatch(rules, /set peers/u, 'a rule for one block needs no set');
+    const chains = [
+      ...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu),
+    ].map(([, chain]) => chain);
+    assert.equal(chains.length, 1);
+    for (const chain of [
+      'bridge portcullis_rules prerouting',
+      'inet portcullis_rules judge',
+      `inet portcullis_rules ${chains[0] ?? ''}`,
+    ]) {
+      const tables = (): string => shell('nft -a list ruleset | grep ^table');
+      const before = tables();
+      shell(`nft flush chain ${chain}`);
+      assert.equal((await engine.status()).ready, true);
+      assert.equal(listed(), rules, chain);
+      // The engine checks by itself, too, maybe before the test sees the chain empty. The kernel never
+      // reuses a table's handle: these are other tables.
+      assert.notEqual(tables(), before, chain);
+    }
+    denied(client, addressOf(web));
+    for (const pod of [web, client]) await engine.detach(pod.request.id);
+  };
+  test('rules that another program removes from existing tables are restored', () => areRestored(0, few));
+  test('thousands of rules that another program removes are restored', () => areRestored(1, many));
 
   for (const bridgeNetfilter of [0, 1])
     test(`egress and ingress rules apply on the bridge, in both families, bridge-netfilter ${bridgeNetfilter}`, async () => {

@@ -177,10 +177,18 @@ export function openHostKernel(tag: string): HostKernel {
         const chains = tableOf(table)?.chains;
         return [...constant].some(([chain, count]) => (chains?.get(chain)?.rules.length ?? 0) < count);
       }),
-    countedRules: (table: Table) => dumped(listRules(table)).map(readRule),
+    countedRules: (table: Table, chains: Iterable<string>) => {
+      const wanted = new Set(chains);
+      return dumped(listRules(table))
+        .map(readRule)
+        .filter(({ chain }) => wanted.has(chain));
+    },
     listedElements: (table: Table, set: string) =>
       dumped(listElements(table, set)).flatMap(readListedElements),
-    listedRules: (table: Table) => dumped(listRules(table)).map(readListedRule),
+    listedRules: (table: Table, chain: string) =>
+      dumped(listRules(table))
+        .map(readListedRule)
+        .filter((rule) => rule.chain === chain),
     countedLinks: (table: Table, set: string): CountedLink[] =>
       dumped(listElements(table, set))
         .flatMap(readElements)
