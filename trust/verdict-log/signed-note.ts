@@ -69,7 +69,7 @@ export function parseNote(note: string): SignedNote | { readonly problem: string
     .slice(split + 2, -1)
     .split('\n')
     .map((line) => {
-      const match = /^— ([^\s+]+) ([A-Za-z0-9+/]+=*)$/.exec(line);
+      const match = /^\u2014 ([^\s+]+) ([A-Za-z0-9+/]+=*)$/.exec(line);
       const bytes = decodeBase64(match?.[2]);
       if (match === null || bytes === undefined || bytes.length < 5) return undefined;
       return {
