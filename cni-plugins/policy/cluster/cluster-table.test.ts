@@ -173,4 +173,25 @@ test('an address counts only for the pod that has it on this node, while the API
   assert.deepEqual(members(), { add: ['10.0.0.7'], remove: [] }, 'no other pod has it any more');
   table.putPod('same', { ...newPod, labels: { app: 'allowed' } }, 'n/former');
   assert.equal(members(), undefined, 'the pod itself');
+  table.putPod('same', undefined);
+  assert.equal(members(), undefined);
+});
+
+test('a pod of this node whose labels are not known yet has its address, and is no peer', () => {
+  const of = (operator: 'In' | 'DoesNotExist', values: readonly string[]) =>
+    groupDefinition('n', [{ pods: [{ key: 'app', operator, values }] }]);
+  const table = createClusterTable('here');
+  list(table, 'nodes', node('here', '10.0.0.0/24'));
+  list(table, 'pods', pod('former', { app: 'allowed' }, 'here', '10.0.0.7'));
+  table.begin({ groups: [of('In', ['allowed']), of('DoesNotExist', [])], pods: [], namespaces: [] });
+  assert.deepEqual(
+    table.take()?.groups.map(({ add }) => add),
+    [['10.0.0.7'], []],
+  );
+  const early = { namespace: 'n', labels: {}, addresses: ['10.0.0.7'], namedPorts: [] };
+  table.putPod('id', { ...early, labelsUnknown: true }, 'n/early');
+  assert.deepEqual(
+    table.take()?.groups.map(({ add, remove }) => [add, remove]),
+    [[[], ['10.0.0.7']]],
+  );
 });

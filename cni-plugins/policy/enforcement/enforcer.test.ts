@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { GroupChange } from '../kubernetes/peer-index.ts';
+import type { GroupChange, PeerPod } from '../kubernetes/peer-index.ts';
 import { createEnforcer } from './enforcer.ts';
 import type { OpenPod, RuleRequests } from './enforcer.ts';
 
@@ -143,13 +143,13 @@ test('a rule that denies a group denies everything while the members of the grou
 });
 
 test('a pod whose labels are not known is isolated while a policy may select it, and is no peer', () => {
-  const peers = new Map<string, readonly string[]>();
+  const peers = new Map<string, PeerPod>();
   const enforcer = createEnforcer({
     want: () => undefined,
     drop: () => undefined,
     putNamespaces: () => undefined,
     take: (): readonly GroupChange[] => [],
-    putPod: (id, pod) => void (pod === undefined ? peers.delete(id) : peers.set(id, pod.addresses)),
+    putPod: (id, pod) => void (pod === undefined ? peers.delete(id) : peers.set(id, pod)),
   });
   const pod: OpenPod = { ...podOf('one'), uid: 'u', rules: {}, labelsUnknown: true };
   const policy = { name: 'p', podSelector: [], ingress: [{}] };
@@ -172,12 +172,13 @@ test('a pod whose labels are not known is isolated while a policy may select it,
       [['itself'], 'labels of the pod (not known yet)'],
     );
   assert.equal(enforcer.isolates(pod), true);
-  assert.equal(peers.size, 0);
+  // The address belongs to no former pod any more.
+  assert.deepEqual([peers.get('one')?.labelsUnknown, peers.get('one')?.addresses.length], [true, 1]);
   follow({ pods: new Map([['default/u', { labels: { app: 'web' }, namedPorts: [] }]]) });
   assert.deepEqual(Object.keys(enforcer.rulesOf('one')?.policies ?? {}), ['ingress']);
   assert.deepEqual(
     enforcer.rulesOf('one')?.policies.ingress?.grants.map(({ name }) => name),
     ['default/p', 'itself'],
   );
-  assert.equal(peers.size, 1);
+  assert.equal(peers.get('one')?.labelsUnknown, undefined);
 });

@@ -127,11 +127,8 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     };
   };
   const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
-  const putPod = (pod: OpenPod): void => {
-    const seen = policyPod(pod, addressesOf(pod));
-    // A selector may require the absence of a label, so a pod without known labels is no peer.
-    source.putPod(pod.id, seen.labelsUnknown === true ? undefined : seen, identityOf(pod));
-  };
+  const putPod = (pod: OpenPod): void =>
+    source.putPod(pod.id, policyPod(pod, addressesOf(pod)), identityOf(pod));
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
     for (const id of open.keys()) if (!pods.has(id)) source.putPod(id, undefined);
     for (const [id, pod] of pods) if (open.get(id) !== pod) putPod(pod);

@@ -35,6 +35,8 @@ export interface PeerIndex {
 export interface PeerPod {
   readonly namespace: string;
   readonly labels: Labels;
+  /** The labels have not arrived yet. It has its addresses, and is no peer. */
+  readonly labelsUnknown?: true;
   /** Canonical. */
   readonly addresses: readonly string[];
   readonly namedPorts: readonly NamedPort[];
@@ -156,7 +158,9 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   };
 
   return {
-    putPod(key, pod) {
+    putPod(key, given) {
+      // A selector may require the absence of a label.
+      const pod = given?.labelsUnknown === true ? undefined : given;
       const before = pods.get(key);
       for (const group of groupsFor(before?.namespace, pod?.namespace))
         change(group, membersOf(group, before), membersOf(group, pod));
