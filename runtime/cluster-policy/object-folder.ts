@@ -52,6 +52,8 @@ export interface ObjectFolder {
 
 /** Digits of a digest in the name of the folder of a set. */
 const digits = 16;
+/** A file of a set, by its path below the folder of all sets. */
+const isInSet = new RegExp(`^[0-9a-f]{${digits}}/`, 'u');
 /** More than the longest set needs in base64. */
 const mostRecordBytes = 32 * 1024 * 1024;
 
@@ -89,7 +91,9 @@ export async function openObjectFolder(folder: string): Promise<ObjectFolder> {
     },
     shorten(text) {
       const [head = '', ...rest] = text.split(`${sets}/`);
-      return head + rest.map((part) => part.slice(digits + 1)).join('');
+      return (
+        head + rest.map((part) => (isInSet.test(part) ? part.slice(digits + 1) : `${sets}/${part}`)).join('')
+      );
     },
     async forget(kept) {
       const name = kept === undefined ? undefined : folderOf(kept.files);
