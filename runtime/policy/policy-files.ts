@@ -91,8 +91,11 @@ export function watchPolicyFiles(
       const watcher = watchers.get(identity) ?? open(folder, touched);
       if (watcher !== undefined) kept.set(identity, watcher);
     }
-    for (const [identity, watcher] of watchers) if (!kept.has(identity)) watcher.close();
+    const former = watchers;
     watchers = kept;
+    for (const [identity, watcher] of former) if (!kept.has(identity)) watcher.close();
+    // A change just before a folder was watched caused no event.
+    if ([...kept.keys()].some((identity) => !former.has(identity))) touched();
   };
 
   return {
