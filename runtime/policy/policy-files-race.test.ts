@@ -9,15 +9,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 const { stat } = fileSystem;
 let folder = '';
 /** Creates the policy when its folder was found to be missing, before the parent of the folder is watched. */
-const statThenCreate: typeof stat = async (...given: Parameters<typeof stat>) =>
+fileSystem.stat = ((...given: Parameters<typeof stat>) =>
   stat(...given).catch((thrown: unknown) => {
     if (given[0] === join(folder, 'state')) {
       mkdirSync(join(folder, 'state'));
       writeFileSync(join(folder, 'state/policy.yaml'), '');
     }
     throw thrown;
-  });
-fileSystem.stat = statThenCreate;
+  })) as typeof stat;
 syncBuiltinESMExports();
 const { watchPolicyFiles } = await import('./policy-files.ts');
 
