@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { openObjectFolder } from './object-folder.ts';
 
-test('documents are named without the folder of their set, and the paths of other failures are complete', async (t) => {
+test('documents are named without the folder of their set, and other paths are complete', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'portcullis-object-folder-'));
   t.after(() => rmSync(root, { recursive: true }));
   const folder = await openObjectFolder(root);

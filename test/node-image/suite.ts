@@ -37,7 +37,7 @@ import type { ServedFolder } from './serve-folder.ts';
 const root = join(import.meta.dirname, '../..');
 const name = 'portcullis-node';
 /** Prints the process id of the daemon. */
-const daemonPid = `ps -o pid,args | awk '/(portcullis|daemon.whole)[.]js daemon/ && !/awk/ { print $1; exit }'`;
+const daemonPid = `ps -o pid,args | awk '/(portcullis|whole)[.]js daemon/ && !/awk/ { print $1; exit }'`;
 /** The time of the other checkout (`runElsewhere`). */
 process.env['SOURCE_DATE_EPOCH'] = '1700000000';
 
