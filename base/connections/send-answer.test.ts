@@ -51,3 +51,25 @@ test('a client that leaves while it gets a large body ends only its own response
   client.destroy();
   await ended.promise;
 });
+
+test('a client that has left before its large body is there is no failure', async (t) => {
+  const outcome = Promise.withResolvers<string>();
+  const server = createHttpServer((_request, response) => {
+    response.once('close', () => {
+      try {
+        response.writeHead(200);
+        endWith(response, Buffer.alloc(1024 * 1024));
+        outcome.resolve('none');
+      } catch (thrown) {
+        outcome.resolve(String(thrown));
+      }
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  server.once('request', () => client.destroy());
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal(await outcome.promise, 'none');
+});

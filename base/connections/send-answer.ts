@@ -38,7 +38,8 @@ const pieceBytes = 256 * 1024;
  * time for each client that reads slowly.
  */
 export function endWith(response: ServerResponse, body: string | Uint8Array): void {
-  if (body.length <= pieceBytes) return void response.end(body);
+  // A stream that is connected to a response whose client has left throws an error.
+  if (body.length <= pieceBytes || response.destroyed) return void response.end(body);
   const bytes = typeof body === 'string' ? Buffer.from(body) : body;
   // It is not a failure when a client disconnects while it is being answered.
   pipeline(Readable.from(piecesOf(bytes)), response, () => undefined);
