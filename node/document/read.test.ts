@@ -135,6 +135,14 @@ images: [{ image: a }, { image: a }]
     );
   });
 
+  it('has a kind that is a text', async () => {
+    for (const kind of ['{ toString: x }', '[NodeGroup]', '5', 'null']) {
+      const found = await reader.nodeState(head.replace('NodeState', kind), join(folder, 'node.yaml'));
+      assert.ok('problems' in found);
+      assert.match(linesOf(found.problems).join('\n'), /^\S+:2:7: kind: must be "NodeState"/mu, kind);
+    }
+  });
+
   it('is one document of a megabyte at most', async () => {
     assert.match((await problemsOf('---\nkind: NodeState\n')).join('\n'), /second document/u);
     const large = `policies: [{ name: a, content: "${'x'.repeat(1024 * 1024)}" }]\n`;

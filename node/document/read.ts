@@ -153,7 +153,7 @@ function only(
     };
   const { kind } = schema.properties as { readonly kind: { readonly const: Kind } };
   const written = (document.value as { readonly kind?: unknown } | null)?.kind;
-  if (written !== kind.const && Object.hasOwn(commands, String(written)))
+  if (typeof written === 'string' && written !== kind.const && Object.hasOwn(commands, written))
     return {
       problems: [
         problemAt(
