@@ -274,6 +274,19 @@ test('a pattern that matches more than that of Kyverno is listed, and the rule s
   );
 });
 
+test('fields that must be texts and are not are no errors of the program', async () => {
+  const other = '{ toString: x }';
+  const skipping = `${keys()}          skipImageReferences: [${other}]\n`;
+  const { result } = await imported('kyverno', policyOf(skipping).replace('"ghcr.io/org/*"', other));
+  assert.deepEqual(result.rules[0]?.rule.images, ['**'], 'all images');
+  assert.equal(result.rules[0].rule.except, undefined, 'none is skipped');
+  assert.match(result.unmapped[0]?.path ?? '', /skipImageReferences\[0\]$/u);
+  for (const field of ['apiVersion', 'kind']) {
+    const text = policyOf(keys()).replace(new RegExp(`^${field}: .*$`, 'mu'), `${field}: ${other}`);
+    await assert.rejects(imported('kyverno', text), isPortcullisError);
+  }
+});
+
 test('fuzzed documents give an error with a position, or rules that load', async () => {
   const value = fc.letrec((tie) => ({
     any: fc.oneof(

@@ -35,7 +35,7 @@ export function importKyvernoPolicies(paths: readonly string[]): Promise<Importe
 }
 
 function isOurs({ apiVersion, kind }: Json): boolean {
-  const group = String(apiVersion).split('/')[0];
+  const group = textOf(apiVersion)?.split('/')[0];
   if (group === 'kyverno.io') return kind === 'ClusterPolicy' || kind === 'Policy';
   return (
     group === 'policies.kyverno.io' &&
@@ -44,7 +44,7 @@ function isOurs({ apiVersion, kind }: Json): boolean {
 }
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
-  if (String(value['apiVersion']).startsWith('policies.kyverno.io/')) {
+  if (textOf(value['apiVersion'])?.startsWith('policies.kyverno.io/') === true) {
     readValidatingPolicy(value, base, importing);
     return;
   }
@@ -161,7 +161,7 @@ function readVerifyImages(
   const where = namespaces === undefined ? {} : { namespaces };
   const images = importReferences(
     listOf(verify['imageReferences']).map((text, index) => [
-      String(text),
+      textOf(text) ?? '*',
       [...path, 'imageReferences', index],
     ]),
     importing,
@@ -204,7 +204,7 @@ function readVerifyImages(
  */
 function skipped(verify: Json, path: Path, importing: Importing): readonly string[] {
   return listOf(verify['skipImageReferences']).flatMap((each, index) => {
-    const { patterns, exact } = patternsOfReference(String(each));
+    const { patterns, exact } = patternsOfReference(textOf(each) ?? '?');
     if (exact) return patterns;
     reportUnmapped(
       importing,

@@ -53,7 +53,7 @@ function itemsOf(value: unknown): readonly (readonly [Json, readonly PathSegment
   const record = recordOf(value);
   if (record === undefined) return [];
   const items = record['items'];
-  if (String(record['kind']).endsWith('List') && Array.isArray(items))
+  if (textOf(record['kind'])?.endsWith('List') === true && Array.isArray(items))
     return items.flatMap((item: unknown, index) => {
       const one = recordOf(item);
       return one === undefined ? [] : [[one, ['items', index]] as const];
