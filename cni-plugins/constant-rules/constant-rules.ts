@@ -54,17 +54,18 @@ function listedCounts(filter: NetlinkSocket, table: Table): ConstantRules | unde
   return seen.counts.get(nameOf(table));
 }
 
-/** A table with fewer rules takes less time to list as a whole than chain by chain. */
 const manyRules = 4096;
 
+/** Returns whether a table with these rules takes less time to list chain by chain than as a whole. */
+export const areMany = (rules: ConstantRules): boolean =>
+  [...rules.values()].reduce((sum, count) => sum + count, 0) >= manyRules;
+
 function listCounts(filter: NetlinkSocket, table: Table, constant: ConstantRules): ConstantRules {
-  const total = [...constant.values()].reduce((sum, rules) => sum + rules, 0);
-  const counts =
-    total < manyRules
-      ? countRules(filter.dump(listRules(table)).map((message) => [readRule(message).chain]))
-      : new Map(
-          [...constant.keys()].map((chain) => [chain, filter.dump(listRules(table, chain)).length] as const),
-        );
+  const counts = areMany(constant)
+    ? new Map(
+        [...constant.keys()].map((chain) => [chain, filter.dump(listRules(table, chain)).length] as const),
+      )
+    : countRules(filter.dump(listRules(table)).map((message) => [readRule(message).chain]));
   lookedBy(filter).counts.set(nameOf(table), counts);
   return counts;
 }

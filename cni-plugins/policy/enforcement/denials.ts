@@ -1,6 +1,7 @@
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { heldLinks } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
+import { areMany } from '../../constant-rules/constant-rules.ts';
 import { classTables } from '../../links/rules/ruleset.ts';
 import type { Denial } from '../../types.ts';
 import type { Enforcer } from './enforcer.ts';
@@ -27,8 +28,13 @@ export function denialsOf(
       }),
     ),
   );
+  const [, judging] = policy.tables().find(([table]) => table === judgeTable) ?? [];
   const ofRules =
-    policy.tables().length === 0 ? [] : policy.counts((chains) => kernel.countedRules(judgeTable, chains));
+    judging === undefined
+      ? []
+      : policy.counts((chains) =>
+          areMany(judging) ? kernel.countedRules(judgeTable, chains) : kernel.countedRules(judgeTable),
+        );
   return summed([
     ...ofClass,
     ...ofRules.flatMap(({ id, ...count }) => {
