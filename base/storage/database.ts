@@ -124,6 +124,6 @@ function lostWriter(path: string, why: string): PortcullisError {
     attempted: 'use database',
     on: path,
     why: `its writer failed: ${why}`,
-    fix: 'restart the daemon; acknowledged writes are on disk',
+    fix: 'restart the process that uses it; acknowledged writes are on disk',
   });
 }

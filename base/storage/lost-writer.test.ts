@@ -49,6 +49,11 @@ test('the loss of the thread is reported once, and pending and later calls fail'
     lost.map(({ code }) => code),
     ['STORAGE_WRITER_LOST'],
   );
+  // Services without a daemon have databases, too.
+  assert.match(
+    lost[0]?.message ?? '',
+    /; restart the process that uses it; acknowledged writes are on disk /u,
+  );
 });
 
 test('neither a close nor a database that does not open is a loss', async () => {
