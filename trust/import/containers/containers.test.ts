@@ -51,6 +51,26 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
     /type of identity/,
   ],
   [
+    'an identity whose type is no text',
+    '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":{"toString":1}}}]}',
+    /type of identity/,
+  ],
+  [
+    'a repository that is no text',
+    '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"exactRepository","dockerRepository":{"toString":1}}}]}',
+    /dockerRepository/,
+  ],
+  [
+    'a type of key that is no text',
+    '{"default":[{"type":"signedBy","keyType":{"toString":1},"keyPath":"a"}]}',
+    /keyType/,
+  ],
+  [
+    'an issuer that is no text',
+    '{"default":[{"type":"sigstoreSigned","rekorPublicKeyPath":"a","fulcio":{"caPath":"a","oidcIssuer":{"toString":1},"subjectEmail":"c"}}]}',
+    /OIDC issuer/,
+  ],
+  [
     'a reference without a tag',
     '{"default":[{"type":"sigstoreSigned","keyPath":"a","signedIdentity":{"type":"exactReference","dockerReference":"a.b/c"}}]}',
     /dockerReference/,

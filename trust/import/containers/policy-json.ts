@@ -159,7 +159,7 @@ function readSignedBy(
   if (keys === undefined) source.report(path, 'it names no keys', 'add one of keyPath, keyPaths, keyData');
   const signedIdentity = readIdentity(record['signedIdentity'], [...path, 'signedIdentity'], source);
   if (keys === undefined || signedIdentity === undefined) return undefined;
-  return { type: 'signedBy', keyType: String(keyType), keys, signedIdentity };
+  return { type: 'signedBy', keyType: textOf(keyType), keys, signedIdentity };
 }
 
 function readSigstoreSigned(
@@ -195,6 +195,9 @@ function readSigstoreSigned(
   };
 }
 
+/** A value that is no text was reported already. */
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+
 function readFulcio(value: unknown, path: readonly PathSegment[], source: Source): SigstoreSigned['fulcio'] {
   const record = source.record(value, path, ['caPath', 'caData', 'oidcIssuer', 'subjectEmail']) ?? {};
   const ca = readMaterial(record, path, ['caPath', 'caData'], source);
@@ -206,7 +209,7 @@ function readFulcio(value: unknown, path: readonly PathSegment[], source: Source
     source.report(path, 'it names no signer', 'add subjectEmail');
   return ca === undefined
     ? undefined
-    : { ca, oidcIssuer: String(oidcIssuer), subjectEmail: String(subjectEmail) };
+    : { ca, oidcIssuer: textOf(oidcIssuer), subjectEmail: textOf(subjectEmail) };
 }
 
 function readPki(value: unknown, path: readonly PathSegment[], source: Source): SigstoreSigned['pki'] {
@@ -286,10 +289,11 @@ function readIdentity(
   source: Source,
 ): SignedIdentity | undefined {
   if (value === undefined) return defaultSignedIdentity;
-  const type = String((value as Json | null)?.['type']);
-  const fields = Object.hasOwn(identityFields, type)
-    ? identityFields[type as SignedIdentity['type']]
-    : undefined;
+  const type = (value as Json | null)?.['type'];
+  const fields =
+    typeof type === 'string' && Object.hasOwn(identityFields, type)
+      ? identityFields[type as SignedIdentity['type']]
+      : undefined;
   if (fields === undefined) {
     source.report(
       path,
@@ -309,7 +313,8 @@ function readIdentity(
       );
   if (type !== 'exactRepository') return { type, ...texts } as unknown as SignedIdentity;
   // The library accepts a tag here and ignores it.
-  const name = parseDockerReference(String(texts['dockerRepository']))?.name;
+  const repository = texts['dockerRepository'];
+  const name = typeof repository === 'string' ? parseDockerReference(repository)?.name : undefined;
   return name === undefined ? undefined : { type, dockerRepository: name };
 }
 

@@ -429,6 +429,11 @@ test('an exported rule for every image admits nothing by another name of a regis
   assert.doesNotMatch(named(['r.example/a', 'r.example:443/a', 'r.example:80/a']).text, /other-names/);
 });
 
+test('a document whose version is no text is none of ours', async () => {
+  const text = key.replace(/^apiVersion: .*$/mu, 'apiVersion: { toString: x }');
+  await assert.rejects(imported('cluster-image-policy', text), isPortcullisError);
+});
+
 test('fuzzed documents give an error with a position, or rules that load', async () => {
   const value = fc.letrec((tie) => ({
     any: fc.oneof(

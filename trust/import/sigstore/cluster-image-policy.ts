@@ -37,7 +37,7 @@ export function importClusterImagePolicies(paths: readonly string[]): Promise<Im
 function isOurs(document: Json): boolean {
   return (
     document['kind'] === 'ClusterImagePolicy' &&
-    String(document['apiVersion']).startsWith('policy.sigstore.dev/')
+    textOf(document['apiVersion'])?.startsWith('policy.sigstore.dev/') === true
   );
 }
 
