@@ -1,6 +1,6 @@
 /**
- * The daemon and its Workers as whole programs: one file each, without chunks. From chunks, the daemon needs a
- * quarter more processor time until its first answer, and 13 MB more memory (docs/decisions/0140).
+ * The daemon and its Workers as whole programs: one file each, without chunks. From chunks, the daemon needs
+ * a quarter more processor time until its first answer, and 13 MB more memory (docs/decisions/0140).
  */
 import { basename, join } from 'node:path';
 import type { Plugin } from 'esbuild';
