@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,7 +45,10 @@ describe('the leftovers of an earlier run', () => {
     };
     const oci = join(state, 'oci');
     const exits = join(state, 'exits');
-    for (const made of [exits, folders.monitorLogs]) mkdirSync(made);
+    for (const made of [exits, folders.monitorLogs, folders.attach]) mkdirSync(made);
+    // A daemon was killed while it ended a prepared monitor: its bundle is gone already.
+    for (const name of [ids.first.slice(0, 16), 'd'.repeat(16), 'other'])
+      symlinkSync('/nowhere', join(folders.attach, name));
     for (const name of [ids.first, `${ids.first}.tmp`]) writeFileSync(join(folders.monitorLogs, name), '');
     // The last file is one that conmon is about to rename.
     for (const name of [ids.first, ids.second, `.${ids.first}.tmp`]) writeFileSync(join(exits, name), '0');
@@ -82,6 +85,7 @@ describe('the leftovers of an earlier run', () => {
     });
     assert.deepEqual(readdirSync(exits), [`.${ids.first}.tmp`]);
     assert.deepEqual(readdirSync(folders.monitorLogs), []);
+    assert.deepEqual(readdirSync(folders.attach), ['other']);
     const existing = [folders.pods, folders.containers, oci]
       .flatMap((place) => [ids.first, ids.second].map((id) => join(place, id)))
       .filter((path) => existsSync(path));

@@ -15,7 +15,7 @@ import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { settleActs } from './state/settle.ts';
 import type { Unsettled } from './state/settle.ts';
-import { sweepFolder } from './state/sweep-folder.ts';
+import { shortId, sweepFolder } from './state/sweep-folder.ts';
 
 /** Returns the ids of the sandboxes that have a network, or are about to. */
 export function attachedSandboxes(sandboxes: readonly SandboxRecord[]): string[] {
@@ -68,6 +68,16 @@ export async function sweepUnclaimed(parts: {
           await rm(join(folders.attach, id.slice(0, 16)), { force: true });
           await kernel.removeTree(bundleIn(state, id));
         }),
+    },
+    {
+      on: folders.attach,
+      act: () =>
+        sweepFolder(
+          folders.attach,
+          new Set([...known].map((id) => id.slice(0, 16))),
+          (name) => rm(join(folders.attach, name), { force: true }),
+          shortId,
+        ),
     },
     {
       on: folders.monitorLogs,

@@ -100,9 +100,10 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
     const ending = entry
       .discard()
       .then(async () => {
-        await rm(deps.bundle(id), { recursive: true, force: true });
         await rm(join(deps.folders.attach, id.slice(0, 16)), { force: true });
         await rm(join(deps.folders.exits, id), { force: true });
+        // Last: if this process is killed before, the next start finds the rest by the bundle.
+        await rm(deps.bundle(id), { recursive: true, force: true });
       })
       // The next start of the daemon removes what is left.
       .catch(() => undefined)
