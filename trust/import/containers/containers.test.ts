@@ -51,22 +51,22 @@ const refused: readonly (readonly [what: string, text: string, place: RegExp])[]
     /type of identity/,
   ],
   [
-    'an identity whose type is no text',
+    'an identity whose type is not a string',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":{"toString":1}}}]}',
     /type of identity/,
   ],
   [
-    'a repository that is no text',
+    'a repository that is not a string',
     '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"exactRepository","dockerRepository":{"toString":1}}}]}',
     /dockerRepository/,
   ],
   [
-    'a type of key that is no text',
+    'a type of key that is not a string',
     '{"default":[{"type":"signedBy","keyType":{"toString":1},"keyPath":"a"}]}',
     /keyType/,
   ],
   [
-    'an issuer that is no text',
+    'an issuer that is not a string',
     '{"default":[{"type":"sigstoreSigned","rekorPublicKeyPath":"a","fulcio":{"caPath":"a","oidcIssuer":{"toString":1},"subjectEmail":"c"}}]}',
     /OIDC issuer/,
   ],

@@ -195,7 +195,7 @@ function readSigstoreSigned(
   };
 }
 
-/** A value that is no text was reported already. */
+/** A value that is not a string was reported already. */
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 function readFulcio(value: unknown, path: readonly PathSegment[], source: Source): SigstoreSigned['fulcio'] {

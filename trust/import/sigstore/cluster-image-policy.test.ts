@@ -429,7 +429,7 @@ test('an exported rule for every image admits nothing by another name of a regis
   assert.doesNotMatch(named(['r.example/a', 'r.example:443/a', 'r.example:80/a']).text, /other-names/);
 });
 
-test('a document whose version is no text is none of ours', async () => {
+test('a document whose apiVersion is not a string is not read as a ClusterImagePolicy', async () => {
   const text = key.replace(/^apiVersion: .*$/mu, 'apiVersion: { toString: x }');
   await assert.rejects(imported('cluster-image-policy', text), isPortcullisError);
 });
