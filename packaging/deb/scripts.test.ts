@@ -82,6 +82,10 @@ $node -c "$loop" portcullis events </dev/null >/dev/null 2>&1 &
 other=$!
 sh -c "$loop" sh daemon </dev/null >/dev/null 2>&1 &
 third=$!
+# A process that has not started its program yet could not start it after the removal.
+for process in $daemon $other; do
+  until [ "$(readlink /proc/$process/exe)" = $node ]; do sleep 0.01; done
+done
 # The kernel adds (deleted) to the path of a program that an upgrade replaced.
 rm $node
 sh "$SCRIPTS/prerm" upgrade 2 2>&1 | sed "s/process $daemon /process DAEMON /"
