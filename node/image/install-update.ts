@@ -84,6 +84,9 @@ export async function installUpdate(input: InstallInput): Promise<Installed> {
       mkdirSync(dirname(file), { recursive: true });
       await write(source, manifest, part, file);
     }
+    // The entry must not be durable before the names of the files that it names.
+    const files = join(places.boot, dirname(bootPath(slot, 'kernel')));
+    for (const folder of [files, dirname(files), places.boot]) await syncFolder(folder);
     await writeEntry(places.boot, slot, manifest);
     return { installed: true, slot, version };
   } catch (thrown) {
