@@ -307,6 +307,7 @@ describe('the launchers', () => {
       '--max-semi-space-size=4',
       '--initial-old-space-size=64',
       '--single-threaded-gc',
+      '--no-short-builtin-calls',
       '--no-memory-pool-share-memory-on-teardown',
       '--memory-pool-timeout=1',
       '--expose-gc',
