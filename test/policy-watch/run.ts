@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { findTool } from '../fixtures/tools.ts';
+import { daemonFlags } from '../fixtures/daemon-flags.ts';
 import { startCluster } from '../services-watch/cluster.ts';
 import { openKernelEvents } from '../services-watch/kernel-events.ts';
 import { openWire } from '../services-watch/proxy.ts';
@@ -87,11 +88,7 @@ process.on('exit', () => {
 const log = openSync(join(folder, 'watcher.log'), 'a');
 async function startWatcher(): Promise<ChildProcess> {
   const child = fork(bundled.program, [access.kubeconfig, folder, nodeName], {
-    // The same flags as in packaging/bin/portcullis.
-    execArgv: [
-      ...['--max-semi-space-size=4', '--single-threaded-gc', '--no-memory-pool-share-memory-on-teardown'],
-      ...['--memory-pool-timeout=1', '--expose-gc'],
-    ],
+    execArgv: [...daemonFlags],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', log, 'ipc'],
   });

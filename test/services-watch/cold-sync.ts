@@ -21,6 +21,7 @@ import { slotSizes } from '../../cni-plugins/services/slots/sizes.ts';
 import { bundleWatcher } from './bundled.ts';
 import { openKernelEvents } from './kernel-events.ts';
 import { bytesOf, podAddress } from './workload.ts';
+import { daemonFlags } from '../fixtures/daemon-flags.ts';
 
 const { values } = parseArgs({
   options: {
@@ -61,13 +62,11 @@ const logFile = join(folder, 'watcher.log');
 const log = openSync(logFile, 'a');
 let begun = performance.now();
 const watcher = fork(bundled.program, [kubeconfig, join(folder, 'network.db')], {
-  // The same flags as in packaging/bin/portcullis.
   execArgv: [
     ...(process.env['PROFILE'] === undefined
       ? []
       : ['--cpu-prof', `--cpu-prof-dir=${process.env['PROFILE']}`]),
-    ...['--max-semi-space-size=4', '--single-threaded-gc', '--no-memory-pool-share-memory-on-teardown'],
-    ...['--memory-pool-timeout=1', '--expose-gc'],
+    ...daemonFlags,
   ],
   env: { ...process.env, MALLOC_ARENA_MAX: '1' },
   stdio: ['ignore', 'inherit', log, 'ipc'],

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { ServiceList } from '../../cni-plugins/services/control/protocol.ts';
 import { buildPeers } from '../fixtures/build-peers.ts';
+import { daemonFlags } from '../fixtures/daemon-flags.ts';
 import { bundleWatcher } from './bundled.ts';
 import { startCluster } from './cluster.ts';
 import { openKernelEvents } from './kernel-events.ts';
@@ -75,11 +76,7 @@ const log = openSync(logFile, 'a');
 async function startWatcher(): Promise<ChildProcess> {
   const said = statSync(logFile).size;
   const child = fork(bundled.program, [cluster.kubeconfig(wire.port), join(folder, 'network.db')], {
-    // The same flags as in packaging/bin/portcullis.
-    execArgv: [
-      ...['--max-semi-space-size=4', '--single-threaded-gc', '--no-memory-pool-share-memory-on-teardown'],
-      ...['--memory-pool-timeout=1', '--expose-gc'],
-    ],
+    execArgv: [...daemonFlags],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', log, 'ipc'],
   });
