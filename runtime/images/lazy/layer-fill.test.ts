@@ -9,11 +9,15 @@ import { createFetchSlots } from './fetch-slots.ts';
 import { createLayerFill } from './layer-fill.ts';
 import type { ChunkSource, FillTimes, LayerFill } from './layer-fill.ts';
 
-const times: FillTimes = { demandMs: 400, fetchMs: 150, hedgeMs: 50, refuseMs: 40, retryMs: [10, 20] };
+/** The limits are long enough for a busy machine. */
+const times: FillTimes = { demandMs: 30_000, fetchMs: 30_000, hedgeMs: 50, refuseMs: 40, retryMs: [10, 20] };
 const chunkBytes = 1000;
 
 /** A layer of some chunks, and a source that a test changes. */
-function layerOf(count: number): {
+function layerOf(
+  count: number,
+  some: Partial<FillTimes> = {},
+): {
   readonly fill: LayerFill;
   readonly content: Buffer;
   /** The stored content, by its place in the file. */
@@ -47,7 +51,7 @@ function layerOf(count: number): {
       return Promise.resolve();
     },
     slots: createFetchSlots({ demanded: 4, background: 2 }),
-    times,
+    times: { ...times, ...some },
     failed: () => undefined,
   });
   return { fill, content, stored, asked, use: (next) => void (source = next), honest };
@@ -104,7 +108,7 @@ describe('the fill of a layer', () => {
   });
 
   it('refuses a read when the registry hangs for too long, and other reads continue', async () => {
-    const { fill, use, honest } = layerOf(2);
+    const { fill, use, honest } = layerOf(2, { demandMs: 2_000, fetchMs: 500 });
     use((place, signal) => (place.at === 4096 ? hanging(place, signal) : honest(place, signal)));
     let isRefused = false;
     const stuck = assert.rejects(fill.need(4096, 1)).then(() => (isRefused = true));
@@ -114,7 +118,7 @@ describe('the fill of a layer', () => {
   });
 
   it('lets a read overtake a hanging background fetch', async () => {
-    const { fill, use, honest } = layerOf(1);
+    const { fill, use, honest } = layerOf(1, { fetchMs: 500 });
     use(hanging);
     const rest = fill.fillRest();
     await pause(5);
