@@ -60,14 +60,13 @@ const manyRules = 4096;
 export const areMany = (rules: ConstantRules): boolean =>
   [...rules.values()].reduce((sum, count) => sum + count, 0) >= manyRules;
 
+const listChains = (filter: NetlinkSocket, table: Table, chains: Iterable<string>): [string, number][] =>
+  [...chains].map((chain) => [chain, filter.dump(listRules(table, chain)).length]);
+
 function listCounts(filter: NetlinkSocket, table: Table, constant: ConstantRules): ConstantRules {
-  const counts = areMany(constant)
-    ? new Map(
-        [...constant.keys()].map((chain) => [chain, filter.dump(listRules(table, chain)).length] as const),
-      )
+  return areMany(constant)
+    ? new Map(listChains(filter, table, constant.keys()))
     : countRules(filter.dump(listRules(table)).map((message) => [readRule(message).chain]));
-  lookedBy(filter).counts.set(nameOf(table), counts);
-  return counts;
 }
 
 const lackingIn = (constant: ConstantRules, counts: ConstantRules): string[] =>
@@ -77,8 +76,14 @@ const lackingIn = (constant: ConstantRules, counts: ConstantRules): string[] =>
 export function missingRules(filter: NetlinkSocket, table: Table, constant: ConstantRules): string[] {
   const listed = listedCounts(filter, table);
   // A chain that was created since is not in the listing.
-  if (listed !== undefined && lackingIn(constant, listed).length === 0) return [];
-  const lacking = lackingIn(constant, listCounts(filter, table, constant));
+  const unlisted = listed && lackingIn(constant, listed);
+  if (unlisted?.length === 0) return [];
+  const counts =
+    listed === undefined || unlisted === undefined
+      ? listCounts(filter, table, constant)
+      : new Map([...listed, ...listChains(filter, table, unlisted)]);
+  lookedBy(filter).counts.set(nameOf(table), counts);
+  const lacking = lackingIn(constant, counts);
   if (lacking.length === 0) return [];
   lookedBy(filter).lacking.add(nameOf(table));
   return [`nf_tables lacks rules of ${lacking.join(', ')} in the table ${nameOf(table)}`];

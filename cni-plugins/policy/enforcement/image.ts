@@ -177,10 +177,15 @@ function createImage(image: Image, names: TableNames): Request[] {
 /** Returns the number of rules in the chains of each table; none while no pod has rules. */
 export function ruleCounts(image: Image): readonly (readonly [table: Table, rules: ConstantRules])[] {
   if (!isNeeded(image)) return [];
-  const ofPods = [...image.values()].flatMap((link) => fragmentOf(link).chains.flatMap(({ rules }) => rules));
+  const ofPods = [...image.values()].flatMap((link) =>
+    fragmentOf(link).chains.map(({ name, rules }) => [name, rules.length] as const),
+  );
   return [frameDefinition, judgeDefinition].map(({ table, rules }) => [
     table,
-    countRules([...rules, ...(table === judgeTable ? ofPods : [])].map(({ chain }) => [chain] as const)),
+    new Map([
+      ...countRules(rules.map(({ chain }) => [chain] as const)),
+      ...(table === judgeTable ? ofPods : []),
+    ]),
   ]);
 }
 
