@@ -56,13 +56,13 @@ export interface NetworkCore extends Pick<ChainSteps, 'joined' | 'leave' | 'left
   linksLost(): number;
   linkState(id: string): LinkState | undefined;
   explain(question: DenialQuestion): DenialExplanation;
+  /** Restores rules that were removed (`nft flush ruleset`). */
+  lookAfter(): void;
   /**
-   * Checks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and updates the
-   * kernel.
+   * Checks whether the NetworkPolicies changed, and updates the kernel. Returns whether the kernel has all
+   * changes now: a change of many rules takes several calls.
    */
-  policies(): void;
-  /** Checks only whether the NetworkPolicies changed. */
-  followPolicies(): void;
+  followPolicies(): boolean;
   gc(valid: ReadonlySet<string>): LinkRepairs;
   /**
    * Restores links that another program took from running pods.
@@ -175,10 +175,7 @@ export function createNetworkCore({
     left,
     jobs,
     setClass,
-    policies() {
-      rules.lookAfter();
-      rules.followPolicies();
-    },
+    lookAfter: rules.lookAfter,
     followPolicies: rules.followPolicies,
     repairs: () => repairs + rules.repairs(),
     linksLost: lostLinks.lost,

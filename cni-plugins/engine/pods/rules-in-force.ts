@@ -41,8 +41,11 @@ export interface RulesInForce {
    * @throws NETWORK_BAD_RULE; nothing is changed then
    */
   ofPeers(record: AttachmentRecord): RuleRequests;
-  /** Checks whether the NetworkPolicies changed, and updates the kernel. */
-  followPolicies(): void;
+  /**
+   * Checks whether the NetworkPolicies changed, and updates the kernel. Returns whether the kernel has all
+   * changes now: a change of many rules takes several calls.
+   */
+  followPolicies(): boolean;
   /** Recreates tables that another program removed, or removed rules from. */
   lookAfter(): void;
   /** Returns how often the tables were not in the expected state. */
@@ -103,6 +106,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   /** Changes that the kernel has not accepted yet. */
   let unsent: PolicyChange = {};
   let turns = 0;
+  const reportLimits = createLimitReport(policy, log);
   let repairs = 0;
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
@@ -186,8 +190,10 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       policy.settled();
       if (unsent.set !== undefined || unsent.pods !== undefined) reportUnheld(store, policy, log);
       unsent = {};
+      reportLimits();
       turns += 1;
       if (turns % turnsToTidy === 0) policy.tidy();
+      return !policy.isBehind();
     },
     lookAfter() {
       replacements.retry();
@@ -204,6 +210,22 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       repair();
     },
     repairs: () => repairs,
+  };
+}
+
+/** Returns a function that logs the limits that are lower because of all namespaces, whenever they change. */
+function createLimitReport(policy: Pick<Enforcer, 'sharedLimits'>, log: RulesDeps['log']): () => void {
+  let reported = '{}';
+  return () => {
+    const limits = policy.sharedLimits();
+    const now = JSON.stringify(limits);
+    if (now === reported) return;
+    reported = now;
+    if (now !== '{}')
+      log.warn(
+        { limits },
+        'NetworkPolicies of all namespaces need too many rules on this node: pods of these namespaces with more rules and ports than their limit are isolated',
+      );
   };
 }
 

@@ -142,6 +142,7 @@ function open(isStart = false): Deps {
         namespaceIds,
         links,
         calls,
+        followPolicies: () => followPolicies?.(),
         reportNames: () => reportNames(database),
         log,
       }),
@@ -153,10 +154,10 @@ function open(isStart = false): Deps {
   }
 }
 
-policies?.onChange(() => {
+const followPolicies = policies?.onChange(() => {
   const { core, database } = parts ?? {};
-  if (core !== undefined) database?.exclusively(() => core.followPolicies());
-  return core !== undefined;
+  if (core === undefined || database === undefined) return 'not open';
+  return database.exclusively(() => core.followPolicies()) ? 'applied' : 'in part';
 });
 
 const { reportNames } = createNameReport(() => post({ named: true }));

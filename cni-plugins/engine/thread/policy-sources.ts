@@ -12,10 +12,11 @@ export interface PolicySources {
   follow(): PolicyFollower;
   /**
    * Calls `act` soon after a change arrived from the cluster, together with all changes that arrive
-   * meanwhile.
+   * meanwhile, and again until all changes are applied. Other calls run in between.
    * @param act returns whether the kernel has all changes now. If it throws, the upkeep tries again.
+   * @returns a function that calls `act` soon
    */
-  onChange(act: () => boolean): void;
+  onChange(act: () => 'applied' | 'in part' | 'not open'): () => void;
   report(): PoliciesInForce;
   close(): void;
 }
@@ -46,21 +47,26 @@ export async function openPolicySources({
     follow: () => combinePolicies(folder, cluster),
     onChange(act) {
       let isWaiting = false;
-      cluster?.onChange(() => {
+      const actOnce = (): void => {
+        isWaiting = false;
+        try {
+          const done = act();
+          if (done === 'applied') cluster?.applied();
+          else if (done === 'in part') soon();
+        } catch (thrown) {
+          log.warn(
+            { why: reasonOf(thrown) },
+            'changed NetworkPolicies could not be applied to the kernel; it is tried again',
+          );
+        }
+      };
+      const soon = (): void => {
         if (isWaiting) return;
         isWaiting = true;
-        setImmediate(() => {
-          isWaiting = false;
-          try {
-            if (act()) cluster.applied();
-          } catch (thrown) {
-            log.warn(
-              { why: reasonOf(thrown) },
-              'NetworkPolicies of the cluster could not be applied to the kernel; it is tried again',
-            );
-          }
-        });
-      });
+        setImmediate(actOnce);
+      };
+      cluster?.onChange(soon);
+      return soon;
     },
     report() {
       const { policies, problems } = folder.report();

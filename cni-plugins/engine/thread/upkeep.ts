@@ -12,6 +12,8 @@ export interface UpkeepDeps {
   readonly namespaceIds: EndedNamespaces;
   readonly links: LinkWatch;
   readonly calls: Pick<RecentCalls, 'areOver'>;
+  /** Checks soon whether the NetworkPolicies changed. */
+  readonly followPolicies: () => void;
   /** Reports once that endpoints have names. */
   readonly reportNames: () => void;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -24,9 +26,16 @@ const reportEveryMs = 5000;
  * Follows the folder of NetworkPolicies, restores lost links, reports denials, and forgets namespaces that
  * ended.
  */
-export function startUpkeep({ database, core, namespaceIds, links, calls, reportNames, log }: UpkeepDeps): {
-  close(): void;
-} {
+export function startUpkeep({
+  database,
+  core,
+  namespaceIds,
+  links,
+  calls,
+  followPolicies,
+  reportNames,
+  log,
+}: UpkeepDeps): { close(): void } {
   const denialLog = createDenialLog(log);
   let reportedAt = -reportEveryMs;
   const failed = (thrown: unknown): void =>
@@ -37,7 +46,8 @@ export function startUpkeep({ database, core, namespaceIds, links, calls, report
   const look = setInterval(() => {
     try {
       reportNames();
-      database.exclusively(() => core.policies());
+      database.exclusively(() => core.lookAfter());
+      followPolicies();
       links.look();
       const now = performance.now();
       if (calls.areOver(now)) database.checkpoint();

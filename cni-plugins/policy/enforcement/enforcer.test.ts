@@ -182,3 +182,65 @@ test('a pod whose labels are not known is isolated while a policy may select it,
   );
   assert.equal(peers.get('one')?.labelsUnknown, undefined);
 });
+
+test('a change of many rules is applied to some pods at a time, and pods that open meanwhile have the new rules', () => {
+  const enforcer = createEnforcer();
+  const podAt = (index: number): OpenPod => ({
+    ...podOf(String(index)),
+    rules: {},
+    links: [{ hostInterface: `pc${index}`, addresses: [`10.9.0.${index}`] }],
+  });
+  const policyOf = (port: number, count: number) => ({
+    ...{ namespace: 'default', name: 'many', podSelector: [] },
+    ingress: Array.from({ length: count }, (_, at) => ({
+      ports: [{ protocol: 'tcp' as const, port: { low: port + at, high: port + at } }],
+    })),
+  });
+  const namespaces = new Map();
+  const follow = (port?: number, count = 3000): boolean => {
+    const set = port === undefined ? undefined : { policies: [policyOf(port, count)], namespaces };
+    enforcer.follow(set === undefined ? {} : { set });
+    enforcer.settled();
+    return enforcer.isBehind();
+  };
+  /** The first port that each pod accepts. */
+  const ports = (): (number | undefined)[] =>
+    [1, 2, 3, 4].map((index) => {
+      const [first] = enforcer.rulesOf(String(index))?.policies.ingress?.grants ?? [];
+      return first?.ports?.[0]?.low;
+    });
+  for (const index of [1, 2, 3]) {
+    enforcer.open(podAt(index));
+    enforcer.settled();
+  }
+  assert.equal(follow(1000), true);
+  assert.deepEqual(ports(), [1000, 1000, undefined, undefined]);
+  enforcer.open(podAt(4));
+  enforcer.settled();
+  assert.deepEqual(ports(), [1000, 1000, undefined, 1000]);
+  assert.equal(follow(), false);
+  assert.deepEqual(ports(), [1000, 1000, 1000, 1000]);
+  // The policy changes again before all pods have it: none is left with the former one.
+  assert.equal(follow(2000), true);
+  assert.equal(follow(3000, 10), true);
+  while (follow());
+  assert.deepEqual(ports(), [3000, 3000, 3000, 3000]);
+});
+
+test('pods that wait for their new rules still get them after an abandoned change', () => {
+  const enforcer = createEnforcer();
+  for (const id of ['one', 'two']) {
+    enforcer.open({ ...podOf(id), rules: {} });
+    enforcer.settled();
+  }
+  const giveUp = enforcer.keep();
+  enforcer.follow({
+    set: {
+      policies: [{ namespace: 'default', name: 'a', podSelector: [], ingress: [] }],
+      namespaces: new Map(),
+    },
+  });
+  giveUp();
+  enforcer.follow({});
+  for (const id of ['one', 'two']) assert.ok(enforcer.rulesOf(id)?.policies.ingress !== undefined);
+});

@@ -3,9 +3,10 @@ import type { CountedRule, Table } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
 import type { LinkRules } from '../../types.ts';
 import { grantsOf } from '../rules/grants.ts';
-import { createEvaluator, indexPolicies, isSelected, mostGrantsOf } from '../kubernetes/evaluate.ts';
+import { createEvaluator, indexPolicies, isSelected } from '../kubernetes/evaluate.ts';
 import type { IndexedPolicies, PolicyPod } from '../kubernetes/evaluate.ts';
 import { mostStepsOf } from '../kubernetes/evaluate-tiers.ts';
+import { demandOf } from '../kubernetes/grant-limits.ts';
 import { createPeerGroups, localPeers } from '../kubernetes/peer-groups.ts';
 import type { PeerSource } from '../kubernetes/peer-groups.ts';
 import type { Labels, PolicySet } from '../kubernetes/network-policy.ts';
@@ -17,6 +18,8 @@ import type { PeerGroup } from '../rules/peer-group.ts';
 import { groupsOfRules } from '../rules/pod-chains.ts';
 import type { PodRules } from '../rules/pod-chains.ts';
 import { countsOf } from './rule-counts.ts';
+import { createStalePods } from './stale-pods.ts';
+import type { StalePods } from './stale-pods.ts';
 import type { DenialCount } from './rule-counts.ts';
 
 export type { DenialCount, RuleRequests };
@@ -43,9 +46,17 @@ export interface Enforcer {
   restart(pods: readonly OpenPod[]): RuleRequests;
   /**
    * Takes what changed: policies, descriptions of pods, members of groups. Returns no requests if nothing in
-   * the kernel changes.
+   * the kernel changes. If the rules of many pods change, the requests are for some of the pods, so that the
+   * caller can attach pods before it calls again. The others keep their rules until then.
    */
   follow(change: PolicyChange): RuleRequests;
+  /** Returns whether pods wait for the next call of `follow`. */
+  isBehind(): boolean;
+  /**
+   * Returns the limits of rules and ports of one pod, for namespaces whose limit is lower because all pods of
+   * the node together would have too many.
+   */
+  sharedLimits(): Readonly<Record<string, number>>;
   /** Stops following groups of peers that no rule has used for a while. */
   tidy(): void;
   /**
@@ -105,6 +116,12 @@ function linksOf(
   return next;
 }
 
+/**
+ * Number of rules and ports of pods that are replaced at once. The kernel takes some 30 µs for each, and
+ * calls wait meanwhile.
+ */
+const mostAtOnce = 4096;
+
 /** @param source absent: peers are the pods of this node */
 export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   let open: ReadonlyMap<string, OpenPod> = new Map();
@@ -135,50 +152,57 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     open = pods;
   };
 
-  const rulesFor = (pod: OpenPod, neighbours: number, all: number): Omit<PodRules, 'profile'> => {
-    const seen = policyPod(pod, addressesOf(pod));
-    return {
-      policies: evaluator.rulesOf(policies, seen, neighbours),
-      ...evaluator.tiersOf(policies, seen, all),
-    };
-  };
+  const rulesOf = (id: string): PodRules | undefined =>
+    [...image.values()].find((link) => link.id === id)?.rules;
+  const stale = createStalePods<OpenPod>(
+    (pod) => demandOf(policies, policyPod(pod, addressesOf(pod))),
+    (id) => sizeOf(rulesOf(id)),
+  );
 
-  /** @param isStale whether the pod is evaluated although it is open as before */
-  const advance = (
-    pods: ReadonlyMap<string, OpenPod>,
-    isStale: (pod: OpenPod) => boolean,
-    isFull = false,
-  ): RuleRequests => {
-    const [before, now] = [neighboursOf(open), neighboursOf(pods)];
-    const isOtherLimit = policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size);
-    const evaluate = (pod: OpenPod): Omit<PodRules, 'profile'> =>
-      rulesFor(pod, now.get(pod.namespace) ?? 1, pods.size);
-    const isEvaluated = (pod: OpenPod): boolean => {
-      const [most, mostBefore] = [now, before].map((count) => mostGrantsOf(count.get(pod.namespace) ?? 1));
-      return open.get(pod.id) !== pod || most !== mostBefore || isOtherLimit || isStale(pod);
+  /** @param most stale pods are evaluated until they have this many rules, before and after */
+  const advance = (pods: ReadonlyMap<string, OpenPod>, most: number, isFull = false): RuleRequests => {
+    stale.replaceOpen(open, pods);
+    if (policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size))
+      pods.forEach(stale.mark);
+    let spent = 0;
+    const isDue = (pod: OpenPod): boolean => {
+      if (open.get(pod.id) !== pod) return true;
+      const held = spent < most ? stale.held(pod.id) : undefined;
+      spent += held ?? 0;
+      return held !== undefined;
     };
-    let next = linksOf(pods, { before: image, inForce: image }, isEvaluated, evaluate);
+    const evaluate = (pod: OpenPod): Omit<PodRules, 'profile'> => {
+      stale.evaluated(pod.id);
+      const seen = policyPod(pod, addressesOf(pod));
+      const made = {
+        policies: evaluator.rulesOf(policies, seen, stale.limitOf(pod)),
+        ...evaluator.tiersOf(policies, seen, pods.size),
+      };
+      spent += sizeOf(made);
+      return made;
+    };
+    let next = linksOf(pods, { before: image, inForce: image }, isDue, evaluate);
     replaceOpen(pods);
     const isWhole = isFull || unsettled;
     // Members are taken once: when something fails from here on, only a new image has them.
     unsettled = true;
     const { changes, turned } = groups.take();
-    // Rules that waited for their groups, or whose groups lack members now.
-    const waiting = turned.size === 0 ? new Set<string>() : idsWith(next, turned);
-    if (waiting.size > 0)
-      next = linksOf(pods, { before: next, inForce: image }, ({ id }) => waiting.has(id), evaluate);
+    if (turned.size > 0) {
+      const lacking = markTurned(next, turned, (id) => pods.get(id), stale);
+      const isDueNow = (pod: OpenPod): boolean => lacking.has(pod.id) || isDue(pod);
+      next = linksOf(pods, { before: next, inForce: image }, isDueNow, evaluate);
+    }
     const made = isWhole ? makeImage(next) : changeImage(image, next, changes);
     image = next;
     unsettled = isWhole || made.requests.length > 0;
     return made;
   };
-  const none = (): boolean => false;
 
   return {
-    open: (pod) => advance(new Map([...open, [pod.id, pod]]), none),
+    open: (pod) => advance(new Map([...open, [pod.id, pod]]), 0),
     close(id) {
       if (!open.has(id) && !unsettled) return { preparation: [], requests: [], cleanup: [] };
-      return advance(new Map([...open].filter(([other]) => other !== id)), none);
+      return advance(new Map([...open].filter(([other]) => other !== id)), 0);
     },
     keep() {
       const kept = [open, image] as const;
@@ -186,6 +210,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
         replaceOpen(kept[0]);
         image = kept[1];
         unsettled = true;
+        open.forEach(stale.mark);
       };
     },
     follow({ set, pods }) {
@@ -201,19 +226,19 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
         known = withLast(pods, described, open.values());
         for (const pod of open.values()) if (isDescribedOtherwise(pod, known, described)) putPod(pod);
       }
-      return advance(open, (pod) => isOther(pod.namespace) || isDescribedOtherwise(pod, known, described));
+      for (const pod of open.values())
+        if (isOther(pod.namespace) || isDescribedOtherwise(pod, known, described)) stale.mark(pod);
+      return advance(open, mostAtOnce);
     },
+    isBehind: () => !stale.areNone(),
+    sharedLimits: stale.sharedLimits,
     tidy() {
-      const used = new Set<string>();
-      for (const { rules } of image.values()) for (const { key } of groupsOfRules(rules)) used.add(key);
-      if (groups.retain(used)) evaluator.forgetGroups();
+      if (groups.retain(keysOfGroups(image))) evaluator.forgetGroups();
     },
-    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), none, true),
-    settled() {
-      unsettled = false;
-    },
+    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), Infinity, true),
+    settled: () => void (unsettled = false),
     isolates: (pod) => isSelected(policies, policyPod(pod, [])),
-    rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
+    rulesOf,
     tables: () => ruleCounts(image),
     counts: (list) => countsOf(image, list),
   };
@@ -240,13 +265,6 @@ function withLast(now: PodDescriptions, before: PodDescriptions, open: Iterable<
   return gone.length === 0 ? now : new Map([...now, ...gone]);
 }
 
-/** Returns the number of pods of each namespace. */
-function neighboursOf(pods: ReadonlyMap<string, OpenPod>): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  for (const { namespace } of pods.values()) counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
-  return counts;
-}
-
 /** Returns whether policies that may select pods of a namespace differ. */
 function differenceOf(before: IndexedPolicies, now: IndexedPolicies): (namespace: string) => boolean {
   if (before === now) return () => false;
@@ -269,12 +287,44 @@ function differenceOf(before: IndexedPolicies, now: IndexedPolicies): (namespace
     (now.tiers !== undefined && before.labelsOf(namespace) !== now.labelsOf(namespace));
 }
 
+/** Returns the number of rules and ports of policies. */
+function sizeOf({ policies, admin, baseline }: Partial<PodRules> = {}): number {
+  let size = 0;
+  for (const direction of ['egress', 'ingress'] as const) {
+    size += policies?.[direction]?.grants.length ?? 0;
+    for (const tier of [admin, baseline]) size += tier?.[direction]?.steps.length ?? 0;
+  }
+  return size;
+}
+
+/** Returns the keys of the groups that rules use. */
+const keysOfGroups = (image: Image): Set<string> =>
+  new Set([...image.values()].flatMap(({ rules }) => [...groupsOfRules(rules)].map(({ key }) => key)));
+
 /** Returns the pods whose rules depend on one of the groups. */
 function idsWith(image: Image, groups: ReadonlySet<PeerGroup>): Set<string> {
   const ids = new Set<string>();
   for (const { id, rules } of image.values())
     for (const group of groupsOfRules(rules)) if (groups.has(group)) ids.add(id);
   return ids;
+}
+
+/**
+ * Marks the pods whose rules depend on groups that became complete, or lack members now. Rules that waited
+ * for a group deny until the pod is evaluated.
+ * @returns pods that must be evaluated at once, because rules of theirs may not deny what they should
+ */
+function markTurned(
+  image: Image,
+  turned: ReadonlySet<PeerGroup>,
+  podOf: (id: string) => OpenPod | undefined,
+  stale: Pick<StalePods<OpenPod>, 'mark'>,
+): Set<string> {
+  for (const id of idsWith(image, turned)) {
+    const pod = podOf(id);
+    if (pod !== undefined) stale.mark(pod);
+  }
+  return idsWith(image, new Set([...turned].filter(({ isComplete }) => !isComplete)));
 }
 
 function imageLinks(

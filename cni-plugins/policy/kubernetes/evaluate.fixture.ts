@@ -4,6 +4,7 @@ import type { PodRules } from '../rules/pod-chains.ts';
 import { parseIp } from '../../../base/addresses/index.ts';
 import { createEvaluator, indexPolicies } from './evaluate.ts';
 import type { PolicyPod } from './evaluate.ts';
+import { demandOf, grantLimits } from './grant-limits.ts';
 import type { PolicySet } from './network-policy.ts';
 import { createPeerGroups, localPeers } from './peer-groups.ts';
 
@@ -15,8 +16,11 @@ export function evaluate(set: PolicySet, pods: readonly PolicyPod[]): PodRules['
   const groups = createPeerGroups(source);
   const { rulesOf } = createEvaluator(groups.groupFor);
   const indexed = indexPolicies(set);
-  const neighbours = Map.groupBy(pods, ({ namespace }) => namespace);
-  const layers = pods.map((pod) => rulesOf(indexed, pod, neighbours.get(pod.namespace)?.length ?? 1));
+  const limits = grantLimits(
+    Map.groupBy(pods, ({ namespace }) => namespace),
+    (pod) => demandOf(indexed, pod),
+  );
+  const layers = pods.map((pod) => rulesOf(indexed, pod, limits.get(pod.namespace)?.most));
   groups.take();
   return layers;
 }

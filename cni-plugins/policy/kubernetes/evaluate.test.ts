@@ -6,7 +6,8 @@ import { parseIp } from '../../../base/addresses/index.ts';
 import { intervalOf } from '../rules/intervals.ts';
 import type { Direction } from '../rules/pod-chains.ts';
 import { evaluate, grants } from './evaluate.fixture.ts';
-import { mostBlocks, mostGrants } from './evaluate.ts';
+import { mostBlocks } from './evaluate.ts';
+import { mostGrants } from './grant-limits.ts';
 import type { PolicyPod } from './evaluate.ts';
 import type {
   Labels,

@@ -3,14 +3,15 @@ import type { Grant } from '../rules/grants.ts';
 import type { PeerGroup } from '../rules/peer-group.ts';
 import type { Direction, Layer, PodRules } from '../rules/pod-chains.ts';
 import { createTierEvaluator, selectsTiers } from './evaluate-tiers.ts';
+import { awaitedLabels, selecting } from './indexed-policies.ts';
 import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 import { blocksOf, isBlock, nobody, portsCalled, single } from './grant-parts.ts';
+import { countGrants, mostGrants } from './grant-limits.ts';
 import type { NetworkPolicy, PolicyRule } from './network-policy.ts';
-import { selects } from './network-policy.ts';
 import { groupDefinition } from './peer-index.ts';
 import type { GroupDefinition } from './peer-index.ts';
 
-export { indexPolicies } from './indexed-policies.ts';
+export { indexPolicies, selecting } from './indexed-policies.ts';
 export type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 
 /**
@@ -19,33 +20,10 @@ export type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
  * of the policies grants is granted. Pure.
  */
 
-/** Returns the policies that select the pod, whatever their directions. */
-export function selecting(
-  { byNamespace }: IndexedPolicies,
-  { namespace, labels }: Pick<PolicyPod, 'namespace' | 'labels'>,
-): readonly NetworkPolicy[] {
-  const those = [...(byNamespace.get(namespace) ?? []), ...(byNamespace.get(undefined) ?? [])];
-  return those.filter(({ podSelector }) => selects(podSelector, labels));
-}
-
-/**
- * Returns why the pod is isolated although no policy is known to select it: its labels are not known, and a
- * policy may select it by them. A rule that denies the pod's connections at another pod does not know the pod
- * either.
- */
-function awaitedLabels(
-  { byNamespace, tiers }: IndexedPolicies,
-  { namespace, labelsUnknown }: Pick<PolicyPod, 'namespace' | 'labelsUnknown'>,
-): string | undefined {
-  if (labelsUnknown !== true) return undefined;
-  const mayBeSelected = tiers !== undefined || byNamespace.has(namespace) || byNamespace.has(undefined);
-  return mayBeSelected ? 'labels of the pod (not known yet)' : undefined;
-}
-
 /** Computes the rules of one pod. They depend on no other pod: peers that selectors choose are groups. */
 export interface Evaluator {
-  /** @param neighbours number of pods of the namespace on the node, which share a limit */
-  rulesOf(policies: IndexedPolicies, pod: PolicyPod, neighbours: number): PodRules['policies'];
+  /** @param most limit of the pod's grants in each direction */
+  rulesOf(policies: IndexedPolicies, pod: PolicyPod, most?: number): PodRules['policies'];
   /** @param pods on the node, which share a limit */
   tiersOf(policies: IndexedPolicies, pod: PolicyPod, pods: number): Pick<PodRules, 'admin' | 'baseline'>;
   /** Groups that were handed out may not exist any more. */
@@ -76,10 +54,9 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
   return {
     tiersOf: (policies, pod, pods) =>
       awaitedLabels(policies, pod) === undefined ? tiers.tiersOf(policies, pod, pods) : {},
-    rulesOf(policies, pod, neighbours) {
+    rulesOf(policies, pod, most = mostGrants) {
       const awaited = awaitedLabels(policies, pod);
       const isolated = policies.isolated ?? awaited;
-      const most = mostGrantsOf(neighbours);
       const those = awaited === undefined ? selecting(policies, pod) : [];
       const layer = (direction: Direction): Layer | undefined => {
         const holding = those.filter((policy) => policy[direction] !== undefined);
@@ -87,7 +64,7 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
         const rules = holding.flatMap((policy) =>
           (policy[direction] ?? []).map((rule) => ({ rule, policy })),
         );
-        const isTooMuch = rules.reduce((sum, { rule }) => sum + (rule.ports?.length ?? 1), 0) > most;
+        const isTooMuch = countGrants(holding, direction) > most;
         const granted = isTooMuch
           ? []
           : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
@@ -123,7 +100,7 @@ export function groupsOf(policies: IndexedPolicies, pod: PolicyPod): readonly Gr
     const withPorts = definition.port !== undefined;
     return { key: definition.key, withPorts, members: nobody, isComplete: true };
   });
-  rulesOf(policies, pod, 1);
+  rulesOf(policies, pod);
   tiersOf(policies, pod, 1);
   return [...found.values()];
 }
@@ -144,20 +121,6 @@ export function isSelected(
 const nameOf = ({ namespace = '*', name, unreadable }: NetworkPolicy): string =>
   `${namespace}/${name}${unreadable === undefined ? '' : ' (cannot be understood)'}`;
 
-/**
- * Limit of grants of one pod in one direction. Each grant is at least one nf_tables rule for this pod alone,
- * and any user who writes NetworkPolicies in one namespace may be their author: without a limit, one object
- * of the size that the API accepts fills the node's memory.
- */
-export const mostGrants = 4096;
-/**
- * Limit for all pods of a namespace on the node together: enough for 110 pods that 2,000 policies of one rule
- * select each.
- */
-const mostGrantsOfNamespace = 262_144;
-/** @param pods of one namespace on the node */
-export const mostGrantsOf = (pods: number): number =>
-  Math.min(mostGrants, Math.floor(mostGrantsOfNamespace / pods));
 /** Limit of address ranges in all grants of one pod and direction. */
 export const mostBlocks = 65_536;
 const tooMuch = (most: number): string =>

@@ -1,0 +1,52 @@
+import { grantLimits } from '../kubernetes/grant-limits.ts';
+import type { GrantDemand, GrantLimit } from '../kubernetes/grant-limits.ts';
+
+/** Open pods that are to be evaluated again, and the limits of grants that all open pods share. */
+export interface StalePods<Pod> {
+  /** Call it when something changed by which the pod is evaluated. */
+  mark(pod: Pod): void;
+  /** Takes the pods that are open from now on. Pods whose limit changed become stale. */
+  replaceOpen(before: ReadonlyMap<string, Pod>, pods: ReadonlyMap<string, Pod>): void;
+  /** Returns the number of rules that a stale pod has until it is evaluated. Undefined: it is not stale. */
+  held(id: string): number | undefined;
+  evaluated(id: string): void;
+  areNone(): boolean;
+  /** Returns the limit of grants of a pod in one direction. */
+  limitOf(pod: Pod): number | undefined;
+  /** Returns the limits by namespace that are lower because all pods of the node share them. */
+  sharedLimits(): Readonly<Record<string, number>>;
+}
+
+/** @param heldBy returns the number of rules in force of an open pod */
+export function createStalePods<Pod extends { readonly id: string; readonly namespace: string }>(
+  demandFor: (pod: Pod) => GrantDemand,
+  heldBy: (id: string) => number,
+): StalePods<Pod> {
+  const stale = new Map<string, number>();
+  const demands = new Map<string, GrantDemand>();
+  let limits: ReadonlyMap<string, GrantLimit> = new Map();
+  const mark = (pod: Pod): void => {
+    demands.set(pod.id, demandFor(pod));
+    if (!stale.has(pod.id)) stale.set(pod.id, heldBy(pod.id));
+  };
+  return {
+    mark,
+    replaceOpen(before, pods) {
+      for (const [id, pod] of pods) if (before.get(id) !== pod) demands.set(id, demandFor(pod));
+      for (const kept of [demands, stale]) for (const id of kept.keys()) if (!pods.has(id)) kept.delete(id);
+      const former = limits;
+      limits = grantLimits(
+        Map.groupBy(pods.values(), ({ namespace }) => namespace),
+        ({ id }) => demands.get(id),
+      );
+      for (const pod of pods.values())
+        if (former.get(pod.namespace)?.most !== limits.get(pod.namespace)?.most) mark(pod);
+    },
+    held: (id) => stale.get(id),
+    evaluated: (id) => void stale.delete(id),
+    areNone: () => stale.size === 0,
+    limitOf: ({ namespace }) => limits.get(namespace)?.most,
+    sharedLimits: () =>
+      Object.fromEntries([...limits].flatMap(([name, { most, isShare }]) => (isShare ? [[name, most]] : []))),
+  };
+}
