@@ -125,7 +125,7 @@ export function createPluginCore({
   const status = function* (call: PluginCall, host: Host): Steps<void> {
     const { type, plugin, config, source } = withoutUnknown(read(call));
     if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
-    repairInTime(host);
+    yield* repairInTime(host);
     const unfit = plugin?.unavailable?.(config, host.route);
     if (unfit !== undefined) throw notAvailable(type, unfit);
     const unservable = source.from === 'dhcp' ? dhcp.unavailable() : undefined;

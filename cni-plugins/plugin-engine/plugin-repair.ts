@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
+import type { Steps } from './address-program-steps.ts';
 import { amendedPart } from './comparison.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { entranceOf } from './plugin-removal.ts';
@@ -14,9 +15,9 @@ export interface PluginRepair {
   repair(host: Host): void;
   /**
    * Repairs unless the last comparison took long. Runtimes call STATUS every few seconds for each network.
-   * With many attachments, the comparison takes at most a tenth of the time.
+   * With many attachments, the comparison takes at most a tenth of the time, and other calls run in between.
    */
-  repairInTime(host: Host): void;
+  repairInTime(host: Host): Steps<void>;
 }
 
 export interface PluginRepairDeps {
@@ -30,6 +31,8 @@ export interface PluginRepairDeps {
 
 /** Up to this many plugin attachments are compared every time. */
 const fewParts = 32;
+/** Comparing an attachment takes some 1 ms, and there may be hundreds. */
+const repairMs = 20;
 
 /** Creates the repair; compares nothing yet. */
 export function createPluginRepair({
@@ -58,33 +61,53 @@ export function createPluginRepair({
     policies.reopen(pluginAttachment);
   };
 
-  /** @returns how many plugin attachments were compared */
-  const repair = (host: Host): number =>
-    act(host, () => {
-      const all = pluginAttachments.all(host.namespaceId);
-      for (const pluginAttachment of all) {
-        try {
-          host.withPod(pluginAttachment.netns, entranceOf(pluginAttachment), (kernel) =>
-            repairPart(amendedPart(pluginAttachment, pluginAttachments.after(pluginAttachment)), kernel),
-          );
-        } catch (thrown) {
-          log.warn(
-            { ...pluginAttachment.key, type: pluginAttachment.type, why: reasonOf(thrown) },
-            'an attachment differs from its record and could not be repaired',
-          );
-        }
+  /** Repairs the last of these attachments, and removes them from the list. */
+  const repairSome = (host: Host, waiting: PluginAttachment[], milliseconds = Infinity): void => {
+    const ends = performance.now() + milliseconds;
+    while (performance.now() < ends) {
+      const listed = waiting.pop();
+      if (listed === undefined) return;
+      const part = pluginAttachments.part(host.namespaceId, listed.key, listed.type);
+      // It may have been removed since it was listed.
+      if (part?.attachment !== listed.attachment) continue;
+      try {
+        host.withPod(part.netns, entranceOf(part), (kernel) =>
+          repairPart(amendedPart(part, pluginAttachments.after(part)), kernel),
+        );
+      } catch (thrown) {
+        log.warn(
+          { ...part.key, type: part.type, why: reasonOf(thrown) },
+          'an attachment differs from its record and could not be repaired',
+        );
       }
-      return all.length;
-    });
+    }
+  };
+  const list = ({ namespaceId }: Host): PluginAttachment[] => pluginAttachments.all(namespaceId).toReversed();
 
   return {
-    repair: (host) => void repair(host),
-    repairInTime(host) {
-      const started = performance.now();
-      if (started < (restsUntil.get(host.namespaceId) ?? 0)) return;
-      const count = repair(host);
-      const ended = performance.now();
-      if (count > fewParts) restsUntil.set(host.namespaceId, ended + 9 * (ended - started));
+    repair: (host) => act(host, () => repairSome(host, list(host))),
+    *repairInTime(host) {
+      if (performance.now() < (restsUntil.get(host.namespaceId) ?? 0)) return;
+      // The call for another network leaves it to this one.
+      restsUntil.set(host.namespaceId, Infinity);
+      let spent = 0;
+      const timed = <T>(body: () => T): T => {
+        const started = performance.now();
+        const result = act(host, body);
+        spent += performance.now() - started;
+        return result;
+      };
+      let count = 0;
+      try {
+        const waiting = timed(() => list(host));
+        count = waiting.length;
+        while (waiting.length > 0) {
+          timed(() => repairSome(host, waiting, repairMs));
+          if (waiting.length > 0) yield { pauseMs: 0 };
+        }
+      } finally {
+        restsUntil.set(host.namespaceId, count > fewParts ? performance.now() + 9 * spent : 0);
+      }
     },
   };
 }
