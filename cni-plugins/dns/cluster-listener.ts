@@ -15,7 +15,7 @@ import type { NameTable, Seen } from './name-table.ts';
 import { putNodeAddress } from './node-address.ts';
 import { ownNamespace } from './open-namespaces.ts';
 import { createQueryHandler } from './query-handler.ts';
-import { createAskerLimits, createRateLimits } from './rate-limits.ts';
+import { createAskerLimits, createRateLimits, rateOfPods, ratePerPod } from './rate-limits.ts';
 
 /** The listener for the pods of this node, at an address that exists on each node and on no link. */
 export interface ClusterListener {
@@ -37,11 +37,7 @@ export interface ClusterListenerOptions {
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-/** A pod's questions in a second, and its share of the thread. A resolver asks some ten for one name. */
-const perAsker = { rate: 2000, burst: 4000, share: 0.1 };
 const hostAddressesMs = 5000;
-/** All pods and the host together. What is left is for other work, and for pods with few questions. */
-const forAll = { rate: 14_000, burst: 14_000, share: 0.7 };
 /** All askers together that are neither pods of this node nor the node. */
 const forUnknown = { rate: 200, burst: 400, share: 0.02 };
 /**
@@ -57,7 +53,7 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
   const { address, zone, names, table, upstreams, port, limits, figures, log } = options;
   const place = ownNamespace();
   const forwarder = createForwarder(place, limits, figures.forward);
-  const rates = createAskerLimits(perAsker, forUnknown, forAll);
+  const rates = createAskerLimits(ratePerPod, forUnknown, rateOfPods);
   const lookUps = createRateLimits(forLookUps);
   const own = formatIp(address);
   const fields = { address: own, domain: zone.domain };

@@ -389,6 +389,32 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     );
   });
 
+  test(
+    'a pod that floods the gateway gets no more than its share, and another pod is answered',
+    digs,
+    async () => {
+      const flood = `
+      const socket = require('node:dgram').createSocket('udp4');
+      const question = Buffer.from('${packet
+        .encode({ type: 'query', id: 7, questions: [{ name: 'web.front', type: 'A', class: 'IN' }] })
+        .toString('hex')}', 'hex');
+      let left = 20000;
+      const send = () => {
+        for (let count = 0; count < 100; count += 1) socket.send(question, 53, '${gateway(71)}');
+        left -= 100;
+        if (left > 0) setImmediate(send); else setTimeout(() => process.exit(), 100);
+      };
+      send();`;
+      const ignored = async (): Promise<number> => (await server.figures())?.queries.ignored ?? 0;
+      const before = await ignored();
+      const flooding = run('nsenter', [`--net=${both}`, process.execPath, '-e', flood]);
+      assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+      await flooding;
+      await until(async () => (await ignored()) - before > 1000);
+      assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+    },
+  );
+
   /** Returns the addresses of a name, asked by the host itself, or `closed` if the connection is closed. */
   function askByTcp(name: string): Promise<string[] | 'closed'> {
     return new Promise((resolve) => {

@@ -23,6 +23,11 @@ export interface NameTable {
   /** @param network the one whose gateway was asked */
   seenBy(asker: IpAddress, network: ServedNetwork): Seen;
   /**
+   * Whether an attachment has this address. It asks the database once after each change, however many
+   * addresses there are.
+   */
+  isAttached(asker: IpAddress, namespaceId: string): boolean;
+  /**
    * Returns what an attachment with this address sees, whichever network it is on. Undefined: there is none.
    * @param namespaceId the host network namespace that the question came to
    */
@@ -124,6 +129,7 @@ export function createNameTable(database: Pick<NetworkDatabase, 'db'>): NameTabl
       askers.set(key, seen);
       return seen;
     },
+    isAttached: (asker, namespaceId) => isAttached(formatIp(asker), namespaceId),
     seenOnHost(asker, namespaceId) {
       const address = formatIp(asker);
       if (!isAttached(address, namespaceId)) return undefined;

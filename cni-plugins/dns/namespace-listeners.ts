@@ -11,6 +11,7 @@ import type { DnsListener } from './listener.ts';
 import type { NameTable } from './name-table.ts';
 import { createQueryHandler } from './query-handler.ts';
 import type { QueryHandlerOptions } from './query-handler.ts';
+import { createAskerLimits, rateOfPods, ratePerPod } from './rate-limits.ts';
 import type { ServedNetwork } from './served-networks.ts';
 
 /** The listeners at the gateways of one host network namespace, and the sockets to other name servers. */
@@ -26,12 +27,15 @@ export interface NamespaceListeners {
 export interface NamespaceListenersOptions {
   readonly settings: QueryHandlerOptions['settings'];
   readonly upstreams: QueryHandlerOptions['upstreams'];
-  readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
+  readonly table: Pick<NameTable, 'changed' | 'isAttached' | 'seenBy'>;
   readonly port: number;
   readonly limits: ForwardLimits;
   readonly figures: Pick<NameCounts, 'query' | 'forward'>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
+
+/** All askers together that no attachment is known for, such as pods of other plugins on the same bridge. */
+const rateOfOthers = ratePerPod;
 
 /** A gateway. */
 export interface ListeningGateway {
@@ -50,6 +54,7 @@ export function createNamespaceListeners(
   const { table, settings, upstreams, port, limits, figures, log } = options;
   const forwarder = createForwarder(place, limits, figures.forward);
   const gateways = new Map<string, ListeningGateway>();
+  const rates = createAskerLimits(ratePerPod, rateOfOthers, rateOfPods);
 
   let handler: ReturnType<typeof createQueryHandler> | undefined;
   const handlerInUse = (): ReturnType<typeof createQueryHandler> => {
@@ -69,7 +74,18 @@ export function createNamespaceListeners(
         port,
         // Changes that were committed before a question arrived are in its answer.
         onQueriesReceived: () => void table.changed(),
-        onQuery: (received) => handler(received, existing.networks),
+        onQuery(received) {
+          const asker = formatIp(received.asker);
+          // The host itself asks from the address of a gateway.
+          const isKnown = gateways.has(asker) || table.isAttached(received.asker, place.namespaceId);
+          const begun = performance.now();
+          if (!rates.admits(asker, isKnown, begun)) {
+            figures.query('ignored');
+            return received.reply(undefined);
+          }
+          handler(received, existing.networks);
+          rates.took(asker, isKnown, performance.now() - begun);
+        },
         onFailure(why) {
           delete existing.listener;
           log.warn({ ...fields, why }, 'names are no longer answered at the gateway of a network; retrying');

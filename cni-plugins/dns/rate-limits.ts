@@ -22,6 +22,11 @@ interface Rate {
   readonly share: number;
 }
 
+/** A pod's questions in a second, and its share of the thread. A resolver asks some ten for one name. */
+export const ratePerPod: Rate = { rate: 2000, burst: 4000, share: 0.1 };
+/** All pods and the host together. What is left is for other work, and for pods with few questions. */
+export const rateOfPods: Rate = { rate: 14_000, burst: 14_000, share: 0.7 };
+
 /** Limits of askers, some of which are known. */
 export interface AskerLimits {
   /** As {@link RateLimits.admits}. Askers that are not known share one bucket. */
