@@ -1,4 +1,4 @@
-import { canonical, wrongAddress } from '../description/short-forms.ts';
+import { canonical, servedByItself, wrongAddress } from '../description/short-forms.ts';
 import { maxBackends, serviceNamePattern } from '../description/schema.ts';
 import type { Backend, RefusedService, Service, ServicePort } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
@@ -79,7 +79,10 @@ export function checked(source: string, service: Service): Service | RefusedServ
   if (ofPorts !== undefined) return wrong(`ports.${ofPorts.at}`, ofPorts.why);
   if (backends.length > maxBackends)
     return wrong('backends', `the service has ${backends.length} backends, more than ${maxBackends}`);
-  const ofBackends = firstProblem(backends, problemOfBackend);
+  const ofBackends = firstProblem(
+    backends,
+    (backend) => problemOfBackend(backend) ?? servedByItself(service, backend),
+  );
   if (ofBackends !== undefined) return wrong(`backends.${ofBackends.at}`, ofBackends.why);
   if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
     const why = `only services that are described on this host may run programs as checks, not services from ${source}; use a tcp or http check`;

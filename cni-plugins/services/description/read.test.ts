@@ -170,6 +170,12 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
   ['ports: [80]', '4:8', /no client can connect/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /occurs twice/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.96.0.1]', '6:22', /of the service itself/],
+  [
+    'addresses: ["fd00::1"]\nports: [80, 81:9]\nbackends: [{ address: "fd00:0::1", port: 81 }]',
+    '6:12',
+    /fd00::1 port 81 is a virtual address and port of the service itself/,
+  ],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
   ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /has no IPv6 address/],
   [
@@ -362,4 +368,17 @@ test('the published schema is the one that services are checked by', () => {
     JSON.parse(JSON.stringify(serviceSchema)),
     'run: sh packaging/node test/house/service-reference.ts',
   );
+});
+
+test('a backend may be a server of this host at an external address, or another port of a virtual address', () => {
+  for (const [field, port] of [
+    ['externalAddresses', 80],
+    ['addresses', 8080],
+  ] as const) {
+    const { described, problems } = read(
+      `${field}: [192.0.2.1]\nports: ["80:${port}"]\nbackends: [192.0.2.1]\n`,
+    );
+    assert.deepEqual(linesOf(problems), []);
+    assert.equal(described.length, 1);
+  }
 });

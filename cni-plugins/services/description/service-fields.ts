@@ -1,7 +1,7 @@
 import type { PathSegment } from '../../../base/schema/index.ts';
 import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model/model.ts';
 import { canonicalRange } from '../source-ranges/ranges.ts';
-import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './short-forms.ts';
+import { canonical, placeOf, secondsOf, servedByItself, shortPortOf, wrongAddress } from './short-forms.ts';
 
 /** Converts a document that matches the schema to a service. Pure. */
 
@@ -69,7 +69,7 @@ export function serviceOf(spec: WrittenService, report: Report, reportAcross: Re
   );
   const loadBalancerSourceRanges = rangesOf(spec, report, reportAcross);
   const ports = portsOf(spec.ports, report);
-  const backends = backendsOf(spec.backends ?? [], ports, report, reportAcross);
+  const backends = backendsOf(spec.backends ?? [], { addresses, ports }, report, reportAcross);
   const weighed = backends.some(({ weight }) => weight !== undefined && weight > 1);
   const written = addressFields.reduce((count, field) => count + (spec[field]?.length ?? 0), 0);
   if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
@@ -205,7 +205,7 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
 
 function backendsOf(
   all: NonNullable<WrittenService['backends']>,
-  ports: readonly ServicePort[],
+  { addresses, ports }: Pick<Service, 'addresses' | 'ports'>,
   report: Report,
   reportAcross: Report,
 ): Backend[] {
@@ -252,14 +252,15 @@ function backendsOf(
         'remove one of them; for a larger share, set a weight',
       );
     seen.add(key);
-    return [
-      {
-        address,
-        ...(Object.keys(own).length > 0 && { ports: own }),
-        ...(weight !== undefined && { weight }),
-        ...(draining === true && { draining }),
-      },
-    ];
+    const backend: Backend = {
+      address,
+      ...(Object.keys(own).length > 0 && { ports: own }),
+      ...(weight !== undefined && { weight }),
+      ...(draining === true && { draining }),
+    };
+    const itself = servedByItself({ addresses, ports }, backend);
+    if (itself !== undefined) report(path, itself, 'use the address of a server');
+    return [backend];
   });
 }
 

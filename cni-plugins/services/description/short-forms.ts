@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import { formatIp, parseIp } from '../../../base/addresses/index.ts';
-import type { Protocol } from '../model/model.ts';
+import type { Backend, Protocol, Service } from '../model/model.ts';
 
 /** Parses the short forms of a description. Pure. */
 
@@ -50,6 +50,23 @@ export function wrongAddress(text: string, use: 'virtual' | 'backend' | 'endpoin
   if (kind === 'a loopback address' && use === 'virtual')
     return `${text} is a loopback address, which packets from other hosts and pods cannot have`;
   return `${text} is ${kind}`;
+}
+
+/**
+ * Returns why no connection can reach the backend: it is one of the virtual servers of its service, and a
+ * connection is forwarded only once. At an external address, the host itself may serve the port.
+ * @param backend its address, and those of the service, in canonical form
+ */
+export function servedByItself(
+  { addresses, ports }: Pick<Service, 'addresses' | 'ports'>,
+  { address, ports: own }: Backend,
+): string | undefined {
+  if (!addresses.includes(address)) return undefined;
+  const numberOf = ({ name, targetPort }: Service['ports'][number]): number => own?.[name] ?? targetPort;
+  const found = ports.find((port) =>
+    ports.some(({ protocol, port: served }) => protocol === port.protocol && served === numberOf(port)),
+  );
+  return found && `${address} port ${numberOf(found)} is a virtual address and port of the service itself`;
 }
 
 /** Returns an address in its canonical form (RFC 5952). */

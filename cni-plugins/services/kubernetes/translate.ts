@@ -105,11 +105,17 @@ function fitting(
  * Returns the endpoints to which connections can lead. The API accepts some addresses to which none can, and
  * one of those would make the whole service refused.
  */
-function usableOf(slices: Iterable<EndpointSlice>, notes: string[]): readonly Candidate[] {
+function usableOf(
+  { clusterIPs }: Pick<KubernetesService, 'clusterIPs'>,
+  slices: Iterable<EndpointSlice>,
+  notes: string[],
+): readonly Candidate[] {
   const wrong: string[] = [];
   const usable = [...slices].flatMap(({ ports, endpoints }) =>
     endpoints.flatMap((endpoint): Candidate[] => {
-      const why = wrongAddress(endpoint.address, 'endpoint');
+      const why = clusterIPs.includes(endpoint.address)
+        ? `${endpoint.address} is a cluster IP of the service itself`
+        : wrongAddress(endpoint.address, 'endpoint');
       if (why === undefined) return [{ ...endpoint, ports }];
       wrong.push(why);
       return [];
@@ -126,7 +132,7 @@ function translated(
   place: Place,
   notes: string[],
 ): Translation {
-  const all = usableOf(slices, notes);
+  const all = usableOf(service, slices, notes);
   const candidates = withinReach(all, service.ports.length, place);
   if (candidates.length < all.length)
     notes.push(

@@ -30,6 +30,9 @@ test('an endpoint to which no connection can lead does not cost a service its ot
     assert.deepEqual(backends(found), ['10.9.0.1', '10.9.0.2'], wrong);
     assert.match(found.notes.join(), new RegExp(`^1 endpoints get no connections: ${wrong} is`, 'u'));
   }
+  const itself = translated('10.96.0.1', 'IPv4', ['10.96.0.1', '10.9.0.1']);
+  assert.deepEqual(backends(itself), ['10.9.0.1']);
+  assert.match(itself.notes.join(), /^1 endpoints get no connections: 10\.96\.0\.1 is a cluster IP of the/u);
   const six = translated('fd00::5', 'IPv6', ['fd00::1', 'ff05::1', 'fe80::1%eth0', '::ffff:10.0.0.1']);
   assert.deepEqual(backends(six), ['fd00::1']);
 });
