@@ -10,6 +10,7 @@ import type { ExecScope, ExecScopes } from './exec-scope.ts';
 import { openOutputs } from '../../base/kernel/index.ts';
 import type { OutputRoom } from '../../base/kernel/index.ts';
 import { openCommandRoom } from './output-room.ts';
+import type { CommandRoom } from './output-room.ts';
 import type { OciProcess } from './spec.types.ts';
 import { startCommand, takesCgroup } from './start-command.ts';
 import type { ExecTarget } from './start-command.ts';
@@ -37,8 +38,9 @@ const quietMs = 50;
  * the command's output do not delay the answer.
  * @param input.timeoutMs 0 means no limit
  * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED
- * when the runtime could not start it, RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR when the container
- * has changed something that the command depends on
+ * when the runtime could not start it, RUNTIME_EXEC_OUTPUT_TOO_LARGE when the answer would be incomplete,
+ * RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR when the container has changed something that the
+ * command depends on
  */
 export async function execSync(input: {
   readonly startProgram: StartProgram;
@@ -47,7 +49,10 @@ export async function execSync(input: {
   readonly target: ExecTarget;
   readonly place: CommandPlace;
   readonly process: OciProcess;
-  /** Limits the output of all commands together. Further output is dropped, so that no process stalls. */
+  /**
+   * Limits the output of all commands together. A command whose output exceeds it runs to its end, and the
+   * call fails: the output that was kept is not the whole.
+   */
   readonly sharedRoom: OutputRoom;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -76,7 +81,13 @@ async function run(
   const { startProgram, paths, target, place, files, scope, timeoutMs, signal } = input;
   const { id } = target;
   const room = openCommandRoom(input.sharedRoom);
-  const [stdout, stderr] = openOutputs(room, room);
+  let overrun: ReturnType<CommandRoom['limit']> | undefined;
+  const [stdout, stderr] = openOutputs(room, room, () => {
+    overrun ??= room.limit();
+    stdout.discard();
+    stderr.discard();
+    room.close();
+  });
   let ending: 'timeout' | 'cancelled' | undefined;
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;
@@ -109,6 +120,7 @@ async function run(
     if (!files.started()) throw execRefused(id, await files.reason(), reachedProcessLimit(target.init));
     await Promise.all([stdout.ended(drainMs, quietMs), stderr.ended(drainMs, quietMs)]);
     if (exitCode === undefined) throw execLost(id);
+    if (overrun !== undefined) throw outputTooLarge(id, overrun, exitCode);
     return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
   } catch (cause) {
     throw asPortcullisError(cause, {
@@ -125,6 +137,36 @@ async function run(
     stderr.close();
     room.close();
   }
+}
+
+/**
+ * Returns the error for a command whose output is incomplete. containerd refuses such an answer too, because
+ * it exceeds the largest message.
+ */
+function outputTooLarge(
+  id: string,
+  limit: ReturnType<CommandRoom['limit']>,
+  exitCode: number,
+): PortcullisError {
+  const ended = `the command ended with exit code ${exitCode}, but`;
+  const [why, fix] =
+    limit === 'answer'
+      ? [
+          `${ended} its output does not fit into an answer, which has at most 16 MiB`,
+          'print less, write the output into a file, or use Exec, which has no limit',
+        ]
+      : [
+          `${ended} the commands that ran at the same time exceeded the 64 MiB for the output of all commands`,
+          'run the command again when fewer commands print much, or use Exec, which has no limit',
+        ];
+  return failure(
+    'RUNTIME_EXEC_OUTPUT_TOO_LARGE',
+    'exhausted',
+    'return the output of a command in container',
+    id.slice(0, 13),
+    why,
+    fix,
+  );
 }
 
 /** Returns the error for a command whose parent was killed before it by another process. */

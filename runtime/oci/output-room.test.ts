@@ -8,6 +8,7 @@ describe('the room for the output of a command', () => {
   it('is that of one message when no other command prints much', () => {
     const room = openCommandRoom({ bytes: 64 * MiB });
     assert.equal(room.bytes, 16 * MiB - 4096);
+    assert.equal(room.limit(), 'answer');
     room.bytes -= 16 * MiB - 4096;
     assert.equal(room.bytes, 0);
   });
@@ -21,6 +22,7 @@ describe('the room for the output of a command', () => {
         const chunk = Math.min(room.bytes, 10_000);
         room.bytes -= chunk;
         kept += chunk;
+        if (shared.bytes === 0) assert.equal(room.limit(), 'shared');
         assert.ok(room.bytes >= 0 && shared.bytes >= 0);
       }
     assert.equal(kept, 20 * MiB + 100 * 64 * 1024);

@@ -18,6 +18,8 @@ export const sharedOutput = 64 * 1024 * 1024;
 
 /** The room for the output of one command. */
 export interface CommandRoom extends OutputRoom {
+  /** Returns which limit the output reaches first. */
+  limit(): 'answer' | 'shared';
   /** Gives back what it took of the shared room. */
   close(): void;
 }
@@ -42,6 +44,7 @@ export function openCommandRoom(shared: OutputRoom): CommandRoom {
       shared.bytes -= used - ofOwn;
       taken += used - ofOwn;
     },
+    limit: () => (left <= own + shared.bytes ? 'answer' : 'shared'),
     close: () => {
       shared.bytes += taken;
       taken = 0;

@@ -169,7 +169,12 @@ export const runtimeRows: readonly Row[] = [
   {
     id: 'CVE-2022-1708',
     what: 'CRI-O: ExecSync output fills memory or disk',
-    held: [['test/e2e/life-cycle.test.ts', 'output beyond 16 MiB is dropped, and the command still ends']],
+    held: [
+      [
+        'test/e2e/life-cycle.test.ts',
+        'output beyond 16 MiB is not kept: the command still ends, and the call fails',
+      ],
+    ],
   },
   {
     id: 'CVE-2022-4318',

@@ -352,20 +352,40 @@ describe('the life cycle of pods and containers', () => {
       assert.ok(performance.now() - began < 60_000);
     });
 
-    it('output beyond 16 MiB is dropped, and the command still ends', async () => {
+    it('output beyond 16 MiB is not kept: the command still ends, and the call fails', async () => {
       for (const command of ['yes | head -c 20000000', 'yes | tee /dev/stderr | head -c 20000000']) {
-        const { stdout, stderr, exitCode } = await runtime().execSync({
-          containerId,
-          cmd: ['sh', '-c', command],
-          timeout: 30,
-        });
-        assert.equal(exitCode, 0);
-        const kept = stdout.length + stderr.length;
-        assert.ok(
-          kept <= 16 * 2 ** 20 && kept >= 15 * 2 ** 20,
-          `${stdout.length} and ${stderr.length} bytes`,
-        );
+        const cmd = ['sh', '-c', `${command}; echo ended >/tmp/large; exit 3`];
+        const failure = await failureOf(runtime().execSync({ containerId, cmd, timeout: 30 }));
+        assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_OUTPUT_TOO_LARGE', 'exhausted']);
+        assert.match(failure.message, /ended with exit code 3, but its output does not fit/u);
+        assert.equal((await execute(stage, containerId, 'cat', '/tmp/large')).stdout, 'ended\n');
+        await execute(stage, containerId, 'rm', '/tmp/large');
       }
+    });
+
+    it('output up to 15 MiB is complete', async () => {
+      const cmd = ['sh', '-c', 'yes | head -c 15728640'];
+      const { stdout, exitCode } = await runtime().execSync({ containerId, cmd, timeout: 30 });
+      assert.deepEqual([stdout.length, exitCode], [15 * 2 ** 20, 0]);
+    });
+
+    it('a command whose output exceeds that of all commands together fails, and gives back what it took', async () => {
+      const large = 12 * 2 ** 20;
+      const print = (name: number) => {
+        const wait = 'until [ -e /tmp/go ]; do sleep 0.1; done';
+        const cmd = ['sh', '-c', `yes | head -c ${large}; echo >/tmp/printed-${name}; ${wait}`];
+        return runtime().execSync({ containerId, cmd, timeout: 60 });
+      };
+      const calls = Promise.allSettled(Array.from({ length: 8 }, (_, name) => print(name)));
+      const all = 'until [ -e /tmp/printed-7 ] && [ $(ls /tmp/printed-* | wc -l) = 8 ]; do sleep 0.1; done';
+      assert.equal((await execute(stage, containerId, 'sh', '-c', `${all}; echo >/tmp/go`)).exitCode, 0);
+      const results = await calls;
+      const failed = results.flatMap((call) => (call.status === 'rejected' ? [String(call.reason)] : []));
+      assert.ok(failed.length > 0 && failed.length < 8, `${failed.length} failed`);
+      for (const message of failed) assert.match(message, /RUNTIME_EXEC_OUTPUT_TOO_LARGE/u);
+      for (const call of results)
+        if (call.status === 'fulfilled') assert.equal(call.value.stdout.length, large);
+      assert.equal((await print(8)).stdout.length, large);
     });
 
     it('reports a missing program, a missing command and a missing container', async () => {

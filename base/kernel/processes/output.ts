@@ -11,6 +11,8 @@ export interface CollectedOutput {
   /** Resolves at the end of the stream, when no data has come for `quietMs`, or after `ms`. */
   ended(ms: number, quietMs?: number): Promise<void>;
   bytes(): Buffer;
+  /** Forgets the bytes that it has kept. */
+  discard(): void;
   close(): void;
 }
 
@@ -63,6 +65,7 @@ export function openOutput(room: OutputRoom, full?: () => void): CollectedOutput
       }
     },
     bytes: () => Buffer.concat(chunks),
+    discard: () => void (chunks.length = 0),
     close: () => {
       closeWrite();
       socket.destroy();
@@ -72,15 +75,17 @@ export function openOutput(room: OutputRoom, full?: () => void): CollectedOutput
 
 /**
  * Opens two outputs, or none if the second cannot be opened.
+ * @param full called when an output drops its first byte
  * @throws KERNEL_<ERRNO>
  */
 export function openOutputs(
   first: OutputRoom,
   second: OutputRoom,
+  full?: () => void,
 ): readonly [CollectedOutput, CollectedOutput] {
-  const output = openOutput(first);
+  const output = openOutput(first, full);
   try {
-    return [output, openOutput(second)];
+    return [output, openOutput(second, full)];
   } catch (cause) {
     output.close();
     throw cause;
