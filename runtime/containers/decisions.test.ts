@@ -66,6 +66,12 @@ test('log paths stay below the log folder', () => {
   for (const path of ['/etc/passwd', '../x', 'a/../../x', '.', 'a\0']) {
     assert.throws(() => containerLogPath('/var/log', path), { code: 'RUNTIME_BAD_LOG_PATH' }, path);
   }
+  const folder = '/x'.repeat(2044);
+  assert.equal(containerLogPath(folder, 'a'), `${folder}/a`);
+  assert.throws(() => containerLogPath(folder, 'a/b'), {
+    code: 'RUNTIME_BAD_LOG_PATH',
+    message: /4091 bytes/u,
+  });
 });
 
 test('a phase allows only its own transitions', () => {

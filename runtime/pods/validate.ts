@@ -57,6 +57,22 @@ const isMetadataText = (field: string, value: string): boolean =>
     field === 'name' && !value.includes('..') ? value.replaceAll(/(?<=.)\/(?=.)/g, '.') : value,
   );
 
+/** A file name has at most 255 bytes (NAME_MAX, limits.h). */
+const longestName = 255;
+/** A path has at most 4095 bytes (PATH_MAX with its NUL). The shortest log with `.tmp` needs six of them. */
+const longestDirectory = 4095 - '/x.tmp'.length;
+
+/** Returns why no container log can be below this folder; undefined: it can. */
+function unfitLogDirectory(path: string): string | undefined {
+  const names = path.split('/');
+  if (!path.startsWith('/') || names.includes('..')) return 'is not absolute and normalized';
+  if (/\p{Cc}/u.test(path)) return 'contains control characters';
+  if (Buffer.byteLength(path) > longestDirectory) return `is longer than ${longestDirectory} bytes`;
+  if (names.some((name) => Buffer.byteLength(name) > longestName))
+    return `contains a name of more than ${longestName} bytes`;
+  return undefined;
+}
+
 /**
  * Checks the request of a pod and returns its plan. Pure, except for the name of the machine.
  * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
@@ -80,16 +96,13 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     }
   }
   const on = `${metadata.namespace}/${metadata.name}`;
-  if (
-    config.logDirectory !== '' &&
-    (!config.logDirectory.startsWith('/') || config.logDirectory.split('/').includes('..'))
-  ) {
+  const unfit = config.logDirectory === '' ? undefined : unfitLogDirectory(config.logDirectory);
+  if (unfit !== undefined)
     throw bad(
       on,
-      `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and normalized`,
-      'give an absolute path without ".."',
+      `log_directory ${JSON.stringify(config.logDirectory.slice(0, 500))} ${unfit}`,
+      'give an absolute path that the kernel accepts, without ".."',
     );
-  }
   const cgroupParent = config.linux?.cgroupParent ?? '';
   // Joined to the folder of every cgroup hierarchy, below which the daemon creates and removes folders.
   if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))

@@ -1,7 +1,10 @@
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { failure } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
 
 /** A file name has at most 255 bytes. A reopened log needs four of them for `.tmp`. */
 const longestName = 251;
+/** A path has at most 4095 bytes (PATH_MAX with its NUL), of which a reopened log needs the same four. */
+const longestPath = 4091;
 
 /** Returns the names of a log path below the log folder of its pod: folders, and the file. */
 export function namesOfLog(logPath: string): string[] {
@@ -20,15 +23,29 @@ export function containerLogPath(logDirectory: string, logPath: string): string 
   const unfit = parts.some(
     (part) => part === '..' || Buffer.byteLength(part) > longestName || /\p{Cc}/u.test(part),
   );
-  if (logPath.startsWith('/') || unfit || parts.length === 0) {
-    throw new PortcullisError({
-      code: 'RUNTIME_BAD_LOG_PATH',
-      kind: 'invalid',
-      attempted: 'create container with log_path',
-      on: JSON.stringify(logPath),
-      why: `it is not a relative path below the log folder of the pod, with names of at most ${longestName} bytes and without control characters`,
-      fix: 'give a relative path without ".."',
-    });
-  }
-  return [logDirectory.replace(/\/+$/, ''), ...parts].join('/');
+  if (logPath.startsWith('/') || unfit || parts.length === 0)
+    throw badLogPath(
+      logPath,
+      `it is not a relative path below the log folder of the pod, with names of at most ${longestName} bytes and without control characters`,
+      'give a relative path without ".."',
+    );
+  const path = [logDirectory.replace(/\/+$/, ''), ...parts].join('/');
+  if (Buffer.byteLength(path) > longestPath)
+    throw badLogPath(
+      logPath,
+      `with the log folder of the pod, it is longer than ${longestPath} bytes`,
+      'give a shorter path',
+    );
+  return path;
+}
+
+function badLogPath(logPath: string, why: string, fix: string): PortcullisError {
+  return failure(
+    'RUNTIME_BAD_LOG_PATH',
+    'invalid',
+    'create container with log_path',
+    JSON.stringify(logPath.slice(0, 500)),
+    why,
+    fix,
+  );
 }
