@@ -1,3 +1,4 @@
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { mergedResources } from '../oci/resources.ts';
 import type { Records } from '../state/records.ts';
 import { blamePlugins, withAdjustments } from './adjusted.ts';
@@ -18,17 +19,26 @@ export async function updateContainer(
   {
     records,
     effects,
-  }: { readonly records: Records<ContainerRecord>; readonly effects: Pick<ContainerEffects, 'update'> },
+  }: {
+    readonly records: Records<ContainerRecord>;
+    readonly effects: Pick<ContainerEffects, 'update' | 'isAlive'>;
+  },
   id: string,
   { resources, adjustments, record: log }: AdjustedResources,
   signal?: AbortSignal,
 ): Promise<void> {
   const record = requireContainer(records, id);
-  if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
+  const exited = (): PortcullisError =>
+    wrongPhase({ ...record, phase: 'exited' }, 'update', 'create it again with these resources');
+  if (record.phase === 'exited' || record.phase === 'removing') throw exited();
   const adjusted = withAdjustments(record.adjusted, adjustments);
   // The limits of a container that is never created are not checked, because it does not run with them.
   if (!isUnmade(record))
     await effects.update(record, resources, log, signal).catch((thrown: unknown) => {
+      // It exited before the runtime looked at it. Each runtime has its own words for this. The stand-in of
+      // a task lives until the shim has reported the end of the task.
+      const init = record.task ?? record.init;
+      if (init !== undefined && !effects.isAlive({ ...record, init })) throw exited();
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
     });
   const linux = {
