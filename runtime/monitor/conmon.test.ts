@@ -120,6 +120,11 @@ for (const message of [
     assert.match(failure.fix, /^repeat the request.*memory limit/u);
   });
 
+test('the error of an earlier call, which crun adds to a message, is not shown', () => {
+  const { failure } = refused('a'.repeat(64), 'crun', 'read status from sync socket: File exists\n');
+  assert.match(failure.why, /for lack of memory \(read status from sync socket\)$/u);
+});
+
 // crun 1.8.1 and runc 1.5.2. A kubelet repeats a creation that failed for lack of memory, and does not repeat
 // the start of a container whose limit is too low.
 for (const message of [

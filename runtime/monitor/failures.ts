@@ -9,10 +9,12 @@ const tooLow = /memory limit (?:could be )?too low/iu;
 
 /**
  * Messages of crun and runc when one of their processes has ended without a message, for example by a signal.
- * crun adds the error of an earlier call.
  */
 const cutOff =
   /^(?:read|write) .*sync socket|^read from the init process|procReady not received|write sync: broken pipe/mu;
+
+/** crun adds the error of an earlier call that has nothing to do with it, such as `File exists`. */
+const earlierError = /^((?:read|write) .*sync socket|read from the init process): .*$/gmu;
 
 /**
  * Returns the error for a container that the runtime did not create, with the runtime's message. The request
@@ -23,7 +25,8 @@ export function refused(id: string, runtime: string, message: string): Portculli
   const said = message.trim().slice(0, 2_000);
   if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
   if (cutOff.test(said)) {
-    const why = `a process of ${runtime} was killed, or ended for lack of memory (${said})`;
+    const what = said.replaceAll(earlierError, '$1');
+    const why = `a process of ${runtime} was killed, or ended for lack of memory (${what})`;
     return createFailed(id, 'internal', why);
   }
   return createFailed(
