@@ -72,9 +72,12 @@ function optionsFor(outdir: string, workers: readonly string[]): BuildOptions & 
  */
 export const workerEntry = (name: string): string => `void import('../${name}.js');\n`;
 
-/** The package of npm contains no whole programs. */
+/**
+ * The package of npm contains no whole programs. The daemon may execute itself again (runtime/cgroups), and
+ * then has its word already.
+ */
 const daemonEntry = `import { existsSync } from 'node:fs';
-process.argv.splice(2, 0, 'daemon');
+if (process.argv[2] !== 'daemon') process.argv.splice(2, 0, 'daemon');
 const whole = new URL('./${wholeName('daemon')}.js', import.meta.url);
 await import(existsSync(whole) ? whole.href : './portcullis.js');
 `;

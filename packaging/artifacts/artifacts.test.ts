@@ -104,6 +104,8 @@ describe('the packages of a release', { skip }, () => {
     run('tar', '-xzf', built(`portcullis-${manifest.version}.tgz`), '-C', folder);
     const daemon = join(folder, 'package/dist/portcullisd.js');
     assert.match(run(process.execPath, daemon, '--help'), /^Usage: portcullis daemon/mu);
+    // As when it executes itself again.
+    assert.match(run(process.execPath, daemon, 'daemon', '--print-config'), /^socket:/mu);
   });
 
   it('lintian finds nothing', (t) => {
