@@ -1,2 +1,3 @@
 export { maxJsonDepth, parseJson } from './parse-json.ts';
 export { parseCutJson } from './parse-cut-json.ts';
+export { stringAt } from './string-at.ts';

@@ -1,6 +1,6 @@
 import { readEscapedKeys } from './read-escaped-keys.ts';
 import type { JsonReviver } from './reviver.ts';
-import { backslash, endOfString, quote } from './strings.ts';
+import { backslash, endOfString, isKey, quote } from './strings.ts';
 
 /** The maximum depth of nested objects and arrays. No format that is read here needs half of it. */
 export const maxJsonDepth = 128;
@@ -25,7 +25,7 @@ export function parseJson(text: string, reviver?: JsonReviver): unknown {
   return JSON.parse(text, reviver as (key: string, value: unknown) => unknown);
 }
 
-const [colon, openBracket, closeBracket, openBrace, closeBrace] = [0x3a, 0x5b, 0x5d, 0x7b, 0x7d];
+const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d];
 
 /**
  * Scans the text in one pass. For a text that is not JSON, the scan may find too much. It never finds too
@@ -61,15 +61,6 @@ function hasFewBrackets(text: string): boolean {
   }
   return true;
 }
-
-function isKey(text: string, end: number): boolean {
-  let at = end + 1;
-  while (isBlank(text.charCodeAt(at))) at += 1;
-  return text.charCodeAt(at) === colon;
-}
-
-/** Space, tab, line feed or carriage return: the whitespace of RFC 8259, section 2. */
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d;
 
 function hasBackslash(text: string, start: number, end: number): boolean {
   for (let at = start + 1; at < end; at += 1) if (text.charCodeAt(at) === backslash) return true;

@@ -14,3 +14,16 @@ export function endOfString(text: string, start: number): number {
   }
   return text.length - 1;
 }
+
+const colon = 0x3a;
+
+/** Returns whether the string whose closing quote is at `end` is a key. */
+export function isKey(text: string, end: number): boolean {
+  let at = end + 1;
+  while (isBlank(text.charCodeAt(at))) at += 1;
+  return text.charCodeAt(at) === colon;
+}
+
+/** Space, tab, line feed or carriage return: the whitespace of RFC 8259, section 2. */
+export const isBlank = (code: number): boolean =>
+  code === 0x20 || code === 0x09 || code === 0x0a || code === 0x0d;

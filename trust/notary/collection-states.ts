@@ -1,7 +1,6 @@
 import { LRUCache } from 'lru-cache';
-import { parseJson } from '../../base/json/index.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
-import { readSnapshot, readTimestamp } from './remembered-files.ts';
+import { expiryOf } from './remembered-files.ts';
 import type { StoredFile, TrustStore } from './store.ts';
 
 /** The current state of one collection in one dialect. */
@@ -93,23 +92,10 @@ const keyOf = (gun: string, dialect: Dialect): string => `${dialect}\n${gun}`;
 function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
   const [timestamp, snapshot] = [files.get('timestamp')?.bytes, files.get('snapshot')?.bytes];
   const freshUntil = Math.min(
-    timestamp === undefined ? Number.POSITIVE_INFINITY : expiryOf(timestamp, dialect, readTimestamp),
-    snapshot === undefined ? Number.POSITIVE_INFINITY : expiryOf(snapshot, dialect, readSnapshot),
+    timestamp === undefined ? Number.POSITIVE_INFINITY : expiryOf(dialect, 'timestamp', timestamp),
+    snapshot === undefined ? Number.POSITIVE_INFINITY : expiryOf(dialect, 'snapshot', snapshot),
   );
   return { files, freshUntil, withheld };
-}
-
-/** In bytes. */
-const largeFile = 64 * 1024;
-
-/**
- * Returns when a stored file expires. A large file was checked when it was accepted, and is only parsed:
- * another check would delay all other requests.
- */
-function expiryOf(bytes: Buffer, dialect: Dialect, read: typeof readTimestamp | typeof readSnapshot): number {
-  if (bytes.length < largeFile) return read(dialect, bytes).signed.expires;
-  const { signed } = parseJson(bytes.toString('utf8')) as { readonly signed: { readonly expires: string } };
-  return Date.parse(signed.expires);
 }
 
 function weightOf({ files }: Standing): number {

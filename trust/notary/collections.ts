@@ -70,7 +70,7 @@ export function createCollections(
       const existing = await load(gun, dialect);
       const now = clock();
       if (now < existing.freshUntil || existing.withheld) return existing;
-      const made = renewOnline(dialect, bytesOf(existing.files), await vault.keysOf(gun), now);
+      const made = renewOnline(dialect, existing.files, await vault.keysOf(gun), now);
       if (made.length === 0) return existing;
       const files = made.map((file) => fileToKeep(digested(file), now));
       const kept = await store.keep(gun, [{ dialect, files }], { at: now, withholdTuf: false });

@@ -1,3 +1,4 @@
+import { stringAt } from '../../base/json/index.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { Dialect, Metadata, Root, Snapshot, Timestamp } from '../tuf-metadata/model.ts';
 
@@ -31,3 +32,16 @@ export const readSnapshot = (dialect: Dialect, bytes: Buffer): Metadata<Snapshot
 
 export const readTimestamp = (dialect: Dialect, bytes: Buffer): Metadata<Timestamp> =>
   remembered(dialect, 'timestamp', bytes) as Metadata<Timestamp>;
+
+/** In bytes. */
+const largeFile = 64 * 1024;
+
+/**
+ * Returns when a stored file expires; milliseconds since 1970. A large file was checked when it was accepted,
+ * and only its expiry is looked for: a full read would delay all other requests.
+ */
+export function expiryOf(dialect: Dialect, role: 'snapshot' | 'timestamp', bytes: Buffer): number {
+  if (bytes.length >= largeFile)
+    return Date.parse(stringAt(bytes.toString('utf8'), ['signed', 'expires']) ?? '');
+  return (role === 'snapshot' ? readSnapshot : readTimestamp)(dialect, bytes).signed.expires;
+}

@@ -6,7 +6,7 @@ import {
   nextTufSnapshot,
   nextTufTimestamp,
 } from './online-files.ts';
-import { readRoot, readSnapshot } from './remembered-files.ts';
+import { expiryOf, readRoot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 
@@ -17,29 +17,28 @@ import type { OnlineKey } from './online-keys.ts';
  */
 export function renewOnline(
   dialect: Dialect,
-  files: ReadonlyMap<string, Buffer>,
+  files: ReadonlyMap<string, NewFile>,
   online: readonly OnlineKey[],
   now: number,
 ): NewFile[] {
   const [root, snapshot, timestamp] = [files.get('root'), files.get('snapshot'), files.get('timestamp')];
   if (root === undefined || snapshot === undefined || timestamp === undefined) return [];
-  const { roles, keys } = readRoot(dialect, root).signed;
+  const { roles, keys } = readRoot(dialect, root.bytes).signed;
   const [forSnapshot, forTimestamp] = [
     heldKeys(roles.snapshot, keys, online),
     heldKeys(roles.timestamp, keys, online),
   ];
   if (forTimestamp.length < roles.timestamp.threshold) return [];
-  const read = readSnapshot(dialect, snapshot).signed;
   const made: NewFile[] = [];
-  let current: NewFile = { role: 'snapshot', version: read.version, bytes: snapshot };
-  if (read.expires <= now) {
+  let current = snapshot;
+  if (expiryOf(dialect, 'snapshot', snapshot.bytes) <= now) {
     // The service cannot repair an expired snapshot of the publisher: a new timestamp would only claim that
     // it is current.
     if (forSnapshot.length < roles.snapshot.threshold) return [];
-    const input = { former: snapshot, files: [], held: forSnapshot, now };
+    const input = { former: snapshot.bytes, files: [], held: forSnapshot, now };
     current = dialect === 'notary' ? nextNotarySnapshot(input) : nextTufSnapshot(input);
     made.push(current);
   }
-  const input = { former: timestamp, snapshot: current, held: forTimestamp, now };
+  const input = { former: timestamp.bytes, snapshot: current, held: forTimestamp, now };
   return [...made, dialect === 'notary' ? nextNotaryTimestamp(input) : nextTufTimestamp(input)];
 }
