@@ -7,7 +7,7 @@ export type { ListenAddress } from './listen.ts';
 export { createHttpServer, httpGet, httpRequest, HttpAgent } from './node-http.ts';
 export { networkPeer } from './peer.ts';
 export { createPeerShares, reserveForResponse } from './peer-shares.ts';
-export type { PeerShares } from './peer-shares.ts';
+export type { PeerShare, PeerShares } from './peer-shares.ts';
 export {
   connectionsCheckingInterval,
   createHttpsServer,

@@ -11,6 +11,7 @@ import { answerRequest } from './answer.ts';
 import type { AnswerContext } from './answer.ts';
 import { createCollections } from './collections.ts';
 import type { Collections } from './collections.ts';
+import { createHeldFiles } from './held-files.ts';
 import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
@@ -40,7 +41,7 @@ describe('an answer that fails', () => {
       ...{
         prefixes: [],
         limits: { bytes: 1024, parts: 2 },
-        memory: { uploads: createPeerShares(4096), responses: createPeerShares(4096) },
+        memory: { uploads: createPeerShares(4096), files: createHeldFiles(4096) },
         longReads: createKeyedQueue(),
         onFailure: (error) => failures.push(error.message),
       },
@@ -115,7 +116,7 @@ describe('an answer that fails', () => {
 
   it('because no memory is left for a changefeed is a 503', async () => {
     const changes = async (): Promise<Change[]> => Array.from({ length: 100 }, () => change);
-    const memory = { ...context.memory, responses: createPeerShares(4096) };
+    const memory = { ...context.memory, files: createHeldFiles(4096) };
     assert.equal(await statusWith({ store: { ...store, changes }, memory }, feed), 503);
     assert.equal(await statusWith({ store: { ...store, changes: async () => [change] }, memory }, feed), 200);
   });
@@ -152,6 +153,30 @@ describe('an answer that fails', () => {
     ];
     assert.deepEqual(await Promise.all(named.map(statusOf)), [404, 404, 404, 404]);
     assert.equal(most, 1);
+  });
+
+  it('never comes from a second read of the store for the same address at the same time', async () => {
+    let [now, most] = [0, 0];
+    const read: Collections['read'] = async () => {
+      most = Math.max(most, (now += 1));
+      await pause(5);
+      now -= 1;
+      return undefined;
+    };
+    const ask = async (isInMemory: boolean): Promise<number> => {
+      most = 0;
+      const collections = { ...context.collections, read, isInMemory: () => isInMemory };
+      const paths = Array.from({ length: 8 }, (_, index) => `/tuf/${index}/timestamp.json`);
+      await Promise.all(paths.map((path) => statusWith({ collections }, path)));
+      return most;
+    };
+    assert.equal(await ask(false), 1);
+    assert.ok((await ask(true)) > 1);
+  });
+
+  it('because no memory is left for the stored files of a publish is a 503', async () => {
+    const refusal = await context.collections.publish('a', { notary: [] }, { reserve: () => false });
+    assert.equal(refusal?.refused, 'UNAVAILABLE');
   });
 
   it('in an observer does not change the answer', async () => {

@@ -1,12 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { endWith, networkPeer, reserveForResponse } from '../../base/connections/index.ts';
+import { endWith, networkPeer } from '../../base/connections/index.ts';
 import type { PeerShares } from '../../base/connections/index.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Upload, UploadLimits, Uploads } from './upload.ts';
 import { readChangefeed } from './changefeed.ts';
-import type { Collections } from './collections.ts';
+import type { Collections, Hold } from './collections.ts';
+import type { HeldFiles } from './held-files.ts';
 import type { ServiceMetrics } from './metrics.ts';
 import { isRefusal, refusalBody, refuse, statusOf } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
@@ -24,8 +25,8 @@ export interface AnswerContext {
   readonly guard: Guard | undefined;
   readonly prefixes: readonly string[];
   readonly limits: Omit<UploadLimits, 'memory'>;
-  /** Bytes for uploads that are being received, and for responses that requests do not share. */
-  readonly memory: { readonly uploads: PeerShares; readonly responses: PeerShares };
+  /** For uploads that are being received, in bytes; and for stored files. */
+  readonly memory: { readonly uploads: PeerShares; readonly files: HeldFiles };
   /** Long reads of the store: one at a time for each address. */
   readonly longReads: KeyedQueue;
   readonly onFailure: ((error: PortcullisError) => void) | undefined;
@@ -235,19 +236,21 @@ async function answerTo(
         response.closed ? refuse('UNAVAILABLE') : readChangefeed(store, route.gun, query),
       );
       if (isRefusal(changes)) return refused(changes);
-      return reserveForResponse(memory.responses, response, changes.body.length)
+      return memory.files.reserve(response, changes.body.length)
         ? text(changes.body)
         : refused(refuse('UNAVAILABLE'));
     }
     case 'GetKey':
+      await bringFiles(context, route.gun, response);
       return text(JSON.stringify(await collections.publicKey(route.gun, route.dialect, route.role)));
     case 'RotateKey':
+      await bringFiles(context, route.gun, response);
       return text(JSON.stringify(await collections.rotateKey(route.gun, route.dialect, route.role)));
     case 'DeleteTUF':
       await collections.remove(route.gun);
       return { status: 200, headers: {}, body: '' };
     case 'UpdateTUF':
-      return publish(context, route.dialect, route.gun, request);
+      return publish(context, route.dialect, route.gun, request, response);
     default:
       return fileAnswer(context, route, response);
   }
@@ -260,11 +263,10 @@ async function fileAnswer(
 ): Promise<Answer> {
   const { gun, dialect, role, which } = route;
   const read = (): ReturnType<Collections['read']> =>
-    collections.read(gun, dialect, role, which, (bytes) =>
-      reserveForResponse(memory.responses, response, bytes),
-    );
-  // A search for an earlier version takes long if the collection has many.
-  const file = await (which === 'current'
+    collections.read(gun, dialect, role, which, holdFor(memory.files, response));
+  // A search for an earlier version takes long if the collection has many, and so does a read of the current
+  // files if they are large.
+  const file = await (which === 'current' && collections.isInMemory(gun, dialect)
     ? read()
     : longReads.run(networkPeer(response.req.socket.remoteAddress), async () =>
         response.closed ? undefined : read(),
@@ -280,27 +282,49 @@ async function fileAnswer(
   return { status: 200, headers, body: file.bytes };
 }
 
+const holdFor = (files: HeldFiles, response: ServerResponse): Hold => ({
+  reserve: (bytes) => files.reserve(response, bytes),
+  share: (file) => files.share(response, file),
+});
+
+/** Reads the files of a collection into memory: one collection at a time for each address. */
+async function bringFiles(
+  { collections, longReads }: AnswerContext,
+  gun: string,
+  response: ServerResponse,
+): Promise<void> {
+  for (const dialect of ['notary', 'tuf'] as const)
+    if (!collections.isInMemory(gun, dialect))
+      await longReads.run(networkPeer(response.req.socket.remoteAddress), async () =>
+        response.closed ? undefined : collections.bring(gun, dialect),
+      );
+}
+
 async function publish(
-  { collections, limits: sizes, memory }: AnswerContext,
+  context: AnswerContext,
   dialect: 'notary' | 'tuf',
   gun: string,
   request: IncomingMessage,
+  response: ServerResponse,
 ): Promise<Answer> {
+  const { limits: sizes, memory } = context;
   const limits = { ...sizes, memory: memory.uploads.of(networkPeer(request.socket.remoteAddress)) };
   const uploads = await readUploads(request, limits);
   if (isRefusal(uploads)) return refused(uploads);
   try {
-    return await publishUploads(collections, dialect, gun, uploads);
+    await bringFiles(context, gun, response);
+    return await publishUploads(context, dialect, gun, uploads, response);
   } finally {
     releaseUploads(uploads, limits);
   }
 }
 
 async function publishUploads(
-  collections: Collections,
+  { collections, memory }: AnswerContext,
   dialect: 'notary' | 'tuf',
   gun: string,
   uploads: Uploads,
+  response: ServerResponse,
 ): Promise<Answer> {
   const files = (field: (name: string) => boolean): Upload[] => uploads.filter((one) => field(one.field));
   const notary = files((field) => field === 'notary');
@@ -308,7 +332,7 @@ async function publishUploads(
     dialect === 'notary'
       ? { notary: uploads }
       : { tuf: files((field) => field !== 'notary'), ...(notary.length === 0 ? {} : { notary }) };
-  const refusal = await collections.publish(gun, posted);
+  const refusal = await collections.publish(gun, posted, holdFor(memory.files, response));
   return refusal === undefined ? { status: 200, headers: {}, body: '' } : refused(refusal);
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { createStandings } from './collection-states.ts';
 import type { StoredFile } from './store.ts';
 
@@ -25,6 +26,7 @@ test(
     const store = slowStore();
     const standings = createStandings(store);
     const early = standings.load('a', 'tuf');
+    await setImmediate();
     standings.remember('a', 'tuf', filesOf(2), false);
     store.reads[0]?.([file(1)]);
     await early;
@@ -39,10 +41,12 @@ test(
     const store = slowStore();
     const standings = createStandings(store);
     const early = standings.load('a', 'tuf');
+    await setImmediate();
     standings.forget('a');
     store.reads[0]?.([file(1)]);
     await early;
     const late = standings.load('a', 'tuf');
+    await setImmediate();
     store.reads[1]?.([]);
     assert.equal((await late).files.size, 0);
   },
@@ -52,9 +56,22 @@ test('reads of one collection at the same time read the store once', { timeout: 
   const store = slowStore();
   const standings = createStandings(store);
   const all = Array.from({ length: 100 }, () => standings.load('a', 'notary'));
+  await setImmediate();
   store.reads[0]?.([file(1)]);
   for (const one of await Promise.all(all)) assert.equal(one.files.get('root')?.version, 1);
   assert.equal(store.reads.length, 1);
+});
+
+test('collections are read from the store one at a time', { timeout: 5000 }, async () => {
+  const store = slowStore();
+  const standings = createStandings(store);
+  const all = ['a', 'b', 'c'].map((gun) => standings.load(gun, 'tuf'));
+  for (let count = 0; count < all.length; count += 1) {
+    await setImmediate();
+    assert.equal(store.reads.length, count + 1);
+    store.reads[count]?.([file(count)]);
+    await all[count];
+  }
 });
 
 test('a read that fails is not remembered', { timeout: 5000 }, async () => {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { createSerialQueue } from '../../base/queues/index.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import { expiryOf } from './remembered-files.ts';
 import type { StoredFile, TrustStore } from './store.ts';
@@ -13,6 +14,8 @@ export interface Standing {
 
 /** The current states of collections, from memory where possible. */
 export interface Standings {
+  /** Whether `load` needs no read of the store. */
+  isInMemory(gun: string, dialect: Dialect): boolean;
   load(gun: string, dialect: Dialect): Promise<Standing>;
   /** Keeps in memory what was just stored. */
   remember(
@@ -44,6 +47,8 @@ export function createStandings(
    * take the memory of one. A change removes the read, whose result is then of the time before the change.
    */
   const reading = new Map<string, Promise<Standing>>();
+  /** One collection at a time: other work of the store runs between them, and memory holds one. */
+  const inTurn = createSerialQueue();
   const read = async (gun: string, dialect: Dialect): Promise<Standing> => {
     const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
     const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
@@ -51,7 +56,7 @@ export function createStandings(
   };
   const begin = (key: string, gun: string, dialect: Dialect): Promise<Standing> => {
     const isLast = (): boolean => reading.get(key) === begun && reading.delete(key);
-    const begun: Promise<Standing> = read(gun, dialect).then(
+    const begun: Promise<Standing> = inTurn(() => read(gun, dialect)).then(
       (existing) => {
         if (isLast() && existing.files.size > 0) known.set(key, existing);
         return existing;
@@ -69,6 +74,7 @@ export function createStandings(
     known.delete(key);
   };
   return {
+    isInMemory: (gun, dialect) => known.has(keyOf(gun, dialect)),
     async load(gun, dialect) {
       const key = keyOf(gun, dialect);
       return known.get(key) ?? reading.get(key) ?? begin(key, gun, dialect);

@@ -15,6 +15,14 @@ import type { Standing } from './collection-states.ts';
 import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
 
+/** Takes memory that a request holds, as `HeldFiles` does. If it returns false, the request is refused. */
+export interface Hold {
+  /** For bytes that no other request shares. */
+  reserve(bytes: number): boolean;
+  /** For a current file. */
+  share(file: Buffer): boolean;
+}
+
 /** Which file of a role is requested. */
 export type Which = { readonly hash: string } | { readonly version: number } | 'current';
 
@@ -25,20 +33,24 @@ export type Which = { readonly hash: string } | { readonly version: number } | '
 export interface Collections {
   /**
    * Returns a file. Expired timestamps, and expired snapshots that the service signs, are signed again first.
-   * @param reserve takes memory for an earlier version, which no other reader shares. If it returns false,
-   * the file is refused with UNAVAILABLE
+   * @returns UNAVAILABLE when there is no memory for the file
    */
   read(
     gun: string,
     dialect: Dialect,
     role: string,
     which: Which,
-    reserve: (bytes: number) => boolean,
+    hold: Hold,
   ): Promise<StoredFile | Refusal | undefined>;
   publish(
     gun: string,
     uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] },
+    hold: Pick<Hold, 'reserve'>,
   ): Promise<Refusal | undefined>;
+  /** Whether the current files are in memory, so that other calls need not read them from the store. */
+  isInMemory(gun: string, dialect: Dialect): boolean;
+  /** Reads the current files into memory. */
+  bring(gun: string, dialect: Dialect): Promise<void>;
   publicKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
   rotateKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
   remove(gun: string): Promise<void>;
@@ -78,11 +90,12 @@ export function createCollections(
       return kept ? remember(gun, dialect, merged(existing.files, files), false) : load(gun, dialect);
     });
 
-  const publish: Collections['publish'] = (gun, uploads) =>
+  const publish: Collections['publish'] = (gun, uploads, { reserve }) =>
     inLine(gun, async () => {
       const now = clock();
       const online = await vault.keysOf(gun);
       const before = { notary: await load(gun, 'notary'), tuf: await load(gun, 'tuf') };
+      if (!reserve(bytesIn(before.notary.files) + bytesIn(before.tuf.files))) return refuse('UNAVAILABLE');
       const updates: DialectFiles[] = [];
       const after = { notary: before.notary.files, tuf: before.tuf.files };
       for (const dialect of ['notary', 'tuf'] as const) {
@@ -125,7 +138,7 @@ export function createCollections(
     });
 
   return {
-    async read(gun, dialect, role, which, reserve) {
+    async read(gun, dialect, role, which, hold) {
       let existing = await load(gun, dialect);
       if (
         which === 'current' &&
@@ -135,16 +148,22 @@ export function createCollections(
         existing = await renewed(gun, dialect);
       if (existing.withheld) return undefined;
       const current = existing.files.get(role);
-      if (which === 'current') return current;
-      if ('hash' in which ? current?.sha256 === which.hash : current?.version === which.version)
-        return current;
+      const isCurrent =
+        which === 'current' ||
+        ('hash' in which ? current?.sha256 === which.hash : current?.version === which.version);
+      if (isCurrent)
+        return current === undefined || hold.share(current.bytes) ? current : refuse('UNAVAILABLE');
       const earlier = await ('hash' in which
         ? store.fileByHash(gun, dialect, role, which.hash)
         : store.fileByVersion(gun, dialect, role, which.version));
       if (earlier === undefined) return undefined;
-      return reserve(earlier.size) ? earlier.read() : refuse('UNAVAILABLE');
+      return hold.reserve(earlier.size) ? earlier.read() : refuse('UNAVAILABLE');
     },
     publish,
+    isInMemory: standings.isInMemory,
+    async bring(gun, dialect) {
+      await load(gun, dialect);
+    },
     publicKey: (gun, dialect, role) => inLine(gun, () => keys.publicKey(gun, dialect, role)),
     rotateKey: (gun, dialect, role) => inLine(gun, () => keys.rotate(gun, dialect, role)),
     remove: (gun) =>

@@ -18,6 +18,7 @@ import { createKeyedQueue } from '../../base/queues/index.ts';
 import { lockFolder } from '../../base/storage/index.ts';
 import { answerInTime } from './answer-in-time.ts';
 import { createCollections, usualBytes } from './collections.ts';
+import { createHeldFiles } from './held-files.ts';
 import { createJudge } from './upload-judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
@@ -75,12 +76,12 @@ const timeLimits = {
 /** How long requests in flight may take when the service ends, in ms. */
 const lastAnswersMs = 1000;
 /**
- * Memory limit of all uploads that are being received, and of all responses that are made for one request:
- * this many times the largest upload.
+ * Memory limit of all uploads that are being received, and of all stored files that requests hold: this many
+ * times the largest upload.
  */
 const largestAtOnce = 4;
 /** Enough for many changefeeds, which `--max-upload` does not limit. */
-const leastForResponses = 64 * 1024 * 1024;
+const leastForFiles = 64 * 1024 * 1024;
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
@@ -115,7 +116,7 @@ export async function startTrustService(options: TrustServiceOptions): Promise<T
       limits: { bytes: uploadBytes, parts: 1024 },
       memory: {
         uploads: createPeerShares(largestAtOnce * uploadBytes),
-        responses: createPeerShares(Math.max(largestAtOnce * uploadBytes, leastForResponses)),
+        files: createHeldFiles(Math.max(largestAtOnce * uploadBytes, leastForFiles)),
       },
       longReads: createKeyedQueue(),
       onFailure: options.onFailure,
