@@ -351,6 +351,30 @@ describe('the trust service in Notary’s dialect', () => {
     now = moment;
   });
 
+  it('signs a timestamp of the usual validity at the next publish after its clock was ahead', async () => {
+    await first();
+    const moment = now;
+    const publishTargets = (version: number): ReturnType<typeof post> =>
+      post(address, multipart([{ name: 'targets', bytes: owner.targets(version) }]));
+    now += 365 * day;
+    await publishTargets(2);
+    now = moment;
+    const { signed: ahead } = await read('timestamp');
+    assert.equal(Date.parse(ahead.expires), moment + (365 + 14) * day);
+    assert.equal((await publishTargets(3)).status, 200);
+    const { signed: next } = await read('timestamp');
+    assert.deepEqual([next.version, Date.parse(next.expires)], [ahead.version + 1, moment + 14 * day]);
+  });
+
+  it('signs a timestamp again at the next read after its clock was behind', async () => {
+    const moment = now;
+    now -= 365 * day;
+    await first();
+    now = moment;
+    const { signed: next } = await read('timestamp');
+    assert.deepEqual([next.version, Date.parse(next.expires)], [2, moment + 14 * day]);
+  });
+
   it('answers the changefeed as Notary does', async () => {
     interface Feed {
       readonly count: number;
