@@ -54,7 +54,12 @@ const table: readonly (readonly [
   outcome: Verdict['outcome'],
   says: RegExp,
 ])[] = [
-  ['a bundle', () => verdictOn([attested(statementText({}))]), 'admit', /1 of 1 attestation found counts/],
+  [
+    'a bundle',
+    () => verdictOn([attested(statementText({}))]),
+    'admit',
+    /1 attestation was found, and it counts/,
+  ],
   ['a bare envelope', () => verdictOn([envelope(statementText({}))]), 'admit', /names the image's index/],
   [
     'a statement of version 0.1',
@@ -312,7 +317,7 @@ const table: readonly (readonly [
         demand(['predicate.a == 2']),
       ),
     'admit',
-    /1 of 2 attestations found counts/,
+    /2 attestations were found, and 1 of them counts/,
   ],
   [
     'two of two signers',

@@ -41,7 +41,7 @@ export function evaluateAuthority(
   const outcome =
     checked.length === 0
       ? `no ${noun} was found for this image`
-      : `${counted.length} of ${checked.length} ${noun}${checked.length === 1 ? '' : 's'} found count${counted.length === 1 ? 's' : ''}`;
+      : outcomeOf(checked.length, counted.length, noun);
   const children = findings.map(({ place, finding }): Reason => ({
     counted: finding.counted,
     text: `${place}: ${finding.says}`,
@@ -65,6 +65,13 @@ export function evaluateAuthority(
     ...(signersUntil === undefined ? {} : { signersUntil }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
+}
+
+/** Returns for example `1 signature was found, and it counts`. */
+function outcomeOf(found: number, counted: number, noun: string): string {
+  if (found === 1) return `1 ${noun} was found, ${counted === 1 ? 'and it counts' : 'but it does not count'}`;
+  const counts = counted === 1 ? 'counts' : 'count';
+  return `${found} ${noun}s were found, ${counted === 0 ? 'but none of them counts' : `and ${counted} of them ${counts}`}`;
 }
 
 /**

@@ -138,7 +138,7 @@ const demands: readonly (readonly [demand: string, admitted: boolean, says: RegE
   [
     keyless().replace(mockSubject, 'https://example.com/team/app/.github/workflows/release.yml@refs/tags/*'),
     true,
-    /1 of 1 signature found counts/,
+    /1 signature was found, and it counts/,
   ],
   [
     keyless().replace(mockSubject, 'https://example.com/*/app/.github/workflows/*@refs/tags/v1'),
