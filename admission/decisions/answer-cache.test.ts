@@ -48,3 +48,16 @@ test('annotations count towards the bytes of evidence that are kept', async () =
   await ask('large', 'x'.repeat(19_000));
   assert.equal(asked, 3, 'evidence that is larger than the cache is not kept');
 });
+
+test('an error says whether the registry was asked', { timeout: 10_000 }, async () => {
+  const decider = { decide: () => Promise.reject(new Error('nothing is decided here')) };
+  const cache = createAnswerCache(decider, { ...usualLimits, askMs: 50, atOnceOfHost: 1 });
+  // A request of node:http, too, ends only some time after its signal.
+  const never = (signal?: AbortSignal): Promise<Dossier> =>
+    new Promise((_resolve, reject) => {
+      signal?.addEventListener('abort', () => setTimeout(() => reject(new Error('it was aborted')), 10));
+    });
+  const [asked, waiting] = ['a', 'b'].map((key) => cache.evidence(key, 'registry.example.com', never));
+  await assert.rejects(Promise.resolve(asked), /the registry did not answer within 0\.\d s/u);
+  await assert.rejects(Promise.resolve(waiting), /it was not asked, because earlier questions to/u);
+});

@@ -71,17 +71,20 @@ export function createAnswerCache(
     ask: (signal?: AbortSignal) => Promise<T>;
   }): Promise<T> {
     const signal = AbortSignal.timeout(limits.askMs);
+    const begun = performance.now();
+    let waited: number | undefined;
     const ofHost = hosts.get(host) ?? pLimit(limits.atOnceOfHost);
     hosts.set(host, ofHost);
     try {
       return await ofHost(() =>
         overall(() => {
-          if (signal.aborted) throw lateError(host, limits.askMs);
+          signal.throwIfAborted();
+          waited = performance.now() - begun;
           return ask(signal);
         }),
       );
     } catch (error) {
-      if (signal.aborted) throw lateError(host, limits.askMs);
+      if (signal.aborted) throw lateError(host, limits.askMs, waited);
       throw error;
     } finally {
       if (ofHost.activeCount + ofHost.pendingCount === 0) hosts.delete(host);
@@ -123,13 +126,25 @@ function sizeOf({ items, unreachable }: Dossier): number {
   );
 }
 
-export function lateError(host: string, ms: number): PortcullisError {
+/**
+ * Returns the error of a question without an answer in time.
+ * @param ms the time limit, and `waited` how much of it passed before the registry was asked; undefined if it
+ * was not
+ */
+export function lateError(host: string, ms: number, waited?: number): PortcullisError {
+  const [limit, wait] = [ms, waited ?? 0].map((time) => Math.round(time / 100) / 10) as [number, number];
   return new PortcullisError({
     code: 'ADMISSION_REGISTRY_LATE',
     kind: 'deadline',
     attempted: 'ask registry',
     on: host,
-    why: `the registry did not answer within ${ms / 1000} s`,
-    fix: 'check that the webhook can reach the registry',
+    why:
+      waited === undefined
+        ? `it was not asked, because earlier questions to registries took longer than ${limit} s`
+        : `the registry did not answer within ${Math.round((limit - wait) * 10) / 10} s${wait < 1 ? '' : `; the question waited ${wait} s before that`}`,
+    fix:
+      waited === undefined
+        ? 'try again; if this error repeats, check that the webhook can reach every registry that reviews name'
+        : 'check that the webhook can reach the registry',
   });
 }
