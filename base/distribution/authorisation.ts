@@ -143,11 +143,11 @@ export function createAuthorisation(
       });
     if (answered.status !== 200) {
       const words = await errorWords(answered, grant.credentials, request.headers['authorization']);
-      const said = `the token service ${realm.host} answers ${answered.status}${words}`;
+      const who = `the token service ${realm.host}`;
       const refused = answered.status >= 400 && answered.status < 500 && answered.status !== 429;
       throw refused
-        ? distributionError('DISTRIBUTION_UNAUTHORIZED', task, said)
-        : statusFailure(answered, task, said);
+        ? distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${who} answers ${answered.status}${words}`)
+        : statusFailure(answered, task, who, words);
     }
     const bad = (why: string) =>
       distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);

@@ -92,9 +92,13 @@ export function distributionError(
   return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
 }
 
-/** Returns the error of an answer with an unexpected status. */
-export function statusFailure(answer: HttpAnswer, task: Task, said: string): PortcullisError {
+/**
+ * Returns the error of an answer with an unexpected status.
+ * @param who the server, and `words` its reason from `errorWords`
+ */
+export function statusFailure(answer: HttpAnswer, task: Task, who: string, words: string): PortcullisError {
   const { status, url } = answer;
+  const said = `${who} answers ${status}${words}`;
   const details = { host: url.host, status };
   if (status === 401 || status === 403)
     return distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
@@ -107,7 +111,15 @@ export function statusFailure(answer: HttpAnswer, task: Task, said: string): Por
     });
   }
   if (status >= 500) return distributionError('DISTRIBUTION_UNREACHABLE', task, said, { details });
-  if (status >= 400) return distributionError('DISTRIBUTION_REFUSED', task, said, { details });
+  if (status >= 400) {
+    const unexplained = {
+      fix: 'see the log of the registry, or of a proxy in front of it: its answer gives no reason',
+    };
+    return distributionError('DISTRIBUTION_REFUSED', task, said, {
+      details,
+      ...(words === '' ? unexplained : {}),
+    });
+  }
   return distributionError('DISTRIBUTION_BAD_ANSWER', task, said, { details });
 }
 

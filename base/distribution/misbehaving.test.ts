@@ -462,6 +462,20 @@ describe('referrers', () => {
     assert.equal(server.requests.length, 1);
   });
 
+  it('that a registry refuses without a readable reason are reported with the place of the reason', async () => {
+    let body = '<html>';
+    const { repository } = await against((request, response) => {
+      request.resume().on('end', () => response.writeHead(400).end(body));
+    });
+    const push = (): Promise<unknown> => repository.pushManifest(manifestBytes, mediaTypes.ociManifest);
+    await assert.rejects(push(), { code: 'DISTRIBUTION_REFUSED', message: /see the log of the registry/ });
+    body = '{"errors":[{"code":"MANIFEST_INVALID"}]}';
+    await assert.rejects(push(), {
+      code: 'DISTRIBUTION_REFUSED',
+      message: /see the reason that the registry/,
+    });
+  });
+
   it('are not pushed if an image has the fallback tag, and the image is not changed', async () => {
     const { repository, server } = await against((request, response) => {
       if (request.method === 'GET') answerManifest(response);

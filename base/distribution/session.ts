@@ -100,10 +100,9 @@ export function createSession(
   }
 
   async function unexpected(answer: HttpAnswer, task: Task): Promise<never> {
-    const { status, url } = answer;
-    const said = `${url.host} answers ${status}${await errorWords(answer, credentials, sent.get(answer))}`;
+    const words = await errorWords(answer, credentials, sent.get(answer));
     await answer.discard();
-    throw statusFailure(answer, task, said);
+    throw statusFailure(answer, task, answer.url.host, words);
   }
 
   return { host, repository, request, unexpected };
