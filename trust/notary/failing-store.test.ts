@@ -45,3 +45,16 @@ test('an update that cannot be stored is refused with the documented error, chan
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('a key file that cannot be created is reported with the reason', async () => {
+  const data = mkdtempSync(join(tmpdir(), 'portcullis-key-file-'));
+  try {
+    const keyFile = join(data, 'none', 'service.key');
+    await assert.rejects(startTrustService({ listen: '127.0.0.1:0', data, keyFile }), {
+      code: 'STORAGE_NO_ACCESS',
+      message: /none\/service\.key: its folder does not exist; check that the folder exists/u,
+    });
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
+});

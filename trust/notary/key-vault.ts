@@ -40,7 +40,7 @@ const tagBytes = 16;
 /**
  * Opens the key vault.
  * @param keyFile 32 random bytes, hexadecimal, readable by its owner only; created when absent
- * @throws TRUST_SERVICE_KEY
+ * @throws TRUST_SERVICE_KEY · STORAGE_… when the key file cannot be created
  */
 export async function openKeyVault(store: TrustStore, keyFile: string): Promise<KeyVault> {
   const secret = await sealingKey(keyFile);
@@ -152,11 +152,7 @@ async function sealingKey(file: string): Promise<Buffer> {
 
 async function makeSealingKey(file: string): Promise<Buffer> {
   const secret = randomBytes(keyBytes);
-  try {
-    await writeFileAtomic(file, Buffer.from(`${secret.toString('hex')}\n`), { mode: 0o600 });
-  } catch (thrown) {
-    throw keyFailure(file, reasonOf(thrown), 'let the service write its data folder');
-  }
+  await writeFileAtomic(file, Buffer.from(`${secret.toString('hex')}\n`), { mode: 0o600 });
   return secret;
 }
 
