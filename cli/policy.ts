@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { describePolicy, explainPolicy, explainReason, loadPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
@@ -88,7 +89,16 @@ async function init(file: string | undefined, flags: Flags): Promise<number> {
     return exitCodes.yes;
   }
   const written = await writeStarterPolicy(file);
-  print(flags.output, written, `wrote ${written.file} (schema for editors: ${written.schemaFile})\n`);
+  const prefix = join(dirname(written.file), 'cosign');
+  print(
+    flags.output,
+    written,
+    `wrote ${written.file} (schema for editors: ${written.schemaFile})
+Before this policy can be used, name your images in it, and put your public key into ${prefix}.pub.
+If you have no key pair: portcullis sign --generate-key ${prefix}
+Then check the policy:   portcullis policy check ${written.file}
+`,
+  );
   return exitCodes.yes;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -46,6 +46,23 @@ describe('portcullis policy', () => {
     assert.match(failed.out + failed.err, /signed[^]*rule p\.yaml:5/);
     write('t.yaml', cases('perhaps'));
     assert.equal(portcullis('policy', 'test', 't.yaml').code, 2);
+  });
+
+  it('init: says what the policy still needs, and the policy is valid once that is done', () => {
+    mkdirSync(join(folder, 'new'));
+    const { code, out } = portcullis('policy', 'init', 'new/policy.yaml');
+    assert.equal(code, 0);
+    const missing = portcullis('policy', 'check', 'new/policy.yaml');
+    assert.equal(missing.code, 1);
+    assert.match(
+      missing.err,
+      /cosign\.pub cannot be used: there is no such file; put the PEM public key there/,
+    );
+    const commands = [...out.matchAll(/: +portcullis (.+)$/gmu)].map(([, line]) => line?.split(' ') ?? []);
+    assert.deepEqual(
+      commands.map((words) => portcullis(...words).code),
+      [0, 0],
+    );
   });
 
   it('fmt: writes the canonical form once, and reports files that would change', () => {

@@ -139,7 +139,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'a missing key file',
     plain.replace('one.pub', 'gone.pub'),
-    [/^6:\d+ the key file gone\.pub cannot be used: there is no such file; name a PEM public key/],
+    [/^6:\d+ the key file gone\.pub cannot be used: there is no such file; put the PEM public key there/],
   ],
   [
     'a private key as key',

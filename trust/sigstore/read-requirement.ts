@@ -44,7 +44,9 @@ export async function readCosign(
       building,
       [...path, 'key'],
       `the key file ${name} cannot be used: ${key.problem}`,
-      'name a PEM public key, relative to this policy file, such as cosign.pub',
+      key.problem === 'there is no such file'
+        ? 'put the PEM public key there (portcullis sign --generate-key makes a key pair), or name another file, relative to this policy file'
+        : 'name a PEM public key, relative to this policy file, such as cosign.pub',
     );
   const constraints = readConstraints(record, path, building);
   const log = await readLogDemand(record['log'], [...path, 'log'], building);
