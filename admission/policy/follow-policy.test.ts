@@ -18,11 +18,11 @@ import type { FollowedPolicy } from './follow-policy.ts';
 import type { LoadPolicySet } from './policy-in-force.ts';
 
 /** Loads as the daemon does, without its check of ceilings. */
-const load: LoadPolicySet = async ({ paths }) => {
-  const { policy, problems, texts, files, tufRoots } = await readPolicy({ paths });
+const load: LoadPolicySet = async (options) => {
+  const { policy, problems, texts, files, tufRoots } = await readPolicy(options);
   const checked = checkProfiles(texts);
   const all = [...problems, ...checked.problems];
-  if (policy === undefined || all.length > 0) throw policyInvalid(paths, all, files);
+  if (policy === undefined || all.length > 0) throw policyInvalid(options.paths, all, files);
   return { policy, profiles: checkedSet(checked), files, tufRoots };
 };
 

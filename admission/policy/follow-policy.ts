@@ -8,7 +8,6 @@ import { writeDocuments } from './documents.ts';
 import type { ClusterDocument } from './documents.ts';
 import { followDocuments } from './follow-documents.ts';
 import type { LoadPolicySet, PolicyInForce } from './policy-in-force.ts';
-import { refuseOutside } from './refuse-outside.ts';
 import { failedLoad, lacksPolicy } from './status.ts';
 import type { LoadResult } from './status.ts';
 
@@ -50,8 +49,8 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     }
     try {
       const paths = await writeDocuments(options.folder, all, options.referred);
-      const set = await options.load({ paths });
-      refuseOutside(options.folder, set, '--policy-files');
+      const { folder } = options;
+      const set = await options.load({ paths, within: { folder, setting: '--policy-files' } });
       const changed = policy?.revision !== set.policy.revision;
       ({ policy, profiles } = set);
       problem = undefined;

@@ -5,6 +5,5 @@
 export type { ClusterDocument } from './documents.ts';
 export { followDocuments } from './follow-documents.ts';
 export type { FollowDocumentsOptions } from './follow-documents.ts';
-export { refuseOutside } from './refuse-outside.ts';
 export { failedLoad, lacksPolicy } from './status.ts';
 export type { LoadResult } from './status.ts';

@@ -14,7 +14,11 @@ export interface PolicyInForce {
  * Loads policies and profiles from files, as the daemon does.
  * @throws PortcullisError `TRUST_POLICY_INVALID`, with `details.problems`
  */
-export type LoadPolicySet = (options: { readonly paths: readonly string[] }) => Promise<{
+export type LoadPolicySet = (options: {
+  readonly paths: readonly string[];
+  /** The only files that the policy may name. */
+  readonly within: { readonly folder: string; readonly setting: string };
+}) => Promise<{
   readonly policy: TrustPolicy;
   readonly profiles: ProfileSet;
   /** The policy files, and the files and folders that they refer to. */

@@ -1,3 +1,4 @@
+export { isWithin } from './is-within.ts';
 export {
   isOwnDescriptor,
   readFilePart,

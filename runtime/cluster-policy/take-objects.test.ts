@@ -156,15 +156,46 @@ test('files that objects name are part of the set, and follow their folder', asy
   assert.equal((await openNode(t, root)).holder.current()?.revision, second);
 });
 
-test('a file outside of the folder is refused', async (t) => {
+test('a file outside of the folder is refused, with nothing that says whether it exists', async (t) => {
   const root = openRoot(t);
   const { holder, taking } = await openNode(t, root);
-  const key = join(import.meta.dirname, '../../trust/evidence/fixtures/keys/ecdsa-p256.pub');
-  await taking.take([
-    documentOf('base', { rules: [{ images: ['r.test/**'], require: { cosign: { key } } }] }),
-  ]);
-  assert.equal(holder.current(), undefined);
-  assert.match(taking.problem()?.why ?? '', /not in cluster\.policyFiles/u);
+  const keys = join(import.meta.dirname, '../../trust/evidence/fixtures/keys');
+  const problemOf = async (requirement: (file: string) => object, file: string): Promise<string> => {
+    const rules = [{ images: ['r.test/**'], require: requirement(file) }];
+    const result = await taking.take([documentOf('base', { rules })]);
+    assert.equal(holder.current(), undefined);
+    const problems = [...(result?.problems.values() ?? [])].flat();
+    assert.ok(problems.length > 0);
+    return problems.map(({ message }) => message.replaceAll(file, 'FILE')).join('\n');
+  };
+  const files = ['ecdsa-p256.pub', 'README.md', '.', 'none.pub', 'ecdsa-p256.pub/none'];
+  const requirements: Record<string, (file: string) => object> = {
+    key: (key) => ({ cosign: { key } }),
+    certificates: (roots) => ({ pki: { roots, email: 'a@r.test' } }),
+    folder: (folder) => ({ notation: { certificates: { ca: [folder] }, identities: ['*'] } }),
+    root: (root) => ({ sigstore: { issuer: 'https://i.test', subject: 'a', root } }),
+    tuf: (root) => ({ tuf: { service: 'https://t.test', root } }),
+  };
+  for (const [what, requirement] of Object.entries(requirements)) {
+    const found = new Set<string>();
+    for (const name of files) found.add(await problemOf(requirement, join(keys, name)));
+    assert.equal(found.size, 1, [...found].join('\n'));
+    for (const problem of found) assert.match(problem, /it is not in cluster\.policyFiles/u, what);
+  }
+});
+
+test('a cache that an object names does not say whether a file exists', async (t) => {
+  const { taking } = await openNode(t, openRoot(t));
+  const messages = new Set<string>();
+  for (const cache of [import.meta.filename, join(import.meta.dirname, 'none')]) {
+    const root = { tuf: { url: 'https://tuf.test', cache } };
+    const rules = [
+      { images: ['r.test/**'], require: { sigstore: { issuer: 'https://i.test', subject: 'a', root } } },
+    ];
+    const result = await taking.take([documentOf('base', { rules })]);
+    for (const { message } of [...(result?.problems.values() ?? [])].flat()) messages.add(message);
+  }
+  assert.equal(messages.size, 1, [...messages].join('\n'));
 });
 
 test('sets that are not in force leave no files', async (t) => {

@@ -1,4 +1,4 @@
-import { failedLoad, lacksPolicy, refuseOutside } from '../../admission/policy/index.ts';
+import { failedLoad, lacksPolicy } from '../../admission/policy/index.ts';
 import type { ClusterDocument, LoadResult } from '../../admission/policy/index.ts';
 import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -152,8 +152,8 @@ async function validate(
 ): Promise<ObjectSet> {
   const names = documents.map(({ file }) => file);
   const source = await folder.unpack({ documents: names, files });
-  const set = await loadPolicySet({ paths: source.paths });
-  refuseOutside(source.folder, set, 'cluster.policyFiles');
+  const within = { folder: source.folder, setting: 'cluster.policyFiles' };
+  const set = await loadPolicySet({ paths: source.paths, within });
   return {
     since: at.toISOString(),
     revision: set.policy.revision,

@@ -17,7 +17,7 @@ interface PolicySet extends LoadedPolicy {
  * @throws PortcullisError `TRUST_POLICY_INVALID`. `details.problems` holds every problem of policies and
  * profiles, each with file, line and column, and `details.files` the files that were read
  */
-export async function loadPolicySet(options: { readonly paths: readonly string[] }): Promise<PolicySet> {
+export async function loadPolicySet(options: Parameters<typeof readPolicy>[0]): Promise<PolicySet> {
   const { policy, sources, problems, texts, ceilings, ...read } = await readPolicy(options);
   const checked = checkProfiles(texts);
   const profiles = checkedSet(checked);

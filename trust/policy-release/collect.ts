@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
-import { readPlainFile } from '../../base/files/index.ts';
+import { isWithin, readPlainFile } from '../../base/files/index.ts';
 import { rootFolder } from '../sigstore/root-cache.ts';
 import { mostArchiveBytes } from './archive.ts';
 import type { ReleaseFiles } from './archive.ts';
@@ -64,6 +64,3 @@ async function filesAt(path: string): Promise<readonly string[]> {
     .filter((entry) => !entry.name.startsWith('.') && !entry.isDirectory())
     .map(({ name }) => join(path, name));
 }
-
-const isWithin = (path: string, folder: string): boolean =>
-  path === folder || path.startsWith(folder.endsWith(sep) ? folder : `${folder}${sep}`);

@@ -83,6 +83,7 @@ interface PolicyOptions {
    * not count.
    */
   readonly carriedRoots?: Building['carriedRoots'];
+  readonly within?: Building['within'];
 }
 
 /**
@@ -103,7 +104,7 @@ export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> 
  * instead of throwing.
  */
 export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
-  const { substitutes, carriedRoots } = options;
+  const { substitutes, carriedRoots, within } = options;
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
@@ -140,6 +141,7 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
         tufRoots,
         ...(substitutes === undefined ? {} : { substitutes }),
         ...(carriedRoots === undefined ? {} : { carriedRoots }),
+        ...(within === undefined ? {} : { within }),
       }),
     );
     append(ceilings, ceilingsOf(document));

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileReason, folderReason } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { isWithin, readPlainFile } from '../../base/files/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import type { Requirement } from './types.ts';
@@ -23,6 +23,8 @@ export interface Building {
    * content come from the same bytes.
    */
   readonly references: Map<string, Referenced>;
+  /** The only files that the policy may name. Undefined: any file of this machine. */
+  readonly within?: FilesWithin;
   /** TUF repositories whose roots the policy reads from a cache, by the path of the cached file. */
   readonly tufRoots?: Map<string, TufRoot>;
   /** Bytes that replace the content of files, by path: the keys of policy tests. */
@@ -31,6 +33,16 @@ export interface Building {
    * Trusted roots in place of those of this machine, by the URL of their TUF repository without a final `/`.
    */
   readonly carriedRoots?: ReadonlyMap<string, CarriedRoot>;
+}
+
+/**
+ * The files that a policy may name. No other file is opened: those who write the policy must not learn which
+ * files the machine has.
+ */
+export interface FilesWithin {
+  readonly folder: string;
+  /** The name of the setting that holds the folder, for problems. */
+  readonly setting: string;
 }
 
 /** A trusted root that came with a policy, and for whose freshness the signer of both vouches. */
@@ -88,6 +100,20 @@ export async function readReferenced(
   limit: number = maximumKeyBytes,
 ): Promise<ReferencedFile> {
   const file = resolve(dirname(building.document.file), name);
+  return outside(file, building) ?? readAt(file, limit, building);
+}
+
+/** Like `readReferenced`, for a file in a cache of this machine. */
+export function readCachedFile(building: Building, path: string, limit: number): Promise<ReferencedFile> {
+  return readAt(resolve(dirname(building.document.file), path), limit, building);
+}
+
+function outside(path: string, { within }: Building): { readonly problem: string } | undefined {
+  if (within === undefined || isWithin(path, resolve(within.folder))) return undefined;
+  return { problem: `it is not in ${within.setting}` };
+}
+
+async function readAt(file: string, limit: number, building: Building): Promise<ReferencedFile> {
   const known = building.references.get(file);
   const substitute = building.substitutes?.get(file);
   const read =
@@ -110,6 +136,8 @@ export async function listReferenced(
   name: string,
 ): Promise<{ readonly names: readonly string[] } | { readonly problem: string }> {
   const folder = resolve(dirname(building.document.file), name);
+  const problem = outside(folder, building);
+  if (problem !== undefined) return problem;
   try {
     const names = (await readdir(folder)).filter((entry) => !entry.startsWith('.')).sort();
     if (names.length > maximumNames)

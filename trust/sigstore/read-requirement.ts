@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
-import { readReferenced, report } from '../requirements/building.ts';
-import type { Building } from '../requirements/building.ts';
+import { readCachedFile, readReferenced, report } from '../requirements/building.ts';
+import type { Building, ReferencedFile } from '../requirements/building.ts';
 import { readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
 import { recordOf, textsOf } from '../json/strict-json.ts';
 import type { PolicyRoot, Requirement, SigstoreProof } from '../requirements/types.ts';
@@ -176,9 +176,9 @@ async function readRoot(
   if (tuf !== undefined) return readCached(tuf, path, building);
   if (value !== undefined && typeof value !== 'string') return undefined;
   if (value !== undefined && value !== publicGood)
-    return readRootFile(
+    return rootOf(
       value,
-      value,
+      await readReferenced(building, value, maximumRootBytes),
       path,
       building,
       'name a trusted_root.json, relative to this policy file',
@@ -187,7 +187,7 @@ async function readRoot(
   if (carried !== undefined) return carried;
   const file = cachedRootFile(defaultRootCache, publicGoodTufUrl);
   const fix = 'update it: portcullis sigstore-root update';
-  const read = await readReferenced(building, file, maximumRootBytes);
+  const read = await readCachedFile(building, file, maximumRootBytes);
   if ('problem' in read && read.problem === 'there is no such file') {
     // The root was never updated on this machine. The root that ships decides until it expires, is part of
     // the revision, and the file is watched.
@@ -216,9 +216,9 @@ async function readCached(
   const file = cachedRootFile(folder, url);
   const where = typeof cache === 'string' ? ` --cache ${cache}` : '';
   const fix = `fetch it: portcullis sigstore-root update --url ${url} --root FILE${where}`;
-  const root = await readRootFile(url, file, [...path, 'tuf'], building, fix);
+  const root = rootOf(url, await readInCache(building, file), [...path, 'tuf'], building, fix);
   if (root === undefined) return undefined;
-  const timestamp = await readReferenced(building, cachedTimestampFile(folder, url), maximumRootBytes);
+  const timestamp = await readInCache(building, cachedTimestampFile(folder, url));
   const expires = 'problem' in timestamp ? undefined : expiryOfMetadata(timestamp.bytes);
   if (expires === undefined) {
     report(building, [...path, 'tuf'], `the expiry of the trusted root of ${url} is not known`, fix);
@@ -226,6 +226,12 @@ async function readCached(
   }
   building.tufRoots?.set(file, { url, cache: folder, expires });
   return { ...root, expires: new Date(expires).toISOString() };
+}
+
+/** The policy names the cache: where it may not name any file, the problem is the same for all paths. */
+async function readInCache(building: Building, file: string): Promise<ReferencedFile> {
+  const read = await readCachedFile(building, file, maximumRootBytes);
+  return 'problem' in read && building.within !== undefined ? { problem: 'it cannot be read' } : read;
 }
 
 /** Returns the root that came with the policy. Its bytes are part of the policy's revision. */
@@ -242,16 +248,6 @@ function carriedRoot(
   building.references.set(cachedRootFile(defaultRootCache, url), read);
   const root = rootOf(name, read, path, building, 'use an archive with a valid root');
   return root === undefined ? undefined : { ...root, expires: new Date(expires).toISOString() };
-}
-
-async function readRootFile(
-  name: string,
-  file: string,
-  path: readonly PathSegment[],
-  building: Building,
-  fix: string,
-): Promise<PolicyRoot | undefined> {
-  return rootOf(name, await readReferenced(building, file, maximumRootBytes), path, building, fix);
 }
 
 /**
