@@ -141,7 +141,7 @@ export function lateError(host: string, ms: number, waited?: number): Portcullis
     why:
       waited === undefined
         ? `it was not asked, because earlier questions to registries took longer than ${limit} s`
-        : `the registry did not answer within ${Math.round((limit - wait) * 10) / 10} s${wait < 1 ? '' : `; the question waited ${wait} s before that`}`,
+        : `the registry did not answer within ${Math.round((limit - wait) * 10) / 10} s${wait < 1 ? '' : `, after a wait of ${wait} s`}`,
     fix:
       waited === undefined
         ? 'try again; if this error repeats, check that the webhook can reach every registry that reviews name'
