@@ -87,6 +87,40 @@ test('a caller that aborts ends all transfers', async () => {
   await assert.rejects(copying, /enough/u);
 });
 
+test('an index in four other indexes is refused, and one in three is copied', async () => {
+  const indexOf = (bytes: Buffer, mediaType: string): Buffer =>
+    Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: mediaTypes.ociIndex,
+        manifests: [descriptorOf(bytes, mediaType)],
+      }),
+    );
+  const stored = new Map<string, Buffer>([[digestOf(manifest), manifest]]);
+  let [top, mediaType]: [Buffer, string] = [manifest, mediaTypes.ociManifest];
+  for (let depth = 0; depth < 5; depth += 1) {
+    top = indexOf(top, mediaType);
+    mediaType = mediaTypes.ociIndex;
+    stored.set(digestOf(top), top);
+    stored.set(`nested-${depth + 1}`, top);
+  }
+  const base = source(() => Promise.resolve((async function* () {})()));
+  const from: RegistryRepository = {
+    ...base,
+    manifest(wanted) {
+      const bytes = stored.get(typeof wanted === 'string' ? wanted : wanted.digest);
+      if (bytes === undefined) return Promise.reject(notFound());
+      const type = bytes === manifest ? mediaTypes.ociManifest : mediaTypes.ociIndex;
+      const content = parseManifest(bytes, type, { attempted: '', on: '' });
+      return Promise.resolve({ bytes, mediaType: type, digest: digestOf(bytes), content });
+    },
+  };
+  const run = (wanted: string): ReturnType<typeof copyImage> =>
+    copyImage({ ...copy, wanted, from, to: destination(() => undefined) });
+  assert.equal((await run('nested-4')).manifests, 5);
+  await assert.rejects(run('nested-5'), /is in 4 other indexes; build the image with one index/u);
+});
+
 for (const [foreign, mediaType] of [
   [true, 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip'],
   [true, 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip'],

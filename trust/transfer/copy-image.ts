@@ -68,6 +68,9 @@ const manifestTypes: readonly string[] = Object.values(mediaTypes);
 /** Blobs of a manifest that are copied at the same time. */
 const atOnce = 4;
 
+/** Indexes in indexes. The daemon pulls no image that is nested deeper either. */
+const mostNestedIndexes = 4;
+
 /** Evidence of evidence of evidence: deeper signatures are not in use. */
 const mostDepth = 3;
 
@@ -112,9 +115,11 @@ export async function copyImage({
     count.is(descriptor.size);
   };
   /** Copies the content that a manifest refers to, without the manifest itself. */
-  const content = async ({ content: said }: FetchedManifest): Promise<void> => {
-    if (said.kind === 'index') for (const child of said.manifests) await image(child, undefined);
-    else {
+  const content = async ({ content: said, digest }: FetchedManifest, depth = 0): Promise<void> => {
+    if (said.kind === 'index') {
+      if (depth === mostNestedIndexes) throw tooDeep(digest, reference);
+      for (const child of said.manifests) await image(child, depth + 1);
+    } else {
       const parts = [said.config, ...said.layers];
       const fresh = new Map(
         parts.filter(({ digest }) => !seen.has(digest)).map(({ digest, size }) => [digest, size]),
@@ -123,20 +128,17 @@ export async function copyImage({
       await allOf(parts, blob, signal);
     }
   };
-  const image = async (what: string | Descriptor, as: string | undefined): Promise<FetchedManifest> => {
+  const image = async (what: string | Descriptor, depth: number): Promise<FetchedManifest> => {
     const fetched = await from.manifest(what, signal);
     // It would get another name at the destination, under which the index that lists it does not find it.
     if (fetched.digest !== digestOf(fetched.bytes)) throw notSha256(fetched.digest, reference);
     if (!seen.has(fetched.digest)) {
       seen.add(fetched.digest);
-      await content(fetched);
+      await content(fetched, depth);
       manifests += 1;
       images.push(fetched.digest);
     }
-    await to.pushManifest(fetched.bytes, fetched.mediaType, {
-      ...options,
-      ...(as === undefined ? {} : { tag: as }),
-    });
+    await to.pushManifest(fetched.bytes, fetched.mediaType, options);
     return fetched;
   };
   const referrers = async (digest: string, depth: number): Promise<void> => {
@@ -172,7 +174,7 @@ export async function copyImage({
     return true;
   };
 
-  const top = await image(wanted, undefined);
+  const top = await image(wanted, 0);
   for (const digest of [...images]) {
     await referrers(digest, 1);
     for (const name of [signatureTag(digest), attestationTag(digest)])
@@ -191,6 +193,17 @@ export async function copyImage({
     ...(metadataKept === undefined ? {} : { metadataKept }),
     ...(leftOut === 0 ? {} : { leftOut }),
   };
+}
+
+function tooDeep(digest: string, on: string): PortcullisError {
+  return new PortcullisError({
+    code: 'DISTRIBUTION_BAD_MANIFEST',
+    kind: 'invalid',
+    attempted: 'copy image',
+    on,
+    why: `its index ${digest} is in ${mostNestedIndexes} other indexes`,
+    fix: 'build the image with one index, which lists the manifests of all platforms',
+  });
 }
 
 function notSha256(digest: string, on: string): PortcullisError {
