@@ -77,6 +77,16 @@ describe('portcullis trust', () => {
       { words: ['rotate', 'pay', 'targets', '--threshold', '2'], code: 2, says: /TRUST_AUTHOR_THRESHOLD/u },
       { words: ['publish', 'pay', '--expiry', 'soon'], code: 2, says: /ROLE=DURATION/u },
       {
+        words: ['archive', 'verify', 'FILE', '--archive-key', 'FILE'],
+        code: 2,
+        says: /read public key .*: it is not PEM.*TRUST_KEY_UNREADABLE/u,
+      },
+      {
+        words: ['archive', 'load', 'FILE', 'registry.example.com/app:1', '--archive-key', 'DIR'],
+        code: 2,
+        says: /it is not a regular file.*TRUST_KEY_UNREADABLE/u,
+      },
+      {
         words: ['serve', '--listen', 'nowhere', '--data', 'DIR/service'],
         code: 2,
         says: /TRUST_SERVICE_LISTEN/u,

@@ -2,7 +2,7 @@
  * Trust as a library, `portcullis/trust`: for programs that verify, sign, attest and decide. What belongs to
  * one subject, such as the gate or the verdict log, is in the entry point of its folder.
  */
-export { loadPolicy, policyOfKey } from './policy/load.ts';
+export { loadPolicy, policyOfKey, readPublicKeyFile } from './policy/load.ts';
 export type { LoadedPolicy } from './policy/load.ts';
 export type { TufRoot } from './requirements/building.ts';
 export { describePolicy, explainPolicy } from './policy/explain-policy.ts';

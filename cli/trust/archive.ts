@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
-import { readPlainFileSync } from '../../base/files/index.ts';
-import { explainVerdict, loadPolicy, parsePublicKey, processPassphrase } from '../../trust/index.ts';
+import { explainVerdict, loadPolicy, processPassphrase, readPublicKeyFile } from '../../trust/index.ts';
 import type { PolicyKey } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
 import {
@@ -134,7 +133,7 @@ function registerVerify(archive: Command): void {
         namespace: flags.namespace,
         trustState: flags.trustState,
         now: new Date(),
-        ...keyOf(flags.archiveKey),
+        ...(await keyOf(flags.archiveKey)),
       };
       const { verdict, statement } = await verifyArchive(input);
       print(flags.output, { statement, verdict }, tree(explainVerdict(verdict)));
@@ -152,7 +151,7 @@ function registerPolicy(archive: Command): void {
     .requiredOption('--to <folder>', 'new folder');
   withOutput(policy).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
-      const { key } = keyOf(flags.archiveKey);
+      const { key } = await keyOf(flags.archiveKey);
       if (key === undefined) return exitCodes.usage;
       const files = await extractPolicy({ file, key, to: flags.to, now: new Date() });
       print(
@@ -174,8 +173,9 @@ function registerLoad(archive: Command): void {
     .option('--archive-key <file>', 'public key that must have signed the archive');
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {
+      const key = await keyOf(flags.archiveKey);
       const copied = await withProgress(flags.output, 'loaded', (progress) =>
-        loadArchive({ file, to, registry, progress, now: new Date(), ...keyOf(flags.archiveKey) }),
+        loadArchive({ file, to, registry, progress, now: new Date(), ...key }),
       );
       print(
         flags.output,
@@ -187,11 +187,6 @@ function registerLoad(archive: Command): void {
   );
 }
 
-const mostKeyBytes = 64 * 1024;
-
-function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
-  if (file === undefined) return {};
-  const key = parsePublicKey(file, readPlainFileSync(file, mostKeyBytes));
-  if ('problem' in key) throw new Error(`${file}: ${key.problem}`);
-  return { key };
+async function keyOf(file: string | undefined): Promise<{ readonly key?: PolicyKey }> {
+  return file === undefined ? {} : { key: await readPublicKeyFile(file) };
 }

@@ -9,7 +9,7 @@ import { canonicalDigest } from '../json/canonical-json.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
-import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
+import type { PolicyKey, TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { policyText } from './policy-text.ts';
 import { readPolicyFiles } from './documents.ts';
 import type { Building, TufRoot } from '../requirements/building.ts';
@@ -211,10 +211,10 @@ function ceilingsOf(document: Document): NamedCeiling[] {
 }
 
 /**
- * Returns the policy for a single key: every image must be signed by it. For `verify --key`.
+ * Reads the public key of a file that a command names.
  * @throws PortcullisError `TRUST_KEY_UNREADABLE`
  */
-export async function policyOfKey(file: string): Promise<TrustPolicy> {
+export async function readPublicKeyFile(file: string): Promise<PolicyKey> {
   const failure = {
     code: 'TRUST_KEY_UNREADABLE',
     kind: 'invalid',
@@ -230,6 +230,15 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
   }
   const key = parsePublicKey(file, text);
   if ('problem' in key) throw new PortcullisError({ ...failure, why: key.problem });
+  return key;
+}
+
+/**
+ * Returns the policy for a single key: every image must be signed by it. For `verify --key`.
+ * @throws PortcullisError `TRUST_KEY_UNREADABLE`
+ */
+export async function policyOfKey(file: string): Promise<TrustPolicy> {
+  const key = await readPublicKeyFile(file);
   if (key.type === 'ed25519') await loadPrehashed();
   const name = `key ${file}`;
   const rule: TrustRule = {
