@@ -110,6 +110,15 @@ describe('portcullis trust', () => {
     assert.match((await trust(['publish', 'pay'])).output, /everything is published already/u);
   });
 
+  it('signs with a new local key after a rotation to a service was staged by mistake', async () => {
+    assert.equal((await trust(['rotate', 'pay', 'timestamp', '--server-managed'])).code, 0);
+    const refused = await trust(['publish', 'pay']);
+    assert.equal(refused.code, 2, refused.output);
+    assert.equal((await trust(['rotate', 'pay', 'timestamp'])).code, 0);
+    const published = await trust(['publish', 'pay']);
+    assert.equal(published.code, 0, published.output);
+  });
+
   it('signs nothing with a wrong passphrase, and everything with the right one afterwards', async () => {
     assert.equal((await trust(['add', 'pay', 'a', file('file', 'x')])).code, 0);
     const wrong = await trust(['publish', 'pay'], { PORTCULLIS_PASSPHRASE: 'battery-staple' });

@@ -18,13 +18,15 @@ export function createOwnerChanges(
     await working.saveStaged([...(await working.staged()), ...changes]);
   };
 
+  const unstage = async (which: (change: StagedChange) => boolean): Promise<void> => {
+    const before = await working.staged();
+    const kept = before.filter((change) => !which(change));
+    if (kept.length < before.length) await working.saveStaged(kept);
+  };
+
   return {
     stage,
-    async unstage(which) {
-      const before = await working.staged();
-      const kept = before.filter((change) => !which(change));
-      if (kept.length < before.length) await working.saveStaged(kept);
-    },
+    unstage,
     async rotate(role, named) {
       const { dialects, serverManaged } = await working.settings();
       const made =
@@ -40,6 +42,8 @@ export function createOwnerChanges(
           keys: await inDialect(collection, dialect, role, made.keys),
         });
       if (role === 'root' || role === 'targets') return;
+      // A publish asks the service for its keys last, so its key would replace this one.
+      await unstage((change) => change.kind === 'server-key' && change.role === role);
       const without = (roles: readonly OnlineRole[]): OnlineRole[] => roles.filter((one) => one !== role);
       await working.saveSettings({
         ...(await working.settings()),
