@@ -75,6 +75,11 @@ describe('portcullis trust', () => {
         says: /a service never holds root keys/u,
       },
       { words: ['rotate', 'pay', 'targets', '--threshold', '2'], code: 2, says: /TRUST_AUTHOR_THRESHOLD/u },
+      {
+        words: ['delegate', 'add', 'pay', 'targets/a', '--role-key', 'DIR/none', '--all-paths'],
+        code: 2,
+        says: /there is no such file; name a public key, a certificate/u,
+      },
       { words: ['publish', 'pay', '--expiry', 'soon'], code: 2, says: /ROLE=DURATION/u },
       {
         words: ['archive', 'verify', 'FILE', '--archive-key', 'FILE'],
@@ -114,6 +119,7 @@ describe('portcullis trust', () => {
     assert.equal((await trust(['rotate', 'pay', 'timestamp', '--server-managed'])).code, 0);
     const refused = await trust(['publish', 'pay']);
     assert.equal(refused.code, 2, refused.output);
+    assert.match(refused.output, /sign here with a key .*: portcullis trust rotate pay timestamp/u);
     assert.equal((await trust(['rotate', 'pay', 'timestamp'])).code, 0);
     const published = await trust(['publish', 'pay']);
     assert.equal(published.code, 0, published.output);

@@ -38,7 +38,7 @@ const fixes: Readonly<Record<AuthorCode, string>> = {
   TRUST_AUTHOR_REFUSED: 'read what the service says, then portcullis trust inspect',
   TRUST_AUTHOR_WORKING_FOLDER: 'name the working folder with --dir',
   TRUST_AUTHOR_DESTINATION:
-    'name a service (https://…), a registry (oci://REGISTRY/REPOSITORY) or a folder (/…)',
+    'name a service (https://…), a registry (oci://REGISTRY/REPOSITORY) or a folder (/…) with --to',
 };
 
 export function authorFailure(
@@ -46,6 +46,7 @@ export function authorFailure(
   on: string,
   why: string,
   cause?: unknown,
+  fix = fixes[code],
 ): PortcullisError<AuthorCode> {
   const kind =
     code === 'TRUST_AUTHOR_UNSIGNED' || code === 'TRUST_AUTHOR_OTHER_DRAFT' || code === 'TRUST_AUTHOR_REFUSED'
@@ -61,7 +62,7 @@ export function authorFailure(
     attempted: 'author TUF metadata',
     on,
     why,
-    fix: fixes[code],
+    fix,
     ...(cause === undefined ? {} : { cause }),
   });
 }

@@ -25,6 +25,8 @@ export async function initCollection(collection: OwnedCollection, wanted: InitIn
       'TRUST_AUTHOR_WORKING_FOLDER',
       name,
       `${working.path} already contains this collection`,
+      undefined,
+      'publish it with portcullis trust publish, or name another working folder with --dir',
     );
   await Promise.all(wanted.destinations.map(open));
   const settings = await begin(collection, wanted);

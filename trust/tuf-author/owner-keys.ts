@@ -20,6 +20,7 @@ import { parsePublicKey } from '../keys/public-key.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
 
 const day = 86_400_000;
+const keyFix = 'name a public key, a certificate, a private key or a pkcs11: URI';
 
 /** The keys of an owner: the keys of the keystore, and the signers named for this run. */
 export interface OwnerKeys {
@@ -101,6 +102,7 @@ export async function openOwnerKeys(
           file,
           `it is not a readable key: ${reasonOf(thrown)}`,
           thrown,
+          keyFix,
         );
       }
       return spkiOf(await open(file));
@@ -157,6 +159,6 @@ async function readKeyText(file: string): Promise<string> {
   } catch (error) {
     const why =
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error);
-    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, why, error);
+    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', file, why, error, keyFix);
   }
 }

@@ -289,6 +289,8 @@ async function serverKey(
       'TRUST_AUTHOR_DESTINATION',
       name,
       `only a service can sign ${role} by itself, and none is named`,
+      undefined,
+      `name a service with --to https://…, or sign here with a key of this folder: portcullis trust rotate ${name} ${role}`,
     );
   return service.serverKey(dialect, role, fresh);
 }
