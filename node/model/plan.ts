@@ -111,4 +111,5 @@ function stepAway(
   return { change: { action: 'delete', section, name, from: there.shown, drift: false } };
 }
 
-const notOurs = 'it already exists, and `portcullis node apply` did not make it';
+const notOurs =
+  'it already exists, and `portcullis node apply` did not make it; remove it, or leave it out of the document';
