@@ -251,10 +251,7 @@ test('an object with a problem is reported in its status, and opens nothing', { 
     { images: ['a/**'], require: { cosign: { key: join(folder, 'policy/k.pub') } } },
   ]);
   await eventually(patience * 4, async () =>
-    assert.match(
-      (await statusOfNode()).cluster?.problem?.why ?? '',
-      /not in cluster\.policyFiles/u,
-    ),
+    assert.match((await statusOfNode()).cluster?.problem?.why ?? '', /not in cluster\.policyFiles/u),
   );
   await cluster.ask('DELETE', `${policies}/broken`);
   await untilState('current');
