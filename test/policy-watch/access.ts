@@ -1,8 +1,11 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
 import type { Cluster } from '../services-watch/cluster.ts';
 
-/** A service account of the node, with the rights that docs/network-policies.md names, and its tokens. */
+const roleFile = join(import.meta.dirname, '../../packaging/kubernetes/node-role.yaml');
+
+/** A service account of the node, with the role that is published for nodes, and its tokens. */
 export interface Access {
   readonly kubeconfig: string;
   /** Writes a new token to the file, and makes the former one invalid. */
@@ -14,16 +17,11 @@ export async function createAccess(cluster: Cluster, folder: string, port: numbe
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
   const name = 'portcullis';
   await cluster.ask('POST', accounts, { metadata: { name } });
-  await cluster.ask('POST', `${rbac}/clusterroles`, {
-    metadata: { name },
-    rules: [
-      { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['list', 'watch'] },
-      { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: ['list', 'watch'] },
-    ],
-  });
+  const role = parseAllDocuments(readFileSync(roleFile, 'utf8'))[0]?.toJS() as { metadata: { name: string } };
+  await cluster.ask('POST', `${rbac}/clusterroles`, role);
   await cluster.ask('POST', `${rbac}/clusterrolebindings`, {
     metadata: { name },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role.metadata.name },
     subjects: [{ kind: 'ServiceAccount', name, namespace: 'kube-system' }],
   });
   let turn = 0;

@@ -68,7 +68,8 @@ export async function setStatus(
   { phase, address }: { readonly phase: string; readonly address: string },
 ): Promise<void> {
   await cluster.ask('PATCH', `${podBase(namespace)}/${name}/status`, {
-    status: { phase, podIP: address, podIPs: [{ ip: address }] },
+    // A merge would keep the former address beside the new one.
+    status: { phase, podIP: address, podIPs: [{ ip: address }, { $patch: 'replace' }] },
   });
 }
 
