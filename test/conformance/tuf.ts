@@ -3,7 +3,7 @@
  * `portcullis tuf-client`, in about ten minutes.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundle } from '../../packaging/build.ts';
@@ -25,9 +25,12 @@ function prepare(): string {
     if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).error !== undefined)
       throw new Error(`${tool} is missing; install it`);
   if (!existsSync(suite)) {
-    run('git', ['init', '-q', suite]);
-    run('git', ['-C', suite, 'fetch', '-q', '--depth', '1', source, commit]);
-    run('git', ['-C', suite, 'checkout', '-q', commit]);
+    // A fetch that fails must leave nothing that looks like the suite.
+    const partial = `${suite}.partial`;
+    run('git', ['init', '-q', partial]);
+    run('git', ['-C', partial, 'fetch', '-q', '--depth', '1', source, commit]);
+    run('git', ['-C', partial, 'checkout', '-q', commit]);
+    renameSync(partial, suite);
   }
   const pytest = ['v', 'venv']
     .map((name) => join(suite, name, 'bin/pytest'))
