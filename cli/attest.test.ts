@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -46,3 +46,40 @@ for (const type of ['entitlements', 'https://portcullis.dev/entitlements/v1'])
     assert.match(stderr, /--type entitlements needs a file/u);
     assert.equal(status, 2);
   });
+
+for (const [what, document, why] of [
+  [
+    'of another kind',
+    { kind: 'TrustPolicy', default: 'deny', rules: [] },
+    /it is not a document of kind EntitlementProfile/u,
+  ],
+  [
+    'whose parameter has no value',
+    {
+      kind: 'EntitlementProfile',
+      metadata: { name: 'web' },
+      parameters: { data: { type: 'path' } },
+      files: { write: ['${data}/**'] },
+    },
+    /the profile web has no value for data/u,
+  ],
+] as const)
+  test(`attest signs no document ${what} as entitlements: no node could run the image`, async () => {
+    const file = join(folder, 'profile.json');
+    writeFileSync(file, JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', ...document }));
+    const words = ['attest', '127.0.0.1:1/app:1', '--type', 'entitlements', '--predicate', file];
+    const { code, output } = await portcullis([...words, '--key', join(folder, 'cosign.key')], environment);
+    assert.match(output, why);
+    assert.equal(code, 2);
+  });
+
+test('attest signs no exact profile as entitlements: nodes read EntitlementProfile documents only', async () => {
+  const file = join(folder, 'exact.json');
+  const show = [commandFile, 'entitlements', 'show', 'baseline', '--output', 'json'];
+  const { stdout } = spawnSync(process.execPath, show, { encoding: 'utf8' });
+  writeFileSync(file, stdout.replace('"name": "baseline"', '"name": "web"'));
+  const words = ['attest', '127.0.0.1:1/app:1', '--type', 'entitlements', '--predicate', file];
+  const { code, output } = await portcullis([...words, '--key', join(folder, 'cosign.key')], environment);
+  assert.match(output, /it is not a document of kind EntitlementProfile/u);
+  assert.equal(code, 2);
+});
