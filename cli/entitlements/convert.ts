@@ -14,7 +14,7 @@ import type { ExportFormat, ImportSource, Remark } from '../../entitlements/inde
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { operand, operandHelp, targetOf, withOperands } from './operands.ts';
+import { isProfileName, operand, operandHelp, readName, targetOf, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 
 interface Flags extends OperandFlags {
@@ -64,7 +64,7 @@ export function registerConvert(entitlements: Command): void {
           new Option('--from <source>', 'format of the source').choices(importSources).default('auto'),
         )
         .argument('<source>', 'file or folder; with --from pod-security, a level')
-        .option('--name <name>', 'name of the profile')
+        .option('--name <name>', 'name of the profile', readName)
         .option('--seccomp-root <folder>', "the kubelet's seccomp folder, for Localhost profiles")
         .option('--out <file>', 'file to write instead of printing; it must not exist')
         .option('--allow-unmapped', 'exit with 0 even if something was not mapped', false),
@@ -83,7 +83,7 @@ export function registerConvert(entitlements: Command): void {
           new Option('--to <format>', 'format to write').choices(exportFormats).makeOptionMandatory(),
         )
         .argument('<profile>', 'profile')
-        .option('--name <name>', 'name of the objects and files')
+        .option('--name <name>', 'name of the objects and files', readName)
         .option('--out <folder>', 'write the files there, instead of printing the first')
         .option('--allow-unmapped', 'exit with 0 even if something could not be expressed', false),
     ),
@@ -145,8 +145,7 @@ function namesOf(own: readonly string[], wanted: string | undefined): string[] {
 
 async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat }): Promise<number> {
   const found = await operand(text, flags);
-  const name =
-    flags.name ?? (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(found.label) ? found.label : 'profile');
+  const name = flags.name ?? (isProfileName(found.label) ? found.label : 'profile');
   const { files, unmapped, notes } = exportProfile(flags.to, name, found.profile, targetOf(flags));
   const written: string[] = [];
   for (const file of flags.out === undefined ? [] : files) {

@@ -10,6 +10,7 @@ import { readInputFile } from '../files/input-file.ts';
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { readName } from './operands.ts';
 
 interface CheckFlags {
   readonly output: OutputFormat | 'sarif';
@@ -38,27 +39,14 @@ export function registerDocuments(entitlements: Command): void {
       .command('init')
       .description('print or write a commented starter profile')
       .argument('[file]', 'file to write; it must not exist')
-      .option('--name <name>', 'name of the profile', 'app'),
+      .option('--name <name>', 'name of the profile', readName, 'app'),
   )
     .addHelpText(
       'after',
       '\nExamples:\n  $ portcullis entitlements init\n  $ portcullis entitlements init web.yaml --name web\n\nExit status: 0 done; 2 the file exists; 4 it cannot be written.',
     )
-    .action(
-      (
-        file: string | undefined,
-        flags: { readonly output: OutputFormat; readonly name: string },
-        command: Command,
-      ) => {
-        if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
-          command.error(
-            `error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`,
-            {
-              exitCode: exitCodes.usage,
-            },
-          );
-        return run(flags.output, () => init(file, flags));
-      },
+    .action((file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }) =>
+      run(flags.output, () => init(file, flags)),
     );
   entitlements
     .command('check')

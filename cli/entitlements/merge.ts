@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { exactProfile, join, meet, writeExactProfile } from '../../entitlements/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
-import { operand, operandHelp, withOperands } from './operands.ts';
+import { operand, operandHelp, readName, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 
 interface Flags extends OperandFlags {
@@ -32,20 +32,13 @@ export function registerMerge(entitlements: Command): void {
         .argument('<profile...>', 'profiles')
         .option('--meet', 'what all profiles grant (intersection)')
         .option('--join', 'what any profile grants (union)')
-        .option('--name <name>', 'name of the result', 'merged'),
+        .option('--name <name>', 'name of the result', readName, 'merged'),
     ),
   )
     .addHelpText('after', examples)
     .action((profiles: readonly string[], flags: Flags, command: Command) => {
       if ((flags.meet === true) === (flags.join === true))
         command.error('error: give one of --meet and --join', { exitCode: exitCodes.usage });
-      if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
-        command.error(
-          `error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`,
-          {
-            exitCode: exitCodes.usage,
-          },
-        );
       return run(flags.output, () => merge(profiles, flags));
     });
 }

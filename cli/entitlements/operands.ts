@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { builtinProfile, readOperand } from '../../entitlements/index.ts';
 import type { Architecture, Operand, SeccompTarget } from '../../entitlements/index.ts';
@@ -32,6 +32,16 @@ export function withOperands(command: Command): Command {
       '--kernel <version>',
       'version of the kernel, such as 6.1, for seccomp sources that depend on it (default: newer than every version that they name)',
     );
+}
+
+const profileName = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/u;
+
+export const isProfileName = (text: string): boolean => profileName.test(text);
+
+/** Reads the value of an option that names a profile: objects of Kubernetes and files get this name. */
+export function readName(text: string): string {
+  if (isProfileName(text)) return text;
+  throw new InvalidArgumentError('write 1 to 63 lower-case letters, digits, dots and dashes.');
 }
 
 export function targetOf(flags: OperandFlags): SeccompTarget {
