@@ -119,6 +119,15 @@ export async function readSigstore(
     timeStamps: countOf(record['timestamp'], 0),
     certificateLogs: countOf(record['certificateLog'], 1),
   };
+  if (trustedRootOf(root).authorities.length === 0) {
+    report(
+      building,
+      path,
+      `the root ${root.name} names no certificate authority, so that no identity can ever sign`,
+      'name another root',
+    );
+    return undefined;
+  }
   if (!isEnough(proof, path, building)) return undefined;
   // Certificates may hold Ed25519 keys too.
   await loadPrehashed();

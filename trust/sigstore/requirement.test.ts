@@ -57,6 +57,13 @@ function verdictOf(policy: TrustPolicy, items: readonly EvidenceItem[], now = ne
   return decide({ dossier, reference, namespace: '', platform, policy, now });
 }
 
+test('a root without a certificate authority is refused for an identity, which could never sign', async () => {
+  const root = { ...services.trustedRoot(), certificateAuthorities: [] };
+  await writeFile(join(folder, 'logs.json'), JSON.stringify(root));
+  const identity = keyless().replace('root.json', 'logs.json');
+  await assert.rejects(policyOf(identity), /the root logs\.json names no certificate authority/u);
+});
+
 async function bundleItem(options: SignOptions, of = digest): Promise<EvidenceItem> {
   return item(
     'sigstore-bundle',
