@@ -92,6 +92,16 @@ describe('portcullis trust', () => {
         says: /it is not a regular file.*TRUST_KEY_UNREADABLE/u,
       },
       {
+        words: ['publish', 'pay', '--expiry', 'timestmp=24h'],
+        code: 2,
+        says: /timestmp: the collection has no such role/u,
+      },
+      {
+        words: ['init', 'other', '--expiry', 'timestmp=24h'],
+        code: 2,
+        says: /--expiry timestmp: roles are root, /u,
+      },
+      {
         words: ['serve', '--listen', 'nowhere', '--data', 'DIR/service'],
         code: 2,
         says: /TRUST_SERVICE_LISTEN/u,

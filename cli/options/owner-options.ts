@@ -86,9 +86,12 @@ export function expiryOf(
     given.map(([role, text]) => {
       const seconds = role === '' ? undefined : parseDuration(text);
       return seconds === undefined
-        ? command.error(`error: --expiry ${text}: write ROLE=DURATION, such as timestamp=24h`, {
-            exitCode: exitCodes.usage,
-          })
+        ? command.error(
+            `error: --expiry ${role === '' ? text : `${role}=${text}`}: write ROLE=DURATION, such as timestamp=24h`,
+            {
+              exitCode: exitCodes.usage,
+            },
+          )
         : [role, seconds];
     }),
   );

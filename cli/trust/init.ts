@@ -88,6 +88,9 @@ export function registerInit(trust: Command): void {
     const served = flags.to.some((place) => /^https?:/u.test(place));
     const dialect = (flags.dialect as InitFlags['dialect'] | undefined) ?? (served ? 'both' : 'tuf');
     const expiry = expiryOf(command, flags.expiry);
+    const other = Object.keys(expiry).find((role) => !roles.includes(role));
+    if (other !== undefined)
+      command.error(`error: --expiry ${other}: roles are ${roles.join(', ')}`, { exitCode: exitCodes.usage });
     return performOwner(name, flags, async (owner) => {
       const settings = await owner.init({
         dialects: dialect === 'both' ? ['tuf', 'notary'] : [dialect],

@@ -34,6 +34,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     staged: () => working.staged(),
     imageTarget: (text) => imageTarget(registries, text),
     async publish({ to, countersign, expiry }) {
+      await refuseUnknownRole(working, Object.keys(expiry));
       const settings = await working.settings();
       const addresses = [...new Set([...settings.destinations, ...to])];
       const longer = {
@@ -69,4 +70,16 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     close: () => keys.close(),
   };
   return withExclusiveChanges(owner, working.path);
+}
+
+/** A misspelt role would keep its validity without a word. */
+async function refuseUnknownRole(
+  working: Parameters<typeof roleViews>[0],
+  roles: readonly string[],
+): Promise<void> {
+  if (roles.length === 0) return;
+  const known = new Set((await roleViews(working)).map(({ role }) => role));
+  const unknown = roles.find((role) => !known.has(role));
+  if (unknown !== undefined)
+    throw authorFailure('TRUST_AUTHOR_NO_ROLE', unknown, 'the collection has no such role');
 }
