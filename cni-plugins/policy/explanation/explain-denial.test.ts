@@ -195,6 +195,15 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     const twin = fixture.pod('twin', { pod: { name: 'silent', namespace: 'other', uid: 't' } });
     await engine.attach(twin.request);
     await assert.rejects(engine.explain({ pod: 'silent' }), coded('NETWORK_POD_AMBIGUOUS'));
+    // The next sandbox of the same pod, while the last one is not removed yet.
+    const next = fixture.pod('next', { pod: { name: 'silent', namespace: 'other', uid: 't' } });
+    await engine.attach(next.request);
+    await assert.rejects(engine.explain({ pod: 'other/silent' }), (thrown: Error) => {
+      const ids = [...thrown.message.matchAll(/other\/silent \(([^)]+)\)/gu)].map(([, id]) => id);
+      assert.deepEqual(ids.sort(), [twin, next].map(({ request }) => request.id.slice(0, 13)).sort());
+      return true;
+    });
+    await engine.detach(next.request.id);
     const connection = { direction: 'egress', protocol: 'tcp', port: 80 } as const;
     await assert.rejects(
       engine.explain({ pod: 'other/silent', connection: { ...connection, peer: '10.0.0.300' } }),

@@ -213,9 +213,11 @@ function podCalled(pod: string, records: readonly AttachmentRecord[]): Attachmen
   const found = named.length > 0 || pod === '' ? named : records.filter(({ id }) => id.startsWith(pod));
   const [first, second] = found;
   if (first === undefined) throw unknownPod(pod);
-  if (second !== undefined) throw ambiguousPod(pod, found.map(nameOf));
+  if (second !== undefined) throw ambiguousPod(pod, found);
   return first;
 }
+
+const mostNamed = 10;
 
 function unknownPod(pod: string): PortcullisError {
   return new PortcullisError({
@@ -228,14 +230,17 @@ function unknownPod(pod: string): PortcullisError {
   });
 }
 
-function ambiguousPod(pod: string, names: readonly string[]): PortcullisError {
+/** A pod can have two sandboxes, while the older one is being removed: only their ids tell them apart. */
+function ambiguousPod(pod: string, found: readonly AttachmentRecord[]): PortcullisError {
+  const named = found.slice(0, mostNamed).map((record) => `${nameOf(record)} (${record.id.slice(0, 13)})`);
+  const more = found.length > mostNamed ? `, and ${found.length - mostNamed} more` : '';
   return new PortcullisError({
     code: 'NETWORK_POD_AMBIGUOUS',
     kind: 'invalid',
     attempted: 'explain the network of the pod',
     on: pod,
-    why: `several pods match: ${names.join(', ')}`,
-    fix: "use NAMESPACE/NAME, or more characters of the sandbox's id",
+    why: `several pods match: ${named.join(', ')}${more}`,
+    fix: "use the beginning of the sandbox's id, which is in parentheses",
   });
 }
 
