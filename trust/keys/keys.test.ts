@@ -78,6 +78,18 @@ test('a generated pair is encrypted, mode 0600, loads again, and is never overwr
   );
 });
 
+test('a prefix without a name, such as a folder, is refused, so that no hidden files are written', async () => {
+  for (const prefix of ['', `${folder}/`])
+    await assert.rejects(generateKeyPair(prefix, words('x')), /does not end in a name; .*cosign/u);
+});
+
+test('a key that cannot be written is reported with the advice of the failed write', async () => {
+  await assert.rejects(
+    generateKeyPair(join(folder, 'none/cosign'), words('x')),
+    /its folder does not exist; check that the folder exists.*TRUST_KEY_NOT_WRITTEN/u,
+  );
+});
+
 test('a pair is completed after a run that wrote only its private key, and is then unchanged', async () => {
   const prefix = join(folder, 'halves');
   const { privateFile, publicFile } = await ensureKeyPair(prefix, words('open sesame'));

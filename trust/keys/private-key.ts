@@ -111,6 +111,13 @@ export async function generateKeyPair(
 ): Promise<{ readonly privateFile: string; readonly publicFile: string }> {
   const privateFile = `${prefix}.key`;
   const publicFile = `${prefix}.pub`;
+  if (prefix === '' || prefix.endsWith('/'))
+    throw notWritten(
+      'TRUST_KEY_NOT_WRITTEN',
+      privateFile,
+      'the prefix does not end in a name',
+      `name the files too, such as ${prefix}cosign`,
+    );
   for (const file of [privateFile, publicFile]) {
     if ((await stat(file).catch(() => undefined)) !== undefined)
       throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
@@ -180,7 +187,7 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
       'TRUST_KEY_NOT_WRITTEN',
       file,
       isPortcullisError(error) ? error.failure.why : reasonOf(error),
-      'choose a prefix in a writable folder',
+      isPortcullisError(error) ? error.failure.fix : 'choose a prefix in a writable folder',
     );
   }
   if (!created)
