@@ -39,7 +39,7 @@ export interface Building {
  * The files that a policy may name. No other file is opened: those who write the policy must not learn which
  * files the machine has.
  */
-export interface FilesWithin {
+interface FilesWithin {
   readonly folder: string;
   /** The name of the setting that holds the folder, for problems. */
   readonly setting: string;
