@@ -128,6 +128,11 @@ test('an invalid network is not written, and leaves no file', () => {
     ['--ipv6', '10.1.0.0/16'],
     ['--subnet', '10.1.0.0/16', '--gateway', '10.1.255.255'],
     ['--subnet', '10.1.0.0/16', '--gateway', '10.1.0.1', '--gateway', '10.1.0.2'],
+    ['--subnet', '10.1.0.0/16', '--link', 'lo'],
+    ['--subnet', '10.1.0.0/16', '--link', 'lo', '--type', 'macvlan'],
+    ['--subnet', '10.1.0.0/16', '--link', 'eth0', '--type', 'ptp'],
+    ['--subnet', '10.1.0.0/16', '--pod-namespace', 'shop', '--pod-namespace', 'A b'],
+    ['--subnet', '10.1.0.0/16', '--pod-namespace', 'n'.repeat(64)],
   ])
     assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
   assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);

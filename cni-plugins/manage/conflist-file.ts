@@ -68,6 +68,7 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} cannot begin the name of a file here`);
   if (wanted.internal && wanted.type !== 'bridge')
     throw invalid(wanted.name, 'only a network of the type bridge can be internal');
+  refuseNames(wanted);
   const { networks } = readNetworkReport(source);
   const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);
@@ -206,6 +207,26 @@ const overlap = (some: readonly string[], others: readonly string[]): boolean =>
 
 const prefixesIn = (subnets: readonly string[]): IpPrefix[] =>
   subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
+
+/** Refuses a link that could carry nothing of the network, and namespaces that no pod can have. */
+function refuseNames({ name, type, link, podNamespaces }: NewNetwork): void {
+  if (link === 'lo')
+    throw invalid(name, 'lo is the loopback link of the host, to which no other link can be connected');
+  if (link !== undefined && type === 'ptp')
+    throw invalid(
+      name,
+      'a network of the type ptp has a link of its own for each pod, and takes no other link',
+    );
+  const wrong = podNamespaces.find((each) => each !== '*' && !isNamespaceName(each));
+  if (wrong !== undefined)
+    throw invalid(
+      name,
+      `${JSON.stringify(wrong)} is not the name of a namespace: lower-case letters, digits and -, at most 63, with a letter or digit at both ends; * means all`,
+    );
+}
+
+/** Returns whether it is a DNS label (RFC 1123), as Kubernetes requires of namespaces. */
+const isNamespaceName = (text: string): boolean => /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/u.test(text);
 
 /** Ranges whose addresses cannot reach a pod (RFC 6890). */
 const unusable = [
