@@ -60,14 +60,19 @@ export const interfaceTaken = (network: string, name: string, target: string): P
     'give another name with --ifname; portcullis network inspect shows the existing interfaces',
   );
 
-export const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
+export const alreadyConnected = (
+  network: string,
+  target: string,
+  name: string,
+  isComplete: boolean,
+): PortcullisError =>
   failure(
     'NETWORK_ALREADY_CONNECTED',
     'already-exists',
     `connect to the network ${network}`,
     target,
-    `it is already connected as ${name}`,
-    'disconnect it first',
+    isComplete ? `it is already connected as ${name}` : `another command is connecting it as ${name}`,
+    isComplete ? 'disconnect it first' : 'wait until that command has ended',
   );
 
 export const notConnected = (network: string, target: string): PortcullisError =>

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { closeFd, openFile, tryLockFile } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { createFixture, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { createNetwork, removeNetwork } from './conflist-file.ts';
@@ -239,7 +240,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
   });
 
-  test('a connection of a killed command is disconnected or collected as well', async () => {
+  test('a connection of a command that was killed, or could not clean up, is replaced or disconnected', async () => {
     create('cut', '10.89.0.0/24');
     const pod = fixture.pod('cut');
     // This is the state after a process was killed once its plugins had finished: the result was never
@@ -248,10 +249,17 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     const kept = join(source.cacheDir, 'results', `cut-${connection.containerId}-${connection.interface}`);
     const { result: _result, ...intent } = JSON.parse(readFileSync(kept, 'utf8')) as Record<string, unknown>;
     writeFileSync(kept, JSON.stringify(intent));
-    assert.equal(
-      await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns })),
-      'NETWORK_ALREADY_CONNECTED',
-    );
+    const connect = (): Promise<string> =>
+      failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns }));
+    // Another command is still connecting it.
+    const other = openFile(pod.request.netns, constants.O_RDONLY);
+    assert.ok(tryLockFile(other));
+    assert.equal(await connect(), 'NETWORK_ALREADY_CONNECTED');
+    closeFd(other);
+    assert.equal(await connect(), 'none');
+    assert.equal(rows('SELECT * FROM attachment').length, 1);
+    assert.equal(await connect(), 'NETWORK_ALREADY_CONNECTED', 'it is connected now');
+    writeFileSync(kept, JSON.stringify(intent));
     await disconnectNetwork(source, 'cut', pod.request.netns);
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
     assert.equal(pod.run('ip link show eth0'), undefined);

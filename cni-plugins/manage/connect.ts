@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { constants, existsSync, statSync } from 'node:fs';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
-import { startKernelWorker } from '../../base/kernel/index.ts';
+import { closeFd, openFile, startKernelWorker, tryLockFile } from '../../base/kernel/index.ts';
 import { openPluginEngine } from '../engine/index.ts';
 import { namespaceStands } from '../namespaces/netns.ts';
 import { networksIn } from '../networks/networks.ts';
@@ -86,12 +86,44 @@ export async function connectNetwork(
   readMemberships(options.services ?? [], 'services');
   const target = await targetOf(source, options.target);
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
+  const namespace = openFile(target.pod.netns, constants.O_RDONLY);
+  try {
+    await removeFormer(source, name, { pod: target.pod, asked: options.target, namespace });
+    return await connectTo(source, network, target.pod, options);
+  } finally {
+    closeFd(namespace);
+  }
+}
+
+/**
+ * Removes what an earlier connection of the target left.
+ * @throws NETWORK_ALREADY_CONNECTED if it is connected, or another command is connecting it
+ */
+async function removeFormer(
+  source: ConnectSource,
+  name: string,
+  target: { readonly pod: ChainPod; readonly asked: string; readonly namespace: number },
+): Promise<void> {
+  // Held while the target is connected. Another program that may read the namespace can hold it, too.
+  const isAlone = tryLockFile(target.namespace);
   const cache = openResultCache(source.cacheDir, owner);
   const existing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
-  if (existing !== undefined && namespaceStands(existing.netns))
-    throw alreadyConnected(name, options.target, existing.interface);
-  // The kernel may reuse the number of a deleted namespace for a new one.
-  if (existing !== undefined) await removeConnection(source, name, existing);
+  if (existing === undefined) return;
+  // The kernel may reuse the number of a deleted namespace for a new one. An attempt that failed on a full
+  // disk could not be removed.
+  if (namespaceStands(existing.netns) && (existing.isComplete || !isAlone))
+    throw alreadyConnected(name, target.asked, existing.interface, existing.isComplete);
+  await removeConnection(source, name, existing);
+}
+
+async function connectTo(
+  source: ConnectSource,
+  network: LoadedNetwork,
+  pod: ChainPod,
+  options: ConnectOptions,
+): Promise<{ connection: Connection; result: CniResult }> {
+  const { name } = network;
+  const cache = openResultCache(source.cacheDir, owner);
   const capabilityArgs = {
     ...(options.ips.length > 0 && { ips: options.ips }),
     ...(options.mac !== undefined && { mac: options.mac }),
@@ -99,8 +131,8 @@ export async function connectNetwork(
     ...(options.services !== undefined && { services: options.services }),
   };
   refuseUndeclared(network, Object.keys(capabilityArgs));
-  const recorded = recordedInterfaces(source, target.pod);
-  const ifname = options.interface ?? freeInterface(target.pod.netns, recorded);
+  const recorded = recordedInterfaces(source, pod);
+  const ifname = options.interface ?? freeInterface(pod.netns, recorded);
   if (!interfaceName.test(ifname)) throw badInterface(name, ifname);
   if (recorded.has(ifname)) throw interfaceTaken(name, ifname, options.target);
   const link: ChainLink = {
@@ -111,15 +143,15 @@ export async function connectNetwork(
     capabilityArgs,
   };
   return withChains(source, async (chains) => {
-    const job = { ...target.pod, links: [link] };
+    const job = { ...pod, links: [link] };
     // The intent is written before anything is created. If this process is killed in between, disconnect or
     // the collection finds what it left.
-    await cache.put(link, target.pod);
+    await cache.put(link, pod);
     try {
       const [result] = await chains.add(job);
       if (result === undefined) throw new Error('a chain that ended with a result was taken for one without');
       return {
-        connection: { network: name, containerId: target.pod.id, interface: ifname, netns: target.pod.netns },
+        connection: { network: name, containerId: pod.id, interface: ifname, netns: pod.netns },
         result,
       };
     } catch (thrown) {

@@ -28,6 +28,8 @@ export interface CachedAttachment {
   readonly interface: string;
   /** We wrote the file, not another runtime that shares the folder. */
   readonly ours: boolean;
+  /** It was attached: the file has a result. */
+  readonly isComplete: boolean;
   readonly link?: ChainLink;
   /** Path of the network namespace. Empty: unknown. */
   readonly netns: string;
@@ -93,6 +95,7 @@ interface Content {
   readonly capabilityArgs?: unknown;
   readonly owner?: unknown;
   readonly netns?: unknown;
+  readonly result?: unknown;
 }
 
 /**
@@ -112,7 +115,13 @@ async function readEntry(
   if (content === undefined)
     return named === undefined
       ? undefined
-      : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
+      : {
+          containerId: named['id'] ?? '',
+          interface: named['ifname'] ?? '',
+          ours: false,
+          isComplete: false,
+          netns: '',
+        };
   // The file names of a network `a-b` begin like those of a network `a`.
   if (
     content.kind !== kind ||
@@ -125,6 +134,7 @@ async function readEntry(
     containerId: content.containerId,
     interface: content.ifName,
     ours: content.owner === owner,
+    isComplete: content.result !== undefined,
     netns: typeof content.netns === 'string' ? content.netns : '',
   };
   const read = readPluginList(
