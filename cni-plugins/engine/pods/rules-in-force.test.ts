@@ -196,3 +196,24 @@ test('a repair keeps the subnets of networks whose last pod is gone; a rebuild f
   assert.ok(transactions.length > 0);
   assert.ok(!transactions.some(({ requests }) => addsSubnet(requests)));
 });
+
+test('the tables of peer rules stay as they are when another network is added', () => {
+  const steps: readonly ((rules: RulesInForce, added: AttachmentRecord) => void)[] = [
+    (rules, added) => rules.expect(added),
+    (rules, added) => rules.change(added, []),
+  ];
+  for (const step of steps) {
+    const { rules, records, transactions } = model(...own);
+    rules.rebuild();
+    transactions.length = 0;
+    const added: AttachmentRecord = {
+      ...{ ...record, id: 'two', state: 'attaching', class: 'deny', rules: {} },
+      spec: { ...record.spec, subnets: ['10.9.0.0/16'] },
+    };
+    records.push(added);
+    step(rules, added);
+    const replaced = transactions.flatMap((each) => each.replaced);
+    assert.ok(replaced.includes('bridge portcullis'));
+    assert.ok(!replaced.some((table) => table.includes('_rules')), replaced.join(', '));
+  }
+});

@@ -3,16 +3,16 @@ import type { Logger } from '../../../base/log/index.ts';
 import { isRefusal } from '../../../base/netlink/index.ts';
 import type { Table, Request } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { createEnforcer, openPodOf, policyPodOf, policyTables } from '../../policy/index.ts';
+import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
 import type { Enforcer, OpenPod, PolicyChange, PolicyFollower, RuleRequests } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
-import { keptSubnets, outlineOf, rebuild, removePod, removeTables } from '../../links/rules/ruleset.ts';
+import { removePod } from '../../links/rules/ruleset.ts';
 import type { PodSubnets } from '../../links/rules/ruleset.ts';
-import { constantRules, ip6Table, routedTables, tables } from '../../links/rules/rules.ts';
-import { copyNames } from '../../table-copies/table-copies.ts';
+import { constantRules, ip6Table } from '../../links/rules/rules.ts';
 import type { NetworkStore } from '../../database/store.ts';
+import { createLinkTables, createReplacements } from './link-tables.ts';
 
 /** The content of the kernel's tables for the attachments, and the changes from one state to the next. */
 export interface RulesInForce {
@@ -64,45 +64,10 @@ const turnsToTidy = 120;
 
 const none: RuleRequests = { preparation: [], requests: [], cleanup: [] };
 
-/** Applies replacements of tables, and deletes each copy, also when the kernel refuses at first. */
-function createReplacements({ kernel, log }: Pick<RulesDeps, 'kernel' | 'log'>) {
-  let copies: readonly Request[] = [];
-  /** The tables are in force when this fails. Copies that stay would deny what the tables grant later. */
-  const deleteCopies = (): void => {
-    try {
-      kernel.rules(copies);
-      copies = [];
-    } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'copies of network rules could not be deleted; it is tried again');
-    }
-  };
-  return {
-    apply({ preparation, requests, cleanup }: RuleRequests): void {
-      // Each request once, however often the kernel refuses.
-      copies = [
-        ...new Map([...copies, ...cleanup].map((each) => [`${each.what} ${each.on}`, each])).values(),
-      ];
-      try {
-        kernel.rules(preparation);
-        kernel.rules(requests);
-      } finally {
-        deleteCopies();
-      }
-    },
-    /** Deletes copies that could not be deleted before. */
-    retry(): void {
-      if (copies.length > 0) deleteCopies();
-    },
-  };
-}
-
 export function createRulesInForce({ store, kernel, policies, log }: RulesDeps): RulesInForce {
   const policy = createEnforcer(policies.peers);
   const replacements = createReplacements({ kernel, log });
-  /** The attachments that the current tables contain. Undefined: there are no tables. */
-  let outline: ReadonlySet<string> | undefined;
-  /** Subnets that the current tables contain, by network, including those of networks without pods. */
-  let subnets: readonly PodSubnets[] = [];
+  const linkTables = createLinkTables({ kernel, replacements });
   /** Changes that the kernel has not accepted yet. */
   let unsent: PolicyChange = {};
   let turns = 0;
@@ -111,24 +76,20 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
     openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
-  const exists = (table: Table): boolean => kernel.hasTable(table) || kernel.hasTable(copyNames(table));
-  const routedStand = (): boolean => routedTables.some(exists);
+
+  const liveRecords = (): AttachmentRecord[] => store.records().filter(({ state }) => state !== 'detaching');
 
   const rebuildRules = (stood: readonly PodSubnets[] = []): void => {
-    const live = store.records().filter(({ state }) => state !== 'detaching');
-    const kept = keptSubnets(stood, live);
-    const ofLinks = rebuild(live, routedStand(), kept);
+    const live = liveRecords();
     const ofPeers = policy.restart(live.flatMap((record) => openPod(record) ?? []));
-    const isReplaced = [...tables, ...routedTables, ...policyTables].some(exists);
-    const both = (part: keyof RuleRequests): Request[] => [...ofLinks[part], ...ofPeers[part]];
-    replacements.apply({
-      preparation: isReplaced ? both('preparation') : [],
-      requests: both('requests'),
-      cleanup: isReplaced ? both('cleanup') : [],
-    });
+    linkTables.rebuild(live, stood, ofPeers);
     policy.settled();
-    outline = new Set(outlineOf(live, kept));
-    subnets = distinct([...kept, ...live.map(({ spec }) => spec)]);
+  };
+
+  /** Peer rules do not depend on the networks, and there may be so many that calls would wait for long. */
+  const rebuildLinks = (): void => {
+    if (linkTables.stand()) linkTables.rebuild(liveRecords());
+    else rebuildRules();
   };
 
   /**
@@ -137,17 +98,14 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
    */
   const repair = (): void => {
     repairs += 1;
-    rebuildRules(subnets);
+    rebuildRules(linkTables.subnets());
   };
-
-  const isKnown = (record: AttachmentRecord): boolean =>
-    outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
 
   const send = (ofPolicy: RuleRequests = none, others: readonly Request[] = []): void =>
     replacements.apply({ ...ofPolicy, requests: [...others, ...ofPolicy.requests] });
 
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
-    if (!isKnown(record)) return rebuildRules();
+    if (!linkTables.contain(record)) return ofPolicy === undefined ? rebuildLinks() : rebuildRules();
     try {
       send(ofPolicy, requests);
       if (ofPolicy !== undefined) policy.settled();
@@ -166,15 +124,14 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     rebuild: () => rebuildRules(),
     remove() {
       const { requests, cleanup } = policy.restart([]);
-      kernel.rules([...removeTables(routedStand()), ...requests, ...cleanup]);
-      [outline, subnets] = [undefined, []];
+      linkTables.remove((ofLinks) => kernel.rules([...ofLinks, ...requests, ...cleanup]));
     },
     expect(record) {
-      if (!isKnown(record)) rebuildRules();
+      if (!linkTables.contain(record)) rebuildLinks();
     },
     change,
     forget(record) {
-      if (outline === undefined) return false;
+      if (!linkTables.stand()) return false;
       change(record, removePod(record, store.records()), policy.close(record.id));
       return true;
     },
@@ -186,7 +143,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       const { set, pods } = policies.changed();
       unsent = { ...unsent, ...(set !== undefined && { set }), ...(pods !== undefined && { pods }) };
       const requests = policy.follow(unsent);
-      if (outline !== undefined) send(requests);
+      if (linkTables.stand()) send(requests);
       policy.settled();
       if (unsent.set !== undefined || unsent.pods !== undefined) reportUnheld(store, policy, log);
       unsent = {};
@@ -197,12 +154,11 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     },
     lookAfter() {
       replacements.retry();
-      if (outline === undefined) return;
-      const own = [...tables, ...(outline.has('routed') ? routedTables : [])];
+      if (!linkTables.stand()) return;
       const isWhole = (table: Table, rules: ConstantRules): boolean =>
         kernel.hasTable(table) ? !kernel.lacksRules(table, rules) : table === ip6Table;
       if (
-        own.every((table) => isWhole(table, constantRules[table.family])) &&
+        linkTables.tables().every((table) => isWhole(table, constantRules[table.family])) &&
         policy.tables().every(([table, rules]) => isWhole(table, rules))
       )
         return;
@@ -243,15 +199,4 @@ function reportUnheld(
       'NetworkPolicies select this pod and are not enforced: our rules cannot be applied to its links',
     );
   }
-}
-
-/** One entry for each network, however many pods it has. */
-function distinct(networks: readonly PodSubnets[]): PodSubnets[] {
-  const byText = new Map(
-    networks.map(({ subnets, masquerade }) => [
-      `${masquerade} ${subnets.join(' ')}`,
-      { subnets, masquerade },
-    ]),
-  );
-  return [...byText.values()];
 }
