@@ -69,7 +69,7 @@ export function createLinkTables({ kernel, replacements }: Deps): LinkTables {
 }
 
 /** Applies replacements of tables. */
-export interface Replacements {
+interface Replacements {
   apply(replacement: RuleRequests): void;
   /** Deletes copies that could not be deleted before. */
   retry(): void;

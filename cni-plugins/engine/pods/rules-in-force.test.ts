@@ -207,7 +207,11 @@ test('the tables of peer rules stay as they are when another network is added', 
     rules.rebuild();
     transactions.length = 0;
     const added: AttachmentRecord = {
-      ...{ ...record, id: 'two', state: 'attaching', class: 'deny', rules: {} },
+      ...record,
+      id: 'two',
+      state: 'attaching',
+      class: 'deny',
+      rules: {},
       spec: { ...record.spec, subnets: ['10.9.0.0/16'] },
     };
     records.push(added);
