@@ -148,24 +148,17 @@ function outputTooLarge(
   limit: ReturnType<CommandRoom['limit']>,
   exitCode: number,
 ): PortcullisError {
-  const ended = `the command ended with exit code ${exitCode}, but`;
-  const [why, fix] =
+  const room =
     limit === 'answer'
-      ? [
-          `${ended} its output does not fit into an answer, which has at most 16 MiB`,
-          'print less, write the output into a file, or use Exec, which has no limit',
-        ]
-      : [
-          `${ended} the commands that ran at the same time exceeded the 64 MiB for the output of all commands`,
-          'run the command again when fewer commands print much, or use Exec, which has no limit',
-        ];
+      ? '16 MiB of an answer'
+      : '64 MiB for the output of all commands that run at the same time';
   return failure(
     'RUNTIME_EXEC_OUTPUT_TOO_LARGE',
     'exhausted',
-    'return the output of a command in container',
+    'run a command in container',
     id.slice(0, 13),
-    why,
-    fix,
+    `the command ended with exit code ${exitCode}, but its output exceeds the ${room}`,
+    'print less, write the output into a file, or use Exec, which has no limit',
   );
 }
 

@@ -357,7 +357,7 @@ describe('the life cycle of pods and containers', () => {
         const cmd = ['sh', '-c', `${command}; echo ended >/tmp/large; exit 3`];
         const failure = await failureOf(runtime().execSync({ containerId, cmd, timeout: 30 }));
         assert.deepEqual([failure.code, failure.kind], ['RUNTIME_EXEC_OUTPUT_TOO_LARGE', 'exhausted']);
-        assert.match(failure.message, /ended with exit code 3, but its output does not fit/u);
+        assert.match(failure.message, /ended with exit code 3, but its output exceeds the 16 MiB/u);
         assert.equal((await execute(stage, containerId, 'cat', '/tmp/large')).stdout, 'ended\n');
         await execute(stage, containerId, 'rm', '/tmp/large');
       }
