@@ -116,7 +116,8 @@ function attachmentsOf(attachments: readonly ReportedAttachment[], denials: Deni
   const rows = attachments.map((each) => [
     shortId(each.id),
     each.interface,
-    each.connected ?? (each.pod === undefined ? 'not known (another runtime)' : `${each.namespace ?? ''}/${each.pod}`),
+    each.connected ??
+      (each.pod === undefined ? 'not known (another runtime)' : `${each.namespace ?? ''}/${each.pod}`),
     each.addresses.join(', '),
     each.altered === undefined ? each.state : `${each.state}: ${each.altered.join(', ')}`,
     each.class ?? '',
