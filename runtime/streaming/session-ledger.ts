@@ -49,10 +49,18 @@ export function createSessionLedger(
     mint: (subject, plan) => {
       const all = open();
       if (all.length >= limits.maxSessions)
-        throw tooMany(subject, `${all.length} sessions are open`, 'streaming.maxSessions');
+        throw tooMany(
+          subject,
+          `${all.length} sessions are open or have a URL that is not yet used`,
+          'streaming.maxSessions',
+        );
       const mine = all.filter((one) => one.subject === subject).length;
       if (mine >= limits.maxSessionsPerContainer)
-        throw tooMany(subject, `it has ${mine} sessions open`, 'streaming.maxSessionsPerContainer');
+        throw tooMany(
+          subject,
+          `it has ${mine} sessions open or URLs not yet used`,
+          'streaming.maxSessionsPerContainer',
+        );
       const token = tokens.mint({ subject, plan });
       if (token === undefined)
         throw tooMany(
