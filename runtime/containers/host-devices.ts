@@ -33,7 +33,11 @@ export async function askedDevices(asked: readonly Device[], paths: DevicePaths)
     const access = accessOf(permissions, hostPath);
     const found = await devicesAt(hostPath, containerPath, paths);
     if (found.length === 0)
-      throw badDevice(hostPath, 'the host has no such device', 'name a device of the host');
+      throw badDevice(
+        hostPath,
+        'the host has no device at this path, and no folder with devices',
+        'name a device of the host',
+      );
     for (const node of found) all.push({ node, access });
   }
   return all;
