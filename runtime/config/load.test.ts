@@ -127,6 +127,13 @@ test('relative paths of a file are relative to its folder', async () => {
   assert.deepEqual(config.cni, { confDir: '/etc/cni/net.d', binDirs: [join(folder, 'x')] });
 });
 
+test('a socket may be written as a URL, as for a kubelet', async () => {
+  const file = await written('socket: unix:///run/a.sock\n');
+  assert.equal((await loadDaemonConfig({ file })).socket, '/run/a.sock');
+  const flags = { '--socket': ['unix:///run/b.sock'] };
+  assert.equal((await loadDaemonConfig({ file, flags })).socket, '/run/b.sock');
+});
+
 test('every path of a file is relative to its folder', async () => {
   const text = [
     'network: { cacheDir: c, policies: p, dockerSocket: d, services: { folder: s, kubernetes: { kubeconfig: k } } }',
@@ -219,6 +226,12 @@ const wrong: readonly {
     name: 'a CNI socket path that is too long',
     text: `cni: { socket: /${'x'.repeat(107)} }\n`,
     says: /cni\.socket.*107 bytes/,
+  },
+  { name: 'a TCP socket', text: 'socket: tcp://127.0.0.1:99\n', says: /socket: tcp:.*is a URL; give a path/ },
+  {
+    name: 'a TCP socket as a flag',
+    flags: { '--socket': ['tcp://127.0.0.1:99'] },
+    says: /socket: tcp:.*is a URL; give a path/,
   },
   { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {

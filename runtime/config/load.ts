@@ -40,7 +40,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const read = input.withoutThreads === true ? readGivenFileSync : readGivenFile;
   const written = await readDocument(file, read, mustExist, problems);
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
-  const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
+  const flagged = applyFlags(complete, input.flags ?? {}, (path) => pathFrom(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
   append(problems, severalPolicies(written, input.flags ?? {}));
   const config = flagged.value as unknown as DaemonConfig;
@@ -133,12 +133,21 @@ function checkFlagged(value: Record<string, unknown>): string[] {
 }
 
 /**
+ * Makes a path absolute. A socket may be written as for a kubelet or crictl: `unix:///run/a.sock`. Another
+ * URL is not changed, and `checkConsistency` reports it.
+ */
+function pathFrom(folder: string, text: string): string {
+  const path = text.replace(/^unix:\/\//u, '');
+  return /^[a-z]+:\/\//u.test(path) ? path : resolve(folder, path);
+}
+
+/**
  * Makes paths of the file (`format: path` of the schema) absolute: they are relative to its folder. A value
  * of a wrong type is not changed, because it has been reported.
  */
 function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
   if (typeof value === 'string')
-    return schema['format'] === 'path' && value !== '' ? resolve(folder, value) : value;
+    return schema['format'] === 'path' && value !== '' ? pathFrom(folder, value) : value;
   if (Array.isArray(value)) {
     const items = schema['items'] as ConfigSchema | undefined;
     return items === undefined ? value : value.map((item) => absolutePaths(items, item, folder));

@@ -37,7 +37,8 @@ export const configSchema: ConfigSchema = {
     },
     socket: {
       ...path,
-      description: 'Unix socket of the CRI endpoint, mode 0660, owned by root.',
+      description:
+        'Unix socket of the CRI endpoint, mode 0660, owned by root. A path, with or without `unix://`.',
       default: '/run/portcullis/portcullis.sock',
     },
     peers: {
