@@ -7,6 +7,7 @@ import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/i
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
+import { withExecutable } from '../oci/executable-name.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { standInCommand } from '../shim/stand-in.ts';
@@ -173,7 +174,7 @@ export async function startMonitor(input: MonitorInput): Promise<StartedMonitor>
   };
   const created = async (signal?: AbortSignal): Promise<MonitoredContainer> => {
     const { pid, message } = await hear(report.read, child, input, signal);
-    if (pid <= 0) throw refused(id, input.handler.path, message);
+    if (pid <= 0) throw refused(id, input.handler.path, withExecutable(message, programIn(bundle)));
     const init = processIdentity(pid);
     const monitor = monitorIn(bundle);
     if (init === undefined)
@@ -341,6 +342,18 @@ async function hear(
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
     socket.destroy();
+  }
+}
+
+/** Returns the program of the bundle’s configuration, if this can be read. */
+function programIn(bundle: string): string | undefined {
+  try {
+    const config = parseJson(readFileSync(join(bundle, 'config.json'), 'utf8')) as {
+      readonly process?: { readonly args?: readonly string[] };
+    };
+    return config.process?.args?.[0];
+  } catch {
+    return undefined;
   }
 }
 

@@ -10,6 +10,7 @@ import {
 } from '../../base/errors/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
+import { withExecutable } from './executable-name.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
 import { endTaskCommand } from '../shim/exec.ts';
@@ -56,12 +57,13 @@ export async function writeExecFiles(
   description: OciProcess,
 ): Promise<ExecFiles> {
   serial += 1;
-  const files = filesOf(dir, `${kind}-${process.pid}-${serial}`, JSON.stringify(description));
+  const name = `${kind}-${process.pid}-${serial}`;
+  const files = filesOf(dir, name, JSON.stringify(description), description.args[0]);
   await writeFile(files.spec, files.description, { mode: 0o600 });
   return files;
 }
 
-function filesOf(dir: string, name: string, description = ''): ExecFiles {
+function filesOf(dir: string, name: string, description = '', program?: string): ExecFiles {
   const base = join(dir, name);
   const [spec, pid, log, monitor] = [`${base}.json`, `${base}.pid`, `${base}.log`, `${base}.monitor`];
   const inShim = `${base}.started`;
@@ -77,7 +79,8 @@ function filesOf(dir: string, name: string, description = ''): ExecFiles {
     refuse: (reason) => {
       refusal = reason;
     },
-    reason: async () => refusal ?? lastMessage(await readFile(log, 'utf8').catch(() => '')),
+    reason: async () =>
+      refusal ?? withExecutable(lastMessage(await readFile(log, 'utf8').catch(() => '')), program),
     started: () => readPid(pid) !== undefined || existsSync(inShim),
     remove: async () => {
       await Promise.all([spec, pid, log, monitor, inShim].map((file) => rm(file, { force: true })));
