@@ -7,7 +7,7 @@ import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/i
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import { withExecutable } from '../oci/executable-name.ts';
+import { withExecutable } from '../oci/runtime-message.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { standInCommand } from '../shim/stand-in.ts';

@@ -10,7 +10,7 @@ import {
 } from '../../base/errors/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
-import { withExecutable } from './executable-name.ts';
+import { plainMessage, withExecutable } from './runtime-message.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
 import { endTaskCommand } from '../shim/exec.ts';
@@ -128,11 +128,9 @@ export async function readPidToKill(file: string): Promise<number | undefined> {
     }
 }
 
-/** crun writes plain text, runc writes logfmt. The last line contains the error. */
+/** The last line contains the error. */
 function lastMessage(log: string): string {
-  const line = log.trim().split('\n').at(-1) ?? '';
-  const quoted = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
-  return quoted === undefined ? line : quoted.replace(/\\(.)/g, '$1');
+  return plainMessage(log.trim().split('\n').at(-1) ?? '');
 }
 
 /** How long the start of the daemon waits for the end of commands in a shim, which may not answer. */

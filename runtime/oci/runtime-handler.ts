@@ -11,6 +11,7 @@ import type { CommandResult } from '../processes/command.ts';
 import { deleteStopped } from './delete-stopped.ts';
 import { resumeStart, waitsForStart } from './resume-start.ts';
 import { startByFifo } from './start-by-fifo.ts';
+import { plainMessage } from './runtime-message.ts';
 import { openSealedProgram } from './sealed-program.ts';
 import { openAdvisories } from './advisories.ts';
 import type { OciResources } from './spec.types.ts';
@@ -196,7 +197,7 @@ function runtimeFailed(
   id: string,
   { stderr, exitCode }: Pick<CommandResult, 'stderr' | 'exitCode'>,
 ): PortcullisError {
-  const message = stderr.trim().slice(0, 2_000);
+  const message = plainMessage(stderr).trim().slice(0, 2_000);
   const wasKilled = exitCode > 128;
   const end = wasKilled ? `signal ${exitCode - 128} ended it` : `it exited with ${exitCode}`;
   return new PortcullisError({

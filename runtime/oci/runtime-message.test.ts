@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { plainMessage, withExecutable } from './runtime-message.ts';
+
+test('crun’s message about a program that cannot be opened gets its name', () => {
+  const message = 'open executable: Permission denied';
+  assert.equal(withExecutable(message, '/app\n$&'), 'open executable "/app\\n$&": Permission denied');
+  assert.equal(withExecutable(message, undefined), message);
+  const other = 'executable file `app` not found in $PATH: No such file or directory';
+  assert.equal(withExecutable(other, 'app'), other);
+});
+
+test('a message of runc is shown without its time and level', () => {
+  const line = 'time="2026-11-29T14:29:48Z" level=error msg="exec: \\"/etc\\": permission denied"';
+  assert.equal(plainMessage(`${line}\n`), 'exec: "/etc": permission denied\n');
+  assert.equal(plainMessage('level=warning msg=short error="a b"\nplain'), 'short error="a b"\nplain');
+  assert.equal(plainMessage('open executable: Permission denied'), 'open executable: Permission denied');
+});

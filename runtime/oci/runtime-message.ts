@@ -1,0 +1,26 @@
+/**
+ * Adds the program to crun's message `open executable: Permission denied`, which does not name it. Other
+ * messages are not changed.
+ * @param program the first argument of the process; undefined: it is not known
+ */
+export function withExecutable(message: string, program: string | undefined): string {
+  if (program === undefined) return message;
+  return message.replace(
+    /^open executable:/mu,
+    () => `open executable ${JSON.stringify(program.slice(0, 300))}:`,
+  );
+}
+
+/** A line of runc's log in logfmt. The time of a message makes each event of a kubelet a new one. */
+const logfmt = /^(?:time="[^"]*" )?level=\w+ msg=(?:"((?:[^"\\]|\\.)*)"|(\S+))/gmu;
+
+/** Returns the messages of a runtime without the time and the level that runc adds to each line. */
+export function plainMessage(log: string): string {
+  return log.replaceAll(
+    logfmt,
+    (_line, quoted: string | undefined, bare: string | undefined) =>
+      quoted?.replaceAll(/\\(.)/gu, (_escape, character: string) => (character === 'n' ? '\n' : character)) ??
+      bare ??
+      '',
+  );
+}
