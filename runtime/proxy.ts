@@ -22,7 +22,7 @@ import { livenessChecks } from './observability/liveness.ts';
 import { openPolicySource } from './policy-source.ts';
 import { countDecision } from './observability/watch-runtime.ts';
 import type { CountDecision } from './observability/watch-runtime.ts';
-import { lockBackend } from './proxy/backend-lock.ts';
+import { lockBackend, refuseOwnSocket } from './proxy/backend-lock.ts';
 import { createBackendProbe } from './proxy/backend-probe.ts';
 import { containerCalls } from './proxy/container-calls.ts';
 import type { ContainerCallsDeps } from './proxy/container-calls.ts';
@@ -69,6 +69,7 @@ export interface Proxy {
 export async function startProxy({ config, backend, lock }: ProxySettings, undo: Undo): Promise<Proxy> {
   const { root, socket } = config;
   const log = createLogger({ level: config.logLevel });
+  refuseOwnSocket(backend, socket);
   await refuseListener(socket);
   refuseDaemonRoot(root);
   await makeFolder(root);

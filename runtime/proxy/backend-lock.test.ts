@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { connectionsTo } from './backend-lock.ts';
+import { connectionsTo, refuseOwnSocket } from './backend-lock.ts';
 
 test('connections to a backend are counted under every name of its socket', async (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-lock-'));
@@ -25,4 +25,19 @@ test('connections to a backend are counted under every name of its socket', asyn
   assert.equal(connectionsTo(join(folder, 'run/b.sock')), 1);
   assert.equal(connectionsTo(join(folder, 'link/b.sock')), 1);
   assert.equal(connectionsTo(join(folder, 'other/b.sock')), 0);
+});
+
+test('the socket of the proxy itself is refused as the backend, under every name', (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-lock-'));
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, 'run'));
+  symlinkSync('run', join(folder, 'link'));
+  const own = join(folder, 'run/proxy.sock');
+  for (const backend of [own, join(folder, 'link/proxy.sock')])
+    assert.throws(() => refuseOwnSocket(backend, own), {
+      code: 'PROXY_BAD_BACKEND',
+      message: /itself would listen there.*another path with --socket/u,
+    });
+  refuseOwnSocket(join(folder, 'run/containerd.sock'), own);
+  refuseOwnSocket(join(folder, 'gone/proxy.sock'), own);
 });

@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, lstatSync, readFileSync, realpathSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 
@@ -38,6 +38,21 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
   const timer = setInterval(look, lookMs);
   timer.unref();
   return { close: () => clearInterval(timer) };
+}
+
+/**
+ * Refuses a backend at the path of the proxy's own socket: the proxy would replace what a stopped backend left
+ * there, and then call itself.
+ * @throws PortcullisError PROXY_BAD_BACKEND
+ */
+export function refuseOwnSocket(backend: string, own: string): void {
+  const placeOf = (path: string): string => join(realPath(dirname(path)), basename(path));
+  if (placeOf(backend) === placeOf(own))
+    throw bad(
+      backend,
+      'the proxy itself would listen there',
+      'name the CRI socket of the backend with --backend, and another path with --socket',
+    );
 }
 
 function statsOf(socket: string): Stats | undefined {
@@ -91,13 +106,16 @@ function realPath(path: string): string {
   }
 }
 
-function bad(socket: string, why: string): PortcullisError {
+const startBackend =
+  'start the backend first, and set the path of its CRI socket: --backend unix:///run/containerd/containerd.sock';
+
+function bad(socket: string, why: string, fix = startBackend): PortcullisError {
   return new PortcullisError({
     code: 'PROXY_BAD_BACKEND',
     kind: 'precondition',
     attempted: 'use the backend at',
     on: socket,
     why,
-    fix: 'start the backend first, and set the path of its CRI socket: --backend unix:///run/containerd/containerd.sock',
+    fix,
   });
 }
