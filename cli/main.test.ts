@@ -70,6 +70,14 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['pod'], code: 2, says: /Did you mean pods/ },
   { args: ['pull', 'x'], code: 2, says: /\(Did you mean images pull\?\)/ },
   { args: ['rmi', 'x'], code: 2, says: /Did you mean images rm\?/ },
+  { args: ['image', 'ls'], code: 2, says: /\(Did you mean images\?\)/ },
+  { args: ['containers'], code: 2, says: /\(Did you mean ps\?\)/ },
+  { args: ['images', 'delete', 'x'], code: 2, says: /unknown command 'delete'\n\(Did you mean rm\?\)/ },
+  {
+    args: ['policy', 'lint', '-o', 'json'],
+    code: 2,
+    says: /"fix": "did you mean check\? see .*policy --help"/,
+  },
   { args: ['inspect', 'x'], code: 2, says: /Did you mean one of .*entitlements inspect, .*images inspect/ },
   {
     args: ['pull', '-o', 'json'],

@@ -4,7 +4,7 @@ import { commands } from './commands.ts';
 import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
-import { knownElsewhere, unknownCommand } from './output/known-elsewhere.ts';
+import { knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
 import { exitCodes, fail } from './output/output.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
@@ -62,6 +62,10 @@ try {
     const meant = await knownElsewhere(wanted, commands);
     if (meant.length > 0) program.error(unknownCommand(wanted, meant), { code: 'commander.unknownCommand' });
   }
+  const group = program.commands.find((one) => one.name() === wanted);
+  const [, word = ''] = words;
+  const meant = words[0] === 'help' ? [] : renamedIn(group, word);
+  if (meant.length > 0) group?.error(unknownCommand(word, meant), { code: 'commander.unknownCommand' });
   await program.parseAsync(asked, { from: 'user' });
 } catch (thrown) {
   if (thrown instanceof CommanderError) {

@@ -6,10 +6,22 @@ interface Entry {
 }
 
 /** Commands of other tools that have one counterpart here. */
-const counterparts: Readonly<Record<string, string>> = { version: '--version', rmi: 'images rm' };
+const counterparts: Readonly<Record<string, string>> = {
+  version: '--version',
+  rmi: 'images rm',
+  image: 'images',
+  container: 'ps',
+  containers: 'ps',
+};
 
 /** Names of other tools for commands of groups that have another name here. */
-const otherNames: Readonly<Record<string, string>> = { list: 'ls', validate: 'check' };
+const otherNames: Readonly<Record<string, string>> = {
+  list: 'ls',
+  remove: 'rm',
+  delete: 'rm',
+  validate: 'check',
+  lint: 'check',
+};
 
 /** More names than this do not help. */
 const most = 5;
@@ -35,7 +47,14 @@ export async function knownElsewhere(word: string, entries: readonly Entry[]): P
   return names.length > most ? [] : names;
 }
 
-/** Returns the error about an unknown first word, as commander writes such errors. */
+/** Returns the command of a group that has another name in other tools: `rm` for `images delete`. */
+export function renamedIn(group: Command | undefined, word: string | undefined): readonly string[] {
+  const names = group?.commands.map((one) => one.name()) ?? [];
+  const meant = word === undefined || names.includes(word) ? undefined : otherNames[word];
+  return meant !== undefined && names.includes(meant) ? [meant] : [];
+}
+
+/** Returns the error about an unknown command, as commander writes such errors. */
 export function unknownCommand(word: string, meant: readonly string[]): string {
   const names = meant.join(', ');
   return `error: unknown command '${word}'\n(Did you mean ${meant.length === 1 ? '' : 'one of '}${names}?)`;
