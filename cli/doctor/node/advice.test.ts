@@ -4,9 +4,14 @@ import { silentDaemonFix } from './daemon.ts';
 import { lostLinkFix } from './lost-links.ts';
 
 it('the advice to a user who may not connect is not to start a daemon that may run', () => {
-  assert.equal(silentDaemonFix('this user may not connect to the socket', false), 'run as root');
-  assert.equal(silentDaemonFix('nothing listens at /x.sock', false), 'systemctl start portcullisd');
-  assert.equal(silentDaemonFix('it did not answer in time', true), 'systemctl start portcullisd');
+  assert.equal(silentDaemonFix('this user may not connect to the socket', false, true), 'run as root');
+  assert.equal(silentDaemonFix('nothing listens at /x.sock', false, true), 'systemctl start portcullisd');
+  assert.equal(silentDaemonFix('it did not answer in time', true, true), 'systemctl start portcullisd');
+});
+
+it('without systemd, the advice about a silent daemon is not to start a service', () => {
+  const fix = silentDaemonFix('nothing listens at /x.sock', true, false);
+  assert.equal(fix, 'start the program portcullisd, as root');
 });
 
 it('without a daemon, the advice about lost links is to start it', () => {

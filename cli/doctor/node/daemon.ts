@@ -67,8 +67,13 @@ function absenceOf(socket: string): string | undefined {
 }
 
 /** Returns what to do about a daemon that does not answer. */
-export function silentDaemonFix(why: string, isRoot: boolean): string {
-  return isRoot || why.startsWith('nothing listens') ? 'systemctl start portcullisd' : 'run as root';
+export function silentDaemonFix(
+  why: string,
+  isRoot: boolean,
+  systemd = existsSync('/run/systemd/system'),
+): string {
+  if (!isRoot && !why.startsWith('nothing listens')) return 'run as root';
+  return systemd ? 'systemctl start portcullisd' : 'start the program portcullisd, as root';
 }
 
 async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
