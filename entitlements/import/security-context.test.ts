@@ -77,6 +77,16 @@ describe('an imported pod', () => {
       assert.throws(() => confined({}, {}, value), { code: 'ENTITLEMENTS_BAD_PROFILE' });
   });
 
+  it('may have other annotations of Portcullis, and none that is mistyped', () => {
+    const services = '[{"name":"web","ports":["80:8080"]}]';
+    const annotations = { 'portcullis.dev/dns': 'shop', 'portcullis.dev/services': services };
+    assert.deepEqual(imported({}, {}, { annotations }), imported({}, {}));
+    const mistyped = { 'portcullis.dev/profle': 'web' };
+    assert.throws(() => imported({}, {}, { annotations: mistyped }), {
+      message: /annotations\.portcullis\.dev\/profle: there is no such annotation; known .* profile, /u,
+    });
+  });
+
   it('lists its block devices, whose numbers are not in the manifest', () => {
     const container = { volumeDevices: [{ name: 'd', devicePath: '/dev/xvda' }] };
     const parts = imported({}, {}, { container })?.notes.map(({ part }) => part);

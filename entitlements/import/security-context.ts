@@ -123,6 +123,22 @@ export function importPod(manifest: unknown, references: PodReferences): Importe
   );
 }
 
+/** Annotations of Portcullis on pods, which say nothing about entitlements. */
+const otherAnnotations = ['dns', 'rootfs-size', 'services', 'shm-size'];
+
+/** A profile in a mistyped annotation would have no effect. */
+function refuseUnknownAnnotations(annotations: Fields): void {
+  for (const key of Object.keys(annotations)) {
+    const [, name] = /^portcullis\.dev\/(.*)$/su.exec(key) ?? [];
+    if (name === undefined || otherAnnotations.includes(name) || /^profile(\..+)?$/su.test(name)) continue;
+    const known = ['profile', 'profile.CONTAINER', ...otherAnnotations].join(', ');
+    throw bad(
+      `metadata.annotations.${key}`,
+      `there is no such annotation; known after portcullis.dev/: ${known}`,
+    );
+  }
+}
+
 function importContainer(
   spec: Fields,
   specPath: string,
@@ -144,13 +160,7 @@ function importContainer(
   const either_ = (field: string): unknown => own[field] ?? ofPod[field];
   const capabilities = closed(own, 'capabilities', ['add', 'drop'], `${path}.securityContext`);
   const text = typeof container['name'] === 'string' ? container['name'] : '';
-  const ours = Object.keys(annotations).filter((key) => key.startsWith('portcullis.dev/'));
-  const odd = ours.find((key) => !/^portcullis\.dev\/profile(\..+)?$/.test(key));
-  if (odd !== undefined)
-    throw bad(
-      `metadata.annotations.${odd}`,
-      'there is no such annotation: portcullis.dev/profile names a profile',
-    );
+  refuseUnknownAnnotations(annotations);
   const named = annotations[`portcullis.dev/profile.${text}`] ?? annotations['portcullis.dev/profile'];
   const profile = typeof named === 'string' ? references.profile(named) : undefined;
   if (named !== undefined && profile === undefined)
