@@ -135,6 +135,16 @@ describe('portcullis trust', () => {
     assert.equal(published.code, 0, published.output);
   });
 
+  it('warns before it serves every client that reaches an address, and not on loopback', async () => {
+    // The folder cannot be created, so the command ends.
+    const data = ['--data', join(file('no-folder', ''), 'service')];
+    const warned = /every client that reaches this address may publish and delete/u;
+    assert.match((await trust(['serve', '--listen', ':0', ...data])).output, warned);
+    assert.match((await trust(['serve', '--listen', '0.0.0.0:0', ...data])).output, warned);
+    for (const local of ['127.0.0.1:0', '[::1]:0', 'localhost:0'])
+      assert.doesNotMatch((await trust(['serve', '--listen', local, ...data])).output, warned);
+  });
+
   it('signs nothing with a wrong passphrase, and everything with the right one afterwards', async () => {
     assert.equal((await trust(['add', 'pay', 'a', file('file', 'x')])).code, 0);
     const wrong = await trust(['publish', 'pay'], { PORTCULLIS_PASSPHRASE: 'battery-staple' });

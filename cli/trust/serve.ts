@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { startTrustService } from '../../trust/notary/index.ts';
 import type { TrustServiceOptions } from '../../trust/notary/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
+import { isLoopback } from '../../base/http/index.ts';
 import { readPem } from '../../base/pem/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import {
@@ -86,6 +87,10 @@ const attempted = 'serve trust';
 
 async function serve(flags: ServeFlags): Promise<number> {
   const options = await optionsOf(flags);
+  if (options.tokens === undefined && !isLoopback(flags.listen.replace(/:\d*$/u, '')))
+    process.stderr.write(
+      'portcullis: every client that reaches this address may publish and delete; require tokens with --auth-realm, listen on loopback, or let a proxy control access\n',
+    );
   return serveUntilStopped(flags.output, (onLost) => startTrustService({ ...options, onLost }));
 }
 
