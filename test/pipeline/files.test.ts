@@ -116,6 +116,18 @@ export { parseAction } from '@actions/workflow-parser/actions/action-parser';`;
     }
   });
 
+  it('install nothing and remove nothing when no package is named, also where sh is bash', () => {
+    const at = mkdtempSync(join(folder, 'workspace-'));
+    mkdirSync(join(at, '.portcullis'));
+    for (const shell of [['sh'], ['bash', '--posix']] as const) {
+      const [program, ...options] = [...shell, join(files, 'shell/setup')];
+      const env = { PATH: process.env['PATH'] };
+      const { status, stdout, stderr } = spawnSync(program, options, { cwd: at, encoding: 'utf8', env });
+      assert.deepEqual([status, stdout, readdirSync(at)], [2, '', ['.portcullis']]);
+      assert.match(stderr, /set PORTCULLIS_PACKAGE to .*CI_PACKAGE_MISSING/u);
+    }
+  });
+
   it('never put an input into the text of a command', () => {
     for (const path of all.filter((one) => /\.(?:ya?ml)$/u.test(one)))
       for (const text of commandsIn(path)) assert.doesNotMatch(text, /\$\{\{|\$\[\[|\$\(params/u, path);
