@@ -61,7 +61,7 @@ for (const [what, document, why] of [
       parameters: { data: { type: 'path' } },
       files: { write: ['${data}/**'] },
     },
-    /the profile web has no value for data/u,
+    /web needs a value for data/u,
   ],
 ] as const)
   test(`attest signs no document ${what} as entitlements: no node could run the image`, async () => {
@@ -82,4 +82,21 @@ test('attest signs no exact profile as entitlements: nodes read EntitlementProfi
   const { code, output } = await portcullis([...words, '--key', join(folder, 'cosign.key')], environment);
   assert.match(output, /it is not a document of kind EntitlementProfile/u);
   assert.equal(code, 2);
+});
+
+test('attest signs as entitlements only what a runtime can read', async () => {
+  const profile = 'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: web }\n';
+  const policy = 'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules: []\n';
+  for (const [text, code, says] of [
+    ['{"metadata":{"name":"web"},"linux":{}}', 2, /not a document of kind EntitlementProfile.*BAD_PROFILE/su],
+    [policy, 2, /not a document of kind EntitlementProfile.*name a file with one/su],
+    [profile, 3, /DISTRIBUTION_UNREACHABLE/u],
+  ] as const) {
+    writeFileSync(join(folder, 'predicate'), text);
+    const words = ['--type', 'entitlements', '--predicate', join(folder, 'predicate')];
+    const key = ['--key', join(folder, 'cosign.key')];
+    const ended = await portcullis(['attest', '127.0.0.1:1/app:1', ...words, ...key], environment);
+    assert.equal(ended.code, code, ended.output);
+    assert.match(ended.output, says);
+  }
 });

@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../base/errors/index.ts';
+import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
 import {
   attestReference,
   isEntitlementsType,
@@ -79,7 +79,7 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   if (file === undefined) return attestChunks(reference, flags, now);
   const given = file === '-' ? await readStandardInput(maximumPredicateBytes) : undefined;
   const predicate = await readPredicate(file, type, now, given);
-  if (isEntitlementsType(type)) await refuseUnusable(file, predicate);
+  if (isEntitlementsType(type)) await refuseUnreadable(file, predicate);
   const signer = await openSignerOf(flags);
   try {
     return await push(reference, { signer, predicate, now }, flags);
@@ -88,27 +88,25 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   }
 }
 
-/** Refuses a file with which no node could run the image. */
-async function refuseUnusable(file: string, predicate: unknown): Promise<void> {
-  const { loadProfiles } = await import('../entitlements/index.ts');
-  const { defined, incomplete } = await loadProfiles({ paths: [file] });
-  const isProfile = (predicate as { readonly kind?: unknown } | null)?.kind === 'EntitlementProfile';
-  if (isProfile && defined.length === 1) return;
-  const [open] = incomplete;
-  throw new PortcullisError({
-    code: 'TRUST_PREDICATE_UNREADABLE',
-    kind: 'invalid',
-    attempted: 'read predicate',
-    on: file,
-    why:
-      open === undefined
-        ? 'it is not a document of kind EntitlementProfile'
-        : `the profile ${open[0]} has no value for ${open[1].join(', ')}`,
-    fix:
-      open === undefined
-        ? 'name a file with one document of kind EntitlementProfile'
-        : 'define default values for its parameters',
-  });
+/** No runtime could run an image that is signed with a profile that it cannot read. */
+async function refuseUnreadable(file: string, predicate: unknown): Promise<void> {
+  const { loadProfiles, publisherCeiling } = await import('../entitlements/index.ts');
+  // Reports problems with their places in the file. It accepts documents of other kinds.
+  await loadProfiles({ paths: [file] });
+  try {
+    publisherCeiling([{ profile: predicate, attestation: file }]);
+  } catch (thrown) {
+    if (!isPortcullisError(thrown)) throw thrown;
+    throw new PortcullisError({
+      code: thrown.code,
+      kind: 'invalid',
+      attempted: 'sign the entitlements',
+      on: file,
+      why: thrown.failure.why,
+      fix: 'name a file with one complete document of kind EntitlementProfile',
+      cause: thrown,
+    });
+  }
 }
 
 /** Makes and pushes the index, then signs a statement with its digest. */
