@@ -41,8 +41,8 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
 }
 
 /**
- * Refuses a backend at the path of the proxy's own socket: the proxy would replace what a stopped backend left
- * there, and then call itself.
+ * Refuses a backend at the path of the proxy's own socket: the proxy would replace what a stopped backend
+ * left there, and then call itself.
  * @throws PortcullisError PROXY_BAD_BACKEND
  */
 export function refuseOwnSocket(backend: string, own: string): void {
