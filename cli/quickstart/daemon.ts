@@ -23,11 +23,17 @@ export interface Daemon {
 }
 
 /** How long the socket may take to answer, in ms. Sources that run for the first time are compiled first. */
-const patience = 30_000;
+const defaultPatience = 60_000;
 const stopPatience = 15_000;
 
-/** Starts the real daemon with the launcher that a service manager would use. Throws CLI_DAEMON_SILENT. */
-export async function startDaemon(environment: Environment): Promise<Daemon> {
+/**
+ * Starts the real daemon with the launcher that a service manager would use. Throws CLI_DAEMON_SILENT, and
+ * ends the daemon then.
+ */
+export async function startDaemon(
+  environment: Pick<Environment, 'folder' | 'socket' | 'root' | 'state' | 'policyFolder' | 'cniFolder'>,
+  patience = defaultPatience,
+): Promise<Daemon> {
   const logFile = join(environment.folder, 'portcullisd.log');
   const log = openSync(logFile, 'a', 0o600);
   const flags = {
@@ -46,7 +52,21 @@ export async function startDaemon(environment: Environment): Promise<Daemon> {
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const cri = createCriClient(environment.socket);
   const gone = (): boolean => child.exitCode !== null || child.signalCode !== null;
-  await answers(cri, gone, logFile);
+  const stop = async (): Promise<number | null> => {
+    cri.close();
+    if (gone()) return child.exitCode;
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => child.kill('SIGKILL'), stopPatience);
+    const [code] = await exited;
+    clearTimeout(timer);
+    return code;
+  };
+  try {
+    await answers(cri, gone, { logFile, patience });
+  } catch (thrown) {
+    await stop();
+    throw thrown;
+  }
   return {
     pid: child.pid ?? 0,
     cri,
@@ -54,19 +74,15 @@ export async function startDaemon(environment: Environment): Promise<Daemon> {
     logFile,
     residentMiB: () =>
       Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1] ?? 0) / 1024,
-    async stop() {
-      if (gone()) return child.exitCode;
-      cri.close();
-      child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), stopPatience);
-      const [code] = await exited;
-      clearTimeout(timer);
-      return code;
-    },
+    stop,
   };
 }
 
-async function answers(cri: CriClient, gone: () => boolean, logFile: string): Promise<void> {
+async function answers(
+  cri: CriClient,
+  gone: () => boolean,
+  { logFile, patience }: { readonly logFile: string; readonly patience: number },
+): Promise<void> {
   const until = performance.now() + patience;
   while (performance.now() < until && !gone()) {
     try {

@@ -41,12 +41,12 @@ export async function runFlow(
     () => policyText(registry.host).trim().split('\n'),
   );
   const untouched = kernelTraces(folder, environment.cgroupParent);
+  undo(() => sweep(environment));
   const daemon = await report.step(
     'portcullisd serves the CRI',
     () => startDaemon(environment),
     (started) => [`unix://${environment.socket}`, `${started.residentMiB().toFixed(0)} MiB resident`],
   );
-  undo(() => sweep(environment));
   undo(() => daemon.stop());
   undo(async () => daemon.gone() || removePods(daemon.cri));
 

@@ -25,7 +25,7 @@ const remains = (): string[] => all().filter((name) => !before.has(name));
 
 describe('portcullis quickstart', () => {
   it('runs the whole demonstration, every step passes, and nothing is left', () => {
-    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env, timeout: 120_000 });
+    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env, timeout: 240_000 });
     assert.equal(run.status, 0, run.stdout + run.stderr);
     assert.match(run.stdout, /all \d+ steps succeeded/);
     assert.equal(run.stderr, '');
@@ -43,7 +43,7 @@ describe('portcullis quickstart', () => {
   });
 
   it('--keep leaves the endpoint serving, and says how to end it', async () => {
-    const run = spawnSync(command, ['quickstart', '--keep'], { encoding: 'utf8', env, timeout: 120_000 });
+    const run = spawnSync(command, ['quickstart', '--keep'], { encoding: 'utf8', env, timeout: 240_000 });
     assert.equal(run.status, 0, run.stdout + run.stderr);
     const socket = /CONTAINER_RUNTIME_ENDPOINT=unix:\/\/(\S+)/.exec(run.stdout)?.[1] ?? '';
     const pid = Number(/^ *kill (\d+)/m.exec(run.stdout)?.[1]);
