@@ -45,3 +45,15 @@ test('other files than those that are held are refused to a client whose share i
   assert.ok(files.share(responseTo('192.0.2.1'), Buffer.alloc(kibibytes(16))), 'a small file');
   assert.ok(files.share(responseTo('192.0.2.2'), Buffer.alloc(kibibytes(17))), 'another client');
 });
+
+test('a file that one client reads twice takes its size until both responses have ended', () => {
+  const files = createHeldFiles(kibibytes(400));
+  const file = Buffer.alloc(kibibytes(300));
+  const [first, second] = [responseTo('192.0.2.1'), responseTo('192.0.2.1')];
+  for (const response of [first, second]) assert.ok(files.share(response, file));
+  const another = (): boolean => files.reserve(responseTo('192.0.2.2'), kibibytes(100));
+  first.emit('close');
+  assert.equal(another(), false);
+  second.emit('close');
+  assert.equal(another(), true);
+});
