@@ -53,6 +53,7 @@ export { starterProfile } from './document/starter.ts';
 export { importFrom, importSources } from './import/read-source.ts';
 export type { ImportOptions, ImportSource, NamedImport } from './import/read-source.ts';
 export { readOperand } from './import/operand.ts';
+export { unknownAnnotations } from './import/pod-annotations.ts';
 export type { Operand, OperandOptions } from './import/operand.ts';
 export { builtinNames, builtinProfile, defaultProfile, topProfile } from './profile/builtin.ts';
 export type {

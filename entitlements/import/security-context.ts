@@ -20,6 +20,7 @@ import {
 } from './kubernetes-fields.ts';
 import type { Fields } from './kubernetes-fields.ts';
 import { readResources } from './kubernetes-quantities.ts';
+import { knownAnnotations, unknownAnnotations } from './pod-annotations.ts';
 import { appArmorOf, readAppArmor } from './pod-apparmor.ts';
 
 /** A container of a pod, as a profile. */
@@ -123,20 +124,14 @@ export function importPod(manifest: unknown, references: PodReferences): Importe
   );
 }
 
-/** Annotations of Portcullis on pods, which say nothing about entitlements. */
-const otherAnnotations = ['dns', 'rootfs-size', 'services', 'shm-size'];
-
 /** A profile in a mistyped annotation would have no effect. */
 function refuseUnknownAnnotations(annotations: Fields): void {
-  for (const key of Object.keys(annotations)) {
-    const [, name] = /^portcullis\.dev\/(.*)$/su.exec(key) ?? [];
-    if (name === undefined || otherAnnotations.includes(name) || /^profile(\..+)?$/su.test(name)) continue;
-    const known = ['profile', 'profile.CONTAINER', ...otherAnnotations].join(', ');
-    throw bad(
-      `metadata.annotations.${key}`,
-      `there is no such annotation; known after portcullis.dev/: ${known}`,
-    );
-  }
+  const [unknown] = unknownAnnotations(Object.keys(annotations));
+  if (unknown === undefined) return;
+  throw bad(
+    `metadata.annotations.${unknown.key}`,
+    `there is no such annotation; known after portcullis.dev/: ${knownAnnotations}`,
+  );
 }
 
 function importContainer(

@@ -12,6 +12,7 @@ import { removeSandbox, stopSandbox, takeBack } from './release.ts';
 import type { ContainersOfSandbox, StopDeps } from './release.ts';
 import type { SandboxEffects } from './sandbox-effects.ts';
 import { withNodeSysctls } from './node-sysctls.ts';
+import { warnOfUnknownAnnotations } from './warn-of-annotations.ts';
 import { planSandbox } from './validate.ts';
 
 export interface SandboxService {
@@ -75,6 +76,7 @@ export function createSandboxService(input: {
         if (existing === undefined) {
           const made = await establish(deps, { ...given, plan, runtimeHandler, requestDigest });
           input.containers.expect(made);
+          warnOfUnknownAnnotations(log, made);
           return made;
         }
         const isLost = recovery.isLost(existing.id);
