@@ -14,14 +14,14 @@ import { copyNames } from '../../table-copies/table-copies.ts';
 export interface LinkTables {
   /**
    * Recreates the tables for the records.
-   * @param stood further subnets that they contain
+   * @param more subnets that the tables contain beside those of the records
    * @param ofPeers requests that recreate the tables of peer rules at the same time; absent: those stay
    */
-  rebuild(records: readonly AttachmentRecord[], stood?: readonly PodSubnets[], ofPeers?: RuleRequests): void;
+  rebuild(records: readonly AttachmentRecord[], more?: readonly PodSubnets[], ofPeers?: RuleRequests): void;
   /** Removes the tables. @param send gets the requests for it */
   remove(send: (requests: readonly Request[]) => void): void;
   /** Returns whether the tables exist. */
-  stand(): boolean;
+  exist(): boolean;
   /** Returns whether the tables have what a link of the record needs. */
   contain(record: AttachmentRecord): boolean;
   tables(): readonly Table[];
@@ -42,8 +42,8 @@ export function createLinkTables({ kernel, replacements }: Deps): LinkTables {
   const exists = (table: Table): boolean => kernel.hasTable(table) || kernel.hasTable(copyNames(table));
   const routedStand = (): boolean => routedTables.some(exists);
   return {
-    rebuild(records, stood = [], ofPeers) {
-      const kept = keptSubnets(stood, records);
+    rebuild(records, more = [], ofPeers) {
+      const kept = keptSubnets(more, records);
       const ofLinks = rebuild(records, routedStand(), kept);
       const replaced = [...tables, ...routedTables, ...(ofPeers === undefined ? [] : policyTables)];
       const isReplaced = replaced.some(exists);
@@ -60,7 +60,7 @@ export function createLinkTables({ kernel, replacements }: Deps): LinkTables {
       send(removeTables(routedStand()));
       [outline, subnets] = [undefined, []];
     },
-    stand: () => outline !== undefined,
+    exist: () => outline !== undefined,
     contain: (record) =>
       outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry) === true),
     tables: () => [...tables, ...(outline?.has('routed') === true ? routedTables : [])],

@@ -88,7 +88,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 
   /** Peer rules do not depend on the networks, and there may be so many that calls would wait for long. */
   const rebuildLinks = (): void => {
-    if (linkTables.stand()) linkTables.rebuild(liveRecords());
+    if (linkTables.exist()) linkTables.rebuild(liveRecords());
     else rebuildRules();
   };
 
@@ -131,7 +131,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     },
     change,
     forget(record) {
-      if (!linkTables.stand()) return false;
+      if (!linkTables.exist()) return false;
       change(record, removePod(record, store.records()), policy.close(record.id));
       return true;
     },
@@ -143,7 +143,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
       const { set, pods } = policies.changed();
       unsent = { ...unsent, ...(set !== undefined && { set }), ...(pods !== undefined && { pods }) };
       const requests = policy.follow(unsent);
-      if (linkTables.stand()) send(requests);
+      if (linkTables.exist()) send(requests);
       policy.settled();
       if (unsent.set !== undefined || unsent.pods !== undefined) reportUnheld(store, policy, log);
       unsent = {};
@@ -154,7 +154,7 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
     },
     lookAfter() {
       replacements.retry();
-      if (!linkTables.stand()) return;
+      if (!linkTables.exist()) return;
       const isWhole = (table: Table, rules: ConstantRules): boolean =>
         kernel.hasTable(table) ? !kernel.lacksRules(table, rules) : table === ip6Table;
       if (
