@@ -8,7 +8,7 @@ import { updateContainer } from './update.ts';
  * Updates the running container of a shim, which refuses this with its own words. Process 7 is the stand-in
  * of the task, process 8.
  */
-function refused(alive: readonly number[]): Promise<void> {
+function refused(alive: readonly number[], signal?: AbortSignal): Promise<void> {
   const record = {
     id: 'c'.repeat(64),
     phase: 'running',
@@ -26,7 +26,8 @@ function refused(alive: readonly number[]): Promise<void> {
     isAlive: ({ init }: Pick<ContainerRecord, 'init'>) => alive.includes(init?.pid ?? 0),
   };
   const change = { resources: {}, adjustments: [], record: () => Promise.resolve() } as unknown;
-  return updateContainer({ records, effects }, record.id, change as Parameters<typeof updateContainer>[2]);
+  const resources = change as Parameters<typeof updateContainer>[2];
+  return updateContainer({ records, effects }, record.id, resources, signal);
 }
 
 test('an update that loses to the exit of its container is refused as after the exit', () =>
@@ -34,3 +35,6 @@ test('an update that loses to the exit of its container is refused as after the 
 
 test('a runtime that refuses the update of a living container is quoted', () =>
   assert.rejects(refused([7, 8]), { message: 'cannot update a stopped container' }));
+
+test('an update that a stop of the container cuts off says so, although the container has exited', () =>
+  assert.rejects(refused([7], AbortSignal.abort()), { message: 'cannot update a stopped container' }));

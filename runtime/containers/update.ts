@@ -38,7 +38,8 @@ export async function updateContainer(
       // It exited before the runtime looked at it. Each runtime has its own words for this. The stand-in of
       // a task lives until the shim has reported the end of the task.
       const init = record.task ?? record.init;
-      if (init !== undefined && !effects.isAlive({ ...record, init })) throw exited();
+      const isCut = signal?.aborted === true;
+      if (!isCut && init !== undefined && !effects.isAlive({ ...record, init })) throw exited();
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
     });
   const linux = {
