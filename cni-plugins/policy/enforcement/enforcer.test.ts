@@ -244,3 +244,17 @@ test('pods that wait for their new rules still get them after an abandoned chang
   enforcer.follow({});
   for (const id of ['one', 'two']) assert.ok(enforcer.rulesOf(id)?.policies.ingress !== undefined);
 });
+
+test('a pod that opens has the rules of groups that are known at once', () => {
+  const enforcer = createEnforcer();
+  const egress = [{ action: 'deny', name: 'r', peers: [{ namespaces: [] }] }] as const;
+  const policy = { name: 'c', tier: 'admin', priority: 1, subject: { namespaces: [] } } as const;
+  const cluster = { policies: [{ ...policy, egress, ingress: [] }], namespaces: new Map([['default', {}]]) };
+  enforcer.follow({ set: { policies: [], namespaces: new Map([['default', {}]]), cluster } });
+  open(enforcer);
+  const { steps = [] } = enforcer.rulesOf('one')?.admin?.egress ?? {};
+  assert.deepEqual(
+    steps.map(({ action, group }) => [action, group === undefined ? 'everything' : [...group.members]]),
+    [['deny', ['10.9.0.2']]],
+  );
+});

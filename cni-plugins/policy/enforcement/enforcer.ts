@@ -165,9 +165,10 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     if (policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size))
       pods.forEach(stale.mark);
     let spent = 0;
+    const former = open;
+    const isNew = (pod: OpenPod): boolean => former.get(pod.id) !== pod;
     const isDue = (pod: OpenPod): boolean => {
-      if (open.get(pod.id) !== pod) return true;
-      const held = spent < most ? stale.held(pod.id) : undefined;
+      const held = isNew(pod) || spent < most ? stale.held(pod.id) : undefined;
       spent += held ?? 0;
       return held !== undefined;
     };

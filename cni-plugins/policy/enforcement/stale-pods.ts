@@ -5,7 +5,7 @@ import type { GrantDemand, GrantLimit } from '../kubernetes/grant-limits.ts';
 export interface StalePods<Pod> {
   /** Call it when something changed by which the pod is evaluated. */
   mark(pod: Pod): void;
-  /** Takes the pods that are open from now on. Pods whose limit changed become stale. */
+  /** Takes the pods that are open from now on. New pods, and pods whose limit changed, become stale. */
   replaceOpen(before: ReadonlyMap<string, Pod>, pods: ReadonlyMap<string, Pod>): void;
   /** Returns the number of rules that a stale pod has until it is evaluated. Undefined: it is not stale. */
   held(id: string): number | undefined;
@@ -32,7 +32,7 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
   return {
     mark,
     replaceOpen(before, pods) {
-      for (const [id, pod] of pods) if (before.get(id) !== pod) demands.set(id, demandFor(pod));
+      for (const [id, pod] of pods) if (before.get(id) !== pod) mark(pod);
       for (const kept of [demands, stale]) for (const id of kept.keys()) if (!pods.has(id)) kept.delete(id);
       const former = limits;
       limits = grantLimits(
