@@ -258,3 +258,27 @@ test('a pod that opens has the rules of groups that are known at once', () => {
     [['deny', ['10.9.0.2']]],
   );
 });
+
+test('a pod that waits for its new rules still gets them after other rules for it were refused', () => {
+  const enforcer = createEnforcer();
+  const ids = ['one', 'two', 'three'];
+  for (const id of ids) {
+    enforcer.open({ ...podOf(id), rules: {} });
+    enforcer.settled();
+  }
+  const ports = Array.from({ length: 4000 }, (_, at) => ({
+    ...{ protocol: 'tcp' as const },
+    port: { low: 1 + at, high: 1 + at },
+  }));
+  const policy = { namespace: 'default', name: 'a', podSelector: [], ingress: [{ ports }] };
+  enforcer.follow({ set: { policies: [policy], namespaces: new Map() } });
+  enforcer.settled();
+  assert.equal(enforcer.rulesOf('three')?.policies.ingress, undefined);
+  const refused = { cidr: 'nonsense', protocol: 'tcp' as const, ports: { low: 1, high: 1 } };
+  assert.throws(() => enforcer.open({ ...podOf('three'), rules: { egress: [refused] } }));
+  while (enforcer.isBehind()) {
+    enforcer.follow({});
+    enforcer.settled();
+  }
+  for (const id of ids) assert.ok(enforcer.rulesOf(id)?.policies.ingress !== undefined, id);
+});

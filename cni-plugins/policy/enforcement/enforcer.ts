@@ -164,11 +164,10 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     stale.replaceOpen(open, pods);
     if (policies.tiers !== undefined && mostStepsOf(open.size) !== mostStepsOf(pods.size))
       pods.forEach(stale.mark);
+    const [former, isWhole] = [open, isFull || unsettled];
     let spent = 0;
-    const former = open;
-    const isNew = (pod: OpenPod): boolean => former.get(pod.id) !== pod;
     const isDue = (pod: OpenPod): boolean => {
-      const held = isNew(pod) || spent < most ? stale.held(pod.id) : undefined;
+      const held = former.get(pod.id) !== pod || spent < most ? stale.held(pod.id) : undefined;
       spent += held ?? 0;
       return held !== undefined;
     };
@@ -184,7 +183,6 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     };
     let next = linksOf(pods, { before: image, inForce: image }, isDue, evaluate);
     replaceOpen(pods);
-    const isWhole = isFull || unsettled;
     // Members are taken once: when something fails from here on, only a new image has them.
     unsettled = true;
     const { changes, turned } = groups.take();
@@ -195,6 +193,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     }
     const made = isWhole ? makeImage(next) : changeImage(image, next, changes);
     image = next;
+    stale.applied();
     unsettled = isWhole || made.requests.length > 0;
     return made;
   };

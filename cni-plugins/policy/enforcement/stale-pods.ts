@@ -9,7 +9,10 @@ export interface StalePods<Pod> {
   replaceOpen(before: ReadonlyMap<string, Pod>, pods: ReadonlyMap<string, Pod>): void;
   /** Returns the number of rules that a stale pod has until it is evaluated. Undefined: it is not stale. */
   held(id: string): number | undefined;
+  /** The pod is stale again at the next `replaceOpen`, unless `applied` is called before. */
   evaluated(id: string): void;
+  /** Call it when the new rules of the evaluated pods are kept. */
+  applied(): void;
   areNone(): boolean;
   /** Returns the limit of grants of a pod in one direction. */
   limitOf(pod: Pod): number | undefined;
@@ -23,6 +26,8 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
   heldBy: (id: string) => number,
 ): StalePods<Pod> {
   const stale = new Map<string, number>();
+  /** The evaluated pods, with the rules that they had, until their new ones are kept. */
+  const pending = new Map<string, number>();
   const demands = new Map<string, GrantDemand>();
   let limits: ReadonlyMap<string, GrantLimit> = new Map();
   const mark = (pod: Pod): void => {
@@ -32,6 +37,8 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
   return {
     mark,
     replaceOpen(before, pods) {
+      for (const [id, held] of pending) stale.set(id, held);
+      pending.clear();
       for (const [id, pod] of pods) if (before.get(id) !== pod) mark(pod);
       for (const kept of [demands, stale]) for (const id of kept.keys()) if (!pods.has(id)) kept.delete(id);
       const former = limits;
@@ -43,8 +50,12 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
         if (former.get(pod.namespace)?.most !== limits.get(pod.namespace)?.most) mark(pod);
     },
     held: (id) => stale.get(id),
-    evaluated: (id) => void stale.delete(id),
-    areNone: () => stale.size === 0,
+    evaluated(id) {
+      pending.set(id, stale.get(id) ?? 0);
+      stale.delete(id);
+    },
+    applied: () => pending.clear(),
+    areNone: () => stale.size + pending.size === 0,
     limitOf: ({ namespace }) => limits.get(namespace)?.most,
     sharedLimits: () =>
       Object.fromEntries([...limits].flatMap(([name, { most, isShare }]) => (isShare ? [[name, most]] : []))),
