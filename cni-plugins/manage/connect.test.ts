@@ -240,6 +240,27 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
   });
 
+  test('of commands that connect a target at the same time, one connects it to each network', async () => {
+    create('once', '10.95.0.0/24');
+    create('beside', '10.96.0.0/24');
+    const pod = fixture.pod('once');
+    const connect = (network: string): Promise<string> =>
+      failure(() => connectNetwork(source, network, { ...none, target: pod.request.netns }));
+    const ended = await Promise.all(['once', 'once', 'once', 'beside'].map(connect));
+    assert.deepEqual(ended.toSorted(), [
+      'NETWORK_ALREADY_CONNECTED',
+      'NETWORK_ALREADY_CONNECTED',
+      'none',
+      'none',
+    ]);
+    const links = pod.run('ip -4 -o addr show')?.matchAll(/(eth\d+)\s+inet (10\.\d+\.0)\./gu) ?? [];
+    const connected = [...links].map(([, name, subnet]) => [name, subnet]);
+    assert.deepEqual(connected.map(([name]) => name).toSorted(), ['eth0', 'eth1']);
+    assert.deepEqual(connected.map(([, subnet]) => subnet).toSorted(), ['10.95.0', '10.96.0']);
+    for (const network of ['once', 'beside']) await disconnectNetwork(source, network, pod.request.netns);
+    assert.deepEqual(rows('SELECT * FROM attachment'), []);
+  });
+
   test('a connection of a command that was killed, or could not clean up, is replaced or disconnected', async () => {
     create('cut', '10.89.0.0/24');
     const pod = fixture.pod('cut');

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { constants, existsSync, statSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -69,6 +70,9 @@ export interface ConnectOptions {
 const most = 1000;
 const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%\0]{1,15}$/u;
 const pluginTimeoutMs = 120_000;
+/** How long a command waits for another command that connects the same target. */
+const patienceMs = 10_000;
+const pauseMs = 50;
 const owner = 'portcullis connect';
 
 /**
@@ -96,7 +100,7 @@ export async function connectNetwork(
 }
 
 /**
- * Removes what an earlier connection of the target left.
+ * Waits for other commands that connect the target, and removes what an earlier connection left.
  * @throws NETWORK_ALREADY_CONNECTED if it is connected, or another command is connecting it
  */
 async function removeFormer(
@@ -104,16 +108,20 @@ async function removeFormer(
   name: string,
   target: { readonly pod: ChainPod; readonly asked: string; readonly namespace: number },
 ): Promise<void> {
-  // Held while the target is connected. Another program that may read the namespace can hold it, too.
-  const isAlone = tryLockFile(target.namespace);
   const cache = openResultCache(source.cacheDir, owner);
-  const existing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
-  if (existing === undefined) return;
-  // The kernel may reuse the number of a deleted namespace for a new one. An attempt that failed on a full
-  // disk could not be removed.
-  if (namespaceStands(existing.netns) && (existing.isComplete || !isAlone))
-    throw alreadyConnected(name, target.asked, existing.interface, existing.isComplete);
-  await removeConnection(source, name, existing);
+  for (const late = performance.now() + patienceMs; ; await setTimeout(pauseMs)) {
+    // Held while the target is connected, to whichever network: the next interface is the first free one
+    // then. Another program that may read the namespace can hold it, too, so the wait has an end.
+    const isAlone = tryLockFile(target.namespace);
+    const existing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
+    if (existing === undefined && !isAlone && performance.now() < late) continue;
+    if (existing === undefined) return;
+    // The kernel may reuse the number of a deleted namespace for a new one. An attempt that failed on a full
+    // disk could not be removed.
+    if (namespaceStands(existing.netns) && (existing.isComplete || !isAlone))
+      throw alreadyConnected(name, target.asked, existing.interface, existing.isComplete);
+    return removeConnection(source, name, existing);
+  }
 }
 
 async function connectTo(
