@@ -193,9 +193,15 @@ export const mutants = checks([
   ],
   [
     'cni-plugins/policy/kubernetes/evaluate.ts',
-    '(rule.ports?.length ?? 1), 0) > most',
-    '(rule.ports?.length ?? 1), 0) < 0',
+    'countGrants(holding, direction) > most',
+    'countGrants(holding, direction) < 0',
     'cni-plugins/policy/kubernetes/evaluate.test.ts',
+  ],
+  [
+    'cni-plugins/policy/kubernetes/grant-limits.ts',
+    'const isShare = demand > share && shared < most;',
+    'const isShare = demand > share && shared < 0;',
+    'cni-plugins/policy/kubernetes/grant-limits.test.ts',
   ],
   [
     'cni-plugins/policy/kubernetes/evaluate.ts',
