@@ -7,7 +7,7 @@ import { closeFd, openFile, tryLockFile } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { createFixture, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import { createNetwork, removeNetwork } from './conflist-file.ts';
-import type { NewNetwork } from './conflist-file.ts';
+import type { NewNetwork } from './new-network.ts';
 import { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
 import type { ConnectSource } from './connect.ts';
 

@@ -5,7 +5,7 @@ export {
   removeNetwork,
   requireNetwork,
 } from './conflist-file.ts';
-export type { NewNetwork } from './conflist-file.ts';
+export type { NewNetwork } from './new-network.ts';
 export { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
 export type { Connection, ConnectSource } from './connect.ts';
 export { forwardDroppers } from './forwarding.ts';
