@@ -9,6 +9,7 @@ import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import type { BuildOptions, Metafile, Plugin } from 'esbuild';
+import { builtinModules } from './builtin-modules.ts';
 import { buildConsole } from './console.ts';
 import { readLibraries } from './libraries.ts';
 import { throughDoors } from './through-doors.ts';
@@ -22,8 +23,7 @@ const command = 'cli/main.ts';
 const plugin = { out: 'cni-plugin', in: 'cni-plugins/bin/cni-plugin.ts' };
 
 /** CommonJS packages call `require` for Node's own modules. */
-const banner =
-  "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
+const banner = "const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);";
 
 /** Returns the sources of all Workers, relative to the checkout. */
 export function workerSources(): string[] {
@@ -92,7 +92,7 @@ async function buildAlone(
     ...commonOptions,
     entryPoints: [...entryPoints],
     outdir,
-    plugins: [generatedValidators, throughDoors, ...more],
+    plugins: [generatedValidators, throughDoors, builtinModules, ...more],
   });
   return metafile;
 }

@@ -305,6 +305,7 @@ describe('the launchers', () => {
     assert.deepEqual(started.argv, ['daemon', '--socket', '/s']);
     assert.deepEqual(started.flags, [
       '--max-semi-space-size=4',
+      '--min-semi-space-size=4',
       '--initial-old-space-size=64',
       '--single-threaded-gc',
       '--no-short-builtin-calls',

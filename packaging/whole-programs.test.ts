@@ -18,6 +18,7 @@ test('the daemon and the Workers that it starts are one file each, and start onl
       // V8 keeps a text with one other character in twice the memory.
       assert.doesNotMatch(text, /[^\0-\x7f]/u, `${file} is not ASCII; write a character as \\u2014`);
       const imported = [...text.matchAll(/(?:from|import) ?\(?"(\.{1,2}\/[^"]*)"/gu)].map(([, path]) => path);
+      assert.doesNotMatch(text, /from"node:/u, `${file} imports a built-in module (builtin-modules.ts)`);
       // The other commands, for which nobody asks the daemon's program.
       const expected = file === 'daemon.whole.js' ? ['./portcullis.js'] : [];
       assert.deepEqual([...new Set(imported)], expected, file);

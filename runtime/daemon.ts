@@ -113,7 +113,7 @@ export async function startDaemon(
   });
   const { redecision, enforcement } = policySide;
   const reports = await startReports(config, { ...node, ...records, policySide, facts });
-  await observability.listen();
+  await observability.listen(sandboxRecords.list().length > 0);
   // From here on, a pod may need the mounts, however this process ends.
   process.removeListener('exit', removeNewMounts);
   const server = await serveCri(config, {

@@ -17,6 +17,7 @@ const newObjectsMB = 2;
  */
 export function collectWorkersEarly(): void {
   setFlagsFromString(`--initial-old-space-size=${firstCollectionMB}`);
+  setFlagsFromString('--min-semi-space-size=1');
   setFlagsFromString(`--max-semi-space-size=${newObjectsMB}`);
 }
 

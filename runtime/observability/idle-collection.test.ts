@@ -63,7 +63,7 @@ test('memory that only the start needed is returned half a second after the star
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { count, open } = counting();
   const collection = open();
-  collection.atStart();
+  collection.atStart(true);
   t.mock.timers.tick(499);
   assert.deepEqual([count.rested, count.collected], [0, 0]);
   t.mock.timers.tick(1);
@@ -77,12 +77,23 @@ test('memory that only the start needed is returned half a second after the star
   collection.close();
 });
 
+test('memory that only the start needed is returned at once on a node without pods, and again later', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { count, open } = counting();
+  const collection = open();
+  collection.atStart(false);
+  assert.deepEqual([count.collected, count.trimmed, count.unmapped], [1, 1, 1]);
+  for (const milliseconds of [500, 300, 1_000]) t.mock.timers.tick(milliseconds);
+  assert.deepEqual([count.rested, count.collected], [1, 3]);
+  collection.close();
+});
+
 test('a call that changes something delays the return of memory after the start', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { count, open } = counting();
   const collection = open();
   const early = collection.calls.begin(call(false));
-  collection.atStart();
+  collection.atStart(true);
   t.mock.timers.tick(30_000);
   early.end(done);
   t.mock.timers.tick(499);
@@ -103,7 +114,7 @@ test('a call just before the collection after the start puts it off', (t) => {
   ] as const) {
     const { count, open } = counting();
     const collection = open();
-    collection.atStart();
+    collection.atStart(true);
     for (const milliseconds of early) t.mock.timers.tick(milliseconds);
     collection.calls.begin(call(false)).end(done);
     const before = count.collected;
@@ -115,7 +126,7 @@ test('a call just before the collection after the start puts it off', (t) => {
 
     const other = counting();
     const pulled = other.open();
-    pulled.atStart();
+    pulled.atStart(true);
     for (const milliseconds of early) t.mock.timers.tick(milliseconds);
     pulled.calls.begin(call(false, 'PullImage')).end(done);
     t.mock.timers.tick(50);
@@ -172,7 +183,7 @@ test('a pull before the first quiet time returns the memory that the start left,
   t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const { count, open } = counting();
   const collection = open();
-  collection.atStart();
+  collection.atStart(true);
   const pull = collection.calls.begin(call(false, 'PullImage'));
   // The Workers get time to end.
   assert.deepEqual([count.restedForPull, count.collected], [1, 0]);
@@ -204,7 +215,7 @@ test('pages of the program are unmapped ten times a second while an image is pul
 test('without the garbage collector, no memory is returned', () => {
   const rest = (): void => assert.fail('a Worker ends');
   const collection = openQuietCollection(log, { rest, restForPull: rest }, undefined);
-  collection.atStart();
+  collection.atStart(true);
   collection.calls.begin(call(false)).end(done);
   collection.close();
 });
@@ -214,7 +225,7 @@ test('the thresholds of the C library are fixed at the end of the start, not bef
   const { count, open } = counting();
   const collection = open();
   assert.deepEqual(count.fixed, []);
-  collection.atStart();
+  collection.atStart(true);
   assert.deepEqual(count.fixed, [[262_144, 4_194_304]]);
   collection.close();
 });

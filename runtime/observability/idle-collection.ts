@@ -13,9 +13,11 @@ export interface QuietCollection {
   /**
    * Called at the end of the start. When no call has changed anything for half a second, what only the start
    * needed is given back: idle Workers end, and the memory that the start left is collected. During the first
-   * calls the collection would delay them by about 70 ms.
+   * calls the collection would delay them by about 70 ms. On a node without pods it also happens at once:
+   * nobody waits for such a start.
+   * @param hasPods the node has records of pods
    */
-  atStart(): void;
+  atStart(hasPods: boolean): void;
   close(): void;
 }
 
@@ -158,10 +160,11 @@ export function openQuietCollection(
         };
       },
     },
-    atStart: () => {
+    atStart: (hasPods) => {
       // Fixed thresholds make a start a quarter of a second longer, so they are set at its end.
       attempt(() => fixThresholds(mapFrom, trimFrom));
-      unmapNow();
+      if (hasPods || gc === undefined) unmapNow();
+      else collect('last-resort', 1);
       if (gc === undefined) return;
       isStarting = true;
       if (underWay === 0) whenQuiet();

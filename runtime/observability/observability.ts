@@ -13,10 +13,11 @@ export interface Observability {
   /** Undefined when no component counts events. */
   readonly runtime: RuntimeObserver | undefined;
   /**
-   * Called at the end of the start. Serves `/metrics` and `/healthz` if an address is configured. @throws
-   * PortcullisError RUNTIME_METRICS_LISTEN
+   * Called at the end of the start. Serves `/metrics` and `/healthz` if an address is configured.
+   * @param hasPods the node has records of pods
+   * @throws PortcullisError RUNTIME_METRICS_LISTEN
    */
-  listen(): Promise<void>;
+  listen(hasPods: boolean): Promise<void>;
   /** Called at SIGHUP: the audit log may have been rotated. */
   reopen(): void;
   close(): Promise<void>;
@@ -56,8 +57,8 @@ export async function openObservability(parts: {
       (observer) => observer !== undefined,
     ),
     runtime: metrics?.runtime,
-    listen: async () => {
-      collection.atStart();
+    listen: async (hasPods) => {
+      collection.atStart(hasPods);
       if (metrics === undefined) return;
       const { listenHttp } = await import('./http.ts');
       listener = await listenHttp(http.address, { metrics, health: createHealth(parts.checks) });
