@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
 import ts from 'typescript';
-import { errorCodes, errorPages, unexplainedCodes } from './errors.ts';
+import { errorPages, unexplainedCodes } from './error-pages.ts';
+import { errorCodes } from './errors.ts';
 
 /** Returns the codes in one source file. */
 function codesIn(t: TestContext, text: string): ReturnType<typeof errorCodes> {

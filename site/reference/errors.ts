@@ -1,56 +1,9 @@
 import ts from 'typescript';
-import { reasonCodes } from '../../trust/policy/reason-codes.ts';
-import { cell, code as codeSpan } from './markdown.ts';
+import { errorGroups } from './error-groups.ts';
 import { declarationOf, fileName, sourcesOf } from './program.ts';
 
-/** The pages, and the first words of the codes on each. */
-const groups: readonly {
-  readonly name: string;
-  readonly title: string;
-  readonly prefixes: readonly string[];
-}[] = [
-  {
-    name: 'trust',
-    title: 'Error codes of trust',
-    prefixes: ['TRUST', 'POLICY_DELIVERY', 'POLICY_OBJECTS', 'POLICY_RELEASE', 'POLICY_ROOT'],
-  },
-  { name: 'entitlements', title: 'Error codes of entitlements', prefixes: ['ENTITLEMENTS'] },
-  {
-    name: 'network',
-    title: 'Error codes of networks and services',
-    prefixes: ['NETWORK', 'NODE_NETWORK', 'OVERLAY', 'CNI'],
-  },
-  {
-    name: 'runtime',
-    title: 'Error codes of pods, containers and images',
-    prefixes: ['RUNTIME', 'IMAGES', 'CRI', 'NRI', 'SHIM', 'PROXY', 'ADMIN', 'CONFIG'],
-  },
-  { name: 'fleet', title: 'Error codes of the aggregator', prefixes: ['FLEET'] },
-  { name: 'admission', title: 'Error codes of the admission webhook', prefixes: ['ADMISSION'] },
-  {
-    name: 'node',
-    title: 'Error codes of node states, groups and images',
-    prefixes: ['NODE_STATE', 'NODE_GROUP', 'NODE_NAME', 'NODE_IMAGE'],
-  },
-  { name: 'command', title: 'Error codes of the command', prefixes: ['CLI'] },
-  {
-    name: 'base',
-    title: 'Error codes of storage, requests and the kernel',
-    prefixes: [
-      'STORAGE',
-      'KERNEL',
-      'PROCESS',
-      'HTTP',
-      'DISTRIBUTION',
-      'KUBERNETES',
-      'NATIVE',
-      'PROTOBUF',
-      'TTRPC',
-    ],
-  },
-];
 const codePattern = new RegExp(
-  `^(?:${groups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`,
+  `^(?:${errorGroups.flatMap(({ prefixes }) => prefixes).join('|')})(?:_[A-Z0-9]+)+$`,
 );
 /** Environment variables, of CNI and of HTTP clients, that look like codes. */
 const variables: ReadonlySet<string> = new Set([
@@ -68,7 +21,7 @@ const variables: ReadonlySet<string> = new Set([
 /** The names of properties and parameters that hold the parts of an error. */
 const parts = { attempted: ['attempted'], why: ['why', 'problem', 'reason', 'text'], fix: ['fix'] } as const;
 
-interface Case {
+export interface Case {
   readonly attempted: string | undefined;
   readonly why: string | undefined;
   readonly fix: string | undefined;
@@ -305,98 +258,4 @@ function named(node: ts.Expression, { checker, code, given }: Scope): string | u
       ? declaration.initializer
       : undefined;
   return value === undefined || ts.isIdentifier(value) ? undefined : textOf(value, { checker, code });
-}
-
-export interface ErrorPage {
-  readonly name: string;
-  readonly title: string;
-  readonly text: string;
-}
-
-/** Returns the codes of which only the reporting files are known. */
-export function unexplainedCodes(codes: ReadonlyMap<string, Declared>): string[] {
-  const hasText = ({ why, fix }: Case): boolean => known(why) || known(fix);
-  return [...codes].flatMap(([code, { cases }]) =>
-    code in reasonCodes || code in meanings || cases.some(hasText) ? [] : [code],
-  );
-}
-
-/** Returns a page for each group of codes. */
-export function errorPages(codes: ReadonlyMap<string, Declared>): ErrorPage[] {
-  return groups.map(({ name, title, prefixes }) => {
-    const own = [...codes]
-      .filter(([code]) => prefixes.some((prefix) => code.startsWith(`${prefix}_`)))
-      .sort(([a], [b]) => (a < b ? -1 : 1));
-    const intro =
-      'A failure ends with its code in brackets. Codes are stable. `…` stands for a value that is known only when the failure occurs. ' +
-      'If a part is not listed here, the message itself states it.';
-    return {
-      name,
-      title,
-      text: `# ${title}\n\n${intro}\n\n${own.map(([code, declared]) => sectionOf(code, declared)).join('\n\n')}\n`,
-    };
-  });
-}
-
-/**
- * Codes without the parts of an error: problems that `portcullis verdicts verify` finds, and lines of the
- * log.
- */
-const meanings: Readonly<Record<string, string>> = {
-  POLICY_DELIVERY_FAILED:
-    'The node could not follow the releases of its policy, for a reason without a code. The log contains it, and the policy in force stays.',
-  TRUST_LOG_ENTRY_MALFORMED:
-    'A row of the verdict log cannot be read. Somebody changed the log, or the file is damaged.',
-  TRUST_LOG_ROW_MISSING:
-    'A row of the verdict log is missing: the numbers of the rows have a gap. Somebody removed it.',
-  TRUST_LOG_TEXT_ALTERED:
-    'A text that the verdict log names (a verdict, a policy or evidence) does not have the digest that its row names.',
-  TRUST_LOG_TEXT_MISSING:
-    'A text that the verdict log names is not stored, although its retention has not ended.',
-  TRUST_LOG_VERDICT_UNLOGGED: 'A stored verdict is in no row of the verdict log.',
-  RUNTIME_CHECKPOINT_LIMIT:
-    'The checkpoint exceeded its time, its size or the free space that it must leave, or the container was stopped or the request was cancelled meanwhile.',
-  NETWORK_SERVICE_UNSUPPORTED:
-    'The service asks for something that the balancer of this node cannot do. The message names the field.',
-  CRI_PEER_REFUSED:
-    'The daemon closed a connection to its CRI socket, because the user of the client may not use the socket.',
-  CRI_TOO_MANY_CONNECTIONS:
-    'The daemon closed connections of a client that already has as many connections as one client may have.',
-};
-
-function sectionOf(code: string, { files, cases }: Declared): string {
-  const meaning = reasonCodes[code];
-  const items = cases.map(({ attempted, why, fix }) => {
-    const said = [
-      known(attempted) ? `Attempted: ${plain(attempted)}.` : '',
-      known(why) ? `Cause: ${plain(why)}.` : '',
-      known(fix) ? `Remedy: ${plain(fix)}.` : '',
-    ];
-    return said.filter((part) => part !== '').join(' ');
-  });
-  const list = [...new Set(items)].filter((item) => item !== '').map((item) => `- ${item}`);
-  const place = `Reported by ${[...files].map(codeSpan).join(', ')}.`;
-  return [
-    `## ${code}`,
-    meaning === undefined ? (meanings[code] ?? '') : `As the reason of a verdict: ${plain(meaning)}.`,
-    list.join('\n'),
-    place,
-  ]
-    .filter((part) => part !== '')
-    .join('\n\n');
-}
-
-function known(text: string | undefined): text is string {
-  return text !== undefined && /\p{L}/u.test(text);
-}
-
-/**
- * Keeps the text of a message from being read as Markdown, except for its code spans, and without a full
- * stop.
- */
-function plain(text: string): string {
-  return cell(text)
-    .replaceAll('\\|', '|')
-    .replace(/\.$/, '')
-    .replaceAll(/`[^`]*`|[<>*_[\]]/g, (found) => (found.length === 1 ? `\\${found}` : found));
 }

@@ -222,7 +222,7 @@ export const mutants = checks([
     'cni-plugins/services/kubernetes/translate.test.ts',
   ],
   [
-    'cni-plugins/services/kubernetes/translate.ts',
+    'cni-plugins/services/kubernetes/load-balancer.ts',
     'prefixes.slice(0, most)',
     'prefixes',
     'cni-plugins/services/kubernetes/translate.test.ts',
