@@ -270,6 +270,20 @@ test('a name without a text form below the domain is denied and never forwarded'
   assert.equal(answerTo('é.example.com A'), 'elsewhere');
 });
 
+test('a denial has the SOA record of the zone, also in the case of the query', () => {
+  const soaOf = (name: string, asked: string, part: 'answers' | 'authorities'): unknown => {
+    const { bytes, query } = asking(name, asked);
+    const reply = decideForCluster(query, filled(), zone) as Reply;
+    const [record] = packet.decode(encodeReply(bytes, query, reply, 512))[part] ?? [];
+    const { type, data } = record as { type: string; data: { mname: string; rname: string } };
+    return { type, ...data, mname: data.mname.toLowerCase(), rname: data.rname.toLowerCase() };
+  };
+  const own = soaOf('cluster.local', 'SOA', 'answers');
+  assert.deepEqual(soaOf(`nothing.default.${svc}`, 'A', 'authorities'), own);
+  assert.deepEqual(soaOf('kubernetes.default.SVC.Cluster.Local', 'MX', 'authorities'), own);
+  assert.deepEqual(soaOf('cluster.local', 'A', 'authorities'), own);
+});
+
 test('a transfer of the zone is refused, as for every other zone', () => {
   for (const question of ['cluster.local AXFR', `kubernetes.default.${svc} IXFR`]) {
     assert.equal(answerTo(question), 'elsewhere');

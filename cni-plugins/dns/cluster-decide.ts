@@ -30,6 +30,8 @@ export type ClusterDecision =
   | { readonly alias: string; readonly chain: readonly Answer[] }
   | undefined;
 
+/** As in CoreDNS. */
+const contact = { server: 'ns.dns', mailbox: 'hostmaster' };
 /** Version of the schema (section 2.2). */
 const schemaVersion = '1.1.0';
 /** The most records of an answer: over TCP more than these would not fit. */
@@ -74,7 +76,7 @@ const replyOf = (
   answers,
   ttl,
   authoritative: true,
-  ...(denies && { zoneLabels: domain.split('.').length }),
+  ...(denies && { zoneLabels: domain.split('.').length, zoneContact: contact }),
 });
 
 /** The records of a name. Undefined: the name does not exist. */
@@ -182,8 +184,8 @@ const serverRecord = ({ address }: ClusterZone): Answer => addressRecord({ addre
 
 /** The records of the zone itself. */
 function apexOf(zone: ClusterZone): Found {
-  const server = encodeName(`ns.dns.${zone.domain}`);
-  const soa = soaData(server, encodeName(`hostmaster.${zone.domain}`), zone.ttl);
+  const server = encodeName(`${contact.server}.${zone.domain}`);
+  const soa = soaData(server, encodeName(`${contact.mailbox}.${zone.domain}`), zone.ttl);
   return {
     records: [
       { type: type.SOA, data: soa },

@@ -20,6 +20,8 @@ export interface Reply {
   readonly authoritative: boolean;
   /** For a denial: how many labels at the end of the name form the zone that denies it (RFC 2308). */
   readonly zoneLabels?: number;
+  /** The labels before the zone in its SOA record. Absent: the zone itself stands for both. */
+  readonly zoneContact?: { readonly server: string; readonly mailbox: string };
   /** `extendedError`; sent to an asker that supports EDNS. */
   readonly extendedError?: number;
   /** Records that may be left out, such as the addresses of an SRV record's target. */
@@ -51,10 +53,7 @@ export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: num
   };
   const count = take(reply.answers);
   const truncated = count < reply.answers.length || reply.truncated === true;
-  const soa =
-    reply.zoneLabels === undefined || truncated
-      ? undefined
-      : encodeSoa(query, asked, reply.zoneLabels, reply.ttl);
+  const soa = reply.zoneLabels === undefined || truncated ? undefined : encodeSoa(query, asked, reply);
   const more = truncated || soa !== undefined ? 0 : take(reply.additionals ?? []);
   const head = Buffer.from(query.subarray(0, asked.questionEnd));
   const bits =
@@ -95,12 +94,14 @@ const [refresh, retry, expire] = [7200, 3600, 86_400];
  * RFC 2308, section 3: how long a denial is valid. The zone is the end of the name in the question, so
  * pointers to it express all names.
  */
-function encodeSoa(query: Buffer, asked: Query, zoneLabels: number, ttl: number): Buffer {
+function encodeSoa(query: Buffer, asked: Query, { zoneLabels = 0, zoneContact, ttl }: Reply): Buffer {
   const starts: number[] = [];
   for (let at = headerBytes; at < asked.questionEnd - 4; at += (query[at] ?? 0) + 1) starts.push(at);
   const pointer = Buffer.alloc(2);
   pointer.writeUInt16BE(0xc000 | (starts.at(-1 - zoneLabels) ?? headerBytes));
-  return encodeRecord({ type: type.SOA, data: soaData(pointer, pointer, ttl), owner: pointer }, ttl);
+  const inZone = (labels = ''): Buffer => Buffer.concat([encodeName(labels).subarray(0, -1), pointer]);
+  const data = soaData(inZone(zoneContact?.server), inZone(zoneContact?.mailbox), ttl);
+  return encodeRecord({ type: type.SOA, data, owner: pointer }, ttl);
 }
 
 /**
