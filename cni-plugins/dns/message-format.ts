@@ -36,6 +36,9 @@ export const plainDatagramBytes = 512;
 /** The limit for UDP in both directions: it passes every link unfragmented (DNS flag day 2020). */
 export const datagramBytes = 1232;
 
+/** In the flags of an OPT record (RFC 3225). */
+export const dnssecOk = 0x8000;
+
 export const flag = {
   response: 0x8000,
   authoritative: 0x0400,

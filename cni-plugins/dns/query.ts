@@ -4,11 +4,10 @@ import {
   headerBytes,
   plainDatagramBytes,
   datagramBytes,
+  dnssecOk,
   flag,
   opcodeMask,
 } from './message-format.ts';
-
-const dnssecOk = 0x8000;
 
 export interface Query {
   readonly id: number;

@@ -173,6 +173,36 @@ test('a name without a text form matches nothing, and a question keeps its case'
   assert.deepEqual(decoded(reply).questions[0]?.name, 'wEb.ExAmPlE');
 });
 
+test('a reply repeats the DNSSEC bit of its query', () => {
+  for (const dnssec of [true, false]) {
+    const bytes = encoded({
+      additionals: [edns(1232, { flags: dnssec ? packet.DNSSEC_OK : 0, flag_do: dnssec })],
+    });
+    const reply = encodeReply(
+      bytes,
+      read(bytes),
+      { rcode: 0, answers: [], ttl: 5, authoritative: true },
+      512,
+    );
+    const [opt] = decoded(reply).additionals;
+    assert.ok(opt?.type === 'OPT');
+    assert.equal(opt.flag_do, dnssec);
+  }
+});
+
+test('a denial at the end of aliases fits into the datagram, or is marked as truncated', () => {
+  const bytes = encoded();
+  for (let length = 1; length <= 245; length += 1) {
+    const name = 'a'.repeat(length).replaceAll(/a{63}(?=a)/gu, '$&.');
+    const alias = { type: type.CNAME, data: encodeName(name) };
+    const reply: Reply = { rcode: 3, answers: [alias, alias], ttl: 5, authoritative: true, zoneLabels: 1 };
+    const answer = encodeReply(bytes, read(bytes), reply, 512);
+    assert.ok(answer.length <= 512, `${answer.length} bytes`);
+    const { flag_tc: truncated, authorities } = decoded(answer);
+    assert.equal(authorities.length, truncated ? 0 : 1);
+  }
+});
+
 test('answers are read the same by another reader', () => {
   const bytes = encoded({ additionals: [edns(4096)] });
   const query = read(bytes);

@@ -1,5 +1,5 @@
 import type { Query } from './query.ts';
-import { type, classIn, headerBytes, datagramBytes, flag, opcodeMask } from './message-format.ts';
+import { type, classIn, headerBytes, datagramBytes, dnssecOk, flag, opcodeMask } from './message-format.ts';
 
 const checkingDisabled = 0x0010;
 
@@ -38,7 +38,7 @@ const nameOfQuestionBytes = Buffer.of(0xc0, headerBytes);
  * @param query the bytes from which `asked` was read
  */
 export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: number): Buffer {
-  const opt = asked.edns === undefined ? undefined : encodeOpt(reply);
+  const opt = asked.edns === undefined ? undefined : encodeOpt(reply, asked.edns);
   const parts: Buffer[] = [];
   let left = room - asked.questionEnd - (opt?.length ?? 0);
   /** Returns how many of the records fit, and appends these. */
@@ -52,8 +52,9 @@ export function encodeReply(query: Buffer, asked: Query, reply: Reply, room: num
     return records.length;
   };
   const count = take(reply.answers);
-  const truncated = count < reply.answers.length || reply.truncated === true;
-  const soa = reply.zoneLabels === undefined || truncated ? undefined : encodeSoa(query, asked, reply);
+  const denial = reply.zoneLabels === undefined ? undefined : encodeSoa(query, asked, reply);
+  const truncated = count < reply.answers.length || reply.truncated === true || (denial?.length ?? 0) > left;
+  const soa = truncated ? undefined : denial;
   const more = truncated || soa !== undefined ? 0 : take(reply.additionals ?? []);
   const head = Buffer.from(query.subarray(0, asked.questionEnd));
   const bits =
@@ -114,7 +115,7 @@ export function soaData(server: Uint8Array, mailbox: Uint8Array, ttl: number): B
   return Buffer.concat([server, mailbox, numbers]);
 }
 
-function encodeOpt(reply: Reply): Buffer {
+function encodeOpt(reply: Reply, { dnssec }: NonNullable<Query['edns']>): Buffer {
   const option = reply.extendedError === undefined ? Buffer.alloc(0) : Buffer.alloc(6);
   if (reply.extendedError !== undefined) {
     option.writeUInt16BE(15, 0);
@@ -125,6 +126,9 @@ function encodeOpt(reply: Reply): Buffer {
   opt.writeUInt16BE(type.OPT, 1);
   opt.writeUInt16BE(datagramBytes, 3);
   opt[5] = reply.rcode >> 4;
+  // RFC 3225, section 3: the bit is copied. Resolvers take a server that does not copy it as too old for
+  // DNSSEC.
+  opt.writeUInt16BE(dnssec ? dnssecOk : 0, 7);
   opt.writeUInt16BE(option.length, 9);
   return Buffer.concat([opt, option]);
 }
