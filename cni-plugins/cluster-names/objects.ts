@@ -74,7 +74,9 @@ export function readNamedService(object: unknown): NamedService | undefined {
   if (fields['type'] === 'ExternalName') {
     const externalName = textOf(fields['externalName']).toLowerCase().replace(/\.$/u, '');
     const labels = externalName.split('.');
+    // Kubernetes accepts an address as a name, and documents that name servers do not resolve it.
     const isName =
+      parseIp(externalName) === undefined &&
       externalName.length <= longestName &&
       labels.every((each) => each.length <= longestLabel && foreignLabel.test(each));
     return isName ? { ...common, addresses: [], externalName } : undefined;
@@ -109,19 +111,20 @@ export function readNamedSlice(object: unknown): NamedSlice | undefined {
     namespace: textOf(namespace).toLowerCase(),
     service,
     ports: portsOf(ports),
-    endpoints: listOf(endpoints).flatMap((entry) => endpointOf(fieldsOf(entry)) ?? []),
+    endpoints: listOf(endpoints).flatMap((entry) => endpointsOf(fieldsOf(entry))),
   };
 }
 
-function endpointOf(fields: ObjectFields): NamedEndpoint | undefined {
-  const [first] = listOf(fields['addresses']);
-  const address = canonical(textOf(first));
-  if (address === undefined) return undefined;
+/** Returns an endpoint for each address. */
+function endpointsOf(fields: ObjectFields): readonly NamedEndpoint[] {
   const hostname = textOf(fields['hostname']).toLowerCase();
-  return {
-    address,
+  const common = {
     // An absent condition means ready (discovery.k8s.io/v1, EndpointConditions).
     ready: fieldsOf(fields['conditions'])['ready'] !== false,
     ...(isLabel(hostname) && { hostname }),
   };
+  return listOf(fields['addresses']).flatMap((text) => {
+    const address = canonical(textOf(text));
+    return address === undefined ? [] : [{ address, ...common }];
+  });
 }

@@ -31,6 +31,7 @@ export interface ClusterNames {
 }
 
 export interface Endpoints {
+  /** An endpoint is there once for each of its slices, which have other ports, or the same while it moves. */
   readonly all: readonly PlacedEndpoint[];
   /** By the number of bytes of their addresses. */
   readonly byFamily: ReadonlyMap<number, readonly PlacedEndpoint[]>;
@@ -217,14 +218,9 @@ export function createClusterNames(): ClusterNames {
     const known = cached.get(key);
     if (known !== undefined) return known;
     const all: PlacedEndpoint[] = [];
-    // An endpoint that moves is in two slices for a while.
-    const seen = new Set<string>();
     for (const { address, hostname = hostnameOf(address), ports } of counting(key, service)) {
-      const id = `${hostname} ${address}`;
       const ip = parseIp(address);
-      if (ip === undefined || seen.has(id)) continue;
-      seen.add(id);
-      all.push({ hostname, address: ipBytes(ip), ports });
+      if (ip !== undefined) all.push({ hostname, address: ipBytes(ip), ports });
     }
     const found = grouped(all);
     cached.set(key, found);
@@ -249,10 +245,10 @@ export function createClusterNames(): ClusterNames {
         if (service === undefined) return [];
         const { namespace, name } = service;
         if (!isHeadless(service)) return [{ namespace, name }];
-        return endpoints(service)
-          .all.filter((each) => bytes?.equals(each.address) === true)
+        const own = endpoints(service).all.filter((each) => bytes?.equals(each.address) === true);
+        return [...new Set(own.map(({ hostname }) => hostname))]
           .slice(0, mostOwners)
-          .map(({ hostname }) => ({ namespace, name, hostname }));
+          .map((hostname) => ({ namespace, name, hostname }));
       });
       return found.slice(0, mostOwners);
     },

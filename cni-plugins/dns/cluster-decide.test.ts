@@ -37,6 +37,7 @@ const services = [
   service('default', 'unready', { clusterIP: 'None', ports: named, publishNotReadyAddresses: true }),
   service('default', 'empty', { clusterIP: 'None', ports: named }),
   service('default', 'foo', { type: 'ExternalName', externalName: 'WWW.Example.com.' }),
+  service('default', 'digits', { type: 'ExternalName', externalName: '192.0.2.7' }),
   service('default', 'inner', { type: 'ExternalName', externalName: 'kubernetes.default.svc.cluster.local' }),
   service('default', 'four', { clusterIP: '10.3.0.4', ports: named }),
   service('default', 'inner6', { type: 'ExternalName', externalName: 'four.default.svc.cluster.local' }),
@@ -221,6 +222,7 @@ const table: readonly (readonly [section: string, question: string, answer: stri
   ['2.5', `foo.default.${svc} CNAME`, 'NOERROR CNAME www.example.com'],
   ['2.5', `foo.default.${svc} MX`, 'NOERROR CNAME www.example.com'],
   ['2.5', `a.foo.default.${svc} A`, `NXDOMAIN ${denied}`],
+  ['2.5', `digits.default.${svc} A`, `NXDOMAIN ${denied}`],
   ['2.5', `inner.default.${svc} A`, `NOERROR A 10.3.0.1 CNAME kubernetes.default.${svc}`],
   ['2.5', `dangling.default.${svc} A`, `NXDOMAIN CNAME no.default.${svc} ${denied}`],
   ['2.5', `inner6.default.${svc} AAAA`, `NOERROR CNAME four.default.${svc} ${denied}`],
@@ -351,6 +353,30 @@ test('an event changes the names at once, and a removed service has no names', (
   for (const object of services) names.services.removed(object);
   assert.equal(answerTo('50.0.3.10.in-addr.arpa PTR', names), 'elsewhere');
   assert.equal(answerTo(`default.${svc} A`, names), `NXDOMAIN ${denied}`);
+});
+
+test('an endpoint in several slices has the ports of all of them, and each of its addresses once', () => {
+  const names = filled();
+  const both = (port: number): object => ({
+    addressType: 'IPv4',
+    ports: [{ name: `p${port}`, protocol: 'TCP', port }],
+    endpoints: [{ addresses: ['10.5.0.1', '10.5.0.2'], hostname: 'two' }],
+  });
+  const ports = [1, 2].map((port) => ({ name: `p${port}`, protocol: 'TCP', port }));
+  names.services.changed(service('shop', 'db', { clusterIP: 'None', ports }));
+  for (const port of [1, 2]) names.slices.changed(slice('shop', 'db', both(port), `of-${port}`));
+  assert.equal(answerTo(`db.shop.${svc} A`, names), 'NOERROR A 10.5.0.1 A 10.5.0.2');
+  assert.equal(answerTo(`two.db.shop.${svc} A`, names), 'NOERROR A 10.5.0.1 A 10.5.0.2');
+  assert.equal(answerTo(`_p2._tcp.db.shop.${svc} SRV`, names), `NOERROR SRV 2 two.db.shop.${svc}`);
+  const each = `NOERROR SRV 1 two.db.shop.${svc} SRV 2 two.db.shop.${svc}`;
+  assert.equal(answerTo(`db.shop.${svc} SRV`, names), each);
+  assert.equal(answerTo(`two.db.shop.${svc} SRV`, names), each);
+  assert.equal(answerTo('2.0.5.10.in-addr.arpa PTR', names), `NOERROR PTR two.db.shop.${svc}`);
+  const { query } = asking(`db.shop.${svc}`, 'SRV');
+  assert.equal((decideForCluster(query, names, zone) as Reply).additionals?.length, 2);
+  const other = { addressType: 'IPv4', endpoints: [{ addresses: ['10.5.0.1'], hostname: 'other' }] };
+  names.slices.changed(slice('shop', 'db', other, 'other'));
+  assert.equal(answerTo(`db.shop.${svc} A`, names), 'NOERROR A 10.5.0.1 A 10.5.0.2');
 });
 
 test('a tenant cannot add to the reverse name of a cluster address, and cannot take the reverse name of another endpoint', () => {

@@ -177,7 +177,7 @@ function findAt(
   const endpoints = names.endpoints(service).byHostname.get(hostname);
   if (endpoints === undefined) return undefined;
   if (asked === type.SRV) return targetsOf(endpoints, baseOf(service, zone), () => true);
-  return { records: part(endpoints).map(addressRecord) };
+  return { records: addressRecords(endpoints) };
 }
 
 const serverRecord = ({ address }: ClusterZone): Answer => addressRecord({ address: ipBytes(address) });
@@ -213,7 +213,7 @@ function dashedAddress(text: string): Uint8Array | undefined {
 function addressesOf(service: NamedService, names: ClusterNames): Found | undefined {
   if (service.addresses.length > 0) return { records: ownAddresses(service) };
   const { all, byFamily } = names.endpoints(service);
-  const records = (bytes: number): Answer[] => part(byFamily.get(bytes) ?? []).map(addressRecord);
+  const records = (bytes: number): readonly Answer[] => addressRecords(byFamily.get(bytes) ?? []);
   return all.length === 0 ? undefined : { records: [...records(4), ...records(16)] };
 }
 
@@ -277,7 +277,7 @@ function targetsOf(
 ): Found {
   const end = encodeName(base);
   const found = new Map<string, { readonly number: number; readonly target: Buffer }>();
-  const additionals: Answer[] = [];
+  const targets: (PlacedEndpoint & { readonly owner: Uint8Array })[] = [];
   /** Endpoints of one slice share its ports, of which there may be thousands. */
   const asked = new Map<readonly NamedPort[], readonly NamedPort[]>();
   for (const endpoint of part(endpoints)) {
@@ -291,11 +291,14 @@ function targetsOf(
       if (found.size >= mostRecords) break;
       found.set(`${port} ${hostname}`, { number: port, target });
     }
-    additionals.push({ ...addressRecord(endpoint), owner: target });
+    targets.push({ ...endpoint, owner: target });
   }
   return {
     records: [...found.values()].map(({ number, target }) => srv(found.size, number, target)),
-    additionals,
+    additionals: distinct(targets, (each) => `${each.hostname} ${keyOf(each)}`).map(({ owner, ...each }) => ({
+      ...addressRecord(each),
+      owner,
+    })),
   };
 }
 
@@ -319,6 +322,16 @@ function part<T>(all: readonly T[]): readonly T[] {
   const atEnd = all.slice(start, start + count);
   return [...atEnd, ...all.slice(0, count - atEnd.length)];
 }
+
+const keyOf = ({ address }: PlacedEndpoint): string => address.join('.');
+
+/** Leaves out repeated endpoints: one is there for each of its slices. */
+const distinct = <T>(all: readonly T[], key: (each: T) => string): readonly T[] => [
+  ...new Map(all.map((each) => [key(each), each])).values(),
+];
+
+const addressRecords = (endpoints: readonly PlacedEndpoint[]): readonly Answer[] =>
+  distinct(part(endpoints), keyOf).map(addressRecord);
 
 const addressRecord = ({ address }: Pick<PlacedEndpoint, 'address'>): Answer => ({
   type: address.length === 4 ? type.A : type.AAAA,
