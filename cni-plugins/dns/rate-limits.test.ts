@@ -26,6 +26,16 @@ test('an expensive question reduces the number of questions that may follow', ()
   assert.ok(limits.admits('10.0.0.2', 0));
 });
 
+test('a question during which the machine stood still makes its asker wait no longer than two bursts', () => {
+  const limits = createRateLimits({ rate: 2000, burst: 4000, share: 0.1 });
+  assert.ok(limits.admits('10.0.0.1', 0));
+  limits.took('10.0.0.1', 10_000);
+  assert.equal(limits.admits('10.0.0.1', 10_001), true);
+  limits.took('10.0.0.1', 10_000);
+  assert.equal(limits.admits('10.0.0.1', 11_001), false);
+  assert.equal(limits.admits('10.0.0.1', 14_001), true);
+});
+
 test('questions that are each a little expensive use no more than their share of the time', () => {
   const limits = createRateLimits({ rate: 2000, burst: 4000, share: 0.1 });
   const ms = 0.9;

@@ -81,7 +81,9 @@ export function createRateLimits({ rate, burst, share }: Rate): RateLimits {
     left: (asker) => buckets.get(asker)?.tokens ?? burst,
     took(asker, ms) {
       const bucket = buckets.get(asker);
-      if (bucket !== undefined) bucket.tokens -= Math.max(0, ms * tokensOfMs - 1);
+      if (bucket === undefined) return;
+      // A disk or a machine that stood still for seconds is not the fault of the asker it happened to.
+      bucket.tokens = Math.max(-burst, bucket.tokens - Math.max(0, ms * tokensOfMs - 1));
     },
   };
 }
