@@ -60,6 +60,8 @@ const rememberedEndpoints = 100_000;
 const rememberedPorts = 65_536;
 /** The most endpoints of a service that have names. Any author of slices can write more. */
 const mostEndpoints = 5000;
+/** The most endpoints of a service that are read for this, ready or not. A slice counts as four. */
+const mostRead = 10_000;
 /** The most ports of the endpoints of a service that have names, counted once for each slice. */
 const mostSlicePorts = 20_000;
 
@@ -95,7 +97,7 @@ function createStoredObjects(touch: (key: string) => void) {
   const services = new Map<string, string>();
   const slices = new Map<string, string>();
   /** Keys of slices by the key of their service. */
-  const slicesOf = new Map<string, readonly string[]>();
+  const slicesOf = new Map<string, string[]>();
   const namespaces = new Map<string, number>();
 
   const serviceAt = (key: string): NamedService | undefined => {
@@ -110,10 +112,13 @@ function createStoredObjects(touch: (key: string) => void) {
   function* counting(key: string, { unready }: NamedService) {
     let left = mostEndpoints;
     let portsLeft = mostSlicePorts;
+    let readsLeft = mostRead;
     for (const each of slicesOf.get(key) ?? none) {
+      if (readsLeft <= 0) return;
       const slice = sliceAt(each);
       const ports = (slice?.ports ?? []).slice(0, portsLeft);
       let isCounted = false;
+      readsLeft -= 4 + (slice?.endpoints.length ?? 0);
       for (const endpoint of slice?.endpoints ?? []) {
         if (!endpoint.ready && !unready) continue;
         if (left === 0) return;
@@ -152,7 +157,11 @@ function createStoredObjects(touch: (key: string) => void) {
       if (rest.length === 0) slicesOf.delete(before);
       else slicesOf.set(before, rest);
     }
-    if (now !== undefined && before !== now) slicesOf.set(now, [...(slicesOf.get(now) ?? none), key]);
+    if (now !== undefined && before !== now) {
+      const others = slicesOf.get(now);
+      if (others === undefined) slicesOf.set(now, [key]);
+      else others.push(key);
+    }
     for (const owner of new Set([before, now])) if (owner !== undefined) touch(owner);
   }
 

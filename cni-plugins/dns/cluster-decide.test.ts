@@ -423,6 +423,25 @@ test('SRV records of every port are bounded, whatever an author of slices writes
   }
 });
 
+test('a service is read no further than its limit, also where no endpoint is ready', () => {
+  const names = filled();
+  names.services.changed(service('shop', 'deep', { clusterIP: 'None' }));
+  const put = (suffix: string, ready: boolean, count = 1): void => {
+    const endpoints = Array.from({ length: count }, () => ({
+      addresses: ['10.9.0.1'],
+      conditions: { ready },
+    }));
+    names.slices.changed(slice('shop', 'deep', { addressType: 'IPv4', endpoints }, suffix));
+  };
+  for (let at = 0; at < 99; at += 1) put(`unready-${at}`, false, 96);
+  put('last', true);
+  assert.equal(answerTo(`deep.shop.${svc} A`, names), 'NOERROR A 10.9.0.1');
+  names.slices.removed(slice('shop', 'deep', {}, 'last'));
+  put('one-more', false, 96);
+  put('last', true);
+  assert.equal(answerTo(`deep.shop.${svc} A`, names), `NXDOMAIN ${denied}`);
+});
+
 test('a service with thousands of ports is parsed once, and a question costs no more than its answer', () => {
   const names = filled();
   const ports = Array.from({ length: 20_000 }, (_, at) => ({
