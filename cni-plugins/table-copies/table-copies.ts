@@ -42,7 +42,10 @@ export function elementRequests(
   );
 }
 
-/** Requests of three transactions, in turn. */
+/**
+ * Requests of three transactions, in turn. Large ones are made when they are read, because those of a node
+ * with many rules need a gigabyte: read each once, and let go of it before the next.
+ */
 export interface Replacement {
   /** Creates the copies. Empty if nothing needs them. */
   readonly preparation: readonly Request[];
@@ -61,8 +64,12 @@ export function replaceTables(
 ): Replacement {
   const cleanup = deleteTables(tables.map(copyNames));
   return {
-    preparation: [...cleanup, ...create(copyNames)],
-    requests: [...deleteTables(tables), ...create(ownNames)],
+    get preparation() {
+      return [...cleanup, ...create(copyNames)];
+    },
+    get requests() {
+      return [...deleteTables(tables), ...create(ownNames)];
+    },
     cleanup,
   };
 }

@@ -49,8 +49,12 @@ export function createLinkTables({ kernel, replacements }: Deps): LinkTables {
       const isReplaced = replaced.some(exists);
       const both = (part: keyof RuleRequests): Request[] => [...ofLinks[part], ...(ofPeers?.[part] ?? [])];
       replacements.apply({
-        preparation: isReplaced ? both('preparation') : [],
-        requests: both('requests'),
+        get preparation() {
+          return isReplaced ? both('preparation') : [];
+        },
+        get requests() {
+          return both('requests');
+        },
         cleanup: isReplaced ? both('cleanup') : [],
       });
       outline = new Set(outlineOf(records, kept));
@@ -94,14 +98,16 @@ export function createReplacements({
     }
   };
   return {
-    apply({ preparation, requests, cleanup }: RuleRequests): void {
+    apply(replacement: RuleRequests): void {
       // Each request once, however often the kernel refuses.
       copies = [
-        ...new Map([...copies, ...cleanup].map((each) => [`${each.what} ${each.on}`, each])).values(),
+        ...new Map(
+          [...copies, ...replacement.cleanup].map((each) => [`${each.what} ${each.on}`, each]),
+        ).values(),
       ];
       try {
-        kernel.rules(preparation);
-        kernel.rules(requests);
+        kernel.rules(replacement.preparation);
+        kernel.rules(replacement.requests);
       } finally {
         deleteCopies();
       }

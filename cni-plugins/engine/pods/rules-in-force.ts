@@ -102,7 +102,15 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   };
 
   const send = (ofPolicy: RuleRequests = none, others: readonly Request[] = []): void =>
-    replacements.apply({ ...ofPolicy, requests: [...others, ...ofPolicy.requests] });
+    replacements.apply({
+      get preparation() {
+        return ofPolicy.preparation;
+      },
+      get requests() {
+        return [...others, ...ofPolicy.requests];
+      },
+      cleanup: ofPolicy.cleanup,
+    });
 
   const change: RulesInForce['change'] = (record, requests, ofPolicy) => {
     if (!linkTables.contain(record)) return ofPolicy === undefined ? rebuildLinks() : rebuildRules();
