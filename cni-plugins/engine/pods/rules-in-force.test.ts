@@ -7,6 +7,7 @@ import type { Request } from '../../../base/netlink/index.ts';
 import type { AttachmentRecord, AttachmentSpec } from '../../database/record.ts';
 import { createRulesInForce } from './rules-in-force.ts';
 import type { RulesDeps, RulesInForce } from './rules-in-force.ts';
+import type { PolicyChange } from '../../policy/index.ts';
 
 /** A change of whole tables, transaction by transaction, in a model of the kernel that knows tables only. */
 
@@ -56,6 +57,10 @@ interface Model {
 }
 
 function model(...before: readonly string[]): Model {
+  return modelWith({}, ...before);
+}
+
+function modelWith(policies: PolicyChange, ...before: readonly string[]): Model {
   const existing = new Set(before);
   const transactions: Model['transactions'] = [];
   const records = [record];
@@ -85,7 +90,7 @@ function model(...before: readonly string[]): Model {
   const rules = createRulesInForce({
     store: { records: () => records },
     kernel,
-    policies: { changed: () => ({}) },
+    policies: { changed: () => policies },
     log: createLogger({ level: 'silent' }),
   });
   return {
@@ -220,4 +225,38 @@ test('the tables of peer rules stay as they are when another network is added', 
     assert.ok(replaced.includes('bridge portcullis'));
     assert.ok(!replaced.some((table) => table.includes('_rules')), replaced.join(', '));
   }
+});
+
+test('after a flush, pods with many rules are isolated at once, and get their rules in parts', () => {
+  const ports = Array.from({ length: 4000 }, (_, at) => ({
+    protocol: 'tcp' as const,
+    port: { low: at + 1, high: at + 1 },
+  }));
+  const policy = { namespace: 'shop', name: 'p', podSelector: [], ingress: [{ ports }] };
+  const set = { policies: [policy], namespaces: new Map() };
+  const { rules, existing, records } = modelWith({ set }, ...own);
+  for (const [at, id] of ['two', 'three'].entries())
+    records.push({
+      ...record,
+      id,
+      spec: {
+        ...record.spec,
+        hostInterface: `pc${at + 2}`,
+        addresses: [{ ip: `10.1.0.${at + 3}`, prefixLength: 16, gateway: '10.1.0.1' }],
+      },
+    });
+  const granted = (): (number | undefined)[] =>
+    ['one', 'two', 'three'].map((id) => rules.policy.rulesOf(id)?.policies.ingress?.grants.length);
+  rules.rebuild();
+  while (!rules.followPolicies());
+  assert.deepEqual(granted(), [4001, 4001, 4001]);
+  rules.rebuild();
+  assert.deepEqual(granted(), [4001, 4001, 4001], 'tables that exist are replaced as a whole');
+
+  existing.clear();
+  rules.lookAfter();
+  assert.deepEqual([...existing].sort(), [...own].sort());
+  assert.deepEqual(granted(), [4001, 4001, 1], 'the last grants only the pod itself');
+  assert.equal(rules.followPolicies(), true);
+  assert.deepEqual(granted(), [4001, 4001, 4001]);
 });

@@ -3,7 +3,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import { isRefusal } from '../../../base/netlink/index.ts';
 import type { Table, Request } from '../../../base/netlink/index.ts';
 import type { ConstantRules } from '../../constant-rules/constant-rules.ts';
-import { createEnforcer, openPodOf, policyPodOf } from '../../policy/index.ts';
+import { createEnforcer, openPodOf, policyPodOf, policyTables } from '../../policy/index.ts';
 import type { Enforcer, OpenPod, PolicyChange, PolicyFollower, RuleRequests } from '../../policy/index.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { hasUnheldLink } from '../../database/record.ts';
@@ -12,6 +12,7 @@ import { removePod } from '../../links/rules/ruleset.ts';
 import type { PodSubnets } from '../../links/rules/ruleset.ts';
 import { constantRules, ip6Table } from '../../links/rules/rules.ts';
 import type { NetworkStore } from '../../database/store.ts';
+import { copyNames } from '../../table-copies/table-copies.ts';
 import { createLinkTables, createReplacements } from './link-tables.ts';
 
 /** The content of the kernel's tables for the attachments, and the changes from one state to the next. */
@@ -81,7 +82,13 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
 
   const rebuildRules = (stood: readonly PodSubnets[] = []): void => {
     const live = liveRecords();
-    const ofPeers = policy.restart(live.flatMap((record) => openPod(record) ?? []));
+    const isMissing = !policyTables.some(
+      (table) => kernel.hasTable(table) || kernel.hasTable(copyNames(table)),
+    );
+    const ofPeers = policy.restart(
+      live.flatMap((record) => openPod(record) ?? []),
+      isMissing,
+    );
     linkTables.rebuild(live, stood, ofPeers);
     policy.settled();
   };

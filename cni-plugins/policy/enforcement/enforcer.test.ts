@@ -282,3 +282,41 @@ test('a pod that waits for its new rules still gets them after other rules for i
   }
   for (const id of ids) assert.ok(enforcer.rulesOf(id)?.policies.ingress !== undefined, id);
 });
+
+test('where many rules are missing, pods are isolated until their turn, which those with few rules do not wait for', () => {
+  const enforcer = createEnforcer();
+  const ports = (count: number) =>
+    Array.from({ length: count }, (_, at) => ({
+      protocol: 'tcp' as const,
+      port: { low: at + 1, high: at + 1 },
+    }));
+  const sizes = { none: 0, many: 3000, few: 10, most: 4000 };
+  const policies = Object.entries(sizes).flatMap(([namespace, count]) =>
+    count === 0 ? [] : [{ namespace, name: 'p', podSelector: [], ingress: [{ ports: ports(count) }] }],
+  );
+  enforcer.follow({ set: { policies, namespaces: new Map() } });
+  enforcer.settled();
+  const pod = (id: string, namespace = id): OpenPod => ({ ...podOf(id), namespace, rules: {} });
+  const pods = (): OpenPod[] => Object.keys(sizes).map((id) => pod(id));
+  const granted = (): (number | undefined)[] =>
+    Object.keys(sizes).map((id) => enforcer.rulesOf(id)?.policies.ingress?.grants.length);
+
+  enforcer.restart(pods());
+  enforcer.settled();
+  assert.deepEqual([granted(), enforcer.isBehind()], [[undefined, 3001, 11, 4001], false]);
+
+  enforcer.restart([...pods(), pod('late', 'most')], true);
+  enforcer.settled();
+  assert.deepEqual([granted(), enforcer.isBehind()], [[undefined, 3001, 11, 4001], true]);
+  assert.deepEqual(enforcer.rulesOf('late')?.policies, {
+    ingress: {
+      grants: [{ peers: { four: [{ low: 168361986n, high: 168361986n }], six: [] }, name: 'itself' }],
+      denies: 'NetworkPolicy most/p',
+      unreadable: ['the rules of the NetworkPolicies are being recreated'],
+    },
+  });
+  enforcer.follow({});
+  enforcer.settled();
+  assert.equal(enforcer.rulesOf('late')?.policies.ingress?.grants.length, 4001);
+  assert.equal(enforcer.isBehind(), false);
+});

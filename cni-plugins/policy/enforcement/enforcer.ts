@@ -42,8 +42,12 @@ export interface Enforcer {
    * these rules then count as in force again, and the next change replaces them.
    */
   keep(): () => void;
-  /** Recreates the tables for these pods, whatever the kernel holds. */
-  restart(pods: readonly OpenPod[]): RuleRequests;
+  /**
+   * Recreates the tables for these pods, whatever the kernel holds.
+   * @param isInParts if there are many rules, pods with many NetworkPolicies are isolated at first: `follow`
+   * gives them their rules. For tables that are missing: until they are recreated, nothing is denied.
+   */
+  restart(pods: readonly OpenPod[], isInParts?: boolean): RuleRequests;
   /**
    * Takes what changed: policies, descriptions of pods, members of groups. Returns no requests if nothing in
    * the kernel changes. If the rules of many pods change, the requests are for some of the pods, so that the
@@ -122,6 +126,8 @@ function linksOf(
  */
 const mostAtOnce = 4096;
 
+const beingRecreated = 'the rules of the NetworkPolicies are being recreated';
+
 /** @param source absent: peers are the pods of this node */
 export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
   let open: ReadonlyMap<string, OpenPod> = new Map();
@@ -143,7 +149,6 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       namedPorts: described?.namedPorts ?? pod.rules.namedPorts ?? [],
     };
   };
-  const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
   const putPod = (pod: OpenPod): void =>
     source.putPod(pod.id, policyPod(pod, addressesOf(pod)), identityOf(pod));
   const replaceOpen = (pods: ReadonlyMap<string, OpenPod>): void => {
@@ -152,11 +157,9 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     open = pods;
   };
 
-  const rulesOf = (id: string): PodRules | undefined =>
-    [...image.values()].find((link) => link.id === id)?.rules;
   const stale = createStalePods<OpenPod>(
     (pod) => demandOf(policies, policyPod(pod, addressesOf(pod))),
-    (id) => sizeOf(rulesOf(id)),
+    (id) => sizeOf(rulesIn(image, id)),
   );
 
   /** @param most stale pods are evaluated until they have this many rules, before and after */
@@ -168,14 +171,16 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     let spent = 0;
     const isDue = (pod: OpenPod): boolean => {
       const held = former.get(pod.id) !== pod || spent < most ? stale.held(pod.id) : undefined;
-      spent += held ?? 0;
+      spent += isFull ? 0 : (held ?? 0);
       return held !== undefined;
     };
     const evaluate = (pod: OpenPod): Omit<PodRules, 'profile'> => {
-      stale.evaluated(pod.id);
+      // Pods are in the order of what their policies ask for: those without policies wait for no other pod.
+      const awaited = isFull && spent >= most && stale.askedBy(pod) > 0 ? beingRecreated : undefined;
+      if (awaited === undefined) stale.evaluated(pod.id);
       const seen = policyPod(pod, addressesOf(pod));
       const made = {
-        policies: evaluator.rulesOf(policies, seen, stale.limitOf(pod)),
+        policies: evaluator.rulesOf(policies, seen, stale.limitOf(pod), awaited),
         ...evaluator.tiersOf(policies, seen, pods.size),
       };
       spent += sizeOf(made);
@@ -235,13 +240,25 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     tidy() {
       if (groups.retain(keysOfGroups(image))) evaluator.forgetGroups();
     },
-    restart: (pods) => advance(new Map(pods.map((pod) => [pod.id, pod])), Infinity, true),
+    restart: (pods, isInParts = false) =>
+      advance(inOrder(pods, stale.askedBy), isInParts ? mostAtOnce : Infinity, true),
     settled: () => void (unsettled = false),
     isolates: (pod) => isSelected(policies, policyPod(pod, [])),
-    rulesOf,
+    rulesOf: (id) => rulesIn(image, id),
     tables: () => ruleCounts(image),
     counts: (list) => countsOf(image, list),
   };
+}
+
+const addressesOf = ({ links }: OpenPod): string[] => links.flatMap(({ addresses }) => addresses);
+
+const rulesIn = (image: Image, id: string): PodRules | undefined =>
+  [...image.values()].find((link) => link.id === id)?.rules;
+
+/** Returns the pods by what their policies ask for. */
+function inOrder(pods: readonly OpenPod[], askedBy: (pod: OpenPod) => number): Map<string, OpenPod> {
+  const asked = pods.map((pod) => [pod, askedBy(pod)] as const).sort((a, b) => a[1] - b[1]);
+  return new Map(asked.map(([pod]) => [pod.id, pod]));
 }
 
 const identityOf = ({ namespace, uid }: Pick<OpenPod, 'namespace' | 'uid'>): string | undefined =>

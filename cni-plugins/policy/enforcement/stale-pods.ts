@@ -5,6 +5,8 @@ import type { GrantDemand, GrantLimit } from '../kubernetes/grant-limits.ts';
 export interface StalePods<Pod> {
   /** Call it when something changed by which the pod is evaluated. */
   mark(pod: Pod): void;
+  /** Returns the number of rules that the policies of a pod ask for, without limits. */
+  askedBy(pod: Pod): number;
   /** Takes the pods that are open from now on. New pods, and pods whose limit changed, become stale. */
   replaceOpen(before: ReadonlyMap<string, Pod>, pods: ReadonlyMap<string, Pod>): void;
   /** Returns the number of rules that a stale pod has until it is evaluated. Undefined: it is not stale. */
@@ -36,6 +38,10 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
   };
   return {
     mark,
+    askedBy(pod) {
+      const { egress, ingress } = demandFor(pod);
+      return egress + ingress;
+    },
     replaceOpen(before, pods) {
       for (const [id, held] of pending) stale.set(id, held);
       pending.clear();

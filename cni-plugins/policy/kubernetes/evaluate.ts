@@ -22,8 +22,11 @@ export type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 
 /** Computes the rules of one pod. They depend on no other pod: peers that selectors choose are groups. */
 export interface Evaluator {
-  /** @param most limit of the pod's grants in each direction */
-  rulesOf(policies: IndexedPolicies, pod: PolicyPod, most?: number): PodRules['policies'];
+  /**
+   * @param most limit of the pod's grants in each direction
+   * @param awaited why the policies grant nothing yet
+   */
+  rulesOf(policies: IndexedPolicies, pod: PolicyPod, most?: number, awaited?: string): PodRules['policies'];
   /** @param pods on the node, which share a limit */
   tiersOf(policies: IndexedPolicies, pod: PolicyPod, pods: number): Pick<PodRules, 'admin' | 'baseline'>;
   /** Groups that were handed out may not exist any more. */
@@ -54,21 +57,22 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
   return {
     tiersOf: (policies, pod, pods) =>
       awaitedLabels(policies, pod) === undefined ? tiers.tiersOf(policies, pod, pods) : {},
-    rulesOf(policies, pod, most = mostGrants) {
-      const awaited = awaitedLabels(policies, pod);
-      const isolated = policies.isolated ?? awaited;
-      const those = awaited === undefined ? selecting(policies, pod) : [];
+    rulesOf(policies, pod, most = mostGrants, awaited) {
+      const labels = awaitedLabels(policies, pod);
+      const isolated = policies.isolated ?? labels;
+      const those = labels === undefined ? selecting(policies, pod) : [];
       const layer = (direction: Direction): Layer | undefined => {
         const holding = those.filter((policy) => policy[direction] !== undefined);
         if (holding.length === 0 && isolated === undefined) return undefined;
         const rules = holding.flatMap((policy) =>
           (policy[direction] ?? []).map((rule) => ({ rule, policy })),
         );
-        const isTooMuch = countGrants(holding, direction) > most;
-        const granted = isTooMuch
-          ? []
-          : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
-        const excess = isTooMuch ? tooMuch(most) : excessOf(granted, most);
+        const missing = countGrants(holding, direction) > most ? tooMuch(most) : awaited;
+        const granted =
+          missing !== undefined
+            ? []
+            : rules.flatMap(({ rule, policy }) => grantsFor(rule, direction, pod, policy));
+        const excess = missing ?? excessOf(granted, most);
         const grants = excess === undefined ? granted : [];
         // "A Pod cannot block access to itself": for example through a port of the host.
         const self: Grant = { peers: peersOf(pod.addresses), name: 'itself' };
