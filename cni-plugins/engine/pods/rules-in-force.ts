@@ -184,19 +184,24 @@ export function createRulesInForce({ store, kernel, policies, log }: RulesDeps):
   };
 }
 
-/** Returns a function that logs the limits that are lower because of all namespaces, whenever they change. */
+/** Returns a function that logs the limits that are lower because pods share them, whenever they change. */
 function createLimitReport(policy: Pick<Enforcer, 'sharedLimits'>, log: RulesDeps['log']): () => void {
-  let reported = '{}';
+  const words = {
+    rules:
+      'NetworkPolicies of all namespaces need too many rules on this node: pods of these namespaces with more rules and ports than their limit are isolated',
+    blocks:
+      'NetworkPolicies of a namespace, or of all, name too many blocks of addresses on this node: pods of these namespaces with more blocks than their limit are isolated',
+  };
+  const reported = { rules: '{}', blocks: '{}' };
   return () => {
-    const limits = policy.sharedLimits();
-    const now = JSON.stringify(limits);
-    if (now === reported) return;
-    reported = now;
-    if (now !== '{}')
-      log.warn(
-        { limits },
-        'NetworkPolicies of all namespaces need too many rules on this node: pods of these namespaces with more rules and ports than their limit are isolated',
-      );
+    const shared = policy.sharedLimits();
+    for (const part of ['rules', 'blocks'] as const) {
+      const limits = shared[part];
+      const now = JSON.stringify(limits);
+      if (now === reported[part]) continue;
+      reported[part] = now;
+      if (now !== '{}') log.warn({ limits }, words[part]);
+    }
   };
 }
 

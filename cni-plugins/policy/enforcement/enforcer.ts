@@ -19,7 +19,7 @@ import { groupsOfRules } from '../rules/pod-chains.ts';
 import type { PodRules } from '../rules/pod-chains.ts';
 import { countsOf } from './rule-counts.ts';
 import { createStalePods } from './stale-pods.ts';
-import type { StalePods } from './stale-pods.ts';
+import type { SharedLimits, StalePods } from './stale-pods.ts';
 import type { DenialCount } from './rule-counts.ts';
 
 export type { DenialCount, RuleRequests };
@@ -57,10 +57,10 @@ export interface Enforcer {
   /** Returns whether pods wait for the next call of `follow`. */
   isBehind(): boolean;
   /**
-   * Returns the limits of rules and ports of one pod, for namespaces whose limit is lower because all pods of
-   * the node together would have too many.
+   * Returns the limits of one pod, for namespaces whose limit is lower because all pods of the node, or for
+   * blocks those of the namespace, together would have too many.
    */
-  sharedLimits(): Readonly<Record<string, number>>;
+  sharedLimits(): SharedLimits;
   /** Stops following groups of peers that no rule has used for a while. */
   tidy(): void;
   /**
@@ -180,7 +180,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
       if (awaited === undefined) stale.evaluated(pod.id);
       const seen = policyPod(pod, addressesOf(pod));
       const made = {
-        policies: evaluator.rulesOf(policies, seen, stale.limitOf(pod), awaited),
+        policies: evaluator.rulesOf(policies, seen, { ...stale.limitsOf(pod), awaited }),
         ...evaluator.tiersOf(policies, seen, pods.size),
       };
       spent += sizeOf(made);
@@ -304,11 +304,18 @@ function differenceOf(before: IndexedPolicies, now: IndexedPolicies): (namespace
     (now.tiers !== undefined && before.labelsOf(namespace) !== now.labelsOf(namespace));
 }
 
-/** Returns the number of rules and ports of policies. */
+/** The kernel takes some 10 µs for a block of addresses. */
+const blocksOfRule = 4;
+
+/** Returns the number of rules and ports of policies, with their blocks. */
 function sizeOf({ policies, admin, baseline }: Partial<PodRules> = {}): number {
   let size = 0;
   for (const direction of ['egress', 'ingress'] as const) {
-    size += policies?.[direction]?.grants.length ?? 0;
+    const grants = policies?.[direction]?.grants ?? [];
+    size += grants.length;
+    // Rules with several ports share their peers.
+    for (const { four, six } of new Set(grants.flatMap(({ peers }) => peers ?? [])))
+      size += (four.length + six.length) / blocksOfRule;
     for (const tier of [admin, baseline]) size += tier?.[direction]?.steps.length ?? 0;
   }
   return size;

@@ -1,3 +1,4 @@
+import { blockLimits } from '../kubernetes/block-limits.ts';
 import { grantLimits } from '../kubernetes/grant-limits.ts';
 import type { GrantDemand, GrantLimit } from '../kubernetes/grant-limits.ts';
 
@@ -16,10 +17,17 @@ export interface StalePods<Pod> {
   /** Call it when the new rules of the evaluated pods are kept. */
   applied(): void;
   areNone(): boolean;
-  /** Returns the limit of grants of a pod in one direction. */
-  limitOf(pod: Pod): number | undefined;
-  /** Returns the limits by namespace that are lower because all pods of the node share them. */
-  sharedLimits(): Readonly<Record<string, number>>;
+  /** Returns the limits of a pod in one direction. */
+  limitsOf(pod: Pod): { readonly grants: number | undefined; readonly blocks: number | undefined };
+  sharedLimits(): SharedLimits;
+}
+
+/** Limits by namespace that are lower because pods share them. */
+export interface SharedLimits {
+  /** Of rules and ports. */
+  readonly rules: Readonly<Record<string, number>>;
+  /** Of blocks of addresses. */
+  readonly blocks: Readonly<Record<string, number>>;
 }
 
 /** @param heldBy returns the number of rules in force of an open pod */
@@ -32,6 +40,7 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
   const pending = new Map<string, number>();
   const demands = new Map<string, GrantDemand>();
   let limits: ReadonlyMap<string, GrantLimit> = new Map();
+  let ofBlocks: ReadonlyMap<string, number> = new Map();
   const mark = (pod: Pod): void => {
     demands.set(pod.id, demandFor(pod));
     if (!stale.has(pod.id)) stale.set(pod.id, heldBy(pod.id));
@@ -47,13 +56,15 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
       pending.clear();
       for (const [id, pod] of pods) if (before.get(id) !== pod) mark(pod);
       for (const kept of [demands, stale]) for (const id of kept.keys()) if (!pods.has(id)) kept.delete(id);
-      const former = limits;
-      limits = grantLimits(
-        Map.groupBy(pods.values(), ({ namespace }) => namespace),
-        ({ id }) => demands.get(id),
-      );
-      for (const pod of pods.values())
-        if (former.get(pod.namespace)?.most !== limits.get(pod.namespace)?.most) mark(pod);
+      const [former, formerOfBlocks] = [limits, ofBlocks];
+      const namespaces = Map.groupBy(pods.values(), ({ namespace }) => namespace);
+      limits = grantLimits(namespaces, ({ id }) => demands.get(id));
+      ofBlocks = blockLimits(namespaces, ({ id }) => demands.get(id)?.withBlocks ?? []);
+      for (const pod of pods.values()) {
+        const { namespace } = pod;
+        const isOther = former.get(namespace)?.most !== limits.get(namespace)?.most;
+        if (isOther || formerOfBlocks.get(namespace) !== ofBlocks.get(namespace)) mark(pod);
+      }
     },
     held: (id) => stale.get(id),
     evaluated(id) {
@@ -62,8 +73,12 @@ export function createStalePods<Pod extends { readonly id: string; readonly name
     },
     applied: () => pending.clear(),
     areNone: () => stale.size + pending.size === 0,
-    limitOf: ({ namespace }) => limits.get(namespace)?.most,
-    sharedLimits: () =>
-      Object.fromEntries([...limits].flatMap(([name, { most, isShare }]) => (isShare ? [[name, most]] : []))),
+    limitsOf: ({ namespace }) => ({ grants: limits.get(namespace)?.most, blocks: ofBlocks.get(namespace) }),
+    sharedLimits: () => ({
+      rules: Object.fromEntries(
+        [...limits].flatMap(([name, { most, isShare }]) => (isShare ? [[name, most]] : [])),
+      ),
+      blocks: Object.fromEntries(ofBlocks),
+    }),
   };
 }

@@ -20,7 +20,7 @@ export function evaluate(set: PolicySet, pods: readonly PolicyPod[]): PodRules['
     Map.groupBy(pods, ({ namespace }) => namespace),
     (pod) => demandOf(indexed, pod),
   );
-  const layers = pods.map((pod) => rulesOf(indexed, pod, limits.get(pod.namespace)?.most));
+  const layers = pods.map((pod) => rulesOf(indexed, pod, { grants: limits.get(pod.namespace)?.most }));
   groups.take();
   return layers;
 }

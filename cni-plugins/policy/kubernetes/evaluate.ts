@@ -6,6 +6,7 @@ import { createTierEvaluator, selectsTiers } from './evaluate-tiers.ts';
 import { awaitedLabels, selecting } from './indexed-policies.ts';
 import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 import { blocksOf, isBlock, nobody, portsCalled, single } from './grant-parts.ts';
+import { countBlocks, mostBlocksOfNamespace } from './block-limits.ts';
 import { countGrants, mostGrants } from './grant-limits.ts';
 import type { NetworkPolicy, PolicyRule } from './network-policy.ts';
 import { groupDefinition } from './peer-index.ts';
@@ -22,15 +23,19 @@ export type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
 
 /** Computes the rules of one pod. They depend on no other pod: peers that selectors choose are groups. */
 export interface Evaluator {
-  /**
-   * @param most limit of the pod's grants in each direction
-   * @param awaited why the policies grant nothing yet
-   */
-  rulesOf(policies: IndexedPolicies, pod: PolicyPod, most?: number, awaited?: string): PodRules['policies'];
+  rulesOf(policies: IndexedPolicies, pod: PolicyPod, limits?: PodLimits): PodRules['policies'];
   /** @param pods on the node, which share a limit */
   tiersOf(policies: IndexedPolicies, pod: PolicyPod, pods: number): Pick<PodRules, 'admin' | 'baseline'>;
   /** Groups that were handed out may not exist any more. */
   forgetGroups(): void;
+}
+
+/** Limits of a pod in each direction. */
+export interface PodLimits {
+  readonly grants?: number | undefined;
+  readonly blocks?: number | undefined;
+  /** Why the policies grant nothing yet. */
+  readonly awaited?: string | undefined;
 }
 
 /** @param groupFor returns the same group for the same key, until `forgetGroups` */
@@ -57,7 +62,7 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
   return {
     tiersOf: (policies, pod, pods) =>
       awaitedLabels(policies, pod) === undefined ? tiers.tiersOf(policies, pod, pods) : {},
-    rulesOf(policies, pod, most = mostGrants, awaited) {
+    rulesOf(policies, pod, { grants: most = mostGrants, blocks = mostBlocksOfNamespace, awaited } = {}) {
       const labels = awaitedLabels(policies, pod);
       const isolated = policies.isolated ?? labels;
       const those = labels === undefined ? selecting(policies, pod) : [];
@@ -67,7 +72,12 @@ export function createEvaluator(groupFor: (definition: GroupDefinition) => PeerG
         const rules = holding.flatMap((policy) =>
           (policy[direction] ?? []).map((rule) => ({ rule, policy })),
         );
-        const missing = countGrants(holding, direction) > most ? tooMuch(most) : awaited;
+        const missing =
+          countGrants(holding, direction) > most
+            ? tooMuch(most)
+            : countBlocks(holding, direction) > blocks
+              ? tooManyBlocks(blocks)
+              : awaited;
         const granted =
           missing !== undefined
             ? []
@@ -130,15 +140,16 @@ export const mostBlocks = 65_536;
 const tooMuch = (most: number): string =>
   `the NetworkPolicies that select the pod have more than ${most} rules and ports in this direction`;
 
+const tooManyBlocks = (most: number): string =>
+  `the NetworkPolicies that select the pod name more than ${most} blocks of addresses`;
+
 function excessOf(grants: readonly Grant[], most: number): string | undefined {
   if (grants.length > most) return tooMuch(most);
   // Rules with several ports share their peers.
   const blocks = new Set(grants.flatMap(({ peers }) => peers ?? []));
   let sum = 0;
   for (const { four, six } of blocks) sum += four.length + six.length;
-  return sum > mostBlocks
-    ? `the NetworkPolicies that select the pod name more than ${mostBlocks} blocks of addresses`
-    : undefined;
+  return sum > mostBlocks ? tooManyBlocks(mostBlocks) : undefined;
 }
 
 function ruleGrants(

@@ -6,7 +6,7 @@ import type { GrantDemand } from './grant-limits.ts';
 /** @param namespaces number of pods, and rules of each pod in each direction */
 const limitsOf = (namespaces: Record<string, readonly [pods: number, grants: number]>): object => {
   const pods = Object.entries(namespaces).map(([name, [count, grants]]) => {
-    const demand: GrantDemand = { egress: grants, ingress: grants };
+    const demand: GrantDemand = { egress: grants, ingress: grants, withBlocks: [] };
     return [name, Array.from({ length: count }, () => demand)] as const;
   });
   const limits = grantLimits(new Map(pods), (demand) => demand);

@@ -1,3 +1,4 @@
+import { withBlocks } from './block-limits.ts';
 import type { Direction } from '../rules/pod-chains.ts';
 import { awaitedLabels, selecting } from './indexed-policies.ts';
 import type { IndexedPolicies, PolicyPod } from './indexed-policies.ts';
@@ -25,7 +26,10 @@ const mostOfNamespace = 262_144;
 const mostOfNode = 2 * mostOfNamespace;
 
 /** Number of grants of a pod in each direction, without limits. */
-export type GrantDemand = Readonly<Record<Direction, number>>;
+export interface GrantDemand extends Readonly<Record<Direction, number>> {
+  /** The policies that name blocks of addresses. */
+  readonly withBlocks: readonly NetworkPolicy[];
+}
 
 const counted = new WeakMap<NetworkPolicy, Map<Direction, number>>();
 
@@ -45,7 +49,8 @@ export function countGrants(policies: readonly NetworkPolicy[], direction: Direc
 /** Returns the number of grants that the pod's policies ask for. */
 export function demandOf(policies: IndexedPolicies, pod: PolicyPod): GrantDemand {
   const those = awaitedLabels(policies, pod) === undefined ? selecting(policies, pod) : [];
-  return { egress: countGrants(those, 'egress'), ingress: countGrants(those, 'ingress') };
+  const [egress, ingress] = [countGrants(those, 'egress'), countGrants(those, 'ingress')];
+  return { egress, ingress, withBlocks: withBlocks(those) };
 }
 
 /** The limit of grants of one pod in one direction. */
