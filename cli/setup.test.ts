@@ -94,7 +94,7 @@ describe('portcullis setup', () => {
     assert.deepEqual([status, node.files()], [2, {}], stderr);
     assert.match(
       stdout,
-      /etc\/policy\/policy\.yaml {3}\(trust policy, mode 0644\)\n[^]*images: \["r\.example\/team\/\*\*"\]/u,
+      /etc\/policy\/policy\.yaml {3}\(trust policy, mode 0644\)\n[^]*images: \[ "r\.example\/team\/\*\*" \]/u,
     );
     assert.match(stdout, /net\.d\/50-pods\.conflist[^]*"subnet": "/u);
     assert.match(stderr, /give --yes .*\[CLI_SETUP_UNCONFIRMED\]/u);
@@ -231,7 +231,7 @@ describe('portcullis setup', () => {
     assert.deepEqual(asked.files(), {});
     assert.match(await onTerminal(asked, answers, 'y'), /written +\S+pair\.key/u);
     const files = asked.files();
-    assert.match(files['etc/policy/policy.yaml'] ?? '', /images: \["r\.example\/one\/\*\*"\]/u);
+    assert.match(files['etc/policy/policy.yaml'] ?? '', /images: \[ "r\.example\/one\/\*\*" \]/u);
     assert.match(files['net.d/50-pods.conflist'] ?? '', /"198\.51\.100\.0\/24"/u);
   });
 });

@@ -1,6 +1,7 @@
 import { parseJson } from '../json/index.ts';
-import { Lexer, isMap, isPair, isScalar, isSeq, parseAllDocuments, stringify } from 'yaml';
-import type { Document as YamlDocument, Pair } from 'yaml';
+import { Lexer, isMap, isPair, isScalar, isSeq, stringify } from 'yaml';
+import type { Pair } from 'yaml';
+import { parseWithComments } from './outer-comments.ts';
 import { parseDocuments } from './parse.ts';
 import { sameValue } from './same-value.ts';
 import type { PathSegment, Problem } from './types.ts';
@@ -33,8 +34,7 @@ export function formatDocuments(
   if (/^\s*\{/.test(text) && documents.length === 1 && isJson(text)) {
     return { text: `${JSON.stringify(sortedJson(documents[0]?.value, [], order), null, 2)}\n`, problems: [] };
   }
-  const parsed: unknown = parseAllDocuments(text, { uniqueKeys: false, version: '1.2', prettyErrors: false });
-  const yaml = (Array.isArray(parsed) ? parsed : []) as YamlDocument.Parsed[];
+  const yaml = parseWithComments(text);
   for (const document of yaml) sortKeys(document.contents, [], order);
   const formatted = yaml
     .map(

@@ -58,6 +58,7 @@ describe('portcullis policy', () => {
       missing.err,
       /cosign\.pub cannot be used: there is no such file; put the PEM public key there/,
     );
+    assert.equal(portcullis('policy', 'fmt', '--check', 'new/policy.yaml').code, 0);
     const commands = [...out.matchAll(/: +portcullis (.+)$/gmu)].map(([, line]) => line?.split(' ') ?? []);
     assert.deepEqual(
       commands.map((words) => portcullis(...words).code),

@@ -8,6 +8,7 @@ import {
 } from '../../base/errors/index.ts';
 import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
 import { parseImagePattern } from '../requirements/image-pattern.ts';
+import { formatPolicy } from './format.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
 /** The images that the starter policy names by default. */
@@ -23,7 +24,7 @@ export function starterPolicy(
   images: readonly string[] = defaultImages,
 ): string {
   for (const pattern of images) checkPattern(pattern);
-  return `# yaml-language-server: $schema=${schema}
+  const text = `# yaml-language-server: $schema=${schema}
 # Which images may run here. Every rule that matches an image must admit it; an image that no rule matches is denied.
 # Check this file:            portcullis policy check FILE
 # See what it says about one: portcullis policy explain IMAGE --policy FILE
@@ -33,14 +34,14 @@ default: deny
 rules:
   # Images of one registry path, signed with one key.
   # "*" is one path segment, "**" is any number of them, "localhost:*" is any port.
-  - images: [${images.map((pattern) => JSON.stringify(pattern)).join(', ')}]
-    # namespaces: ["team-*"]         # only in these namespaces; elsewhere this rule does not match
+  - images: [ ${images.map((pattern) => JSON.stringify(pattern)).join(', ')} ]
+    # namespaces: [ "team-*" ]       # only in these namespaces; elsewhere this rule does not match
     require:
       cosign: { key: cosign.pub } #   a file beside this policy: portcullis sign --generate-key cosign
     # entitlements: { ceiling: baseline } # the most that a container of these images gets; the default is baseline
 
   # More than one signer: any of these, or all, or a number of them.
-  # - images: ["registry.example.com/shared/**"]
+  # - images: [ "registry.example.com/shared/**" ]
   #   require:
   #     threshold:
   #       count: 2
@@ -50,9 +51,11 @@ rules:
   #         - cosign: { key: release.pub }
 
   # Without any proof: for development only. Every listing shows such images as unverified.
-  # - images: ["localhost:*/dev/**"]
+  # - images: [ "localhost:*/dev/**" ]
   #   allow: unverified
 `;
+  // Many patterns do not fit on one line.
+  return formatPolicy(text, 'policy.yaml').text;
 }
 
 /** A file of the starter policy. */

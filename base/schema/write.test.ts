@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatDocuments } from './index.ts';
+
+const canonical: readonly (readonly [what: string, text: string])[] = [
+  [
+    'at the end of a document',
+    `rules:
+  - images: [ "a" ]
+    require: { key: k }
+    # of the item
+
+  # of the list
+  # - images: [ "b" ]
+
+  # of the list, too
+
+# of the document
+`,
+  ],
+  [
+    'before another item',
+    `rules:
+  - images: [ "a" ]
+    require:
+      key: k
+      # of the requirement
+    # of the item
+  # of the list
+  - images: [ "b" ]
+default: deny
+`,
+  ],
+  [
+    'in each of two documents',
+    `a:
+  b: 1
+  # of b
+
+# of a
+---
+a:
+  b: 1
+  # of b
+
+# of a
+`,
+  ],
+];
+
+for (const [what, text] of canonical)
+  test(`comments of several depths keep their depth ${what}`, () => {
+    assert.deepEqual(formatDocuments(text, 'f.yaml'), { text, problems: [] });
+  });
