@@ -6,6 +6,7 @@ import { starterPolicy, writeStarterPolicy } from '../trust/policy/index.ts';
 import { policyCheckAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
+import { shellWord } from './output/shell-word.ts';
 import { registerConvert } from './policy/convert.ts';
 import { registerFormat } from './policy/format.ts';
 import { registerPublish } from './policy/publish.ts';
@@ -95,8 +96,8 @@ async function init(file: string | undefined, flags: Flags): Promise<number> {
     written,
     `wrote ${written.file} (schema for editors: ${written.schemaFile})
 Before this policy can be used, name your images in it, and put your public key into ${prefix}.pub.
-If you have no key pair: portcullis sign --generate-key ${prefix}
-Then check the policy:   portcullis policy check ${written.file}
+If you have no key pair: portcullis sign --generate-key ${shellWord(prefix)}
+Then check the policy:   portcullis policy check ${shellWord(written.file)}
 `,
   );
   return exitCodes.yes;

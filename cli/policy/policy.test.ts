@@ -66,6 +66,13 @@ describe('portcullis policy', () => {
     );
   });
 
+  it('init: quotes the names in the commands that it suggests', () => {
+    mkdirSync(join(folder, "it's new"));
+    const { out } = portcullis('policy', 'init', "it's new/policy.yaml");
+    assert.match(out, /: portcullis sign --generate-key 'it'\\''s new\/cosign'\n/);
+    assert.match(out, /: +portcullis policy check 'it'\\''s new\/policy\.yaml'\n/);
+  });
+
   it('fmt: writes the canonical form once, and reports files that would change', () => {
     write(
       'f.yaml',
