@@ -111,6 +111,21 @@ describe('portcullis trust', () => {
         code: 2,
         says: /belong together/u,
       },
+      {
+        words: [
+          'serve',
+          '--listen',
+          ':0',
+          '--data',
+          'DIR/service',
+          '--tls-cert',
+          'FILE',
+          '--tls-key',
+          'FILE',
+        ],
+        code: 2,
+        says: /read TLS certificate .*\/file: it has no certificate that can be read.*CLI_TLS_UNREADABLE/u,
+      },
     ];
   it('exits as documented, says why, and stages nothing when it is used incorrectly', async () => {
     const given = { FILE: file('file', 'no JSON'), HALF: file('half.json', '{"a":1.5}') };

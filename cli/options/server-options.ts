@@ -1,3 +1,5 @@
+import { X509Certificate, createPrivateKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { readInputFile } from '../files/input-file.ts';
@@ -20,7 +22,8 @@ export function withCertificate(command: Command): Command {
 
 /**
  * Reads the certificate chain and the private key of a server. Returns undefined without `--tls-cert`.
- * @throws PortcullisError CLI_MISUSE if only one of the options is given; the errors of `readInputFile`
+ * @throws PortcullisError CLI_MISUSE if only one of the options is given; CLI_TLS_UNREADABLE, which names
+ * the file that is not valid; the errors of `readInputFile`
  */
 export async function readCertificate(
   { tlsCert, tlsKey }: CertificateFlags,
@@ -30,7 +33,49 @@ export async function readCertificate(
     throw misuse(attempted, '--tls-cert and --tls-key belong together', 'name both, or neither');
   if (tlsCert === undefined || tlsKey === undefined) return undefined;
   const text = async (file: string): Promise<string> => (await readInputFile(file)).toString('utf8');
-  return { certificate: await text(tlsCert), key: await text(tlsKey) };
+  const pair = { certificate: await text(tlsCert), key: await text(tlsKey) };
+  checkPair(pair, tlsCert, tlsKey);
+  return pair;
+}
+
+/** OpenSSL reports only that one of the two cannot be read. */
+function checkPair(
+  { certificate, key }: { readonly certificate: string; readonly key: string },
+  certificateFile: string,
+  keyFile: string,
+): void {
+  const chain = 'name a PEM certificate chain, the certificate of the server first';
+  const unreadable = (attempted: string, on: string, why: string, fix: string): PortcullisError =>
+    new PortcullisError({ code: 'CLI_TLS_UNREADABLE', kind: 'invalid', attempted, on, why, fix });
+  let leaf: X509Certificate;
+  let privateKey: KeyObject;
+  try {
+    leaf = new X509Certificate(certificate);
+  } catch {
+    throw unreadable(
+      'read TLS certificate',
+      certificateFile,
+      'it has no certificate that can be read',
+      chain,
+    );
+  }
+  try {
+    privateKey = createPrivateKey(key);
+  } catch {
+    throw unreadable(
+      'read TLS key',
+      keyFile,
+      'it has no private key that can be read',
+      'name a PEM private key that is not encrypted',
+    );
+  }
+  if (!leaf.checkPrivateKey(privateKey))
+    throw unreadable(
+      'read TLS key',
+      keyFile,
+      `it is not the key of the certificate in ${certificateFile}`,
+      chain,
+    );
 }
 
 /**
