@@ -12,9 +12,8 @@ import { registerEvidence } from './images/evidence.ts';
 import { followPull } from './images/follow-pull.ts';
 import { registerImport } from './images/import.ts';
 import { registerUpkeep } from './images/upkeep.ts';
-import { print, printIds, run, withOutput, withQuiet } from './output/output.ts';
+import { print, printIds, printNote, run, withOutput, withQuiet } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
-import { printableText } from './output/printable.ts';
 import { withProgress } from './output/progress.ts';
 import { size } from './output/size.ts';
 import { shortId, table } from './output/table.ts';
@@ -145,7 +144,7 @@ async function remove(client: CriClient, names: readonly string[], output: Outpu
     repoTags.length > 1 ? repoTags.filter((tag) => !names.includes(tag)) : [],
   );
   if (others.length > 0 && output === 'text')
-    process.stderr.write(printableText(`removed with all its names, also ${others.join(', ')}\n`));
+    printNote(`removed with all its names, also ${others.join(', ')}\n`);
   return 0;
 }
 

@@ -6,6 +6,7 @@ import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
 import { knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
 import { exitCodes, fail } from './output/output.ts';
+import { printableText } from './output/printable.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
 const args = process.argv.slice(2);
@@ -24,7 +25,10 @@ const program = new Command('portcullis')
   );
 // Subcommands inherit this when they are created.
 formatHelp(program);
-if (format === 'json') program.configureOutput({ writeErr: () => undefined });
+// An error repeats words of the command line, which may come from a script with names from elsewhere.
+program.configureOutput({
+  writeErr: (text) => void (format === 'json' || process.stderr.write(printableText(text))),
+});
 
 // A reader that closes the pipe early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

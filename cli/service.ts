@@ -6,9 +6,8 @@ import { fieldText, linesOf, positionIn, readServices } from '../cni-plugins/ind
 import type { RefusedService, Service, ServiceList } from '../cni-plugins/index.ts';
 import { askAdmin, withAdminSocket } from './options/admin-socket.ts';
 import type { AdminFlags } from './options/admin-socket.ts';
-import { exitCodes, print, run } from './output/output.ts';
+import { exitCodes, print, printNote, run } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
-import { printableText } from './output/printable.ts';
 import { collect } from './options/registry-options.ts';
 import { sourcesOf } from './service/sources.ts';
 import { serviceTable } from './service/table.ts';
@@ -142,7 +141,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
         described.find(({ service }) => service.name === one.name),
       ),
     );
-  process.stderr.write(printableText(`${listProblems(wrong)}${lines.map((line) => `${line}\n`).join('')}`));
+  printNote(`${listProblems(wrong)}${lines.map((line) => `${line}\n`).join('')}`);
   const verb = check ? 'valid' : 'applied';
   const balanced = switched === undefined ? '' : `balanced by ${switched.balancer}\n`;
   const value = {
@@ -236,8 +235,7 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
       : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
   printAs(flags, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
   const missing = names.filter((name) => !services.some((one) => one.name === name));
-  for (const name of missing)
-    process.stderr.write(printableText(`${name}: there is no service of that name\n`));
+  for (const name of missing) printNote(`${name}: there is no service of that name\n`);
   return missing.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 

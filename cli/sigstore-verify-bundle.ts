@@ -4,7 +4,7 @@ import { verifyArtifact } from '../trust/index.ts';
 import type { Artifact } from '../trust/index.ts';
 import { trustedRootOfInstance } from '../trust/sigstore/index.ts';
 import { readInputFile } from './files/input-file.ts';
-import { exitCodes, print, run, withOutput } from './output/output.ts';
+import { exitCodes, print, printNote, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
 interface Flags {
@@ -80,7 +80,7 @@ async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<
     return exitCodes.yes;
   }
   if (flags.output === 'json') print(flags.output, finding, '');
-  else process.stderr.write(`not verified: ${finding.why} (${finding.code})\n`);
+  else printNote(`not verified: ${finding.why} (${finding.code})\n`);
   return exitCodes.no;
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../../entitlements/index.ts';
 import type { ExportFormat, ImportSource, Remark } from '../../entitlements/index.ts';
 import { writeNewFile } from '../files/output-file.ts';
-import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { exitCodes, print, printNote, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { isProfileName, operand, operandHelp, readName, targetOf, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
@@ -168,6 +168,6 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
 
 function report(flags: Flags, unmapped: readonly Remark[], notes: readonly Remark[]): void {
   if (flags.output !== 'text') return;
-  for (const { part, why } of unmapped) process.stderr.write(`not mapped: ${part}: ${why}\n`);
-  for (const { part, why } of notes) process.stderr.write(`note: ${part}: ${why}\n`);
+  for (const { part, why } of unmapped) printNote(`not mapped: ${part}: ${why}\n`);
+  for (const { part, why } of notes) printNote(`note: ${part}: ${why}\n`);
 }

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { builtinProfile, readOperand } from '../../entitlements/index.ts';
 import type { Architecture, Operand, SeccompTarget } from '../../entitlements/index.ts';
+import { printNote } from '../output/output.ts';
 
 /** Flags of every command that takes profiles as arguments. */
 export interface OperandFlags {
@@ -61,6 +62,6 @@ export function targetOf(flags: OperandFlags): SeccompTarget {
 export async function operand(text: string, flags: OperandFlags): Promise<Operand> {
   const found = await readOperand(text, { target: targetOf(flags), policy: flags.policy ?? [] });
   for (const { part, why } of found.unmapped)
-    process.stderr.write(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);
+    printNote(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);
   return found;
 }

@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
+import { printNote } from '../output/output.ts';
 import type { FleetSecrets, FleetService } from '../../fleet/index.ts';
 
 /** Writes a problem of the aggregator to standard error. */
 export const report = ({ message }: { readonly message: string }): void =>
-  void process.stderr.write(`portcullis: ${message}\n`);
+  printNote(`portcullis: ${message}\n`);
 
 /**
  * Reads the certificate, the authorities and the tokens again at intervals, and uses them when they have

@@ -13,7 +13,7 @@ import {
 import type { Preview } from '../../node/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
 import { requireRoot } from '../environment/require-root.ts';
-import { exitCodes, print, run } from '../output/output.ts';
+import { exitCodes, print, printNote, run } from '../output/output.ts';
 import { printableText } from '../output/printable.ts';
 import { readNodeDocument } from './document.ts';
 import { withControllers, withNode } from './node-options.ts';
@@ -83,8 +83,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
       log: createLogger({ level: 'silent' }),
       onProgress(now) {
         const text = describeFailures(now);
-        if (flags.output === 'text' && text !== said)
-          process.stderr.write(printableText(`waiting: ${text}\n`));
+        if (flags.output === 'text' && text !== said) printNote(`waiting: ${text}\n`);
         said = text;
       },
     });
@@ -100,5 +99,5 @@ async function apply(flags: ApplyFlags): Promise<number> {
 /** Prints what the plan could not see, or will not change, on standard error. */
 export function showProblems({ problems }: Preview): void {
   for (const { section, item, why } of problems)
-    process.stderr.write(printableText(`${section}${item === undefined ? '' : ` ${item}`}: ${why}\n`));
+    printNote(`${section}${item === undefined ? '' : ` ${item}`}: ${why}\n`);
 }

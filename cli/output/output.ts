@@ -8,7 +8,7 @@ import {
 } from '../../base/errors/index.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import type { Answers } from './exit-codes.ts';
-import { printableText } from './printable.ts';
+import { printableLines, printableText } from './printable.ts';
 
 export { exitCodes } from './exit-codes.ts';
 
@@ -41,6 +41,11 @@ export function print(format: OutputFormat, value: unknown, text: string): void 
   process.stdout.write(format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : printableText(text));
 }
 
+/** Prints text on standard error, which ends with a newline. Control sequences are left out. */
+export function printNote(text: string): void {
+  process.stderr.write(printableLines(text));
+}
+
 /**
  * Runs a command's action, which returns its exit code. A failure is printed on standard error, and sets the
  * exit code of its row in the table of exit codes.
@@ -67,9 +72,8 @@ export async function fail(format: OutputFormat, thrown: unknown, answers?: Answ
     on: '',
     fix: 'report this',
   });
-  process.stderr.write(
-    format === 'json' ? errorJson(error) : printableText(`portcullis: ${error.message}\n`),
-  );
+  if (format === 'json') process.stderr.write(errorJson(error));
+  else printNote(`portcullis: ${error.message}\n`);
   process.exitCode = exitCodeOf(error, answers);
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../../trust/import/index.ts';
 import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/import/index.ts';
 import { writeNewFile } from '../files/output-file.ts';
-import { exitCodes, print, run, withOutput } from '../output/output.ts';
+import { exitCodes, print, printNote, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
 interface Flags {
@@ -127,6 +127,6 @@ async function exportTo(
 
 function report(unmapped: readonly Unmapped[], flags: Flags): number {
   if (flags.output === 'text')
-    for (const part of unmapped) process.stderr.write(`not mapped: ${describeUnmapped(part)}\n`);
+    for (const part of unmapped) printNote(`not mapped: ${describeUnmapped(part)}\n`);
   return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
 }

@@ -15,7 +15,7 @@ import {
   withCertificate,
 } from '../options/server-options.ts';
 import type { CertificateFlags } from '../options/server-options.ts';
-import { run, withOutput } from '../output/output.ts';
+import { printNote, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
 /** Upper limit of connections: a process has at most that many descriptors (fs.nr_open). */
@@ -109,7 +109,7 @@ async function optionsOf(flags: ServeFlags): Promise<TrustServiceOptions> {
     uploadBytes,
     connections: count('--max-connections', flags.maxConnections),
     connectionsOfAddress: count('--max-connections-per-address', flags.maxConnectionsPerAddress),
-    onFailure: (error) => process.stderr.write(`portcullis: ${error.message}\n`),
+    onFailure: (error) => printNote(`portcullis: ${error.message}\n`),
     ...(keyFile !== undefined && { keyFile }),
     ...(gunPrefix !== undefined && { prefixes: gunPrefix }),
     ...(tls !== undefined && { tls }),
