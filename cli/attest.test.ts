@@ -15,7 +15,10 @@ before(async () => {
 });
 
 /** Attests with a registry that is down: its error is reached only with a predicate. */
-function attest(type: string, input: string): { readonly status: number | null; readonly stderr: string } {
+function attest(
+  type: string,
+  input: string | Buffer,
+): { readonly status: number | null; readonly stderr: string } {
   const words = ['attest', '127.0.0.1:1/app:1', '--type', type, '--predicate', '-'];
   return spawnSync(process.execPath, [commandFile, ...words, '--key', join(folder, 'cosign.key')], {
     cwd: folder,
@@ -36,6 +39,42 @@ test('attest signs no empty predicate: the program before the pipe has failed', 
   for (const type of ['custom', 'spdx', 'https://example.com/tested/v1']) {
     const { status, stderr } = attest(type, '');
     assert.match(stderr, /read predicate -: it is empty; .*\[TRUST_PREDICATE_UNREADABLE\]/u);
+    assert.equal(status, 2);
+  }
+});
+
+const incomplete: readonly (readonly [type: string, predicate: string, why: RegExp])[] = [
+  ['slsaprovenance1', '{}', /it is not SLSA provenance v1: buildDefinition\.buildType is missing/u],
+  ['https://slsa.dev/provenance/v1', '[]', /buildDefinition\.buildType is missing/u],
+  ['slsaprovenance', '{"builder":{"id":""},"buildType":"x"}', /builder\.id has no valid value/u],
+  ['vsa', '{"verifier":{"id":"v"}}', /it is not a verification summary: timeVerified is missing/u],
+  ['cyclonedx', '{"spdxVersion":"SPDX-2.3"}', /it is not a CycloneDX document: bomFormat is missing/u],
+  ['spdxjson', '{"sbom":{"spdxVersion":"SPDX-2.3"}}', /it is not an SPDX document: spdxVersion is missing/u],
+  ['spdx', 'no SPDX', /it is not JSON/u],
+  ['openvex', '{"@context":"https://openvex.dev/ns"}', /statements is missing/u],
+  ['vuln', '{"invocation":{},"scanner":{}}', /metadata is missing/u],
+];
+for (const [type, predicate, why] of incomplete)
+  test(`attest signs no ${predicate} as ${type}`, () => {
+    const { status, stderr } = attest(type, predicate);
+    assert.match(stderr, why);
+    assert.match(stderr, /\[TRUST_PREDICATE_UNREADABLE\]/u);
+    assert.equal(status, 2);
+  });
+
+test('attest signs documents of SPDX 2 and 3, as JSON and as text', () => {
+  for (const [type, document] of [
+    ['spdx', 'SPDXVersion: SPDX-2.3\nDataLicense: CC0-1.0\n'],
+    ['spdxjson', '{"spdxVersion":"SPDX-2.3"}'],
+    ['spdxjson', '{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}'],
+  ] as const)
+    assert.match(attest(type, document).stderr, /\[DISTRIBUTION_UNREACHABLE\]/u);
+});
+
+test('attest signs no bytes that are not UTF-8 as text: other characters would be signed', () => {
+  for (const type of ['custom', 'spdx']) {
+    const { status, stderr } = attest(type, Buffer.from('SPDXVersion: \xff', 'latin1'));
+    assert.match(stderr, /read predicate -: it is not UTF-8; name a file with text/u);
     assert.equal(status, 2);
   }
 });

@@ -1,7 +1,9 @@
+import { isUtf8 } from 'node:buffer';
 import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../json/strict-json.ts';
+import { predicateFlaw } from './predicate-minimum.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
 
 /** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */
@@ -14,7 +16,8 @@ export function isEntitlementsType(type: string): boolean {
 
 /**
  * Reads the predicate to attest, as JSON. As in `cosign attest`, `spdx` may be text, and a predicate for
- * `custom` is wrapped with its time. `entitlements` is a document of kind EntitlementProfile, which may also
+ * `custom` is wrapped with its time. A predicate of a known type has the fields that the type requires.
+ * `entitlements` is a document of kind EntitlementProfile, which may also
  * be YAML.
  * @param given the content, if it was read already
  * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
@@ -47,12 +50,19 @@ export async function readPredicate(file: string, type: string, now: Date, given
       );
     return document.value;
   }
-  if (type === 'custom')
-    return { Data: bytes.toString('utf8'), Timestamp: now.toISOString().replace(/\.\d+Z$/, 'Z') };
+  const text = (): string => {
+    if (!isUtf8(bytes)) throw fail('it is not UTF-8', 'name a file with text');
+    return bytes.toString('utf8');
+  };
+  if (type === 'custom') return { Data: text(), Timestamp: now.toISOString().replace(/\.\d+Z$/, 'Z') };
+  let predicate: unknown;
   try {
-    return parseStrictJson(bytes);
+    predicate = parseStrictJson(bytes);
   } catch (error) {
-    if (type === 'spdx') return bytes.toString('utf8');
+    if (type === 'spdx' && /^SPDXVersion:/m.test(text())) return text();
     throw fail(reasonOf(error));
   }
+  const flaw = predicateFlaw(type, predicate);
+  if (flaw !== undefined) throw fail(flaw, 'name a file of this type, or another type: --type URI');
+  return predicate;
 }
