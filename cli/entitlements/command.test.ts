@@ -182,6 +182,7 @@ resources: { memory: 512Mi, nofile: 4096 }
       [['export', '--to', 'spo-seccomp', 'default', '--name', '../x', '--out', '.'], 2, /--name.*lower-case/],
       [['import', '/nowhere', '--name', 'A b'], 2, /--name.*lower-case/],
       [['merge', '--meet', 'default', 'baseline', '--name', '-'], 2, /--name.*lower-case/],
+      [['prove', 'web'], 2, /takes no argument: name a container by --container web/],
       [['show', 'nothing.at.all'], 2, /nothing\.at\.all/],
       [['merge', '--meet', 'default', 'broken.json'], 2, /syscalls/],
       [['check', 'nowhere.yaml'], 2, /nowhere\.yaml/],

@@ -69,7 +69,15 @@ export function registerProve(entitlements: Command): void {
       ).choices(['crun', 'runc', 'none']),
     )
     .addHelpText('after', examples)
-    .action((flags: Flags) => run(flags.output, () => prove(flags), proofAnswers));
+    .allowExcessArguments()
+    .action((flags: Flags, command: Command) => {
+      const [word] = command.args;
+      if (word !== undefined)
+        command.error(
+          `error: prove takes no argument: name a container by --container ${word}, or a compiled program by --bpf and its profile by --profile ${word}`,
+        );
+      return run(flags.output, () => prove(flags), proofAnswers);
+    });
 }
 
 /** The subject of a proof: the filters, oldest first, and the expected system calls. */
