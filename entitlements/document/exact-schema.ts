@@ -57,7 +57,7 @@ export const exactProfileSchema = {
   $id: 'https://portcullis.dev/schemas/v1alpha1/exact-profile.json',
   title: 'Portcullis ExactProfile',
   description:
-    'A profile as `merge` and `import` compute it. It states every dimension completely and inherits nothing. It may be used wherever an EntitlementProfile may.',
+    'A profile as `merge` and `import` compute it. It states every dimension completely and inherits nothing. You can use it wherever an EntitlementProfile is accepted, except as a parent in extends and as the signed entitlements of an image.',
   type: 'object',
   additionalProperties: false,
   required: [
