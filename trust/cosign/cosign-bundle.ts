@@ -6,7 +6,7 @@ import type { SignatureCheck, SigstoreAuthority } from './authority.ts';
 import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
-import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textOf, textsOf } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 import {
   annotationsBeside,
@@ -87,7 +87,7 @@ function readStatement(payload: Uint8Array): Statement {
     return { problem: 'its payload is not an in-toto statement of version 1' };
   if (statement['predicateType'] !== cosignPredicateType) {
     return {
-      problem: `its statement says ${String(statement['predicateType']).slice(0, 200)}, which is not a signature of an image (${cosignPredicateType})`,
+      problem: `its statement says ${(textOf(statement['predicateType']) ?? 'nothing').slice(0, 200)}, which is not a signature of an image (${cosignPredicateType})`,
     };
   }
   const subjects = statement['subject'];

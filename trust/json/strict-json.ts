@@ -95,6 +95,14 @@ export function recordOf(value: unknown): Readonly<Record<string, unknown>> | un
     : undefined;
 }
 
+/**
+ * Returns `value` as text, or undefined for anything else. `String` throws for an object whose `toString` is
+ * no function, and takes a list for its only member.
+ */
+export function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
 /** Returns the string values of a record by name, without all other values. */
 export function textsOf(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(

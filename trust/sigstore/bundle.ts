@@ -1,4 +1,4 @@
-import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textOf } from '../json/strict-json.ts';
 import { standardBase64 } from '../keys/dsse.ts';
 import { entryFields } from '../signers/rekor-v2.ts';
 
@@ -62,12 +62,12 @@ export interface Bundle {
   readonly stamped?: Buffer;
 }
 
-const versions: Readonly<Record<string, Bundle['version']>> = {
-  'application/vnd.dev.sigstore.bundle+json;version=0.1': '0.1',
-  'application/vnd.dev.sigstore.bundle+json;version=0.2': '0.2',
-  'application/vnd.dev.sigstore.bundle+json;version=0.3': '0.3',
-  'application/vnd.dev.sigstore.bundle.v0.3+json': '0.3',
-};
+const versions: ReadonlyMap<unknown, Bundle['version']> = new Map([
+  ['application/vnd.dev.sigstore.bundle+json;version=0.1', '0.1'],
+  ['application/vnd.dev.sigstore.bundle+json;version=0.2', '0.2'],
+  ['application/vnd.dev.sigstore.bundle+json;version=0.3', '0.3'],
+  ['application/vnd.dev.sigstore.bundle.v0.3+json', '0.3'],
+]);
 
 /** Each item costs at least one signature verification. No signer creates nearly as many. */
 const maximumOfEach = 16;
@@ -119,7 +119,7 @@ function checked(record: Json, message: keyof typeof fields): Json {
  */
 export function readBundle(bytes: Uint8Array): Bundle {
   const bundle = recordOf(parseStrictJson(bytes));
-  const version = versions[String(bundle?.['mediaType'])];
+  const version = versions.get(bundle?.['mediaType']);
   if (bundle === undefined || version === undefined)
     throw new Error('it is not a sigstore bundle of version 0.1, 0.2 or 0.3');
   checked(bundle, 'bundle');
@@ -165,7 +165,7 @@ function readMessage(message: Json): BundleContent {
   const digest = present(message['messageDigest'], 'digest');
   if (digest === undefined) return { kind: 'message', signature };
   const value = bytesOf(digest['digest'], 'messageDigest.digest');
-  return { kind: 'message', signature, digest: { algorithm: String(digest['algorithm']), value } };
+  return { kind: 'message', signature, digest: { algorithm: textOf(digest['algorithm']) ?? '', value } };
 }
 
 function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'certificates' | 'keyHint'> {
@@ -203,8 +203,8 @@ function readLogEntry(entry: Json, where: string, version: Bundle['version']): L
   return {
     logId,
     logIndex: countOf(entry['logIndex'] ?? '0', `${where}.logIndex`).toString(),
-    kind: String(kindVersion?.['kind']),
-    version: String(kindVersion?.['version']),
+    kind: textOf(kindVersion?.['kind']) ?? '',
+    version: textOf(kindVersion?.['version']) ?? '',
     integratedTime,
     ...(promise === undefined
       ? {}

@@ -1,4 +1,4 @@
-import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textOf } from '../json/strict-json.ts';
 import { certificateBytesOfPem } from '../x509/pem.ts';
 import { latestSecond } from './bundle.ts';
 import type { Bundle, LogEntry } from './bundle.ts';
@@ -68,8 +68,8 @@ function readEntry(text: string | undefined): LogEntry | undefined {
   return {
     logId: Buffer.from(logID, 'hex').toString('base64'),
     logIndex: String(logIndex),
-    kind: String(kind?.['kind']),
-    version: String(kind?.['apiVersion']),
+    kind: textOf(kind?.['kind']) ?? '',
+    version: textOf(kind?.['apiVersion']) ?? '',
     integratedTime,
     promise,
     body,

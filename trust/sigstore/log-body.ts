@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { onlyPemBlock } from '../../base/pem/index.ts';
 import { signerOfSpki } from '../keys/canonical-spki.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textOf } from '../json/strict-json.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';
@@ -91,7 +91,7 @@ const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
       signature: undefined,
       verifier: { pem: text(spec['publicKey']) },
       of: 'envelope',
-      algorithm: String(hash?.['algorithm']),
+      algorithm: textOf(hash?.['algorithm']) ?? '',
       digest: hexText(hash?.['value']),
     };
   },
@@ -102,7 +102,7 @@ const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
       signature: decodeBase64(signature?.['signature']),
       verifier: { pem: text(signature?.['verifier']) },
       of: 'payload',
-      algorithm: String(hash?.['algorithm']),
+      algorithm: textOf(hash?.['algorithm']) ?? '',
       digest: hexText(hash?.['value']),
     };
   },
@@ -116,7 +116,7 @@ const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
       signature: once === undefined ? undefined : decodeBase64(once.toString('latin1')),
       verifier: { pem: text(signature?.['publicKey']) },
       of: 'payload',
-      algorithm: String(hash?.['algorithm']),
+      algorithm: textOf(hash?.['algorithm']) ?? '',
       digest: hexText(hash?.['value']),
     };
   },
@@ -138,7 +138,7 @@ function recordClaim(spec: Json): Claim {
     signature: decodeBase64(signature?.['content']),
     verifier: { pem: text(recordOf(signature?.['publicKey'])?.['content']) },
     of: 'message',
-    algorithm: String(hash?.['algorithm']),
+    algorithm: textOf(hash?.['algorithm']) ?? '',
     digest: hexText(hash?.['value']),
   };
 }

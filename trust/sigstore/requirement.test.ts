@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { hostileCopies, hostileVariants } from '../evidence/fixtures/hostile-json.ts';
 import { digest, item, otherDigest } from '../evidence/fixtures/sample-evidence.ts';
 import { sealDossier } from '../evidence/dossier.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
@@ -248,4 +249,26 @@ test('the revision changes with the bytes of the trusted root', async () => {
   await writeFile(join(folder, 'root.json'), JSON.stringify(services.trustedRoot()));
   assert.notEqual(first, second);
   assert.equal((await policyOf(keyless())).revision, first);
+});
+
+test('a signature by an identity counts beside signatures with hostile values', async () => {
+  const policy = await policyOf(keyless());
+  const now = new Date(Date.now() + 1000);
+  const legacy = await legacyItem({ rekor: 1, timeStamp: true });
+  const others = [
+    ...hostileCopies(await bundleItem({ rekor: 1, timeStamp: true })),
+    ...hostileCopies(await bundleItem({ rekor: 2 })),
+    ...hostileCopies(legacy),
+    ...['dev.sigstore.cosign/bundle', 'dev.sigstore.cosign/rfc3161timestamp'].flatMap((name) =>
+      [...hostileVariants(JSON.parse(legacy.annotations[name] ?? ''))].map((changed) => ({
+        ...legacy,
+        annotations: { ...legacy.annotations, [name]: JSON.stringify(changed) },
+      })),
+    ),
+  ];
+  assert.ok(others.length > 200);
+  for (const other of others) {
+    const verdict = verdictOf(policy, [other, legacy], now);
+    assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
+  }
 });

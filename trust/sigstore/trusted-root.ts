@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textOf } from '../json/strict-json.ts';
 import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
@@ -46,7 +46,7 @@ export interface TrustedRoot {
   readonly ignored: readonly string[];
 }
 
-const mediaTypes: readonly string[] = [
+const mediaTypes: readonly unknown[] = [
   'application/vnd.dev.sigstore.trustedroot+json;version=0.1',
   'application/vnd.dev.sigstore.trustedroot+json;version=0.2',
   'application/vnd.dev.sigstore.trustedroot.v0.1+json',
@@ -63,7 +63,7 @@ const maximumChain = 8;
  */
 export function readTrustedRoot(bytes: Uint8Array): TrustedRoot {
   const root = recordOf(parseStrictJson(bytes));
-  if (root === undefined || !mediaTypes.includes(String(root['mediaType'])))
+  if (root === undefined || !mediaTypes.includes(root['mediaType']))
     throw new Error(
       'it is not a sigstore trusted root (its mediaType is not one of application/vnd.dev.sigstore.trustedroot…)',
     );
@@ -106,7 +106,7 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   const checkpointId = recordOf(member['checkpointKeyId'])?.['keyId'];
   if (typeof id !== 'string' || (decodeBase64(id)?.length ?? 0) < 4)
     throw new Error(`${where}.logId.keyId is missing or not base64`);
-  const details = String(publicKey['keyDetails']);
+  const details = textOf(publicKey['keyDetails']) ?? 'no keyDetails';
   const digest = digestOfKeyDetails(details);
   if (digest === undefined) {
     ignored.push(`${where}: ${details.slice(0, 100)}`);

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { recordOf, textOf } from '../json/strict-json.ts';
 import { certificatesOfPem, commonNameOf } from '../x509/pem.ts';
 
 /**
@@ -13,9 +13,9 @@ export function rootNames(root: Buffer): string[] {
   const keys = recordOf(signed?.['keys']) ?? {};
   const own = recordOf(recordOf(signed?.['roles'])?.['root'])?.['keyids'];
   return (Array.isArray(own) ? own : []).flatMap((id) => {
-    const key = recordOf(keys[String(id)]);
+    const key = recordOf(keys[textOf(id) ?? '']);
     const text = recordOf(key?.['keyval'])?.['public'];
-    if (typeof text !== 'string' || !String(key?.['keytype']).endsWith('-x509')) return [];
+    if (typeof text !== 'string' || textOf(key?.['keytype'])?.endsWith('-x509') !== true) return [];
     // A certificate without a readable name is valid for no image.
     return [commonName(Buffer.from(text, 'base64')) ?? '(no name)'];
   });
