@@ -67,6 +67,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: [], code: 2, says: /Usage: portcullis/ },
   { args: ['--version'], code: 0, says: /^\d+\.\d+\.\d+\n$/ },
   { args: ['nope'], code: 2, says: /unknown command 'nope'/ },
+  { args: ['constructor'], code: 2, says: /unknown command 'constructor'\n\(see --help\)/ },
   { args: ['pod'], code: 2, says: /Did you mean pods/ },
   { args: ['pull', 'x'], code: 2, says: /\(Did you mean images pull\?\)/ },
   { args: ['rmi', 'x'], code: 2, says: /Did you mean images rm\?/ },

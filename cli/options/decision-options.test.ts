@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { readPlatform } from './decision-options.ts';
 
 for (const [text, says] of [
+  ['linux/constructor', /constructor is unknown: use one of 386, /u],
   ['linux/armm64', /armm64 is unknown: did you mean arm64\?/u],
   ['linux/x86_64', /did you mean amd64\?/u],
   ['linux/aarch64/v8', /did you mean arm64\?/u],

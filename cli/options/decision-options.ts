@@ -63,9 +63,9 @@ const systems =
 const architectures =
   '386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm';
 /** Names of architectures outside Go. */
-const otherNames: Readonly<Record<string, string>> = {
-  ...{ x86_64: 'amd64', aarch64: 'arm64', armhf: 'arm', i386: '386', i686: '386', x86: '386' },
-};
+const otherNames: ReadonlyMap<string, string> = new Map(
+  Object.entries({ x86_64: 'amd64', aarch64: 'arm64', armhf: 'arm', i386: '386', i686: '386', x86: '386' }),
+);
 
 /**
  * Refuses a platform that no image is for. An image without an index has only one manifest, which would
@@ -73,7 +73,7 @@ const otherNames: Readonly<Record<string, string>> = {
  */
 function requireKnown(part: string, known: readonly string[]): void {
   if (known.includes(part)) return;
-  const meant = otherNames[part] ?? closest(part, known);
+  const meant = otherNames.get(part) ?? closest(part, known);
   throw new InvalidArgumentError(
     `${part} is unknown: ${meant === undefined ? `use one of ${known.join(', ')}` : `did you mean ${meant}?`}`,
   );

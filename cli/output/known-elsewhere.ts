@@ -6,22 +6,22 @@ interface Entry {
 }
 
 /** Commands of other tools that have one counterpart here. */
-const counterparts: Readonly<Record<string, string>> = {
-  version: '--version',
-  rmi: 'images rm',
-  image: 'images',
-  container: 'ps',
-  containers: 'ps',
-};
+const counterparts: ReadonlyMap<string, string> = new Map([
+  ['version', '--version'],
+  ['rmi', 'images rm'],
+  ['image', 'images'],
+  ['container', 'ps'],
+  ['containers', 'ps'],
+]);
 
 /** Names of other tools for commands of groups that have another name here. */
-const otherNames: Readonly<Record<string, string>> = {
-  list: 'ls',
-  remove: 'rm',
-  delete: 'rm',
-  validate: 'check',
-  lint: 'check',
-};
+const otherNames: ReadonlyMap<string, string> = new Map([
+  ['list', 'ls'],
+  ['remove', 'rm'],
+  ['delete', 'rm'],
+  ['validate', 'check'],
+  ['lint', 'check'],
+]);
 
 /** More names than this do not help. */
 const most = 5;
@@ -32,14 +32,14 @@ const most = 5;
  * @param entries every command; their modules are loaded
  */
 export async function knownElsewhere(word: string, entries: readonly Entry[]): Promise<readonly string[]> {
-  const counterpart = counterparts[word];
+  const counterpart = counterparts.get(word);
   if (counterpart !== undefined) return [counterpart];
   const found = await Promise.all(
     entries.map(async ({ name, load }) => {
       const program = new Command().enablePositionalOptions();
       (await load()).register(program, entries);
       const inGroup = program.commands.find((one) => one.name() === name)?.commands ?? [];
-      const wanted = [word, otherNames[word]];
+      const wanted = [word, otherNames.get(word)];
       return inGroup.filter((one) => wanted.includes(one.name())).map((one) => `${name} ${one.name()}`);
     }),
   );
@@ -50,7 +50,7 @@ export async function knownElsewhere(word: string, entries: readonly Entry[]): P
 /** Returns the command of a group that has another name in other tools: `rm` for `images delete`. */
 export function renamedIn(group: Command | undefined, word: string | undefined): readonly string[] {
   const names = group?.commands.map((one) => one.name()) ?? [];
-  const meant = word === undefined || names.includes(word) ? undefined : otherNames[word];
+  const meant = word === undefined || names.includes(word) ? undefined : otherNames.get(word);
   return meant !== undefined && names.includes(meant) ? [meant] : [];
 }
 

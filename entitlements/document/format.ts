@@ -4,23 +4,23 @@ import { sectionNames } from './section-names.ts';
 
 const documentKeys = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters', 'extends', ...sectionNames];
 
-const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = {
-  metadata: ['name', 'description'],
-  files: ['read', 'write', 'execute', 'deny'],
-  network: ['egress', 'ingress'],
-  syscalls: ['drop', 'add', 'architectures'],
-  capabilities: ['drop', 'add', 'ambient'],
-  devices: ['drop', 'add'],
-  paths: ['masked', 'readonly'],
-};
+const SECTION_KEYS: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['metadata', ['name', 'description']],
+  ['files', ['read', 'write', 'execute', 'deny']],
+  ['network', ['egress', 'ingress']],
+  ['syscalls', ['drop', 'add', 'architectures']],
+  ['capabilities', ['drop', 'add', 'ambient']],
+  ['devices', ['drop', 'add']],
+  ['paths', ['masked', 'readonly']],
+]);
 
-const ITEM_KEYS: Readonly<Record<string, readonly string[]>> = {
-  parameters: ['type', 'default', 'description'],
-  extends: ['profile', 'with'],
-  mounts: ['fstype', 'target', 'readonly'],
-  egress: ['to', 'except', 'ports'],
-  ingress: ['from', 'except', 'ports'],
-};
+const ITEM_KEYS: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['parameters', ['type', 'default', 'description']],
+  ['extends', ['profile', 'with']],
+  ['mounts', ['fstype', 'target', 'readonly']],
+  ['egress', ['to', 'except', 'ports']],
+  ['ingress', ['from', 'except', 'ports']],
+]);
 
 /**
  * The order of a profile's keys: the most important first. Documents of other kinds share only the first
@@ -29,10 +29,10 @@ const ITEM_KEYS: Readonly<Record<string, readonly string[]>> = {
 const order: KeyOrder = (path) => {
   if (path.length === 0) return documentKeys;
   const [first, second] = path;
-  if (path.length === 1) return SECTION_KEYS[String(first)];
+  if (path.length === 1) return SECTION_KEYS.get(first);
   if (path.length === 2)
-    return second === 'deny' && first === 'files' ? SECTION_KEYS['files'] : ITEM_KEYS[String(first)];
-  return path.length === 3 && first === 'network' ? ITEM_KEYS[String(second)] : undefined;
+    return second === 'deny' && first === 'files' ? SECTION_KEYS.get('files') : ITEM_KEYS.get(first);
+  return path.length === 3 && first === 'network' ? ITEM_KEYS.get(second) : undefined;
 };
 
 /**

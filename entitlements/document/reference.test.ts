@@ -69,6 +69,13 @@ test('the example of docs/profiles.md means what the page says', () => {
   );
 });
 
+test('the canonical form of an unknown key with the name of a method keeps its own order', () => {
+  const text =
+    'kind: EntitlementProfile\nconstructor: { b: 1, a: 2 }\nnetwork: { toString: [ { b: 1, a: 2 } ] }\n';
+  assert.deepEqual(formatProfile(text, 'f').problems, []);
+  assert.match(formatProfile(text, 'f').text, /constructor: \{ b: 1, a: 2 \}/);
+});
+
 test('the canonical form keeps comments, and is its own canonical form', () => {
   const written = `# Who wants it
 kind: EntitlementProfile

@@ -86,7 +86,8 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
     if (type === 'ed25519' && scheme.kind === 'ed25519')
       return /^[0-9a-f]{64}$/iu.test(text) ? usableEd25519(Buffer.from(text, 'hex')) : undefined;
     const block = onlyPemBlock(text);
-    const form = 'problem' in block ? undefined : pemForms[block.type];
+    const form =
+      'problem' in block || !Object.hasOwn(pemForms, block.type) ? undefined : pemForms[block.type];
     if ('problem' in block || form === undefined) return undefined;
     const key = createPublicKey({ key: block.content, format: 'der', type: form });
     return fits(key, scheme) ? key : undefined;
@@ -141,7 +142,7 @@ export function readNotaryKey(id: string, value: unknown): TufKey {
   const text = textAt(objectAt(fields['keyval'], `${at}.keyval`)['public'], `${at}.keyval.public`);
   const own = notaryKeyId(type, text);
   if (own !== id) throw new Error(`${at} is listed under an id that is not its own (${own})`);
-  const kind = notaryKinds[type];
+  const kind = Object.hasOwn(notaryKinds, type) ? notaryKinds[type] : undefined;
   return openedLater(id, fields, () => {
     const key = kind === undefined ? undefined : notaryPublicKey(type, kind, Buffer.from(text, 'base64'));
     const scheme: SignatureScheme | undefined =
