@@ -125,7 +125,7 @@ function fallbackList(entry: Descriptor, task: Task): SharedList {
       const entries = listOf(bytes);
       return Array.isArray(entries) ? (entries as unknown[]) : [];
     },
-    keyOf: (one) => String(record(one)?.['digest']),
+    keyOf: (one) => JSON.stringify(record(one)?.['digest'] ?? null),
     build: (manifests, fields) =>
       Promise.resolve(
         Buffer.from(

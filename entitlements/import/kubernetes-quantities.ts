@@ -34,7 +34,7 @@ export function readResources(resources: Fields, path: string, notes: Remark[]):
     if (name !== 'cpu' && name !== 'memory')
       notes.push({ part, why: 'it is for the scheduler, and not part of a profile' });
     else {
-      const bound = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
+      const bound = quantity(written, part, name === 'cpu' ? 1000n : 1n);
       if (bound > 0n) found[name] = bound;
       else notes.push({ part, why: 'for a kubelet, 0 means no limit' });
     }
@@ -46,7 +46,8 @@ export function readResources(resources: Fields, path: string, notes: Remark[]):
  * Returns a quantity times `scale`, rounded down: a limit may be lower than requested, but never higher. Only
  * a quantity of 0 is 0: like a kubelet, a smaller one than the unit is rounded up.
  */
-function quantity(written: string, part: string, scale: bigint): bigint {
+function quantity(value: unknown, part: string, scale: bigint): bigint {
+  const written = ['string', 'number', 'bigint'].includes(typeof value) ? String(value) : 'this';
   const matched = /^(\d{1,18})(?:\.(\d{1,9}))?(m|k|[MGTPE]|[KMGTPE]i)?$/.exec(written);
   if (matched === null) throw bad(part, `${written} is not a quantity`);
   const [, whole = '', part_ = '', unit = ''] = matched;

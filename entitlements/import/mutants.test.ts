@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { parseDocuments } from '../../base/schema/index.ts';
 import { contains } from '../compare/contains.ts';
 import { exportProfile } from '../export/export.ts';
 import { builtinProfile, defaultProfile } from '../profile/builtin.ts';
@@ -19,6 +20,7 @@ const LONGEST_MS = 2000;
 
 const fixtures = join(import.meta.dirname, 'fixtures');
 const folder = mkdtempSync(join(tmpdir(), 'import-mutants-'));
+after(() => rmSync(folder, { recursive: true }));
 const options = {
   target: { architecture: 'x86_64', capabilities: defaultProfile().capabilities },
   profile: builtinProfile,
@@ -291,8 +293,6 @@ const tightened: Readonly<Record<string, Tightening>> = {
 };
 
 describe('documents of other tools, damaged', () => {
-  after(() => rmSync(folder, { recursive: true }));
-
   for (const [name, source] of Object.entries(sources)) {
     it(
       `${name}: each of ${RUNS} mutants is refused with a position and a reason, or read, in bounded time`,
@@ -363,3 +363,26 @@ function assertWithin(
     );
   }
 }
+
+describe('a value that JavaScript converts to no text', () => {
+  const NO_TEXT = { toString: 1, valueOf: 1 };
+
+  /** Yields the value with each part of it replaced; of long lists, only the first members. */
+  function* replaced(value: unknown): Generator<unknown> {
+    yield NO_TEXT;
+    if (Array.isArray(value))
+      for (const [at, part] of value.slice(0, 3).entries())
+        for (const changed of replaced(part)) yield value.with(at, changed);
+    else if (typeof value === 'object' && value !== null)
+      for (const [name, part] of Object.entries(value))
+        for (const changed of replaced(part)) yield { ...value, [name]: changed };
+  }
+
+  for (const name of ['containerd', 'security context', 'SeccompProfile of the operator'])
+    it(`is read or refused with a code, wherever it is: ${name}`, async () => {
+      const source = sources[name] as Source;
+      const { documents } = parseDocuments(source.text, name);
+      for (const changed of replaced({ flags: [''], ...(documents[0]?.value as object) }))
+        await read(source, JSON.stringify(changed));
+    });
+});

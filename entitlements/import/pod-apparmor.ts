@@ -57,9 +57,10 @@ export function readAppArmor(
   if (type === 'RuntimeDefault' || type === 'Unconfined') return { apparmor: type };
   if (type !== 'Localhost')
     throw bad(`${part}.type`, `${JSON.stringify(type)} is not RuntimeDefault, Localhost or Unconfined`);
+  const localhost = profile['localhostProfile'];
   unmapped.push({
     part: `${part}.localhostProfile`,
-    why: `the profile ${String(profile['localhostProfile'])} of the node is not available; the default profile is used instead, which may grant more`,
+    why: `the profile${typeof localhost === 'string' ? ` ${localhost}` : ''} of the node is not available; the default profile is used instead, which may grant more`,
   });
   return { apparmor: 'RuntimeDefault' };
 }

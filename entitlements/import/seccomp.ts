@@ -54,7 +54,7 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
   for (const flag of listOf(plain['flags'])) {
     if (flag === 'SECCOMP_FILTER_FLAG_TSYNC') continue;
     notes.push({
-      part: `flags: ${String(flag)}`,
+      part: `flags: ${typeof flag === 'string' ? flag : 'not a text'}`,
       why: 'filters are loaded without flags: a flag adds logging or speed, and grants nothing',
     });
   }

@@ -105,9 +105,9 @@ export function holdsPod(value: unknown): boolean {
  * @throws ENTITLEMENTS_BAD_PROFILE for a manifest with another structure, ENTITLEMENTS_UNKNOWN_CAPABILITY
  */
 export function importPod(manifest: unknown, references: PodReferences): ImportedContainer[] {
-  const kind = String(fieldsOf(manifest)['kind']);
-  const place = POD_PLACES[kind];
-  if (place === undefined) throw bad('kind', `${kind} contains no pod`);
+  const { kind } = fieldsOf(manifest);
+  const place = typeof kind === 'string' && Object.hasOwn(POD_PLACES, kind) ? POD_PLACES[kind] : undefined;
+  if (place === undefined) throw bad('kind', `${typeof kind === 'string' ? kind : 'it'} contains no pod`);
   const pod = place.reduce<unknown>((value, key) => fieldsOf(value)[key], manifest);
   const spec = member(pod, 'spec', [...place, 'spec'].join('.'));
   const annotations = fieldsOf(fieldsOf(fieldsOf(pod)['metadata'])['annotations']);
@@ -204,9 +204,12 @@ function importContainer(
   const ofHost = volumes
     .filter((volume) => fieldsOf(volume)['hostPath'] !== undefined)
     .map((volume) => fieldsOf(volume)['name']);
-  const sysctls = listOf(ofPod['sysctls'], `${specPath}.securityContext.sysctls`).map((item) =>
-    String(fieldsOf(item)['name']),
-  );
+  const sysctls = listOf(ofPod['sysctls'], `${specPath}.securityContext.sysctls`).map((item, at) => {
+    const { name } = fieldsOf(item);
+    if (typeof name !== 'string')
+      throw bad(`${specPath}.securityContext.sysctls[${at}].name`, 'it is not a text');
+    return name;
+  });
   listUnmapped(own, ofPod, spec, where, specPath, unmapped, notes);
   if (listOf(container['volumeDevices'], `${path}.volumeDevices`).length > 0)
     notes.push({

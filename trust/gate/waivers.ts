@@ -3,7 +3,7 @@ import { append } from '../../base/lists/index.ts';
 import { describeProblems, problemAt, sortProblems, validate } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { predicateTypeOf } from '../attestation/predicate-types.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { recordOf, textOf } from '../json/strict-json.ts';
 import { readPolicyFiles } from '../policy/documents.ts';
 import { parseInstant } from '../requirements/duration.ts';
 import { parseImagePattern } from '../requirements/image-pattern.ts';
@@ -47,7 +47,7 @@ export async function loadWaivers(paths: readonly string[], now: Date): Promise<
   const read = await readPolicyFiles(paths);
   const problems: Problem[] = [...read.problems];
   const documents = read.documents.filter(
-    ({ value }) => !otherKinds.includes(String(recordOf(value)?.['kind'])),
+    ({ value }) => !otherKinds.includes(textOf(recordOf(value)?.['kind']) ?? ''),
   );
   const waivers: Waiver[] = [];
   for (const document of documents) {

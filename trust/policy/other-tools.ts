@@ -1,13 +1,13 @@
 import type { Document, Problem } from '../../base/schema/index.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { recordOf, textOf } from '../json/strict-json.ts';
 
 /** How a document shows that it is the policy of a tool, by the tool's name in `policy import --from`. */
 const tools: readonly (readonly [
   from: string,
   is: (document: Readonly<Record<string, unknown>>) => boolean,
 ])[] = [
-  ['cluster-image-policy', ({ apiVersion }) => String(apiVersion).startsWith('policy.sigstore.dev/')],
-  ['kyverno', ({ apiVersion }) => /^(?:policies\.)?kyverno\.io\//u.test(String(apiVersion))],
+  ['cluster-image-policy', ({ apiVersion }) => /^policy\.sigstore\.dev\//u.test(textOf(apiVersion) ?? '')],
+  ['kyverno', ({ apiVersion }) => /^(?:policies\.)?kyverno\.io\//u.test(textOf(apiVersion) ?? '')],
   ['notation', ({ trustPolicies }) => Array.isArray(trustPolicies)],
   // containers-policy.json(5): an array. In a TrustPolicy, `default` is a word.
   ['containers', ({ default: byDefault }) => Array.isArray(byDefault)],

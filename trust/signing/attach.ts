@@ -16,7 +16,7 @@ import {
   predicateTypeAnnotation,
 } from '../evidence/cosign-names.ts';
 import { canonicalJson } from '../json/canonical-json.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { recordOf, textOf } from '../json/strict-json.ts';
 import { isNotFound } from '../evidence/collection.ts';
 
 /** The signature or attestation that was attached to an image. */
@@ -141,7 +141,7 @@ function tagListWith(
     async build(layers) {
       const config = await pushConfig(
         repository,
-        layers.map((one) => String(recordOf(one)?.['digest'])),
+        layers.map((one) => textOf(recordOf(one)?.['digest']) ?? ''),
       );
       return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers }));
     },

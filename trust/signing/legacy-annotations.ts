@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
-import { recordOf } from '../json/strict-json.ts';
+import { recordOf, textOf } from '../json/strict-json.ts';
 import { identityCertificate } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import { verifierPem, witness } from '../signers/witness.ts';
@@ -108,7 +108,7 @@ function promiseOf(entry: Readonly<Record<string, unknown>>): unknown {
       body: entry['canonicalizedBody'],
       integratedTime: Number(entry['integratedTime']),
       logIndex: Number(entry['logIndex'] ?? 0),
-      logID: Buffer.from(String(recordOf(entry['logId'])?.['keyId']), 'base64').toString('hex'),
+      logID: Buffer.from(textOf(recordOf(entry['logId'])?.['keyId']) ?? '', 'base64').toString('hex'),
     },
   };
 }

@@ -6,6 +6,7 @@ import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import { readTimeStamp } from '../x509/time-stamp.ts';
 import { createMerkleLog, inclusionProof } from './fixtures/merkle-log.ts';
+import { readBundle } from './bundle.ts';
 import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { subjectMatches } from './identity.ts';
 import { rootOfProof } from './merkle.ts';
@@ -287,4 +288,14 @@ test('damaged certificates and time stamps are errors with a place, without dela
     }),
     fuzzing(9, 300),
   );
+});
+
+test('a bundle with another media type than text of a known version is refused', () => {
+  const bundle = { verificationMaterial: { publicKey: {} }, messageSignature: { signature: 'AAAA' } };
+  const known = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+  const read = (mediaType: unknown): unknown =>
+    readBundle(Buffer.from(JSON.stringify({ ...bundle, mediaType })));
+  assert.doesNotThrow(() => read(known));
+  for (const mediaType of ['constructor', '__proto__', [known], { toString: 1 }, undefined])
+    assert.throws(() => read(mediaType), /it is not a sigstore bundle of version 0\.1, 0\.2 or 0\.3/);
 });

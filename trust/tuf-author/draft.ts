@@ -6,6 +6,7 @@ import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { Json } from '../tuf-metadata/reading.ts';
 import { signAs } from './keys.ts';
+import { textOf } from '../json/strict-json.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 
 /**
@@ -121,7 +122,7 @@ function rightSignatures(
   const byKey = signersOf(dialect, type, former);
   const { signatures } = parseJson(former.toString('utf8')) as { signatures: Json[] };
   return signatures.flatMap((signature): [string, Json][] => {
-    const key = keys.get(String(signature['keyid']));
+    const key = keys.get(textOf(signature['keyid']) ?? '');
     return key !== undefined && byKey(key) ? [[key.id, signature]] : [];
   });
 }

@@ -135,7 +135,7 @@ function checkOverride(
     if (!['authenticity', 'authenticTimestamp', 'expiry', 'revocation'].includes(type))
       report([...path, type], `${type} cannot be overridden`);
     else if (action !== 'enforce' && action !== 'log' && !(type === 'revocation' && action === 'skip'))
-      report([...path, type], `${type} cannot be "${String(action)}"`);
+      report([...path, type], `${type} cannot be ${JSON.stringify(action)}`);
   }
 }
 
