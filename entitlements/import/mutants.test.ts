@@ -368,7 +368,7 @@ describe('a value that JavaScript converts to no text', () => {
   const NO_TEXT = { toString: 1, valueOf: 1 };
 
   /** Yields the value with each part of it replaced; of long lists, only the first members. */
-  function* replaced(value: unknown): Generator<unknown> {
+  function* replaced(value: unknown): Generator {
     yield NO_TEXT;
     if (Array.isArray(value))
       for (const [at, part] of value.slice(0, 3).entries())
