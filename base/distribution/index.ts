@@ -11,7 +11,7 @@ export type { RuleMatch } from './name-rules.ts';
 export { isServerDown } from './passing-failure.ts';
 export { createServiceTokens } from './service-tokens.ts';
 export type { ServiceQuestion, ServiceTokens } from './service-tokens.ts';
-export { fallbackTag } from './referrers.ts';
+export { fallbackTag, referrerPages } from './referrers.ts';
 export { orAbsent } from './shared-tag.ts';
 export type { DistributionCode } from './failure.ts';
 export type {

@@ -13,7 +13,8 @@ import type { Referrers, RegistryRepository } from './types.ts';
 import type { Descriptor } from './descriptor.ts';
 
 const descriptorLimit = 1000;
-const pageLimit = 20;
+/** Pages that are read of one listing. */
+export const referrerPages = 20;
 /** Statuses with which registries without the API answer a request to its path. */
 const withoutApi = [400, 404, 405, 501];
 
@@ -79,7 +80,7 @@ export function createReferrers(
     for (let page = 1; read !== undefined; page++) {
       if (!take(read.descriptors)) return { via: 'referrers', descriptors: found, complete: false };
       if (read.next === undefined) break;
-      if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
+      if (page >= referrerPages) return { via: 'referrers', descriptors: found, complete: false };
       read = await readPageAt(read.next, false);
     }
     return { via: 'referrers', descriptors: found, complete: true } satisfies Referrers;

@@ -1,6 +1,7 @@
+import { referrerPages } from '../../base/distribution/index.ts';
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { EvidenceItem } from '../findings/types.ts';
+import type { EvidenceItem, UnreadSource } from '../findings/types.ts';
 import type { GatherLimits } from './limits.ts';
 
 /** Sizes in bytes. */
@@ -37,19 +38,19 @@ export interface Collection {
     source: string,
   ): Promise<Uint8Array | undefined>;
   add(item: EvidenceItem): void;
-  /** Records that a source holds more than the limit. */
+  /** Records that a source has more than the limit, and was read only in part. */
   overflow(source: string): void;
   /** Records a source that could not be reached. */
   failed(source: string, error: unknown): void;
   /** Returns the items in an order that does not depend on which answer came first. */
   items(): EvidenceItem[];
-  unreachable(): { readonly source: string; readonly why: string }[];
+  unreachable(): UnreadSource[];
   close(): void;
 }
 
 export function createCollection(limits: GatherLimits, outer: AbortSignal | undefined): Collection {
   const items: EvidenceItem[] = [];
-  const unreachable = new Map<string, string>();
+  const unread = new Map<string, Omit<UnreadSource, 'source'>>();
   const timeout = new AbortController();
   const timer = setTimeout(
     () => timeout.abort(new Error(`the time for gathering evidence (${limits.milliseconds} ms) is up`)),
@@ -58,10 +59,10 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
   let taken = 0;
   let bytesLeft = limits.totalBytes;
   const overflow = (source: string): void => {
-    unreachable.set(
-      source,
-      `it lists more than the limit for one image (${limits.items} items, ${limits.listing} entries, ${limits.totalBytes} bytes)`,
-    );
+    unread.set(source, {
+      why: `it lists more than the limit for one image (${limits.items} items, ${limits.listing} entries, ${referrerPages} pages, ${limits.totalBytes} bytes)`,
+      inPart: true,
+    });
   };
   const signal = outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]);
   const reserve = (bytes: number, source: string): boolean => {
@@ -80,7 +81,10 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       return true;
     }
     const more = `it lists attestations of more than ${large?.together ?? 0} bytes in total, which is the limit for one image`;
-    unreachable.set(source, `${more}: raise ${large?.setting ?? ''}, or remove old attestations`);
+    unread.set(source, {
+      why: `${more}: raise ${large?.setting ?? ''}, or remove old attestations`,
+      inPart: true,
+    });
     return false;
   };
   const blobs = new Map<string, Promise<Uint8Array>>();
@@ -117,11 +121,11 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     overflow,
     add: (item) => void items.push(item),
     failed(source, error) {
-      unreachable.set(source, timeout.signal.aborted ? reasonOf(timeout.signal.reason) : reasonOf(error));
+      unread.set(source, { why: reasonOf(timeout.signal.aborted ? timeout.signal.reason : error) });
     },
     items: () => items.toSorted((a, b) => compare(sortKey(a), sortKey(b))),
     unreachable: () =>
-      [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
+      [...unread].map(([source, how]) => ({ source, ...how })).sort((a, b) => compare(a.source, b.source)),
     close() {
       clearTimeout(timer);
       // Requests that are still in progress are no longer needed.

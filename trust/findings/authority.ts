@@ -31,10 +31,10 @@ export function evaluateAuthority(
     finding: constrain(finding, constraints, context),
   }));
   const counted = findings.filter(({ finding }) => finding.counted);
-  const missing = evidence.unreachable.map(({ source, why }): Reason => ({
+  const missing = evidence.unreachable.map(({ source, why, inPart }): Reason => ({
     counted: false,
-    text: `${source} could not be reached: ${why}`,
-    code: 'TRUST_SOURCE_UNREACHABLE',
+    text: `${source} ${inPart === true ? 'was read only in part' : 'could not be reached'}: ${why}`,
+    code: inPart === true ? 'TRUST_SOURCE_IN_PART' : 'TRUST_SOURCE_UNREACHABLE',
   }));
   const open = missing.length > 0 || findings.some(({ finding }) => finding.undecided === true);
   const answer: Answer = counted.length > 0 ? 'yes' : open ? 'unknown' : 'no';

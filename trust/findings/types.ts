@@ -75,13 +75,21 @@ export interface Dossier {
   readonly manifestDigest: string;
   readonly items: readonly EvidenceItem[];
   /**
-   * Sources that could not be reached. If there is one, a missing signature makes the outcome `undecided`,
-   * not `deny`.
+   * Sources that could not be reached, or were read only in part. If there is one, a missing signature makes
+   * the outcome `undecided`, not `deny`.
    */
-  readonly unreachable: readonly { readonly source: string; readonly why: string }[];
+  readonly unreachable: readonly UnreadSource[];
   readonly gatheredAt: string;
   /** sha256 of the canonical JSON of all fields above except `gatheredAt`. */
   readonly id: string;
+}
+
+/** A source of evidence that may have more evidence than was read. */
+export interface UnreadSource {
+  readonly source: string;
+  readonly why: string;
+  /** It was reached, and has more than is read of one image. */
+  readonly inPart?: true;
 }
 
 /** One node of the explanation. `counted`: whether it counted towards admission. */

@@ -9,6 +9,7 @@ import type {
   FixtureRepository,
 } from '../evidence/fixtures/fixture-registry.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
+import { adviceOf } from '../verdict/advice.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { decide } from '../verdict/decide.ts';
 import type { Dossier, Verdict } from '../findings/types.ts';
@@ -298,7 +299,13 @@ test('more signatures than the limit are not read, and a denial is then undecide
   const { host } = await serve(t, {}, content);
   const dossier = await gatherFixture(host, 'legacy/rsa-2048', p256);
   assert.equal(dossier.items.length, 64);
-  assert.equal(verdictOf(dossier, p256).outcome, 'undecided');
+  const verdict = verdictOf(dossier, p256);
+  assert.equal(verdict.outcome, 'undecided');
+  assert.match(
+    explainVerdict(verdict),
+    /\.sig was read only in part: it lists more than the limit for one image/,
+  );
+  assert.match(adviceOf(verdict), /^remove signatures and attestations of the image/);
 });
 
 test('a signature larger than the limit is recorded with its problem', async (t) => {

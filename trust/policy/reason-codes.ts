@@ -5,7 +5,8 @@
 export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_ADMITTED: 'The image may run.',
   TRUST_DENIED: 'The image may not run.',
-  TRUST_UNDECIDED: 'No decision, so the image may not run: a source of evidence could not be reached.',
+  TRUST_UNDECIDED:
+    'No decision, so the image may not run: a source of evidence was not read, or only in part.',
   TRUST_BAD_REFERENCE: 'The image reference is not valid.',
   TRUST_REFERENCE_DIGEST: 'The digest in the reference differs from the digest of the image.',
   TRUST_DOSSIER_ALTERED: 'The digest of the stored evidence differs from the recorded digest.',
@@ -18,7 +19,7 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_RULE_EMPTY: 'The rule has no requirement and therefore admits nothing.',
   TRUST_RULE_SATISFIED: 'The rule admits the image.',
   TRUST_RULE_UNSATISFIED: 'The rule denies the image: its requirement is not met.',
-  TRUST_RULE_UNDECIDED: 'The rule cannot be decided: a source of evidence could not be reached.',
+  TRUST_RULE_UNDECIDED: 'The rule cannot be decided: a source of evidence was not read, or only in part.',
   TRUST_UNVERIFIED_ALLOWED: 'A rule says `allow: unverified`: nothing was verified.',
   TRUST_UNVERIFIED_SILENCED:
     'A rule says `allow: unverified`, but it does not count because another rule matches too.',
@@ -27,8 +28,9 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_REQUIREMENT_MET: 'A part of the requirement is met.',
   TRUST_REQUIREMENT_UNMET: 'A part of the requirement is not met.',
   TRUST_REQUIREMENT_UNDECIDED:
-    'A part of the requirement is not met, and a source of evidence could not be reached.',
+    'A part of the requirement is not met, and a source of evidence was not read, or only in part.',
   TRUST_SOURCE_UNREACHABLE: 'A source of evidence could not be reached.',
+  TRUST_SOURCE_IN_PART: 'A source of evidence has more than is read of one image.',
   TRUST_EVIDENCE_UNUSABLE: 'An artifact is missing, unreadable or different from its descriptor.',
   TRUST_EVIDENCE_ALTERED: 'The content of an artifact does not match its digest.',
   TRUST_SIGNATURE_VALID: 'The signature counts.',

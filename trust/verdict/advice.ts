@@ -109,10 +109,13 @@ export function adviceOf({ outcome, reference, namespace, reasons }: Verdict): s
     const where = /^[a-z0-9][a-z0-9.-]{0,252}$/u.test(namespace) ? ` --namespace ${namespace}` : '';
     return `add a rule whose images and namespaces match, or use an image that a rule matches; portcullis policy explain ${reference} --policy FILE${where} says why each rule does not match`;
   }
-  if (outcome === 'undecided')
-    return codes.has('TRUST_TUF_UNAUTHORIZED')
-      ? 'give credentials that may read the evidence, then try again'
+  if (outcome === 'undecided') {
+    if (codes.has('TRUST_TUF_UNAUTHORIZED'))
+      return 'give credentials that may read the evidence, then try again';
+    return codes.has('TRUST_SOURCE_IN_PART') && !codes.has('TRUST_SOURCE_UNREACHABLE')
+      ? 'remove signatures and attestations of the image that nobody needs: there are too many to read them all'
       : 'make the sources of evidence reachable and try again';
+  }
   return rows.find(([those]) => those.some((code) => codes.has(code)))?.[1] ?? noSignature;
 }
 
