@@ -126,7 +126,8 @@ const judgeTime: Judge = (summary, { maxAge }, _, { now }) => {
       says: `the verification was at ${shown(text)}, which is in the future`,
       validUntil: new Date(time - clockSkew).toISOString(),
     };
-  const end = new Date(time + maxAge * 1000);
+  // No Date is later: a larger limit never ends.
+  const end = new Date(Math.min(time + maxAge * 1000, 8.64e15));
   if (!(now.getTime() < end.getTime()))
     return {
       code: 'TRUST_VSA_TOO_OLD',

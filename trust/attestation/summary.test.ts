@@ -65,6 +65,7 @@ test('a summary that meets the rule admits the image, until the summary is too o
     ],
     [[summary({}, subjectOf(`sha256:${'b'.repeat(64)}`))], {}],
     [[summary({ timeVerified: minutes(4) })], {}],
+    [[summary()], { maxAge: 999_999_999 * 604_800 }],
     [[summary({ verificationResult: 'FAILED' }), summary()], {}],
   ] as const) {
     const verdict = verdictOn(items, more);

@@ -61,6 +61,12 @@ const table: readonly (readonly [
     'TRUST_SIGNATURE_VALID',
   ],
   [
+    'an age whose end is later than any Date',
+    held({ maxAge: 999_999_999 * 604_800 }, at('2026-11-20T11:00:00Z')),
+    'TRUST_SIGNATURE_VALID',
+    '+275760-09-13T00:00:00.000Z',
+  ],
+  [
     'an annotation, exactly',
     held({ annotations: { build: 'ci' } }, { annotations: { build: 'ci' } }),
     'TRUST_SIGNATURE_VALID',

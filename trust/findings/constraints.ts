@@ -106,7 +106,8 @@ function judgeAge(
   if (notBefore !== undefined && time < Date.parse(notBefore))
     return { code: 'TRUST_SIGNATURE_TOO_OLD', says: `${at}, before ${notBefore}` };
   if (maxAge === undefined) return {};
-  const end = new Date(time + maxAge * 1000);
+  // No Date is later: a larger limit never ends.
+  const end = new Date(Math.min(time + maxAge * 1000, 8.64e15));
   if (!(now.getTime() < end.getTime()))
     return {
       code: 'TRUST_SIGNATURE_TOO_OLD',
