@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { formatIp, parseIp, parsePrefix } from '../../base/addresses/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { ways } from '../findings/finding-codes.ts';
@@ -63,12 +63,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
   return problems;
 }
 
-/** Sockets are files of this machine. The path of a unix socket has at most 107 bytes (unix(7)). */
-function socketProblems({ socket, root, state, cni }: DaemonConfig): string[] {
-  const urls = Object.entries({ socket, root, state, 'cni.socket': cni.socket ?? '/' })
-    .filter(([, path]) => !isAbsolute(path))
-    .map(([option, path]) => `${option}: ${path} is a URL; give a path of this machine`);
-  if (urls.length > 0) return urls;
+/** The path of a unix socket has at most 107 bytes (unix(7)). */
+function socketProblems({ socket, state, cni }: DaemonConfig): string[] {
   // The longest name of a socket in this folder.
   const longest = join(state, 'admin.sock');
   return Object.entries({ socket, state: longest, 'cni.socket': cni.socket ?? '' })

@@ -132,6 +132,8 @@ test('a socket may be written as a URL, as for a kubelet', async () => {
   assert.equal((await loadDaemonConfig({ file })).socket, '/run/a.sock');
   const flags = { '--socket': ['unix:///run/b.sock'] };
   assert.equal((await loadDaemonConfig({ file, flags })).socket, '/run/b.sock');
+  const short = await written('socket: unix:/run/c.sock\n');
+  assert.equal((await loadDaemonConfig({ file: short })).socket, '/run/c.sock');
 });
 
 test('every path of a file is relative to its folder', async () => {
@@ -232,6 +234,11 @@ const wrong: readonly {
     name: 'a TCP socket as a flag',
     flags: { '--socket': ['tcp://127.0.0.1:99'] },
     says: /socket: tcp:.*is a URL; give a path/,
+  },
+  {
+    name: 'URLs as paths',
+    text: 'cni: { confDir: "file:///etc/cni/net.d" }\nruntimes: { crun: { path: "https://r.test/crun" } }\npolicy: [p, "oci://r.test/p"]\n',
+    says: /policy: oci:.*is a URL.*\ncni\.confDir: file:.*is a URL.*\nruntimes\.crun\.path: https:/,
   },
   { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {

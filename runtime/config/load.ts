@@ -4,11 +4,11 @@ import { readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, textOf, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
-import type { ConfigSchema } from './config-schema.ts';
 import { checkConsistency } from './consistency.ts';
 import { withDefaults } from './defaults.ts';
 import { applyFlags } from './flags.ts';
 import type { FlagValues } from './flags.ts';
+import { absolutePaths, pathFrom, urlProblems } from './paths.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
 import type { DaemonConfig } from './types.ts';
 
@@ -44,6 +44,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
   append(problems, severalPolicies(written, input.flags ?? {}));
   const config = flagged.value as unknown as DaemonConfig;
+  if (problems.length === 0) append(problems, urlProblems(configSchema, config));
   if (problems.length === 0) append(problems, checkConsistency(config));
   if (problems.length > 0) {
     throw new PortcullisError({
@@ -129,36 +130,5 @@ function checkFlagged(value: Record<string, unknown>): string[] {
   const document: Document = { value, file: 'flags', positionOf: () => nowhere };
   return validate(document, configSchema).map(
     ({ path, message, fix }) => `flags: ${path}: ${message}${fix === undefined ? '' : `; ${fix}`}`,
-  );
-}
-
-/**
- * Makes a path absolute. A socket may be written as for a kubelet or crictl: `unix:///run/a.sock`. Another
- * URL is not changed, and `checkConsistency` reports it.
- */
-function pathFrom(folder: string, text: string): string {
-  const path = text.replace(/^unix:\/\//u, '');
-  return /^[a-z]+:\/\//u.test(path) ? path : resolve(folder, path);
-}
-
-/**
- * Makes paths of the file (`format: path` of the schema) absolute: they are relative to its folder. A value
- * of a wrong type is not changed, because it has been reported.
- */
-function absolutePaths(schema: ConfigSchema, value: unknown, folder: string): unknown {
-  if (typeof value === 'string')
-    return schema['format'] === 'path' && value !== '' ? pathFrom(folder, value) : value;
-  if (Array.isArray(value)) {
-    const items = schema['items'] as ConfigSchema | undefined;
-    return items === undefined ? value : value.map((item) => absolutePaths(items, item, folder));
-  }
-  if (typeof value !== 'object' || value === null) return value;
-  const { additionalProperties } = schema as { readonly additionalProperties?: ConfigSchema | boolean };
-  const entry = typeof additionalProperties === 'object' ? additionalProperties : undefined;
-  return Object.fromEntries(
-    Object.entries(value).map(([key, each]) => {
-      const of = schema.properties?.[key] ?? entry;
-      return [key, of === undefined ? each : absolutePaths(of, each, folder)];
-    }),
   );
 }
