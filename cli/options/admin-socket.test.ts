@@ -37,3 +37,38 @@ test('a user who names the socket of another daemon never reaches the default da
   process.env['PORTCULLIS_ADMIN_SOCKET'] = '/state/admin.sock';
   assert.equal(socketOf(), '/state/admin.sock');
 });
+
+test('a socket that is not a unix socket is refused, and the message names the option or the variable', () => {
+  const refused = (...flags: readonly string[]): string => {
+    let text = '';
+    const program = new Command();
+    const ask = program.command('ask').exitOverride();
+    ask.configureOutput({ writeErr: (written) => void (text += written) }).action(() => undefined);
+    withAdminSocket(withSocket(ask));
+    assert.throws(() => program.parse(['node', 'portcullis', 'ask', ...flags]));
+    return text;
+  };
+  assert.match(
+    refused('--socket', 'tcp://127.0.0.1:1'),
+    /--socket <path>' argument 'tcp:.*path of a unix socket/,
+  );
+  assert.match(
+    refused('--admin-socket', 'http://x'),
+    /--admin-socket <path>' argument 'http:.*path of a unix/,
+  );
+  process.env['PORTCULLIS_SOCKET'] = 'tcp://127.0.0.1:1';
+  assert.match(refused(), /PORTCULLIS_SOCKET.*path of a unix socket/);
+  process.env['PORTCULLIS_SOCKET'] = 'unix:/x/cri.sock';
+  assert.equal(socketOf(), '/x/admin.sock');
+});
+
+test('a command that has no option for the CRI socket refuses a variable that is not a unix socket', () => {
+  process.env['PORTCULLIS_SOCKET'] = 'tcp://127.0.0.1:1';
+  let text = '';
+  const program = new Command();
+  const ask = program.command('ask').exitOverride();
+  ask.configureOutput({ writeErr: (written) => void (text += written) });
+  withAdminSocket(ask).action(() => undefined);
+  assert.throws(() => program.parse(['node', 'portcullis', 'ask']), { code: 'commander.invalidArgument' });
+  assert.match(text, /PORTCULLIS_SOCKET 'tcp:.*path of a unix socket/);
+});

@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
 import { socketPath } from './endpoint.ts';
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { callAdmin } from '../../cni-plugins/index.ts';
@@ -25,6 +25,7 @@ export function withAdminSocket(command: Command): Command {
         'where the daemon answers commands: admin.sock in its folder `state`; beside the socket in PORTCULLIS_SOCKET, if that is set',
       )
         .env('PORTCULLIS_ADMIN_SOCKET')
+        .argParser(socketPath)
         .default(defaultAdminSocket),
     )
     .addOption(
@@ -38,8 +39,17 @@ export function withAdminSocket(command: Command): Command {
       if (typeof cniSocket === 'string')
         called.setOptionValue('adminSocket', join(dirname(cniSocket), 'admin.sock'));
       else if (typeof socket === 'string' && socket !== '')
-        called.setOptionValue('adminSocket', besideSocket(socket));
+        called.setOptionValue('adminSocket', besideNamed(socket, called));
     });
+}
+
+function besideNamed(socket: string, command: Command): string {
+  try {
+    return besideSocket(socket);
+  } catch (thrown) {
+    if (!(thrown instanceof InvalidArgumentError)) throw thrown;
+    return command.error(`error: PORTCULLIS_SOCKET '${socket}' is invalid. ${thrown.message}`, thrown);
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
 import type { CriClient } from '../../runtime/client.ts';
@@ -6,12 +6,18 @@ import type { CriClient } from '../../runtime/client.ts';
 /** Adds `--socket`, the option of every command that talks to a running daemon. */
 export function withSocket(command: Command): Command {
   const option = new Option('--socket <path>', 'unix socket of the running daemon');
-  return command.addOption(option.env('PORTCULLIS_SOCKET').default('/run/portcullis/portcullis.sock'));
+  const named = option.env('PORTCULLIS_SOCKET').argParser(socketPath);
+  return command.addOption(named.default('/run/portcullis/portcullis.sock'));
 }
 
-/** Returns the path of a socket that may be written as a URL: `unix:///run/portcullis/portcullis.sock`. */
+/**
+ * Returns the path of a socket that may be written as a URL: `unix:///run/portcullis/portcullis.sock`.
+ * @throws InvalidArgumentError if it is empty or another URL
+ */
 export function socketPath(socket: string): string {
-  return socket.replace(/^unix:(\/\/)?/, '');
+  const path = socket.replace(/^unix:(\/\/)?/, '');
+  if (path !== '' && !/^[a-z][a-z0-9+.-]*:\/\//i.test(path)) return path;
+  throw new InvalidArgumentError('It must be the path of a unix socket.');
 }
 
 /** Runs `body` with a client of the daemon behind `socket`, a path with or without `unix://`. */
