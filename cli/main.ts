@@ -4,7 +4,7 @@ import { commands } from './commands.ts';
 import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
-import { knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
+import { commandElsewhere, knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
 import { exitCodes, fail } from './output/output.ts';
 import { printableText } from './output/printable.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
@@ -64,7 +64,8 @@ for (const { name, summary, needsKernel, load } of commands) {
 try {
   if (wanted !== undefined && wanted === asked[0] && wanted !== 'help' && !isKnown) {
     const meant = await knownElsewhere(wanted, commands);
-    if (meant.length > 0) program.error(unknownCommand(wanted, meant), { code: 'commander.unknownCommand' });
+    const message = meant.length > 0 ? unknownCommand(wanted, meant) : commandElsewhere(wanted);
+    if (message !== undefined) program.error(message, { code: 'commander.unknownCommand' });
   }
   const group = program.commands.find((one) => one.name() === wanted);
   const [, word = ''] = words;

@@ -6,22 +6,42 @@ interface Entry {
 }
 
 /** Commands of other tools that have one counterpart here. */
-const counterparts: ReadonlyMap<string, string> = new Map([
-  ['version', '--version'],
-  ['rmi', 'images rm'],
-  ['image', 'images'],
-  ['container', 'ps'],
-  ['containers', 'ps'],
-]);
+const counterparts = new Map(
+  Object.entries({
+    version: '--version',
+    rmi: 'images rm',
+    image: 'images',
+    container: 'ps',
+    containers: 'ps',
+    load: 'images import',
+    save: 'images export',
+  }),
+);
+
+/** Commands that Portcullis leaves to other programs. */
+const otherPrograms = new Map(
+  Object.entries({
+    ...Object.fromEntries(
+      ['attach', 'port-forward', 'rmp', 'run', 'runp', 'start', 'stats', 'stop', 'stopp'].map((verb) => [
+        verb,
+        `crictl ${verb}`,
+      ]),
+    ),
+    login: 'podman login or docker login',
+    logout: 'podman logout or docker logout',
+  }),
+);
 
 /** Names of other tools for commands of groups that have another name here. */
-const otherNames: ReadonlyMap<string, string> = new Map([
-  ['list', 'ls'],
-  ['remove', 'rm'],
-  ['delete', 'rm'],
-  ['validate', 'check'],
-  ['lint', 'check'],
-]);
+const otherNames = new Map(
+  Object.entries({
+    list: 'ls',
+    remove: 'rm',
+    delete: 'rm',
+    validate: 'check',
+    lint: 'check',
+  }),
+);
 
 /** More names than this do not help. */
 const most = 5;
@@ -52,6 +72,12 @@ export function renamedIn(group: Command | undefined, word: string | undefined):
   const names = group?.commands.map((one) => one.name()) ?? [];
   const meant = word === undefined || names.includes(word) ? undefined : otherNames.get(word);
   return meant !== undefined && names.includes(meant) ? [meant] : [];
+}
+
+/** Returns the error about a command that another program has, or undefined. */
+export function commandElsewhere(word: string): string | undefined {
+  const other = otherPrograms.get(word);
+  return other === undefined ? undefined : `error: unknown command '${word}'\n(use ${other})`;
 }
 
 /** Returns the error about an unknown command, as commander writes such errors. */
