@@ -71,8 +71,12 @@ export const alreadyConnected = (
     'already-exists',
     `connect to the network ${network}`,
     target,
-    isComplete ? `it is already connected as ${name}` : `another command is connecting it as ${name}`,
-    isComplete ? 'disconnect it first' : 'wait until that command has ended',
+    isComplete
+      ? `it is already connected as ${name}`
+      : `a command has begun to connect it as ${name}, and a process holds the lock of its network namespace`,
+    isComplete
+      ? 'disconnect it first'
+      : 'wait until that command has ended; if none runs, a process of the target holds the lock: disconnect first',
   );
 
 export const notConnected = (network: string, target: string): PortcullisError =>
