@@ -31,6 +31,7 @@ export {
   freeSubnet,
   planNetwork,
   readNetworkReport,
+  refuseInvalid,
   removeNetwork,
   requireFreeSubnet,
   requireNetwork,
@@ -58,6 +59,7 @@ export type {
 } from './overlay/index.ts';
 export { askDaemon } from './cni/index.ts';
 export {
+  contradictionsOf,
   fieldText,
   hasServices,
   linesOf,

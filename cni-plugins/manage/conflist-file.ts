@@ -10,7 +10,7 @@ import { dropAbandonedDrafts } from './abandoned-drafts.ts';
 import { withFolderLock } from './folder-lock.ts';
 import { documentOf } from './conflist-document.ts';
 import { removeIdleBridges } from './host-links.ts';
-import { invalid, refuseOwnAddress, refuseUnfit } from './new-network.ts';
+import { invalid, refuseOverlapWith, refuseOwnAddress, refuseUnfit } from './new-network.ts';
 import type { NewNetwork } from './new-network.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
@@ -30,11 +30,18 @@ interface PlannedNetwork {
 }
 
 /**
- * Returns the configuration that {@link createNetwork} would write, after the same checks.
- * @throws the errors of {@link createNetwork}
+ * Refuses a network that no host could have together with these earlier ones. The networks and links of this
+ * host do not matter.
+ * @throws PortcullisError NETWORK_CONFLIST_INVALID · NETWORK_SUBNET_TAKEN
  */
-export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNetwork {
-  const { confDir } = source;
+export function refuseInvalid(wanted: NewNetwork, earlier: readonly NewNetwork[]): void {
+  refuseName(wanted);
+  refuseUnfit(wanted, []);
+  refuseUnreadable(wanted.name, `${JSON.stringify(documentOf(wanted), null, 2)}\n`);
+  refuseOverlapWith(wanted, earlier);
+}
+
+function refuseName(wanted: NewNetwork): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
     throw invalid(
       wanted.name,
@@ -46,6 +53,15 @@ export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNe
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} cannot begin the name of a file here`);
   if (wanted.internal && wanted.type !== 'bridge')
     throw invalid(wanted.name, 'only a network of the type bridge can be internal');
+}
+
+/**
+ * Returns the configuration that {@link createNetwork} would write, after the same checks.
+ * @throws the errors of {@link createNetwork}
+ */
+export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNetwork {
+  const { confDir } = source;
+  refuseName(wanted);
   const { networks } = readNetworkReport(source);
   const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);

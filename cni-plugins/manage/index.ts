@@ -2,6 +2,7 @@ export {
   createNetwork,
   findPodNetwork,
   planNetwork,
+  refuseInvalid,
   removeNetwork,
   requireNetwork,
 } from './conflist-file.ts';

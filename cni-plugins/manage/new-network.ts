@@ -99,11 +99,9 @@ function refuseGateways({ name, subnets, gateways }: NewNetwork): void {
  * Refuses overlapping subnets. The host routes a subnet to one link, so pods of another network with the same
  * addresses would be unreachable. Links below a master need no route.
  */
-function refuseOverlap(
-  { name, type, subnets, link }: NewNetwork,
-  networks: readonly ReportedNetwork[],
-): void {
-  if (type !== 'bridge' && type !== 'ptp') return;
+function refuseOverlap(wanted: NewNetwork, networks: readonly ReportedNetwork[]): void {
+  if (!isRouted(wanted)) return;
+  const { name, subnets, link } = wanted;
   for (const other of networks) {
     const routed =
       other.bridges.length > 0 || other.plugins.some((each) => bareType(each.split('/')[0] ?? '') === 'ptp');
@@ -113,6 +111,22 @@ function refuseOverlap(
       throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
   }
 }
+
+/**
+ * Refuses a subnet that overlaps one of a network that would be created together with this one.
+ * @throws PortcullisError NETWORK_SUBNET_TAKEN
+ */
+export function refuseOverlapWith(wanted: NewNetwork, others: readonly NewNetwork[]): void {
+  if (!isRouted(wanted)) return;
+  for (const other of others) {
+    if (!isRouted(other) || (wanted.link !== undefined && wanted.link === other.link)) continue;
+    const taken = other.subnets.find((each) => overlap([each], wanted.subnets));
+    if (taken !== undefined) throw overlaps(wanted.name, `${taken} of the network ${other.name} overlaps`);
+  }
+}
+
+/** Whether the host routes the subnets of the network to a link. */
+const isRouted = ({ type }: NewNetwork): boolean => type === 'bridge' || type === 'ptp';
 
 /**
  * Refuses a bridge with an address or subnet of another link of the host: one of the two would be

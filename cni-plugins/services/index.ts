@@ -1,4 +1,4 @@
-export { claimsOf } from './control/claims.ts';
+export { claimsOf, contradictionsOf } from './control/claims.ts';
 export { hasServices } from './control/has-services.ts';
 export type { BalancerChoice, ServiceFigures, ServiceList, ServiceQuestion } from './control/protocol.ts';
 export type { AppliedServices, SwitchedBalancer } from './control/questions.ts';

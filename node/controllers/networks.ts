@@ -109,7 +109,7 @@ export function networkController(source: ReportSource): Controller {
 }
 
 /** A bridge without a name gets a generated name, so that its file depends only on the request. */
-const asCreated = ({ isolation, link, ...network }: WantedNetwork): NewNetwork => ({
+export const asCreated = ({ isolation, link, ...network }: WantedNetwork): NewNetwork => ({
   ...network,
   ...(link !== undefined || network.type !== 'bridge'
     ? link !== undefined && { link }

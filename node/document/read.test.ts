@@ -52,6 +52,37 @@ images: [{ image: a }, { image: a }]
     assert.match(lines[0] ?? '', /did you mean `sysctls`/u);
   });
 
+  it('refuses items that no node could have, and items that exclude each other', async () => {
+    const lines = await problemsOf(`networks:
+  - { name: a, subnets: [nonsense] }
+  - { name: b, subnets: [10.0.0.0/8] }
+  - { name: c, subnets: [10.2.0.0/16], type: ptp }
+  - { name: d, subnets: [127.0.0.0/8] }
+  - { name: e, subnets: [11.0.0.0/8], link: br9 }
+  - { name: f, subnets: [11.1.0.0/16], link: br9 }
+  - { name: g, subnets: [10.3.0.0/16], type: macvlan }
+images: [{ image: UPPER/x }, { image: nginx }]
+services:
+  - { name: x/a, addresses: [10.96.0.1], ports: [80] }
+  - { name: x/b, addresses: [10.96.0.2, 10.96.0.1], ports: [{ port: 80, protocol: udp }, 80] }
+  - { name: x/c, addresses: [10.96.0.1], ports: [81] }
+staticPods:
+  - { name: p, containers: [{ name: x, image: a@b }, { name: y, image: "${'0'.repeat(64)}" }] }
+`);
+    assert.deepEqual(
+      lines.map((line) => /^state\.yaml:\d+:\d+: [^;]*/u.exec(line)?.[0]),
+      [
+        'state.yaml:4:5: networks[0]: "nonsense" is not a subnet such as 10.88.0.0/16',
+        'state.yaml:6:5: networks[2]: 10.0.0.0/8 of the network b overlaps',
+        'state.yaml:7:5: networks[3]: addresses of 127.0.0.0/8 are of loopback: no pod could be reached through them',
+        'state.yaml:11:19: images[0].image: the repository must be lower case',
+        'state.yaml:14:41: services[1].addresses[1]: 10.96.0.1 port 80/tcp belongs to the service x/a',
+        'state.yaml:17:47: staticPods[0].containers[0].image: the part after @ is not a sha256 or sha512 digest',
+      ],
+      lines.join('\n'),
+    );
+  });
+
   it('refuses a setting that runs a program, that cannot be undone, or that leads out of /proc/sys', async () => {
     for (const name of [
       'kernel.modprobe',

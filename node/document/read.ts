@@ -18,6 +18,8 @@ import type { Controller, NodeState, PolicyFile, WantedService } from '../model/
 import { stateWithDefaults } from './defaults.ts';
 import type { WrittenState } from './defaults.ts';
 import { nodeApiVersion, nodeGroupSchema, nodeStateSchema } from './schema.ts';
+import { unfitItems } from './unfit-items.ts';
+import type { ProblemOf } from './unfit-items.ts';
 
 /** How a change of a group reaches its nodes, with defaults. */
 export interface Rollout {
@@ -179,7 +181,7 @@ async function readState(
     problemAt(document, [...at, ...path], message, fix);
   const files = await readPolicies(written, dirname(resolve(document.file)), problem);
   const value = stateWithDefaults(written, files.read);
-  const problems = [...files.problems, ...stateProblems(written, problem)];
+  const problems = [...files.problems, ...stateProblems(written, problem), ...unfitItems(value, problem)];
   if (problems.length === 0 && Buffer.byteLength(JSON.stringify(value)) > mostStateBytes)
     problems.push(problem([], `the state has more than ${mostStateBytes} bytes`, 'remove some files'));
   return problems.length > 0 ? { problems: sortProblems(problems) } : { value };
@@ -199,8 +201,6 @@ function stateProblems(written: WrittenState, problem: ProblemOf): Problem[] {
 const seeAllowed = 'see docs/node-state.md for the settings that a state may set';
 
 const moveFile = 'move the file into this folder, or one of its subfolders; symbolic links are followed';
-
-type ProblemOf = (path: readonly PathSegment[], message: string, fix?: string) => Problem;
 
 async function readPolicies(
   { policies = [] }: WrittenState,

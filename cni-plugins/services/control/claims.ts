@@ -1,6 +1,7 @@
 import { keyOf } from '../model/model.ts';
 import type { ServerKey, Service, VirtualServer } from '../model/model.ts';
 import { placesOf } from './expand.ts';
+import { placeTextOf } from './node-ports.ts';
 import { compared, createWaitingClaims } from './waiting-claims.ts';
 import type { Claimant } from './waiting-claims.ts';
 
@@ -85,6 +86,29 @@ export function claimsOf(service: Service): readonly ServiceClaim[] {
 /** A service that is admitted is asked for its claims several times. */
 const knownClaims = new WeakMap<Service, readonly ServiceClaim[]>();
 
+/** A service that claims an address, protocol and port of another one. */
+interface Contradiction {
+  /** The index of the service. */
+  readonly index: number;
+  /** Such as `addresses.0`. */
+  readonly field: string;
+  readonly why: string;
+}
+
+/** Returns the services that cannot be in force together with an earlier one. */
+export function contradictionsOf(services: readonly Service[]): readonly Contradiction[] {
+  const claims = createClaims(() => undefined);
+  return services.flatMap((service, index) => {
+    const lost = claims.taken(service);
+    if (lost !== undefined) {
+      const why = `${placeTextOf(lost.key)} belongs to the service ${lost.holder ?? ''}`;
+      return [{ index, field: lost.field, why }];
+    }
+    claims.add(service);
+    return [];
+  });
+}
+
 interface ServiceClaim {
   readonly key: ServerKey;
   readonly field: string;
@@ -113,6 +137,7 @@ const rankOf = (field: string): number =>
   field.startsWith('externalAddresses') ? 2 : field.startsWith('loadBalancerAddresses') ? 1 : 0;
 
 /**
+ * Creates the claims of a host, which nothing holds yet.
  * @param otherHolder returns the holder in words if it is not a service
  * @param mayContest whether two services, by name, are compared; if not, the current holder keeps the address
  */
