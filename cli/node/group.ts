@@ -12,6 +12,7 @@ import {
 import type { ListedGroup } from '../../node/index.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
+import { printable } from '../output/printable.ts';
 import { table } from '../output/table.ts';
 import { readNodeDocument } from './document.ts';
 import { openEtcdOf, withEtcd, wrongEtcd } from './etcd.ts';
@@ -142,12 +143,15 @@ async function show(client: EtcdClient, name: string | undefined, { output }: Gr
 
 function textOf({ group, state, halted, revision, generation, attempt, nodes }: ListedGroup): string {
   const why = halted === undefined ? '' : ` by ${halted.node}: ${halted.why}`;
-  const head = `${group}: ${state}${why}; revision ${revision.slice(0, 12)}, generation ${generation}, attempt ${attempt}\n`;
+  // Nodes write their names and reasons.
+  const head = printable(
+    `${group}: ${state}${why}; revision ${revision.slice(0, 12)}, generation ${generation}, attempt ${attempt}`,
+  );
   const rows = nodes.map(({ name, phase, revision: has, why: reason }) => [
     name,
     phase,
     has?.slice(0, 12) ?? '',
     reason ?? '',
   ]);
-  return `${head}${table(['NODE', 'PHASE', 'REVISION', 'REASON'], rows)}`;
+  return `${head}\n${table(['NODE', 'PHASE', 'REVISION', 'REASON'], rows)}`;
 }

@@ -4,6 +4,7 @@ import { failure } from '../../base/errors/index.ts';
 import { formatPreview, openNodeFiles, previewState } from '../../node/index.ts';
 import type { NodeStatus } from '../../node/index.ts';
 import { exitCodes, print, run } from '../output/output.ts';
+import { printable } from '../output/printable.ts';
 import { table } from '../output/table.ts';
 import { showProblems } from './apply.ts';
 import { withControllers, withNode, withState } from './node-options.ts';
@@ -48,7 +49,7 @@ async function status({ state, output }: Pick<NodeFlags, 'output' | 'state'>): P
   print(
     output,
     { desired: desired ?? null, kept: isKept, reached: isReached, status: found ?? null },
-    `${text.map((line) => `${line}\n`).join('')}${found === undefined ? '' : sections(found)}`,
+    `${text.map((line) => `${printable(line)}\n`).join('')}${found === undefined ? '' : sections(found)}`,
   );
   return isReached ? exitCodes.yes : exitCodes.no;
 }
@@ -65,7 +66,7 @@ function sections(found: NodeStatus): string {
   const failures = found.sections.flatMap(({ section, failures: failed }) =>
     failed.map(
       ({ item, why, next }) =>
-        `${section}${item === undefined ? '' : ` ${item}`}: ${why}${next === undefined ? '' : ` (next attempt ${next})`}\n`,
+        `${printable(`${section}${item === undefined ? '' : ` ${item}`}: ${why}${next === undefined ? '' : ` (next attempt ${next})`}`)}\n`,
     ),
   );
   return `${table(['SECTION', 'STATE', 'ITEMS', 'CHANGES', 'REPAIRS', 'FAILURES'], rows)}${failures.join('')}`;
