@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decide, groupStatus, haltedBy } from './decide.ts';
+import { decide, groupStatus, haltedBy, reasonToWrite } from './decide.ts';
 import type { GroupView, OwnView } from './decide.ts';
 import type { GroupSpec, NodeRecord } from './records.ts';
 
@@ -48,6 +48,41 @@ const own = (name: string, more: Partial<OwnView> = {}): OwnView => ({
   changingMs: 0,
   quietMs: 60_000,
   ...more,
+});
+
+describe('the reason of a change that lasts', () => {
+  const view1 = (more: Partial<NodeRecord> = {}, places = ['n1']): GroupView =>
+    view({ ...all, n1: { ...changing, ...more } }, places);
+  const slow = own('n1', { revision: next, changingMs: 30_000, problem: 'no image' });
+
+  it('is written by a node that has not finished after 30 seconds, and again only if it is another one', () => {
+    assert.equal(reasonToWrite(view1(), { ...slow, changingMs: 29_999 }, undefined), undefined);
+    assert.equal(reasonToWrite(view1(), slow, undefined), 'no image');
+    assert.equal(reasonToWrite(view1({ why: 'no image' }), slow, 90_000), undefined);
+    assert.equal(reasonToWrite(view1({ why: 'no image' }), { ...slow, problem: 'x' }, 90_000), 'x');
+    const { problem: _none, ...well } = slow;
+    assert.equal(reasonToWrite(view1({ why: 'no image' }), well, 90_000), '');
+    assert.equal(reasonToWrite(view1(), { ...well, daemonProblem: 'not ready' }, undefined), 'not ready');
+    assert.equal(reasonToWrite(view1(), { ...slow, untaken: 'disk full' }, undefined), 'disk full');
+  });
+
+  it('is written so rarely that the nodes that wait get their turns', () => {
+    assert.equal(reasonToWrite(view1({ why: 'no image' }), { ...slow, problem: 'x' }, 59_999), undefined);
+    const turn = own('n5', { quietMs: 30_000 });
+    const two = spec({ rollout: { ...spec().rollout, maxUnavailable: 2 } });
+    assert.equal(decide(view({ ...all, n1: changing }, ['n1'], two), turn).do, 'take');
+  });
+
+  it('is that of the current change only, and only while the node has its place', () => {
+    assert.equal(reasonToWrite(view1({}, []), slow, undefined), undefined);
+    assert.equal(reasonToWrite(view1({ attempt: 2 }), slow, undefined), undefined);
+    assert.equal(reasonToWrite(view1({ phase: 'failed' }), slow, undefined), undefined);
+  });
+
+  it('is in the status of the group', () => {
+    const [first] = groupStatus(view1({ why: 'no image' })).nodes;
+    assert.deepEqual(first, { name: 'n1', phase: 'changing', revision: before, why: 'no image' });
+  });
 });
 
 describe('what a node of a group does next', () => {

@@ -1,4 +1,5 @@
 import type { NodeSelector } from '../document/read.ts';
+import { shortened } from './records.ts';
 import type { GroupSpec, NodeRecord } from './records.ts';
 
 /** The state of a group at one revision of etcd. */
@@ -85,6 +86,29 @@ export function membersOf({ spec, nodes }: GroupView): readonly string[] {
     isSelected(spec.selector, { name, labels }) ? [name] : [],
   );
   return [...new Set([...(spec.selector.names ?? []), ...known])].sort();
+}
+
+/** A node that changes faster writes no reason. */
+const quickMs = 30_000;
+
+/** Longer than any turn, which ends early with each write to the group. */
+const explainMs = 2 * longestTurnMs;
+
+/**
+ * Returns the reason that a node writes while it changes: '' if the written one no longer holds, and
+ * undefined if there is nothing to write.
+ * @param explainedMs how long ago the node wrote a reason, in ms; undefined: it has not
+ */
+export function reasonToWrite(
+  { spec, nodes, places }: GroupView,
+  { name, untaken, problem, daemonProblem, changingMs }: OwnView,
+  explainedMs: number | undefined,
+): string | undefined {
+  const record = nodes.get(name);
+  const why = shortened(untaken ?? problem ?? daemonProblem ?? '');
+  const isDue = changingMs >= quickMs && (explainedMs ?? explainMs) >= explainMs;
+  if (record?.phase !== 'changing' || !isCurrent(spec, record) || !places.has(name)) return undefined;
+  return isDue && why !== (record.why ?? '') ? why : undefined;
 }
 
 /** Decides what a selected node does next. */
@@ -186,7 +210,7 @@ export function groupStatus(view: GroupView): GroupStatus {
       name,
       phase,
       revision: record.revision,
-      ...(phase === 'failed' && why !== undefined && { why }),
+      ...((phase === 'failed' || phase === 'changing') && why !== undefined && { why }),
     };
   });
   const isComplete = listed.length > 0 && listed.every(({ phase }) => phase === 'ready');

@@ -85,6 +85,7 @@ function withRefusals(writes: MemberWrites, onRefused: () => void): MemberWrites
     register: (...of) => watched(writes.register(...of)),
     take: (...of) => watched(writes.take(...of)),
     bind: (...of) => watched(writes.bind(...of)),
+    explain: (...of) => watched(writes.explain(...of)),
     leave: (...of) => watched(writes.leave(...of)),
     drop: (...of) => watched(writes.drop(...of)),
   };

@@ -15,6 +15,8 @@ export interface MemberWrites {
   take(group: string, known: KnownGroup, viewRevision: number, lease: number): Promise<boolean>;
   /** Binds the place to another lease, if it is still there. */
   bind(group: string, known: KnownGroup, lease: number): Promise<boolean>;
+  /** Says why the node has not finished its change yet; '': the written reason no longer holds. */
+  explain(group: string, known: KnownGroup, why: string): Promise<boolean>;
   /** Gives the place back, and says how the change ended. */
   leave(group: string, known: KnownGroup, phase: 'failed' | 'ready', why?: string): Promise<boolean>;
   /** Gives up a place in a group that the node no longer follows. */
@@ -81,6 +83,18 @@ export function memberWrites({ client, name, labels, claim, revision }: Writer):
         [isOurs, isAt(placeKey(group), known.placeRevisions.get(name) ?? 0)],
         [{ put: { key: placeKey(group), value: Buffer.from(String(specOf(known).generation)), lease } }],
       ),
+    async explain(group, known, why) {
+      const record = known.nodes.get(name);
+      const place = known.placeRevisions.get(name);
+      if (record === undefined || place === undefined) return false;
+      const { why: _former, ...rest } = record;
+      // The time stays: it says since when the node changes.
+      const value = writeRecord({ ...rest, ...(why !== '' && { why }) });
+      return client.transact(
+        [isOurs, isAt(specKey(group), known.specRevision), isAt(placeKey(group), place)],
+        [{ put: { key: ownKey(group), value } }],
+      );
+    },
     leave(group, known, phase, why) {
       const place = known.placeRevisions.get(name);
       return client.transact(

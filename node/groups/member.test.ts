@@ -17,6 +17,8 @@ import { joinGroups } from './member.ts';
 import type { MemberNode } from './member.ts';
 import { applyGroup, listGroups } from './operate.ts';
 import type { ListedGroup } from './operate.ts';
+import { nodePrefix, writeRecord } from './records.ts';
+import type { NodeRecord } from './records.ts';
 
 describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 120_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-node-member-'));
@@ -113,6 +115,18 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     first.leave();
     const second = await joinAlone(t, 'disk', 60, node);
     await eventually('it is ready again', () => isComplete(second));
+  });
+
+  it('says why its change lasts, and still since when it changes', { timeout: 20_000 }, async (t) => {
+    const { listed, hasState } = await joinAlone(t, 'slow', 600, { problem: () => 'no image' });
+    await eventually('it changes', hasState);
+    const key = `${nodePrefix('slow')}slow`;
+    const written = async (): Promise<NodeRecord> =>
+      JSON.parse(String((await client.list(key)).pairs[0]?.value)) as NodeRecord;
+    const at = new Date(Date.now() - 60_000).toISOString();
+    await client.transact([], [{ put: { key, value: writeRecord({ ...(await written()), at }) } }]);
+    await eventually('it says why', async () => (await listed())?.nodes[0]?.why === 'no image');
+    assert.deepEqual([(await written()).at, (await written()).phase], [at, 'changing']);
   });
 
   it('is late although its clock is set back', { timeout: 20_000 }, async (t) => {

@@ -4,7 +4,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { followPrefix, holdLease } from '../../cni-plugins/index.ts';
 import type { EtcdClient } from '../../cni-plugins/index.ts';
 import type { DesiredState } from '../store/node-files.ts';
-import { decide, isSelected } from './decide.ts';
+import { decide, isSelected, reasonToWrite } from './decide.ts';
 import type { Decision, OwnView } from './decide.ts';
 import { fetchGroupState } from './fetch-state.ts';
 import { keepName } from './keep-name.ts';
@@ -97,6 +97,7 @@ export function joinGroups(options: MemberOptions): Member {
 
   const nameOfNode = keepName(options, say);
   const changingMs = createChangingTime();
+  const explain = createExplanations();
 
   const take = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
@@ -152,8 +153,7 @@ export function joinGroups(options: MemberOptions): Member {
     const selecting = groups.filter(
       ([, { spec }]) => spec !== undefined && isSelected(spec.selector, { name, labels }),
     );
-    const [first, second] = selecting;
-    const followed = second === undefined ? first : undefined;
+    const followed = selecting.length === 1 ? selecting[0] : undefined;
     // A place that is not given back would keep the others waiting for as long as this process runs.
     const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
     if (left !== undefined) return void (await ours.drop(left[0]));
@@ -162,9 +162,9 @@ export function joinGroups(options: MemberOptions): Member {
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
     if (places.has(name) && boundTo !== lease) return bind(ours, group, known);
-    const own = await ownViewOf(node, { name, labels }, spec, known, changingMs);
-    const seen = { ...own, ...(untaken !== undefined && { untaken }) };
-    await act({ writes: ours, group, spec, known }, decide({ spec, nodes, places }, seen));
+    const own = await ownViewOf(node, { name, labels, untaken }, spec, known, changingMs);
+    await explain({ writes: ours, group, spec, known }, own);
+    await act({ writes: ours, group, spec, known }, decide({ spec, nodes, places }, own));
   };
 
   const timer = setInterval(() => {
@@ -232,9 +232,19 @@ function createChangingTime(): (record: NodeRecord) => number {
   };
 }
 
+/** Returns a function that writes why the node has not finished its change, if that lasts. */
+function createExplanations(): (followed: Followed, own: OwnView) => Promise<void> {
+  let at: number | undefined;
+  return async ({ writes, group, spec, known }, own) => {
+    const view = { spec, nodes: known.nodes, places: known.places };
+    const why = reasonToWrite(view, own, at && performance.now() - at);
+    if (why !== undefined && (await writes.explain(group, known, why))) at = performance.now();
+  };
+}
+
 async function ownViewOf(
   node: MemberNode,
-  { name, labels }: Pick<OwnView, 'labels' | 'name'>,
+  { name, labels, untaken }: Pick<OwnView, 'labels' | 'name'> & { readonly untaken: string | undefined },
   spec: GroupSpec,
   { nodes, changedAt }: KnownGroup,
   changingMs: (record: NodeRecord) => number,
@@ -254,6 +264,7 @@ async function ownViewOf(
     ...(since !== undefined && { healthyMs: performance.now() - since }),
     ...(daemonProblem !== undefined && { daemonProblem }),
     ...(problem !== undefined && { problem }),
+    ...(untaken !== undefined && { untaken }),
     changingMs: isChanging ? changingMs(record) : 0,
     quietMs: performance.now() - changedAt,
   };
