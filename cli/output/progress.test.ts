@@ -6,6 +6,7 @@ import type { Advance } from './progress-bar.ts';
 function started(format: 'text' | 'json'): {
   readonly lines: string[];
   readonly at: (ms: number, bytes: number, note?: string) => void;
+  readonly end: () => void;
 } {
   const lines: string[] = [];
   let time = 5;
@@ -19,8 +20,9 @@ function started(format: 'text' | 'json'): {
     lines,
     at(ms, bytes, note) {
       time = 5 + ms;
-      progress({ bytes, totalBytes: 4_000_000 }, note);
+      progress.report({ bytes, totalBytes: 4_000_000 }, note);
     },
+    end: () => progress.end(),
   };
 }
 
@@ -34,15 +36,28 @@ test('a line has the bytes, the rate and the time left, and at most one line a s
 });
 
 test('nothing is written for what is done within a second', () => {
-  const { lines, at } = started('text');
+  const { lines, at, end } = started('text');
   at(999, 4_000_000);
+  end();
   assert.deepEqual(lines, []);
+});
+
+test('the last line has the state at the end', () => {
+  const { lines, at, end } = started('text');
+  at(1000, 0, 'app.tar');
+  at(1999, 4_000_000, 'app.tar');
+  end();
+  const last = 'pushed 4.0 MB of 4.0 MB, 2.0 MB/s, 0 s left\n';
+  assert.deepEqual(lines, ['pushed 0 B of 4.0 MB (app.tar)\n', last]);
+  at(3000, 4_000_000);
+  end();
+  assert.equal(lines.length, 3, 'the end does not repeat a line');
 });
 
 test('a name cannot control the terminal or forge a line', () => {
   const { lines, at } = started('text');
   at(1000, 0, 'a\u001b]0;owned\u0007\nb');
-  assert.deepEqual(lines, ['pushed 0 B of 4.0 MB, 0 B/s (a?]0;owned??b)\n']);
+  assert.deepEqual(lines, ['pushed 0 B of 4.0 MB (a?]0;owned??b)\n']);
 });
 
 test('with the output format json, each line is one JSON object', () => {

@@ -33,8 +33,12 @@ export async function withProgress<T>(
 ): Promise<T> {
   const paper = paperFor(process.stderr, process.env);
   // On a terminal without a size, a line cannot be redrawn.
-  if (format === 'json' || !paper.live || process.stderr.columns === 0)
-    return body(createProgress(format, done, (line) => void process.stderr.write(line)));
+  if (format === 'json' || !paper.live || process.stderr.columns === 0) {
+    const lines = createProgress(format, done, (line) => void process.stderr.write(line));
+    const result = await body(lines.report);
+    lines.end();
+    return result;
+  }
   // The library is not loaded for programs.
   const { openBar } = await import('./progress-bar.ts');
   const bar = openBar(process.stderr, paper, done);
@@ -45,8 +49,16 @@ export async function withProgress<T>(
   }
 }
 
+/** Lines about the progress of a command. */
+interface ProgressLines {
+  /** Writes at most one line a second, and none for what is done within a second. */
+  readonly report: ReportProgress;
+  /** Writes the last state, if the last line has an earlier one. */
+  end(): void;
+}
+
 /**
- * Returns a report that writes at most one line a second, and none for what is done within a second.
+ * Returns a writer of progress lines.
  * @param write receives each line
  * @param now milliseconds
  */
@@ -55,12 +67,25 @@ export function createProgress(
   done: string,
   write: (line: string) => void,
   now: () => number = () => performance.now(),
-): ReportProgress {
+): ProgressLines {
   const advanceAt = createRate(now());
-  return atMostEvery(lineMs, lineMs, now, (state, note) => {
+  let last: Parameters<ReportProgress>[0] | undefined;
+  let written: number | undefined;
+  const writeState: ReportProgress = (state, note) => {
+    written = state.bytes;
     const advance = advanceAt(state, note, now());
     write(format === 'json' ? event(done, advance) : line(done, advance));
-  });
+  };
+  const report = atMostEvery(lineMs, lineMs, now, writeState);
+  return {
+    report(state, note) {
+      last = { ...state };
+      report(state, note);
+    },
+    end() {
+      if (last !== undefined && written !== undefined && written !== last.bytes) writeState(last);
+    },
+  };
 }
 
 /** Returns a report that draws a bar. @param now milliseconds */
@@ -101,7 +126,8 @@ function createRate(
 function line(done: string, { bytes, totalBytes, rate, secondsLeft, note }: Advance): string {
   const time = secondsLeft === undefined ? '' : `, ${duration(secondsLeft)} left`;
   const about = note === undefined ? '' : ` (${note.replaceAll('\n', '?')})`;
-  return `${printableText(`${done} ${size(bytes)} of ${size(totalBytes)}, ${size(rate)}/s${time}${about}`)}\n`;
+  const speed = rate === 0 ? '' : `, ${size(rate)}/s`;
+  return `${printableText(`${done} ${size(bytes)} of ${size(totalBytes)}${speed}${time}${about}`)}\n`;
 }
 
 function event(done: string, { bytes, totalBytes, rate, secondsLeft, note }: Advance): string {

@@ -124,7 +124,7 @@ test('an image is chosen by its tag or digest if there are several', async () =>
   });
   await assert.rejects(digestIn(folder, '3'), {
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
-    message: /"3" names 0 of its images/u,
+    message: /"3" names none of its images/u,
   });
 });
 

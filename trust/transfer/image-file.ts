@@ -107,7 +107,12 @@ async function chosen(
   }
   const names = candidates.map((each) => shown(each.names[0] ?? each.digest));
   const list = names.slice(0, mostNamed).join(', ') + (names.length > mostNamed ? ', …' : '');
-  const held = names.length === 0 ? 'it contains no image' : `it contains ${names.length} images: ${list}`;
+  const held =
+    names.length === 0
+      ? 'it contains no image'
+      : names.length === 1
+        ? `it contains the image ${list}`
+        : `it contains ${names.length} images: ${list}`;
   throw new PortcullisError({
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
     kind: 'invalid',
@@ -116,7 +121,7 @@ async function chosen(
     why:
       image === undefined
         ? held
-        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length} of its images, and ${held}`,
+        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length === 0 ? 'none' : digests.length} of its images, and ${held}`,
     fix: 'name one of them with --image',
   });
 }
