@@ -26,7 +26,7 @@ test('a simple pod has its name, its host name and the default sysctls', () => {
 
 test('a pod on the host’s network has the host’s name, and shares a PID namespace only if it requests this', () => {
   const host = planSandbox(pod({}, { securityContext: { namespaceOptions: { network: 2, pid: 0 } } }));
-  assert.equal(host.hostname, hostname().slice(0, 63));
+  assert.equal(host.hostname, hostname());
   assert.ok(host.sharedPids && !host.hostPid);
   assert.ok(!planSandbox(pod()).sharedPids);
 });
@@ -36,6 +36,13 @@ test('names of other clients than a kubelet are accepted, and the host name has 
   const plan = planSandbox(pod({ metadata }));
   assert.equal(plan.name, 'k8s_Test/c 1_stop-SIGTERM signal (default)_u+1_0');
   assert.equal(plan.hostname, 'Test-c-1');
+});
+
+test('a host name of 64 characters, as setHostnameAsFQDN allows, is not cut; one from the name of a pod is', () => {
+  const longest = `${'a'.repeat(58)}.b.c-d`;
+  assert.equal(planSandbox(pod({ hostname: longest })).hostname, longest);
+  const metadata = { name: 'n'.repeat(80), namespace: 'b', uid: 'u', attempt: 0 };
+  assert.equal(planSandbox(pod({ metadata })).hostname, 'n'.repeat(63));
 });
 
 for (const [name, config] of [
@@ -55,6 +62,7 @@ for (const [name, config] of [
   ['a PID namespace of another container', pod({}, { securityContext: { namespaceOptions: { pid: 3 } } })],
   ['an unknown namespace mode', pod({}, { securityContext: { namespaceOptions: { network: 9 } } })],
   ['a host name with a line feed', pod({ hostname: 'a\nb' })],
+  ['a host name that the kernel refuses', pod({ hostname: 'a'.repeat(65) })],
   [
     'a DNS server with a line feed',
     pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } }),

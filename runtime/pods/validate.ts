@@ -111,10 +111,11 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
       `linux.cgroup_parent ${JSON.stringify(cgroupParent)} contains ".." or a NUL character`,
       'give a path without ".."',
     );
-  if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
+  // The kernel accepts 64 bytes, and a kubelet gives as many for a pod with setHostnameAsFQDN.
+  if (!/^[A-Za-z0-9_.-]{0,64}$/.test(config.hostname))
     throw bad(
       on,
-      `hostname ${JSON.stringify(config.hostname)} contains characters that a host name cannot have`,
+      `hostname ${JSON.stringify(config.hostname)} has more than 64 characters, or characters that a host name cannot have`,
       'correct it',
     );
   const security = config.linux?.securityContext;
@@ -153,9 +154,9 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     sharedPids: options?.pid === NamespaceMode.POD,
     privileged: security?.privileged ?? false,
     // A pod on the host's network has no UTS namespace of its own, and kubelets give no host name for it.
-    hostname: (
-      config.hostname || (hostNetwork ? machineName() : metadata.name.replaceAll(/[^\w.-]/g, '-'))
-    ).slice(0, 63),
+    hostname:
+      config.hostname ||
+      (hostNetwork ? machineName() : metadata.name.replaceAll(/[^\w.-]/g, '-').slice(0, 63)),
     sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
     userNamespace: planUserNamespace(on, options),
   };
