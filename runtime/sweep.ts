@@ -63,8 +63,8 @@ export async function sweepUnclaimed(parts: {
       on: folders.containers,
       act: () =>
         sweepFolder(folders.containers, containerIds, async (id) => {
-          // A prepared monitor that no container has got, and its runtime.
-          await endProcessesWithArgument(id);
+          // A prepared monitor that no container has got, and its runtime. A client names the id only.
+          await endProcessesWithArgument(id, [bundleIn(state, id)]);
           await rm(join(folders.attach, id.slice(0, 16)), { force: true });
           await kernel.removeTree(bundleIn(state, id));
         }),

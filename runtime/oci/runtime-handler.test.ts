@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -95,6 +95,7 @@ test('delete ends the first process of a crun create that was interrupted before
   assert.equal(made.status, 0);
   const pid = Number(readFileSync(pidFile, 'utf8'));
   const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  const client = spawn('sh', ['-c', 'while true; do sleep 0.2; done', 'crictl', 'rm', id]);
   try {
     assert.notEqual(processIdentity(pid), undefined);
     rmSync(join(stateDir, id, 'status'));
@@ -107,7 +108,9 @@ test('delete ends the first process of a crun create that was interrupted before
     await handler.delete(id);
     assert.equal(processIdentity(pid), undefined, 'the first process is gone');
     assert.deepEqual(readdirSync(stateDir), []);
+    assert.equal(client.exitCode ?? client.signalCode, null, 'a client that names the container goes on');
   } finally {
+    client.kill('SIGKILL');
     if (processIdentity(pid) !== undefined) process.kill(pid, 'SIGKILL');
     await removeCgroups(
       readCgroupMounts(),

@@ -164,9 +164,9 @@ export async function openRuntimeHandler(input: {
       if (kind === 'crun' && callerRemovesCgroup && (await deleteStopped(join(stateDir, id)))) return;
       // A `create` that was interrupted or is still running: crun would delete the folder, report success,
       // and leave the first process waiting for its start forever. The first process and the command itself
-      // have the id among their arguments.
+      // have the id and the folder of the runtime among their arguments. A client has only the id.
       if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile)))
-        await endProcessesWithArgument(id);
+        await endProcessesWithArgument(id, [stateDir]);
       // A plain delete comes first, because runc >= 1.2 sleeps 100 ms in a forced one.
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;

@@ -149,7 +149,7 @@ export function creationEffects(
       const handler = places.findHandler(record);
       // The stand-in process ends with the task.
       if (handler?.tasks !== undefined) await handler.delete(record.id);
-      await killMonitorOf(record);
+      await killMonitorOf(record, places.bundle(record.id));
       if (handler?.tasks === undefined) await handler?.delete(record.id, true);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));

@@ -229,8 +229,12 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
  * Ends the monitor of a container that is being removed, even if its start was never recorded: after a daemon
  * was killed while it started conmon, the monitor is found by the container id among its arguments. The
  * runtime's `create` dies with the monitor (conmon sets its death signal).
+ * @param bundle the folder that the monitor also names. A client that names the container does not.
  */
-export async function killMonitorOf(record: ContainerRecord): Promise<void> {
+export async function killMonitorOf(
+  record: Pick<ContainerRecord, 'id' | 'init' | 'monitor'>,
+  bundle: string,
+): Promise<void> {
   signalProcess(record.init, 9);
   if (record.monitor !== undefined) {
     // The monitor writes the exit file last, and `destroy` removes that file: wait until the monitor is gone.
@@ -241,7 +245,7 @@ export async function killMonitorOf(record: ContainerRecord): Promise<void> {
     return;
   }
   for (let attempt = 0; attempt < 5; attempt += 1) {
-    for (const identity of processesWithArgument(record.id)) signalProcess(identity, 9);
+    for (const identity of processesWithArgument(record.id, [bundle])) signalProcess(identity, 9);
     await pause(20);
   }
 }
