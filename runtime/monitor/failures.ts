@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { plainMessage } from '../oci/runtime-message.ts';
+import { plainMessage, withCause } from '../oci/runtime-message.ts';
 
 /** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
 const scarcity =
@@ -23,7 +23,7 @@ const earlierError = /^((?:read|write) .*sync socket|read from the init process)
  * kind is then `precondition`, and `exhausted` if the node lacked a resource.
  */
 export function refused(id: string, runtime: string, message: string): PortcullisError {
-  const said = plainMessage(message).trim().slice(0, 2_000);
+  const said = withCause(plainMessage(message).trim().slice(0, 2_000));
   if (said === '') return createFailed(id, 'internal', `${runtime} gave no reason`);
   if (cutOff.test(said)) {
     const what = said.replaceAll(earlierError, '$1');

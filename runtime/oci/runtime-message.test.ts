@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { plainMessage, withExecutable } from './runtime-message.ts';
+import { plainMessage, withCause, withExecutable } from './runtime-message.ts';
 
 test('crun’s message about a program that cannot be opened gets its name', () => {
   const message = 'open executable: Permission denied';
@@ -8,6 +8,12 @@ test('crun’s message about a program that cannot be opened gets its name', () 
   assert.equal(withExecutable(message, undefined), message);
   const other = 'executable file `app` not found in $PATH: No such file or directory';
   assert.equal(withExecutable(other, 'app'), other);
+});
+
+test('crun’s message about a null device that a volume hides gets its cause', () => {
+  const said = 'failed open()ing /dev/null: Is a directory';
+  assert.equal(withCause(said), `${said}: a volume at /dev, or at /dev/null, hides the null device`);
+  assert.equal(withCause('open executable: Permission denied'), 'open executable: Permission denied');
 });
 
 test('a message of runc is shown without its time and level', () => {

@@ -11,6 +11,14 @@ export function withExecutable(message: string, program: string | undefined): st
   );
 }
 
+/** Adds the usual cause to crun's message about a null device that the container does not have. */
+export function withCause(message: string): string {
+  return message.replace(
+    /failed open\(\)ing \/dev\/null: .*$/mu,
+    '$&: a volume at /dev, or at /dev/null, hides the null device',
+  );
+}
+
 /** A line of runc's log in logfmt. The time of a message makes each event of a kubelet a new one. */
 const logfmt = /^(?:time="[^"]*" )?level=\w+ msg=(?:"((?:[^"\\]|\\.)*)"|(\S+))/gmu;
 
