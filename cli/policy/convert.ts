@@ -33,7 +33,7 @@ Exit status: 0 everything was mapped; 1 something was not mapped (0 with --allow
 cannot be read.`;
 
 const exportExamples = `
-Parts that the other format cannot express are listed on standard error; the exported policy never admits more than this one.
+Parts that the other format cannot express are listed on standard error, each with its effect in the exported policy.
 
 Examples:
   $ portcullis policy export --to notation policy.yaml > trustpolicy.json
