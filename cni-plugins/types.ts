@@ -1,5 +1,6 @@
 import type { ServePlugins } from './calls/serving.types.ts';
 import type { CallPlugin, CheckPlugins } from './calls/plugin-call.ts';
+import type { CheckedFolder } from './followed-files/checked-folder.ts';
 import type { PodName } from './spec/pod-name.ts';
 
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */
@@ -344,6 +345,12 @@ export interface NetworkEngine {
    */
   explain(question: DenialQuestion): Promise<DenialExplanation>;
   figures(): Promise<NetworkFigures>;
+  /**
+   * Whether there is anything to balance: in the folder of descriptions, in the database, or joined on a
+   * network.
+   * @param checkedFolders folders that may be on a file server; a server that does not answer counts as empty
+   */
+  hasServices(folder: string, checkedFolders: readonly CheckedFolder[]): Promise<boolean>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
   /**

@@ -8,9 +8,16 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../base/log/index.ts';
+import { hasServices } from '../cni-plugins/index.ts';
+import type { NetworkEngine } from '../cni-plugins/index.ts';
 import { openBalancing } from './balancing.ts';
 import { loadDaemonConfig } from './config/load.ts';
 import { hostPathsHere } from './host-paths/in-process.ts';
+
+/** Answers as the thread of the engine does. */
+const engineIn = (top: string): Pick<NetworkEngine, 'hasServices'> => ({
+  hasServices: async (...given) => Promise.resolve(hasServices(join(top, 'root/network.db'), ...given)),
+});
 
 const service =
   'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\naddresses: [10.96.0.1]\nports: [80]\n';
@@ -42,7 +49,7 @@ test(
       return Promise.reject(Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' }));
     };
     syncBuiltinESMExports();
-    const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
+    const balancing = openBalancing(config, engineIn(top), hostPathsHere, createLogger({ level: 'silent' }));
     t.after(async () => {
       restore();
       await balancing.close();
@@ -67,7 +74,7 @@ test('a request after the stop is refused, and starts no thread', { timeout: 60_
     file: join(top, 'config.yaml'),
     flags: { root: [join(top, 'root')], state: [join(top, 'state')] },
   });
-  const balancing = openBalancing(config, hostPathsHere, createLogger({ level: 'silent' }));
+  const balancing = openBalancing(config, engineIn(top), hostPathsHere, createLogger({ level: 'silent' }));
   await balancing.close();
   await assert.rejects(balancing.ask({ do: 'list' }), { code: 'NETWORK_SERVICES_STOPPING' });
   assert.equal(await balancing.figures(), undefined);

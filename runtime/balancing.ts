@@ -1,8 +1,14 @@
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { hasServices, startServices } from '../cni-plugins/index.ts';
-import type { ServiceControl, ServiceFigures, ServiceQuestion, Services } from '../cni-plugins/index.ts';
+import { startServices } from '../cni-plugins/index.ts';
+import type {
+  NetworkEngine,
+  ServiceControl,
+  ServiceFigures,
+  ServiceQuestion,
+  Services,
+} from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import type { HostPaths } from './host-paths/host-paths.ts';
 import { nodeNameOf, placeOf } from './kubernetes-connection.ts';
@@ -67,8 +73,10 @@ const stopping = (): PortcullisError =>
     fix: 'repeat the request after its next start',
   });
 
+/** @param engine says whether there are services: the main thread must not read a disk, which may hang */
 export function openBalancing(
   { root, state, network }: DaemonConfig,
+  engine: Pick<NetworkEngine, 'hasServices'>,
   paths: HostPaths,
   log: Logger,
 ): Balancing {
@@ -121,15 +129,24 @@ export function openBalancing(
   const look = async (): Promise<void> => {
     if (isDone()) return;
     const { checkedFolders } = await followed();
-    if (isDone() || (kubernetes === undefined && !hasServices(databasePath, folder, checkedFolders))) return;
-    await start();
+    if (kubernetes === undefined && !(await engine.hasServices(folder, checkedFolders))) return;
+    if (!isDone()) await start();
   };
   const failed = (thrown: unknown): void => {
+    if (closed) return;
     const why = reasonOf(thrown);
     if (why !== reported) log.error({ why }, 'services could not be started; the daemon tries again');
     reported = why;
   };
-  const lookNow = (): void => void look().catch(failed);
+  let isLooking = false;
+  const lookNow = (): void => {
+    // The answer to the last look is late if the disk hangs.
+    if (isLooking) return;
+    isLooking = true;
+    void look()
+      .catch(failed)
+      .finally(() => (isLooking = false));
+  };
   lookNow();
   const looking = setInterval(lookNow, lookMs);
   looking.unref();

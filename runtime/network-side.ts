@@ -43,7 +43,7 @@ export async function openNetworkSide(
     log,
   }: { readonly startProgram: StartProgram; readonly paths: HostPaths; readonly log: Logger },
 ): Promise<NetworkSide> {
-  const balancing = openBalancing(config, paths, log);
+  const balancing = openBalancing(config, network, paths, log);
   const overlay = await openOverlay(config, balancing.control, paths, log);
   const networkLog = log.child({ component: 'network' });
   const listening: { close(): Promise<void> }[] = [];

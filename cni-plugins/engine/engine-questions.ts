@@ -6,7 +6,7 @@ import type { Answer, Call } from './thread/protocol.ts';
 /** The queries that the engine answers without changing an attachment. */
 export type EngineQuestions = Pick<
   NetworkEngine,
-  'denials' | 'explain' | 'figures' | 'linkState' | 'alterations' | 'status'
+  'denials' | 'explain' | 'figures' | 'hasServices' | 'linkState' | 'alterations' | 'status'
 >;
 
 /** @param ask calls the engine's thread */
@@ -31,6 +31,8 @@ export function createEngineQuestions(
         linksAltered: 0,
         policies: { policies: 0, problems: [] },
       },
+    hasServices: async (folder, checkedFolders) =>
+      (await ask({ do: 'has-services', folder, checkedFolders })).hasServices === true,
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     alterations: async () => (await ask({ do: 'alterations' })).alterations ?? [],
     async status() {

@@ -33,6 +33,7 @@ import type { Answer, Call, EngineWorkerData, FromWorker, ToWorker, WorkerSettin
 import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
 import { createThreadLog } from './thread-log.ts';
+import { hasServices } from '../../services/control/has-services.ts';
 import { attachmentOf, tagOf } from '../../database/record.ts';
 import { createRemoteStore } from '../../database/remote-store.ts';
 import type { RemoteStore } from '../../database/remote-store.ts';
@@ -192,6 +193,7 @@ function serve(sequence: number, call: Call): void {
   if (call.do === 'listen' || call.do === 'stop-listening') return serveListener(sequence, call);
   if (call.do === 'remote-records' || call.do === 'remote-write')
     return post({ sequence, answer: answerRemote(call) });
+  if (call.do === 'has-services') return post({ sequence, answer: answerOwn(call) });
   const { database } = open(call.do === 'start');
   if (call.do === 'close') {
     const answer = spendingFor(call, () => database.exclusively(() => answerOwn(call)));
@@ -353,6 +355,8 @@ function answerOwn(
           policies: policiesNow(),
         },
       };
+    case 'has-services':
+      return { hasServices: hasServices(settings.databasePath, call.folder, call.checkedFolders) };
     case 'denials':
       return { denials: core.denials() };
     case 'alterations':
@@ -382,14 +386,15 @@ function answerOwn(
   }
 }
 
-port.on('message', (message: ToWorker) => {
-  calls.note();
+port.on('message', ({ sequence, call }: ToWorker) => {
+  const isFollowed = call.do !== 'has-services' && call.do !== 'close';
+  if (isFollowed) calls.note();
   try {
-    serve(message.sequence, message.call);
-    if (message.call.do !== 'close' && parts !== undefined) reportNames(parts.database);
+    serve(sequence, call);
+    if (isFollowed && parts !== undefined) reportNames(parts.database);
   } catch (thrown) {
-    refuse(message.sequence, message.call, thrown);
+    refuse(sequence, call, thrown);
   }
-  if (message.call.do !== 'close') reapLater();
+  if (isFollowed) reapLater();
 });
 collectWhenQuiet(port);

@@ -80,6 +80,12 @@ export type Call =
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string>; readonly altered?: boolean }
   | { readonly do: 'alterations' }
   | { readonly do: 'status' }
+  /** The daemon asks this every few seconds, and no caller waits for it. */
+  | {
+      readonly do: 'has-services';
+      readonly folder: string;
+      readonly checkedFolders: readonly CheckedFolder[];
+    }
   | { readonly do: 'plugin'; readonly call: PluginCall }
   /** CHECKs of plugins of one chain, for one attachment. */
   | { readonly do: 'check'; readonly calls: readonly PluginCall[] }
@@ -113,6 +119,7 @@ export interface Answer {
   readonly denials?: readonly Denial[];
   readonly alterations?: readonly LinkAlteration[];
   readonly figures?: NetworkFigures;
+  readonly hasServices?: boolean;
   readonly linkState?: LinkState;
   readonly explanation?: DenialExplanation;
   /** For `ask-names`. */
