@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { CriServerOptions } from './cri/server.ts';
 import { delegatesToNamespaces } from './cgroups/delegation.ts';
 import type { DaemonConfig } from './config/types.ts';
@@ -86,7 +87,7 @@ export function createCriHandlers(
     reportPodCidrs: network.nodeNetwork.runtimeConfig,
     log,
   });
-  const write = seldom(() => databaseAnswers(deps.database));
+  const write = seldom(() => databaseAnswers(deps.database), join(config.root, 'state.db'));
   return {
     runtimeService: {
       ...createRuntimeHandlers({

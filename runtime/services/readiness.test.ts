@@ -78,6 +78,7 @@ describe('the write that a status makes', () => {
         written.push(second);
         if (fails(second)) throw new Error('the disk fails');
       },
+      'state.db',
       () => second * 1_000,
     );
     for (; second < 50; second += 5) await write(always).catch(() => undefined);
@@ -90,6 +91,29 @@ describe('the write that a status makes', () => {
 
   it('is repeated for each verbose status', async () => {
     assert.equal((await writtenAt(() => false, true)).length, 10);
+  });
+
+  it('is not repeated while the disk hangs, and fails the status when it has hung for 30 s', async () => {
+    let [started, second] = [0, 0];
+    const disk = Promise.withResolvers<void>();
+    const write = seldom(
+      async () => {
+        started += 1;
+        await disk.promise;
+      },
+      'state.db',
+      () => second * 1_000,
+    );
+    const waiting = [write(false), write(true)];
+    second = 30;
+    await assert.rejects(write(false), {
+      code: 'STORAGE_IO',
+      message: /^write to database state\.db: a write has not ended for 30 s or longer; check the disk/u,
+    });
+    disk.resolve();
+    await Promise.all(waiting);
+    await write(false);
+    assert.equal(started, 1);
   });
 
   it('is repeated for each status after it failed, until it succeeds', async () => {

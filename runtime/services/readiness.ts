@@ -1,6 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { errnoOf, isPortcullisError, meaningOfErrno } from '../../base/errors/index.ts';
+import { errnoOf, isPortcullisError, meaningOfErrno, PortcullisError } from '../../base/errors/index.ts';
 
 /** A sysctl that the daemon sets in every pod with a network of its own. */
 const podSysctl = '/proc/sys/net/ipv4/ip_unprivileged_port_start';
@@ -11,10 +11,12 @@ export interface Obstacle {
   readonly message: string;
 }
 
-/** How long a report waits for the database. A slow disk is not an obstacle. */
+/** How long a report waits for the database. A slow disk is not an obstacle, one that hangs is. */
 const patienceMs = 1_000;
 /** How long a write that succeeded counts as the next one: a kubelet requests the status every 5 s. */
 const writtenMs = 30_000;
+/** A disk that has not ended a write for this long does not answer. */
+const hungMs = 30_000;
 /** Failures of a write that last. A full disk is not one: it passes when files are removed. */
 const lasting: ReadonlySet<string> = new Set([
   'STORAGE_DAMAGED',
@@ -59,20 +61,46 @@ export async function findObstacle(
 
 /**
  * Returns a function that repeats a write that succeeded only after 30 s, or if it is called with `always`,
- * so that polling for the status causes little work for the disk. A write that failed is always repeated.
+ * so that polling for the status causes little work for the disk. A write that failed is always repeated, and
+ * one that has not ended is waited for. If it has not ended for 30 s, the function throws STORAGE_IO.
+ * @param path of what is written
  * @param now milliseconds of a clock that is never set
  */
 export function seldom(
   write: () => Promise<unknown>,
+  path: string,
   now: () => number = () => performance.now(),
 ): (always: boolean) => Promise<void> {
   let writtenAt = -Infinity;
-  return async (always) => {
-    if (!always && now() - writtenAt < writtenMs) return;
-    writtenAt = -Infinity;
-    await write();
-    writtenAt = now();
+  let pending: { readonly since: number; readonly end: Promise<void> } | undefined;
+  const writeOnce = async (): Promise<void> => {
+    try {
+      await write();
+      writtenAt = now();
+    } finally {
+      pending = undefined;
+    }
   };
+  return async (always) => {
+    if (pending !== undefined && now() - pending.since >= hungMs) throw hung(path);
+    if (pending === undefined) {
+      if (!always && now() - writtenAt < writtenMs) return;
+      writtenAt = -Infinity;
+      pending = { since: now(), end: Promise.resolve().then(writeOnce) };
+    }
+    await pending.end;
+  };
+}
+
+function hung(path: string): PortcullisError {
+  return new PortcullisError({
+    code: 'STORAGE_IO',
+    kind: 'unavailable',
+    attempted: 'write to database',
+    on: path,
+    why: `a write has not ended for ${hungMs / 1000} s or longer`,
+    fix: 'check the disk and the kernel log; the write continues when the disk answers',
+  });
 }
 
 function errnoOfAccess(path: string, mode: number): Promise<string | undefined> {
