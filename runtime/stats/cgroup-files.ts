@@ -24,6 +24,8 @@ export interface CgroupReader {
   cpuTime(cgroup: string): number | undefined;
   usage(cgroup: string): Omit<CgroupUsage, 'at'> | undefined;
   detail(cgroup: string): BareDetail | undefined;
+  /** Processes that the kernel killed because memory ran out. */
+  oomKills(cgroup: string): number | undefined;
   /** Every process in the cgroup itself, not below it. */
   processes(cgroup: string): readonly number[];
 }

@@ -188,3 +188,25 @@ test('the working set never falls below zero', () => {
   assert.equal(workingSetOf(memory), 0);
   assert.equal(workingSetOf({ ...memory, inactiveFileBytes: 4 }), 6);
 });
+
+test('out-of-memory kills are read from one file, and a cgroup that is gone has none', () => {
+  for (const [makeReader, mounts, sample] of [
+    [cgroupV1Reader, one, version1],
+    [cgroupV2Reader, two, version2],
+  ] as const) {
+    const file = mounts.version === 1 ? 'memory.oom_control' : 'memory.events';
+    const killed = sample[file]?.replace('oom_kill 0', 'oom_kill 3');
+    let files = 0;
+    const read = reading(sample, { [file]: killed });
+    const reader = makeReader(
+      mounts,
+      (path) => {
+        files += 1;
+        return read(path);
+      },
+      ['2MB'],
+    );
+    assert.deepEqual([reader.oomKills('/pods/c'), files], [3, 1]);
+    assert.equal(reader.oomKills('/pods/other'), undefined);
+  }
+});

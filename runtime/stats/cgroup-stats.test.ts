@@ -64,6 +64,11 @@ describe('figures of a real cgroup', () => {
     assert.notEqual(rates[0], rates[1]);
   });
 
+  test('of a container that has ended, only the out-of-memory kills are read', async () => {
+    const [found] = await stats.detail([{ id: 'busy', cgroup, hasEnded: true }]);
+    assert.deepEqual({ ...found, at: 0n }, { at: 0n, oomKills: 0, blockIo: [], hugepages: [] });
+  });
+
   test('the details are the values of the files and of /proc', async (t) => {
     const [found] = await stats.detail([target()]);
     assert.equal(found?.processes?.processes, 1);

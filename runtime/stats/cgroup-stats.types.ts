@@ -9,6 +9,8 @@ export interface CgroupTarget {
   readonly cgroup: string;
   /** The first process, for values that only /proc has. */
   readonly pid?: number;
+  /** The container has ended: only the count of its out-of-memory kills still matters. */
+  readonly hasEnded?: true;
 }
 
 export interface WorkerSettings {

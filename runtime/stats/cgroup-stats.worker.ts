@@ -117,7 +117,11 @@ function usage({ id, cgroup }: CgroupTarget): CgroupUsage | undefined {
   return found === undefined ? undefined : reported(id, found);
 }
 
-function detail({ id, cgroup, pid }: CgroupTarget): CgroupDetail | undefined {
+function detail({ id, cgroup, pid, hasEnded }: CgroupTarget): CgroupDetail | undefined {
+  if (hasEnded === true) {
+    const oomKills = reader.oomKills(cgroup);
+    return oomKills === undefined ? undefined : { at: since1970(), oomKills, blockIo: [], hugepages: [] };
+  }
   const found = reader.detail(cgroup);
   if (found === undefined) return undefined;
   const processes = pid === undefined ? undefined : countOfProcesses(reader.processes(cgroup), pid, read);

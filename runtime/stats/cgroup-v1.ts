@@ -22,13 +22,7 @@ export function cgroupV1Reader(
   read: ReadText,
   hugepageSizes: readonly string[],
 ): CgroupReader {
-  const roots = new Map(
-    mounts.roots.flatMap((root) =>
-      basename(root)
-        .split(',')
-        .map((controller) => [controller, root] as const),
-    ),
-  );
+  const roots = rootsByController(mounts);
   const file = (cgroup: string, controller: string, name: string): string | undefined => {
     const root = roots.get(controller);
     return root === undefined ? undefined : read(`${root}${cgroup}/${name}`);
@@ -133,7 +127,18 @@ export function cgroupV1Reader(
         }),
       };
     },
+    oomKills: (cgroup) => parseFlatKeyed(file(cgroup, 'memory', 'memory.oom_control')).get('oom_kill'),
     processes: (cgroup) =>
       parseProcesses(file(cgroup, 'cpuacct', 'cgroup.procs') ?? file(cgroup, 'memory', 'cgroup.procs')),
   };
+}
+
+function rootsByController({ roots }: CgroupMounts): ReadonlyMap<string, string> {
+  return new Map(
+    roots.flatMap((root) =>
+      basename(root)
+        .split(',')
+        .map((controller) => [controller, root] as const),
+    ),
+  );
 }

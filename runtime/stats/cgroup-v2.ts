@@ -105,6 +105,7 @@ export function cgroupV2Reader(
         }),
       };
     },
+    oomKills: (cgroup) => parseFlatKeyed(file(cgroup, 'memory.events')).get('oom_kill'),
     processes: (cgroup) => parseProcesses(file(cgroup, 'cgroup.procs')),
   };
 }

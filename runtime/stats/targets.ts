@@ -24,6 +24,7 @@ export function containerTargets(
         id,
         cgroup: processCgroup(containerCgroup(sandbox.cgroupParent, id), runtimeKind(runtimeHandler)),
         ...(phase === 'running' && init !== undefined && { pid: init.pid }),
+        ...(phase === 'exited' && { hasEnded: true }),
       },
     ];
   });
