@@ -48,6 +48,12 @@ export const explanations: readonly Explanation[] = [
   },
   {
     peers: ['containerd'],
+    why: 'it keeps whiteouts in opaque folders, which overlayfs lists as names without files',
+    explains: (image, difference) =>
+      image === 'whiteouts in an opaque folder' && refusal(/^refused: ENOENT: .*lstat/)(image, difference),
+  },
+  {
+    peers: ['containerd'],
     why: 'it applies each layer separately, and refuses a hard link to a file of a lower layer',
     explains: (image, difference) =>
       image.startsWith('a hard link to a file below') && refusal(/ link /)(image, difference),

@@ -155,6 +155,8 @@ export const matrix: Readonly<Record<string, () => readonly MatrixLayer[]>> = {
     two(base, [folder('etc'), file('etc/.wh..wh..opq', ''), file('etc/new')]),
   'an opaque folder, marked last': () =>
     two(base, [folder('etc'), file('etc/new'), file('etc/.wh..wh..opq', '')]),
+  'whiteouts in an opaque folder': () =>
+    two(base, [folder('etc'), file('etc/.wh.conf', ''), file('etc/.wh..wh..opq', ''), file('etc/new')]),
   'a whiteout of nothing': () => two(base, [folder('etc'), file('etc/.wh.absent', '')]),
   'a folder in place of a file, and a file in place of a folder': () =>
     two(base, [file('usr', 'file'), folder('etc/conf'), file('etc/conf/x')]),

@@ -70,6 +70,13 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
       { name: 'zero', type: 'block-device', devmajor: 0, devminor: 0 },
       { name: 'fifo', type: 'fifo', mode: 0o640, ...day },
     ]),
+  'whiteouts in and below opaque folders': () =>
+    tarOf([
+      { name: 'opaque/.wh.gone' },
+      { name: 'opaque/.wh..wh..opq' },
+      { name: 'opaque/sub/.wh.gone' },
+      { name: 'opaque/sub/here', body: 'here' },
+    ]),
   'whiteouts and opaque folders, in either order': () =>
     tarOf([
       { name: '.wh.gone' },

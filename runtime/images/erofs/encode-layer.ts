@@ -3,7 +3,7 @@ import { decompress } from '../unpack/decompress.ts';
 import { createLayerBudget } from '../unpack/layer-budget.ts';
 import type { LayerBudget } from '../unpack/layer-budget.ts';
 import { layerError, unwritable } from '../unpack/layer-error.ts';
-import { hasOpenQuestions, settle } from '../unpack/settle.ts';
+import { dropHiddenWhiteouts, hasOpenQuestions, settle } from '../unpack/settle.ts';
 import { createTarReader } from '../unpack/tar-reader.ts';
 import type { UnpackRequest } from '../unpack/unpack-layer.ts';
 import { checkDiffId, unpackedLimit } from '../unpack/unpack-layer.ts';
@@ -122,6 +122,8 @@ async function encodeInto(
   const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
   return clock.turn(() => {
     if (dependent) settle(treeForm(tree, file.copies, budget), budget, lowers);
+    // Only the tree has to change.
+    dropHiddenWhiteouts(asLayerFolder(tree.root), budget, () => undefined);
     placeSparseFiles(tree.root, file, budget);
     return finish(file, tree, archive, dependent, budget);
   });

@@ -19,7 +19,7 @@ export function folderForm(
   scratch: string,
   budget: LayerBudget,
 ): SettledForm {
-  const at = ({ folder, name }: Place): string | Buffer => nativePath(layer, join(folder, name));
+  const at = (place: Place): string | Buffer => pathAt(layer, place);
   return {
     root: writer.root,
     makeFolder: writer.makeFolder,
@@ -45,4 +45,9 @@ export function folderForm(
     },
     copyUp: (below, place) => copyUp(below, at(place), scratch, budget),
   };
+}
+
+/** Returns the path of a place of a layer on disk. @param layer the layer's own root */
+export function pathAt(layer: string, { folder, name }: Place): string | Buffer {
+  return nativePath(layer, join(folder, name));
 }

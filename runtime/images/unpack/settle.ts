@@ -55,6 +55,25 @@ function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: P
   return false;
 }
 
+/**
+ * Removes the whiteouts in and below opaque folders. They hide nothing more, and overlayfs shows a whiteout
+ * in a folder that it does not merge: as a name that is listed, but that no file has.
+ * @param remove removes what the form has in addition to the tree
+ */
+export function dropHiddenWhiteouts(root: Folder, budget: LayerBudget, remove: (place: Place) => void): void {
+  const stack = [{ folder: root, isHidden: root.opaque }];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { folder, isHidden } = next;
+    for (const [name, node] of folder.children) {
+      budget.goOn();
+      if (node.kind === 'folder') stack.push({ folder: node, isHidden: isHidden || node.opaque });
+      if (node.kind !== 'whiteout' || !isHidden) continue;
+      remove({ folder, name });
+      folder.children.delete(name);
+    }
+  }
+}
+
 /** The form in which a layer is written: its tree, and how a change of the tree is applied. */
 export interface SettledForm {
   readonly root: Folder;

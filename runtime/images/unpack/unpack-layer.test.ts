@@ -473,6 +473,36 @@ test('whiteouts and opaque folders hide the layers below, and never their own la
   });
 });
 
+test('a whiteout in or below an opaque folder is not listed as a name without a file', async () => {
+  const base = await unpackEntries(
+    ['first', 'last', 'again'].flatMap((name): Entry[] => [
+      { name: `${name}/old`, body: 'base' },
+      { name: `${name}/sub/old`, body: 'base' },
+    ]),
+  );
+  const top = await unpackEntries(
+    [
+      { name: 'first/.wh..wh..opq' },
+      ...['first', 'last'].flatMap((name): Entry[] => [
+        { name: `${name}/.wh.old` },
+        { name: `${name}/sub/.wh.old` },
+        { name: `${name}/sub/new`, body: 'top' },
+      ]),
+      { name: 'last/.wh..wh..opq' },
+      { name: '.wh.again' },
+      { name: 'again/sub/.wh.old' },
+    ],
+    [base.fs],
+  );
+  await merged([base.fs, top.fs], (root) => {
+    for (const name of ['first', 'last']) {
+      assert.deepEqual(readdirSync(`${root}/${name}`), ['sub']);
+      assert.deepEqual(readdirSync(`${root}/${name}/sub`), ['new']);
+    }
+    assert.deepEqual(readdirSync(`${root}/again/sub`), []);
+  });
+});
+
 test('folders that the archive does not list have the attributes of the folders below', async () => {
   const base = await unpackEntries([
     { name: 'tmp', type: 'directory', mode: 0o1777 },

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { imageError } from '../limits/failures.ts';
 import type { ImageLimits } from '../limits/limits.ts';
 import { decompress } from './decompress.ts';
@@ -9,8 +9,8 @@ import type { LayerBudget } from './layer-budget.ts';
 import { createLayerWriter } from './layer-writer.ts';
 import type { LayerWriter } from './layer-writer.ts';
 import { layerError } from './layer-error.ts';
-import { folderForm } from './settle-folder-form.ts';
-import { hasOpenQuestions, settle } from './settle.ts';
+import { folderForm, pathAt } from './settle-folder-form.ts';
+import { dropHiddenWhiteouts, hasOpenQuestions, settle } from './settle.ts';
 import { createTarReader } from './tar-reader.ts';
 import type { WorkClock } from './work-clock.ts';
 
@@ -93,6 +93,7 @@ export async function unpackLayer(
   const lowers = dependent && !request.lowest ? await askLowers(budget.progress.entries) : [];
   return clock.turn(() => {
     if (dependent) settle(folderForm(writer, root, scratch, budget), budget, lowers);
+    dropHiddenWhiteouts(writer.root, budget, (place) => unlinkSync(pathAt(root, place)));
     return finish(writer, `${staging}/files.ndjson`, dependent, budget);
   });
 }
