@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { asFailure } from './status.ts';
+import { asFailure, toStatus } from './status.ts';
 
 function fails(code: string): Error {
   return Object.assign(new Error(`${code}: said, write '/a/file'`), {
@@ -46,4 +46,19 @@ test('a failure unrelated to the request stays an internal error, and is never r
     fix: 'd',
   });
   assert.equal(asFailure(ours, 'Status'), ours);
+});
+
+test('a message contains nothing that a terminal acts on, whatever the request names', () => {
+  const error = new PortcullisError({
+    code: 'A',
+    kind: 'invalid',
+    attempted: 'start container',
+    on: 'größe\u001b[2J\u009b1m\r\u0007\u202e',
+    why: '2 problems:\n\ta\n',
+    fix: 'd',
+  });
+  assert.equal(
+    toStatus(error, 'StartContainer', '1').details,
+    'start container größe\\u001b[2J\\u009b1m\\u000d\\u0007\\u202e: 2 problems:\n\ta\nd [A]',
+  );
 });

@@ -10,6 +10,7 @@ import {
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { kernelError } from '../../base/kernel/index.ts';
 import { storageFailure } from '../../base/storage/index.ts';
+import { printableMessage } from './printable.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
 
@@ -31,7 +32,7 @@ const longestMessage = 8 * 1024;
 export function toStatus(error: PortcullisError, rpc: string, requestId: string): Partial<StatusObject> {
   const forKubelet = rpc === 'PullImage' && error.failure.prefix !== undefined;
   const code = forKubelet ? grpcStatus.UNKNOWN : statusOf(error.kind);
-  const message = shorten(error.message, longestMessage);
+  const message = shorten(printableMessage(error.message), longestMessage);
   const metadata = new Metadata();
   metadata.set(detailsKey, encodeDetails(code, message, error, requestId));
   return { code, details: message, metadata };

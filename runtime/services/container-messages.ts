@@ -2,6 +2,7 @@ import type { Init } from '../../base/protobuf/index.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
 import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
+import { printableMessage } from '../cri/printable.ts';
 import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { signalNumber } from '../containers/stop-signal.ts';
@@ -51,7 +52,7 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
     finishedAt: record.finishedAt,
     exitCode: record.exitCode,
     reason: record.reason,
-    message: record.message,
+    message: printableMessage(record.message),
     mounts: config.mounts.map((mount) => withImageRef(mount, record.volumeImages?.[mount.containerPath])),
     logPath: record.logPath,
     // Always set, as in other runtimes: no request means no limit.

@@ -133,6 +133,7 @@ describe('requests that other runtimes accept', () => {
     for (const [what, command, says] of [
       ['a program that does not exist', ['/no/such/program'], /\/no\/such\/program/],
       ['a program that is not in PATH', ['no-such-program'], /no-such-program/],
+      ['a name that a terminal would act on', ['/no/\u001b[31mred\r'], /red/],
       ['a file that is not a program', ['/etc/not-a-program'], /not-a-program/],
     ] as const)
       for (const handler of ['crun', 'runc'])
@@ -151,6 +152,7 @@ describe('requests that other runtimes accept', () => {
           const status = await exitOf(stage, id);
           assert.deepEqual([status.exitCode, status.reason, status.startedAt], [128, 'StartError', 0n]);
           assert.match(status.message, says);
+          assert.doesNotMatch(status.message, /\p{Cc}/u);
           assert.ok(BigInt(status.finishedAt) > 0n);
           assert.equal((await failureOf(start(id))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
           await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 10 });
