@@ -1,5 +1,6 @@
-import type { NetworkEngine } from '../types.ts';
+import type { NetworkEngine, NetworkStatus } from '../types.ts';
 import type { Joining } from './joining.ts';
+import { createLatestAnswer } from './latest-answer.ts';
 import { engineLost } from './thread/engine-thread.ts';
 import type { Answer, Call } from './thread/protocol.ts';
 
@@ -9,11 +10,38 @@ export type EngineQuestions = Pick<
   'denials' | 'explain' | 'figures' | 'hasServices' | 'linkState' | 'alterations' | 'status'
 >;
 
-/** @param ask calls the engine's thread */
+/**
+ * The thread does not answer while its disk hangs. Longer than a thread that is busy takes, and than plugins
+ * are waited for.
+ */
+const usualTimes = { patienceMs: 5_000, keptMs: 30_000 };
+
+const failed = (message: string): NetworkStatus => ({
+  ready: false,
+  reason: 'NetworkEngineFailed',
+  message,
+  networks: [],
+});
+
+/**
+ * @param ask calls the engine's thread
+ * @param times how long a status is waited for, and how long the last one then counts, in ms
+ */
 export function createEngineQuestions(
   ask: (call: Call) => Promise<Answer>,
   joining: Pick<Joining, 'status'>,
+  times = usualTimes,
 ): EngineQuestions {
+  const current = async (): Promise<NetworkStatus> => {
+    try {
+      const status = await joining.status();
+      if (status !== undefined) return status;
+      throw engineLost('the answer holds no status', 'report this with the daemon log');
+    } catch (thrown) {
+      return failed(thrown instanceof Error ? thrown.message : String(thrown));
+    }
+  };
+  const latest = createLatestAnswer(current, { keptMs: 0, patienceMs: times.patienceMs });
   return {
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
     async explain(question) {
@@ -36,18 +64,9 @@ export function createEngineQuestions(
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     alterations: async () => (await ask({ do: 'alterations' })).alterations ?? [],
     async status() {
-      try {
-        const status = await joining.status();
-        if (status !== undefined) return status;
-        throw engineLost('the answer holds no status', 'report this with the daemon log');
-      } catch (thrown) {
-        return {
-          ready: false,
-          reason: 'NetworkEngineFailed',
-          message: thrown instanceof Error ? thrown.message : String(thrown),
-          networks: [],
-        };
-      }
+      const said = await latest.about('', undefined);
+      const isKnown = said !== undefined && performance.now() - said.at < times.keptMs;
+      return isKnown ? said.word : failed('the network thread does not answer; check the disk of `root`');
     },
   };
 }
