@@ -71,7 +71,6 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['pod'], code: 2, says: /Did you mean pods/ },
   { args: ['pull', 'x'], code: 2, says: /\(Did you mean images pull\?\)/ },
   { args: ['rmi', 'x'], code: 2, says: /Did you mean images rm\?/ },
-  { args: ['constructor'], code: 2, says: /^error: unknown command 'constructor'\n\(see --help\)\n$/ },
   { args: ['load', '-i', 'x'], code: 2, says: /\(Did you mean images import\?\)/ },
   { args: ['stop', 'x'], code: 2, says: /unknown command 'stop'\n\(use crictl stop\)\n/ },
   {

@@ -1,7 +1,7 @@
 import { recordOf } from '../json/strict-json.ts';
 import { predicateTypeOf, summaryPredicateType } from './predicate-types.ts';
 
-/** What a field must be: text that matches, or a value of this type. */
+/** A demand on a field: text that matches, or a value of this type. */
 type Demand = RegExp | 'object' | 'list';
 
 interface Minimum {

@@ -24,9 +24,9 @@ export interface StalePods<Pod> {
 
 /** Limits by namespace that are lower because pods share them. */
 export interface SharedLimits {
-  /** Of rules and ports. */
+  /** Limits of rules and ports. */
   readonly rules: Readonly<Record<string, number>>;
-  /** Of blocks of addresses. */
+  /** Limits of blocks of addresses. */
   readonly blocks: Readonly<Record<string, number>>;
 }
 

@@ -126,7 +126,9 @@ export const containerdRules: readonly Rule[] = [
   },
   {
     path: ['disable_apparmor'],
-    map: inherent('AppArmor is used if the kernel has it; otherwise a pod that asks for a profile is refused'),
+    map: inherent(
+      'AppArmor is used if the kernel has it; otherwise a pod that asks for a profile is refused',
+    ),
   },
   {
     path: ['restrict_oom_score_adj'],
