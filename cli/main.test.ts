@@ -72,6 +72,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['pull', 'x'], code: 2, says: /\(Did you mean images pull\?\)/ },
   { args: ['rmi', 'x'], code: 2, says: /Did you mean images rm\?/ },
   { args: ['load', '-i', 'x'], code: 2, says: /\(Did you mean images import\?\)/ },
+  {
+    args: ['proxy', '--backend', 'tcp://127.0.0.1:1', '--policy', 'p'],
+    code: 2,
+    says: /option '--backend.*must be the path of a unix socket/,
+  },
   { args: ['stop', 'x'], code: 2, says: /unknown command 'stop'\n\(use crictl stop\)\n/ },
   {
     args: ['login', '-o', 'json'],

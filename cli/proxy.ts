@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { loadDaemonConfig, startProxy } from '../runtime/launch.ts';
 import type { DaemonConfig } from '../runtime/launch.ts';
 import { requireRoot } from './environment/require-root.ts';
+import { socketPath } from './options/endpoint.ts';
 import { collect } from './options/registry-options.ts';
 import { exitCodes, run, withOutput } from './output/output.ts';
 import { untilStopSignal } from './output/stop-signal.ts';
@@ -38,7 +39,7 @@ for example without a backend, or it failed.`;
 export function register(program: Command): void {
   withOutput(program.command('proxy'))
     .description('verify images in front of containerd or CRI-O')
-    .requiredOption('--backend <unix://socket>', 'CRI socket of the runtime behind the proxy')
+    .requiredOption('--backend <unix://socket>', 'CRI socket of the runtime behind the proxy', socketPath)
     .option('--socket <path>', 'unix socket of the proxy, for the kubelet', '/run/portcullis/proxy.sock')
     .option(
       '--root <dir>',
@@ -74,7 +75,7 @@ async function serve(flags: Flags, mayBeMissing: boolean): Promise<number> {
   );
   const config = await configOf(flags, mayBeMissing);
   const stop = untilStopSignal();
-  const backend = resolve(flags.backend.replace(/^unix:(\/\/)?/, ''));
+  const backend = resolve(flags.backend);
   const proxy = await startProxy({ config, backend, lock: flags.lockBackend });
   await stop;
   await proxy.stop();

@@ -155,9 +155,7 @@ function ofLayer(end: JudgedEnd, seen: Seen, layer: ComparedLayer, problems: str
       ...(grant !== undefined && grant.name !== '' && { by: grant.name }),
     };
   const unreadable =
-    found?.unreadable === undefined
-      ? ''
-      : `; the pod is isolated, because these objects cannot be understood: ${found.unreadable.join(' · ')}`;
+    found?.unreadable === undefined ? '' : `; the pod is isolated: ${found.unreadable.join(' · ')}`;
   return {
     ...step,
     says: 'denies',
