@@ -12,10 +12,11 @@ function openPort(every: number) {
   const { port1, port2 } = new MessageChannel();
   const flavors: (string | undefined)[] = [];
   const gc = (options?: { flavor?: string }): void => void flavors.push(options?.flavor);
-  collectWhenQuiet(port1, { quiet, every, gc: gc as typeof globalThis.gc });
-  const say = async (): Promise<void> => {
+  const isWork = (message: unknown): boolean => message !== 'look';
+  collectWhenQuiet(port1, isWork, { quiet, every, gc: gc as typeof globalThis.gc });
+  const say = async (message = ''): Promise<void> => {
     const received = once(port1, 'message');
-    port2.postMessage('');
+    port2.postMessage(message);
     await received;
   };
   return { flavors, say, [Symbol.dispose]: () => port1.close() };
@@ -44,4 +45,13 @@ test('a second collection waits for its time, also if no further message arrives
   assert.equal(port.flavors.length, 1);
   await pause(4 * quiet);
   assert.equal(port.flavors.length, 2);
+});
+
+test('messages that are no work do not put a collection off', async () => {
+  using port = openPort(0);
+  for (let sent = 0; sent < 30 && port.flavors.length === 0; sent += 1) {
+    await port.say('look');
+    await pause(quiet / 10);
+  }
+  assert.deepEqual(port.flavors, ['last-resort']);
 });

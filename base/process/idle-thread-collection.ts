@@ -6,12 +6,14 @@ const quietMs = 4_000;
 const everyMs = 60_000;
 
 /**
- * Collects the garbage of this Worker once when `port` has brought no message for four seconds, after its
- * start and after each busy time, at most once a minute. A Worker that has little to do would keep what its
- * start left, a third of its heap, for days. Does nothing without V8's collector (`--expose-gc`).
+ * Collects the garbage of this Worker once when `port` has brought no work for four seconds, after its start
+ * and after each busy time, at most once a minute. A Worker that has little to do would keep what its start
+ * left, a third of its heap, for days. Does nothing without V8's collector (`--expose-gc`).
+ * @param isWork false for a message that arrives all the time, more often than the quiet time
  */
 export function collectWhenQuiet(
   port: MessagePort,
+  isWork: (message: unknown) => boolean = () => true,
   { quiet = quietMs, every = everyMs, gc = globalThis.gc } = {},
 ): void {
   if (gc === undefined) return;
@@ -28,7 +30,8 @@ export function collectWhenQuiet(
     earliest = performance.now() + every;
   };
   soon();
-  port.on('message', () => {
+  port.on('message', (message: unknown) => {
+    if (!isWork(message)) return;
     clearTimeout(timer);
     soon();
   });

@@ -386,8 +386,12 @@ function answerOwn(
   }
 }
 
-port.on('message', ({ sequence, call }: ToWorker) => {
-  const isFollowed = call.do !== 'has-services' && call.do !== 'close';
+/** Whether the thread has more to do after the call. The daemon asks about services every two seconds. */
+const isWork = ({ call }: ToWorker): boolean => call.do !== 'has-services' && call.do !== 'close';
+
+port.on('message', (message: ToWorker) => {
+  const { sequence, call } = message;
+  const isFollowed = isWork(message);
   if (isFollowed) calls.note();
   try {
     serve(sequence, call);
@@ -397,4 +401,4 @@ port.on('message', ({ sequence, call }: ToWorker) => {
   }
   if (isFollowed) reapLater();
 });
-collectWhenQuiet(port);
+collectWhenQuiet(port, (message) => isWork(message as ToWorker));
