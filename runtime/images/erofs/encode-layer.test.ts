@@ -77,6 +77,8 @@ const traps: Readonly<Record<string, () => Promise<Buffer> | Buffer>> = {
       { name: 'opaque/sub/.wh.gone' },
       { name: 'opaque/sub/here', body: 'here' },
     ]),
+  'whiteouts beside an opaque mark of the root': () =>
+    tarOf([{ name: '.wh..wh..opq' }, { name: '.wh.gone' }, { name: 'sub/.wh.gone' }]),
   'whiteouts and opaque folders, in either order': () =>
     tarOf([
       { name: '.wh.gone' },

@@ -57,11 +57,12 @@ function someNode(root: Folder, budget: LayerBudget, test: (node: Node, place: P
 
 /**
  * Removes the whiteouts in and below opaque folders. They hide nothing more, and overlayfs shows a whiteout
- * in a folder that it does not merge: as a name that is listed, but that no file has.
+ * in a folder that it does not merge: as a name that is listed, but that no file has. overlayfs merges the
+ * roots of all layers, also an opaque one.
  * @param remove removes what the form has in addition to the tree
  */
 export function dropHiddenWhiteouts(root: Folder, budget: LayerBudget, remove: (place: Place) => void): void {
-  const stack = [{ folder: root, isHidden: root.opaque }];
+  const stack = [{ folder: root, isHidden: false }];
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const { folder, isHidden } = next;
     for (const [name, node] of folder.children) {

@@ -503,6 +503,21 @@ test('a whiteout in or below an opaque folder is not listed as a name without a 
   });
 });
 
+test('a whiteout beside an opaque mark of the root still hides its name: overlayfs merges every root', async () => {
+  const base = await unpackEntries([
+    { name: 'gone', body: 'base' },
+    { name: 'sub/gone', body: 'base' },
+  ]);
+  const top = await unpackEntries(
+    [{ name: '.wh..wh..opq' }, { name: '.wh.gone' }, { name: 'sub/.wh.gone' }, { name: 'new', body: 'top' }],
+    [base.fs],
+  );
+  await merged([base.fs, top.fs], (root) => {
+    assert.deepEqual(readdirSync(root).sort(), ['new', 'sub']);
+    assert.deepEqual(readdirSync(`${root}/sub`), []);
+  });
+});
+
 test('folders that the archive does not list have the attributes of the folders below', async () => {
   const base = await unpackEntries([
     { name: 'tmp', type: 'directory', mode: 0o1777 },
