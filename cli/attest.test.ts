@@ -46,7 +46,7 @@ test('attest signs no empty predicate: the program before the pipe has failed', 
 const incomplete: readonly (readonly [type: string, predicate: string, why: RegExp])[] = [
   ['slsaprovenance1', '{}', /it is not SLSA provenance v1: buildDefinition\.buildType is missing/u],
   ['https://slsa.dev/provenance/v1', '[]', /buildDefinition\.buildType is missing/u],
-  ['slsaprovenance', '{"builder":{"id":""},"buildType":"x"}', /builder\.id has no valid value/u],
+  ['slsaprovenance', '{"builder":{"id":1},"buildType":"x"}', /builder\.id has no valid value/u],
   ['vsa', '{"verifier":{"id":"v"}}', /it is not a verification summary: timeVerified is missing/u],
   ['cyclonedx', '{"spdxVersion":"SPDX-2.3"}', /it is not a CycloneDX document: bomFormat is missing/u],
   ['spdxjson', '{"sbom":{"spdxVersion":"SPDX-2.3"}}', /it is not an SPDX document: spdxVersion is missing/u],
@@ -61,6 +61,16 @@ for (const [type, predicate, why] of incomplete)
     assert.match(stderr, /\[TRUST_PREDICATE_UNREADABLE\]/u);
     assert.equal(status, 2);
   });
+
+test('attest signs the provenance of BuildKit, which has an empty id of the builder by default', () => {
+  const [builder, buildType] = [{ id: '' }, 'https://mobyproject.org/buildkit@v1'];
+  const buildDefinition = { buildType, externalParameters: {} };
+  for (const [type, predicate] of [
+    ['slsaprovenance', { builder, buildType, materials: [] }],
+    ['slsaprovenance1', { buildDefinition, runDetails: { builder } }],
+  ] as const)
+    assert.match(attest(type, JSON.stringify(predicate)).stderr, /\[DISTRIBUTION_UNREACHABLE\]/u);
+});
 
 test('attest signs documents of SPDX 2 and 3, as JSON and as text', () => {
   for (const [type, document] of [
