@@ -10,11 +10,10 @@ export type EngineQuestions = Pick<
   'denials' | 'explain' | 'figures' | 'hasServices' | 'linkState' | 'alterations' | 'status'
 >;
 
-/**
- * The thread does not answer while its disk hangs. Longer than a thread that is busy takes, and than plugins
- * are waited for.
- */
-const usualTimes = { patienceMs: 5_000, keptMs: 30_000 };
+/** How long a status is waited for: longer than plugins are. */
+const patienceMs = 5_000;
+/** The thread does not answer while its disk hangs. No thread that is busy takes this long. */
+const hungMs = 30_000;
 
 const failed = (message: string): NetworkStatus => ({
   ready: false,
@@ -25,23 +24,28 @@ const failed = (message: string): NetworkStatus => ({
 
 /**
  * @param ask calls the engine's thread
- * @param times how long a status is waited for, and how long the last one then counts, in ms
+ * @param now milliseconds of a clock that is never set
  */
 export function createEngineQuestions(
   ask: (call: Call) => Promise<Answer>,
   joining: Pick<Joining, 'status'>,
-  times = usualTimes,
+  { patience = patienceMs, now = () => performance.now() } = {},
 ): EngineQuestions {
+  /** When the status was asked for that has not been answered yet. */
+  let unansweredSince: number | undefined;
   const current = async (): Promise<NetworkStatus> => {
+    unansweredSince = now();
     try {
       const status = await joining.status();
       if (status !== undefined) return status;
       throw engineLost('the answer holds no status', 'report this with the daemon log');
     } catch (thrown) {
       return failed(thrown instanceof Error ? thrown.message : String(thrown));
+    } finally {
+      unansweredSince = undefined;
     }
   };
-  const latest = createLatestAnswer(current, { keptMs: 0, patienceMs: times.patienceMs });
+  const latest = createLatestAnswer(current, { keptMs: 0, patienceMs: patience });
   return {
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
     async explain(question) {
@@ -65,8 +69,10 @@ export function createEngineQuestions(
     alterations: async () => (await ask({ do: 'alterations' })).alterations ?? [],
     async status() {
       const said = await latest.about('', undefined);
-      const isKnown = said !== undefined && performance.now() - said.at < times.keptMs;
-      return isKnown ? said.word : failed('the network thread does not answer; check the disk of `root`');
+      const hangs = unansweredSince !== undefined && now() - unansweredSince >= hungMs;
+      return said !== undefined && !hangs
+        ? said.word
+        : failed('the network thread does not answer; check the disk of `root`');
     },
   };
 }

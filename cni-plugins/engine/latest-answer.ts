@@ -2,11 +2,11 @@
 export interface LatestAnswer<Asked, Word> {
   /**
    * Returns the last answer if it is at most `keptMs` old, otherwise a new answer. If the new answer takes
-   * longer than `patienceMs`, the previous answer is returned, with the time at which it came. Undefined:
-   * there was never an answer for this key.
+   * longer than `patienceMs`, the previous answer is returned. Undefined: there was never an answer for this
+   * key.
    * @param of the key; an answer for another key does not count
    */
-  about(of: string, asked: Asked): Promise<{ readonly at: number; readonly word: Word } | undefined>;
+  about(of: string, asked: Asked): Promise<{ readonly word: Word } | undefined>;
 }
 
 interface Asking<Word> {
