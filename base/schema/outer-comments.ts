@@ -22,6 +22,8 @@ type Collection = CST.BlockMap | CST.BlockSequence;
 const isCollection = (token: CST.Token | null | undefined): token is Collection =>
   token?.type === 'block-map' || token?.type === 'block-seq';
 
+const betweenItems: readonly string[] = ['comment', 'newline', 'space'];
+
 /** Removes the comments at the end of a collection that are indented less than it, and returns them. */
 function takeOuterComments(collection: Collection): CST.SourceToken[] {
   const items: CST.CollectionItem[] = collection.items;
@@ -37,6 +39,8 @@ function takeOuterComments(collection: Collection): CST.SourceToken[] {
   const last = items.at(-1);
   if (last === undefined || last.key !== undefined || last.sep !== undefined || last.value !== undefined)
     return [];
+  // An item without a value, such as `-`.
+  if (!last.start.every(({ type }) => betweenItems.includes(type))) return [];
   const at = last.start.findIndex(({ type, indent }) => type === 'comment' && indent < collection.indent);
   if (at < 0) return [];
   const outer = last.start.splice(last.start[at - 1]?.type === 'space' ? at - 1 : at);

@@ -52,3 +52,11 @@ for (const [what, text] of canonical)
   test(`comments of several depths keep their depth ${what}`, () => {
     assert.deepEqual(formatDocuments(text, 'f.yaml'), { text, problems: [] });
   });
+
+test('a list whose last item has no value and follows a comment of an outer depth can be written', () => {
+  for (const item of ['', ' &x']) {
+    const { problems, text } = formatDocuments(`k:\n    - a\n  # c\n    -${item}\n`, 'a.yaml');
+    assert.deepEqual(problems, []);
+    assert.match(text, /^k:\n {2}- a\n[^]*# c\n/u);
+  }
+});
