@@ -141,9 +141,10 @@ test(
   'a monitor that was killed before its file was written is a failure with a reason',
   { timeout: 60_000 },
   async (t) => {
+    // The parent of the conmon that runs this may write the file later.
     const { monitor, id, bundle } = await monitorOf(
       t,
-      'sleep 600 >/dev/null 2>&1 &\nprintf $! > init.pid\nrm monitor.pid',
+      'sleep 600 >/dev/null 2>&1 &\nprintf $! > init.pid\nuntil [ -s monitor.pid ]; do sleep 0.01; done\nrm monitor.pid',
     );
     await assert.rejects(monitor.create(), { code: 'RUNTIME_MONITOR_FAILED' });
     process.kill(Number(readFileSync(join(bundle, 'init.pid'), 'utf8')), 'SIGKILL');

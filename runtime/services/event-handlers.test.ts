@@ -14,7 +14,10 @@ const type = ContainerEventType.CONTAINER_STARTED_EVENT;
 function container(id: string, read: () => void = () => undefined): ContainerRecord {
   const config = { metadata: { name: id, attempt: 1 }, labels: { of: id }, annotations: {}, mounts: [] };
   const user = { uid: 0, gid: 0, additionalGids: [] };
-  const record = { id, sandboxId: 's', phase: 'running', startedAt: 5n, stopSignal: 'TERM', user };
+  const record = {
+    ...{ id, sandboxId: 's', phase: 'running', startedAt: 5n, stopSignal: 'TERM', user },
+    message: '',
+  };
   return Object.defineProperty(record, 'config', {
     get: () => (read(), config),
   }) as unknown as ContainerRecord;
