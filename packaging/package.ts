@@ -62,6 +62,9 @@ export interface LayoutOptions {
   readonly isWhole: boolean;
 }
 
+/** Documents that explain the sources, which the package does not contain. */
+const aboutSources = ['docs/decisions', 'docs/performance-history.md', 'docs/test-suites.md'];
+
 /**
  * Lays out the package in `folder` as it is installed, without its dependencies. Returns what esbuild put
  * into each file of the bundle. Throws if a bundled package has no licence text.
@@ -76,8 +79,7 @@ export async function layOut(folder: string, options: LayoutOptions): Promise<Me
       recursive: true,
       // npm packs no links.
       dereference: true,
-      // Decisions explain the sources, which the package does not contain.
-      filter: (file) => !file.endsWith('.test.ts') && !file.endsWith('docs/decisions'),
+      filter: (file) => !file.endsWith('.test.ts') && !aboutSources.some((path) => file.endsWith(path)),
     });
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));
   writeFileSync(join(folder, 'package.json'), publishedManifest());
