@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -64,7 +65,7 @@ async function monitorOf(t: TestContext, script: string, more: Partial<MonitorIn
   for (const name of ['exits', 'attach', 'bundle']) mkdirSync(inside(name));
   const id = randomBytes(32).toString('hex');
   const program = inside('runtime');
-  writeFileSync(program, `#!/bin/sh\nid=${id}\n${script}\n`, { mode: 0o755 });
+  writeFileSync(program, `#!/bin/sh\nid=${id} bundle=${inside('bundle')}\n${script}\n`, { mode: 0o755 });
   const monitor = await startMonitor({
     startProgram: programStarter(reactor, kernel),
     conmon: '/usr/bin/conmon',
@@ -94,7 +95,7 @@ test(
   async (t) => {
     const { monitor, id } = await monitorOf(
       t,
-      "sh -c 'while true; do sleep 0.2; done' sh $id &\nkill -KILL $$",
+      "sh -c 'while true; do sleep 0.2; done' sh $id $bundle &\nkill -KILL $$",
     );
     await assert.rejects(monitor.create(), {
       code: 'RUNTIME_CREATE_FAILED',
@@ -168,15 +169,21 @@ for (const isEarly of [true, false])
     `a runtime is ended when its creation is aborted ${isEarly ? 'before it begins' : 'while it hangs'}`,
     { timeout: 60_000 },
     async (t) => {
-      const { monitor, id } = await monitorOf(t, "exec sh -c 'while true; do sleep 0.2; done' sh $id");
+      const { monitor, id } = await monitorOf(
+        t,
+        "exec sh -c 'while true; do sleep 0.2; done' sh $id $bundle",
+      );
+      const client = spawn('sh', ['-c', 'while true; do sleep 0.2; done', 'crictl', 'rm', id]);
+      t.after(() => client.kill('SIGKILL'));
       const abort = new AbortController();
       if (isEarly) abort.abort(new Error('stopped'));
       const created = monitor.create(abort.signal);
       if (!isEarly) setTimeout(() => abort.abort(new Error('stopped')), 500);
       await assert.rejects(created, /stopped/u);
-      for (let waited = 0; waited < 10_000 && processesWithArgument(id).length > 0; waited += 100)
+      for (let waited = 0; waited < 10_000 && processesWithArgument(id).length > 1; waited += 100)
         await new Promise((resolve) => setTimeout(resolve, 100));
-      assert.deepEqual(processesWithArgument(id), []);
+      const left = processesWithArgument(id).map(({ pid }) => pid);
+      assert.deepEqual(left, [client.pid], 'only a client that names the container goes on');
     },
   );
 

@@ -286,10 +286,11 @@ async function hear(
   input: MonitorInput,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly pid: number; readonly message: string }> {
-  const { id } = input;
+  const { id, bundle } = input;
   const seen: { waiting: number; ending?: Promise<void> } = { waiting: 0 };
   // A rejection that nothing awaits would end this process. What stays is ended with the container's removal.
-  const endRuntime = (): Promise<void> => endProcessesWithArgument(id).catch(() => undefined);
+  // A client that names the container names no bundle.
+  const endRuntime = (): Promise<void> => endProcessesWithArgument(id, [bundle]).catch(() => undefined);
   const watch = setInterval(() => {
     if (seen.waiting >= looks) return;
     seen.waiting = waitsForWords(join(input.bundle, monitorPidFile)) ? seen.waiting + 1 : 0;

@@ -124,7 +124,7 @@ test('an image is chosen by its tag or digest if there are several', async () =>
   });
   await assert.rejects(digestIn(folder, '3'), {
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
-    message: /"3" names none of its images/u,
+    message: /no image in it has the name or digest "3"/u,
   });
 });
 
@@ -297,7 +297,8 @@ test('an image is chosen by the whole name that containerd and docker write', as
   assert.equal(await digestIn(folder, 'db:1'), digests[1]);
   await assert.rejects(digestIn(folder, '1'), {
     code: 'TRUST_ARCHIVE_AMBIGUOUS',
-    message: /"1" names 2 of .*2 images: docker\.io\/library\/web:1, docker\.io\/library\/db:1/u,
+    message:
+      /2 images in it have the name or digest "1".*2 images: docker\.io\/library\/web:1, docker\.io\/library\/db:1/u,
   });
 });
 

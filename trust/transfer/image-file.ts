@@ -121,7 +121,7 @@ async function chosen(
     why:
       image === undefined
         ? held
-        : `${JSON.stringify(image.slice(0, 200))} names ${digests.length === 0 ? 'none' : digests.length} of its images, and ${held}`,
+        : `${digests.length === 0 ? 'no image in it has' : `${digests.length} images in it have`} the name or digest ${JSON.stringify(image.slice(0, 200))}, and ${held}`,
     fix: 'name one of them with --image',
   });
 }

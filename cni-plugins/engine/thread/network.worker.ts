@@ -29,7 +29,16 @@ import type { PluginListener } from './plugin-listener.ts';
 import { createPodResolver } from '../../database/pod-resolver.ts';
 import { openNetworkFolder } from '../../networks/networks.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
-import type { Answer, Call, EngineWorkerData, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+import { isWork } from './protocol.ts';
+import type {
+  Answer,
+  Call,
+  EngineWorkerData,
+  FromWorker,
+  OwnCall,
+  ToWorker,
+  WorkerSettings,
+} from './protocol.ts';
 import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
 import { createThreadLog } from './thread-log.ts';
@@ -193,7 +202,12 @@ function serve(sequence: number, call: Call): void {
   if (call.do === 'listen' || call.do === 'stop-listening') return serveListener(sequence, call);
   if (call.do === 'remote-records' || call.do === 'remote-write')
     return post({ sequence, answer: answerRemote(call) });
-  if (call.do === 'has-services') return post({ sequence, answer: answerOwn(call) });
+  // It opens nothing that `close` has closed.
+  if (call.do === 'has-services')
+    return post({
+      sequence,
+      answer: { hasServices: hasServices(settings.databasePath, call.folder, call.checkedFolders) },
+    });
   const { database } = open(call.do === 'start');
   if (call.do === 'close') {
     const answer = spendingFor(call, () => database.exclusively(() => answerOwn(call)));
@@ -313,12 +327,7 @@ const linkCounts = (): LinkCounts => {
 const policiesNow = (): PoliciesInForce => policies?.report() ?? { policies: 0, problems: [] };
 
 /** Answers a call of our own runtime. */
-function answerOwn(
-  call: Exclude<
-    Call,
-    { do: 'check' | 'listen' | 'stop-listening' | 'plugin' | 'remote-records' | 'remote-write' }
-  >,
-): Answer {
+function answerOwn(call: OwnCall): Answer {
   const core = openCore();
   const { database, namespaceId } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });
@@ -355,8 +364,6 @@ function answerOwn(
           policies: policiesNow(),
         },
       };
-    case 'has-services':
-      return { hasServices: hasServices(settings.databasePath, call.folder, call.checkedFolders) };
     case 'denials':
       return { denials: core.denials() };
     case 'alterations':
@@ -385,9 +392,6 @@ function answerOwn(
       return {};
   }
 }
-
-/** Whether the thread has more to do after the call. The daemon asks about services every two seconds. */
-const isWork = ({ call }: ToWorker): boolean => call.do !== 'has-services' && call.do !== 'close';
 
 port.on('message', (message: ToWorker) => {
   const { sequence, call } = message;

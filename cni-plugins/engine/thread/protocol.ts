@@ -134,6 +134,17 @@ export interface ToWorker {
   readonly call: Call;
 }
 
+/** A call that the engine answers from its own database. */
+export type OwnCall = Exclude<
+  Call,
+  {
+    do: 'check' | 'has-services' | 'listen' | 'stop-listening' | 'plugin' | 'remote-records' | 'remote-write';
+  }
+>;
+
+/** Whether the thread has more to do after the call. The daemon asks about services every two seconds. */
+export const isWork = ({ call }: ToWorker): boolean => call.do !== 'has-services' && call.do !== 'close';
+
 export type FromWorker =
   | { readonly sequence: number; readonly answer: Answer }
   | { readonly sequence: number; readonly error: SerialisedError }

@@ -147,7 +147,7 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
         discard: async () => {
           await started.then(
             (monitor) => monitor.abandon(),
-            () => endProcessesWithArgument(id),
+            () => endProcessesWithArgument(id, [deps.bundle(id)]),
           );
           const files = filesOfPrepared(deps.bundle(id)).map((file) => rm(file, { force: true }));
           await Promise.all([...files, removeMonitorLog(deps.logs, id)]);
