@@ -140,6 +140,8 @@ export async function bundle(folder: string, isWhole = true): Promise<Metafile> 
   }
   const alone = [await buildAlone(outdir, [plugin]), ...(isWhole ? [await buildWhole(outdir, workers)] : [])];
   writeFileSync(join(outdir, 'portcullisd.js'), daemonEntry);
+  // Node reads the nearest package.json once for each file that it loads, and that of the package is long.
+  writeFileSync(join(outdir, 'package.json'), '{"type":"module"}\n');
   rmSync(folder, { recursive: true, force: true });
   renameSync(outdir, folder);
   const all = [metafile, ...alone, consoleFiles, validators];
