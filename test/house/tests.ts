@@ -88,7 +88,7 @@ async function runFile(path: string, limitMs: number): Promise<FileResult> {
   let [success, hasSummary, skippedSuites] = [false, false, 0];
   const started = performance.now();
   const { execArgv, read } = recordProcessorTime();
-  const flags = [...execArgv, ...preloadOf(path), ...workersOfBundle()];
+  const flags = [...execArgv, '--import', resolveSources, ...preloadOf(path), ...workersOfBundle()];
   const stream = run({ files: [path], concurrency: 1, timeout: limitMs, execArgv: flags });
   stream.on('test:stdout', ({ message }) => (output += message));
   stream.on('test:stderr', ({ message }) => (output += message));
@@ -142,7 +142,9 @@ async function runFile(path: string, limitMs: number): Promise<FileResult> {
   };
 }
 
-const privateNamespaces = pathToFileURL(join(import.meta.dirname, '../fixtures/private-namespaces.ts')).href;
+const fixture = (name: string): string => pathToFileURL(join(import.meta.dirname, '../fixtures', name)).href;
+const resolveSources = fixture('resolve-sources.ts');
+const privateNamespaces = fixture('private-namespaces.ts');
 
 /**
  * Returns the flags that preload private-namespaces.ts, for a file that imports it: the process outside the
