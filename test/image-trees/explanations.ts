@@ -54,6 +54,17 @@ export const explanations: readonly Explanation[] = [
   },
   {
     peers: ['containerd'],
+    why: 'it marks the root opaque, which overlayfs ignores; ours hides each name below (image-spec, layer.md)',
+    explains: (image, { ours }) => image.startsWith('an opaque root') && ours === undefined,
+  },
+  {
+    peers: ['containerd'],
+    why: 'there, a folder that a layer does not list gets the attributes of the folder that an opaque root hides',
+    explains: (image, difference) =>
+      image.startsWith('an opaque root') && isFolder(difference) && apartFrom(/^4\d{4}/g, difference),
+  },
+  {
+    peers: ['containerd'],
     why: 'it applies each layer separately, and refuses a hard link to a file of a lower layer',
     explains: (image, difference) =>
       image.startsWith('a hard link to a file below') && refusal(/ link /)(image, difference),

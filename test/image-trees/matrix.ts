@@ -157,6 +157,10 @@ export const matrix: Readonly<Record<string, () => readonly MatrixLayer[]>> = {
     two(base, [folder('etc'), file('etc/new'), file('etc/.wh..wh..opq', '')]),
   'whiteouts in an opaque folder': () =>
     two(base, [folder('etc'), file('etc/.wh.conf', ''), file('etc/.wh..wh..opq', ''), file('etc/new')]),
+  'an opaque root': () =>
+    two(base, [file('.wh..wh..opq', ''), folder('etc'), file('etc/new'), symlink('lib', 'usr/lib')]),
+  'an opaque root, with folders that are not listed': () =>
+    two(base, [file('.wh..wh..opq', ''), file('etc/new'), file('bin/sh')]),
   'a whiteout of nothing': () => two(base, [folder('etc'), file('etc/.wh.absent', '')]),
   'a folder in place of a file, and a file in place of a folder': () =>
     two(base, [file('usr', 'file'), folder('etc/conf'), file('etc/conf/x')]),

@@ -357,19 +357,16 @@ describe('over layers below', mountable, () => {
     );
   });
 
-  it('overlayfs shows the same tree over layer files as over folders', async () => {
-    const top = await tarOf([
-      { name: '.wh.bin' },
-      { name: 'usr/.wh..wh..opq' },
-      { name: 'usr/new', body: 'new' },
-      { name: 'tmp/x', body: 'x' },
-      { name: 'hidden/.wh.file' },
-    ]);
-    const files = [await mounted(await tarOf(base))];
-    files.unshift(await mounted(top, { lowers: files.map(({ root }) => root) }));
-    const folders = [(await unpack(memoryPath(), await tarOf(base))).root];
-    folders.unshift((await unpack(memoryPath(), top, { lowers: [...folders] })).root);
-    const trees = [];
+  /** Returns the tree that overlayfs shows of layers, lowest first, which is the same for both forms. */
+  async function overlaid(layers: readonly (readonly Entry[])[]): Promise<readonly string[]> {
+    const files: { readonly root: string }[] = [];
+    const folders: string[] = [];
+    for (const entries of layers) {
+      const tar = await tarOf(entries);
+      files.unshift(await mounted(tar, { lowers: files.map(({ root }) => root) }));
+      folders.unshift((await unpack(memoryPath(), tar, { lowers: [...folders] })).root);
+    }
+    const trees: (readonly string[])[] = [];
     for (const lower of [files.map(({ root }) => root), folders]) {
       const target = newPath();
       const make = { uid: 0, gid: 0, mode: 0o755 };
@@ -384,9 +381,54 @@ describe('over layers below', mountable, () => {
       await kernel().umount(`${target}/merged`);
     }
     assert.deepEqual(trees[0], trees[1]);
+    return trees[0] ?? [];
+  }
+
+  it('overlayfs shows the same tree over layer files as over folders', async () => {
+    const lines = await overlaid([
+      base,
+      [
+        { name: '.wh.bin' },
+        { name: 'usr/.wh..wh..opq' },
+        { name: 'usr/new', body: 'new' },
+        { name: 'tmp/x', body: 'x' },
+        { name: 'hidden/.wh.file' },
+      ],
+    ]);
     assert.equal(
-      trees[0]?.some((line) => line.includes('tool') || line.startsWith('"/bin"')),
+      lines.some((line) => line.includes('tool') || line.startsWith('"/bin"')),
       false,
+    );
+  });
+
+  it('an opaque root hides all layers below, and nothing of its own layer or of those above', async () => {
+    const lines = await overlaid([
+      base,
+      [{ name: 'usr/other' }, { name: 'var/log' }, { name: 'w\u00f6' }],
+      [
+        { name: 'usr/own', mode: 0o600 },
+        { name: 'tmp', body: 'a file' },
+        { name: '.wh..wh..opq' },
+        { name: '.wh.home' },
+        { name: 'bin/sh' },
+      ],
+      [{ name: 'home/new' }, { name: 'again', type: 'link', linkname: 'usr/own' }],
+    ]);
+    assert.deepEqual(
+      lines.map((line) => line.split(' ')[0]),
+      ['""', '"/again"', '"/bin"', '"/bin/sh"', '"/home"', '"/home/new"', '"/tmp"', '"/usr"', '"/usr/own"'],
+    );
+  });
+
+  it('a layer with an opaque root has no hard links to files below', async () => {
+    const lower = await mounted(await tarOf(base));
+    const top = await tarOf([
+      { name: '.wh..wh..opq' },
+      { name: 'l', type: 'link', linkname: 'usr/bin/tool' },
+    ]);
+    assert.equal(
+      await codeOf(() => encode(newPath(), top, { lowers: [lower.root] })),
+      'IMAGES_LAYER_BAD_LINK',
     );
   });
 });

@@ -6,7 +6,7 @@ import type { Node } from '../unpack/layer-tree.ts';
 import type { SettledForm } from '../unpack/settle.ts';
 import { copyUp } from './copy-up.ts';
 import type { ContentWriter } from './copy-up.ts';
-import { asLayerFolder, asTreeFolder } from './tree.ts';
+import { asLayerFolder, asTreeFolder, newWhiteout } from './tree.ts';
 import type { TreeWriter } from './tree-writer.ts';
 
 /**
@@ -20,6 +20,7 @@ export function treeForm(writer: TreeWriter, content: ContentWriter, budget: Lay
     makeOpaque(folder) {
       folder.opaque = true;
     },
+    hide: () => newWhiteout(),
     inherit(folder, fd) {
       const { mode, uid, gid } = fstatSync(fd);
       const { mtimeNs } = fstatSync(fd, { bigint: true });

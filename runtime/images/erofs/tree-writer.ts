@@ -10,7 +10,7 @@ import { fileSize } from '../unpack/tar-metadata.ts';
 import type { TarEntry } from '../unpack/tar-metadata.ts';
 import type { TarSink } from '../unpack/tar-reader.ts';
 import { maxTargetBytes } from './format.ts';
-import { asLayerFolder, asTreeFolder, newTreeFolder, pathOf, placeIn } from './tree.ts';
+import { asLayerFolder, asTreeFolder, newTreeFolder, newWhiteout, pathOf, placeIn } from './tree.ts';
 import type { Inode, TreeFile, TreeFolder, TreePlace } from './tree.ts';
 import { createXattrPool } from './xattr-pool.ts';
 import type { XattrPool } from './xattr-pool.ts';
@@ -132,7 +132,7 @@ function addWhiteout(place: TreePlace, name: string): void {
   const { target } = whiteout;
   const existing = place.folder.children.get(target);
   if (existing?.kind === 'folder') existing.opaque = true;
-  if (existing === undefined) place.folder.children.set(target, { kind: 'whiteout', slot: 0, links: 0 });
+  if (existing === undefined) place.folder.children.set(target, newWhiteout());
 }
 
 function addSymlink({ folders, budget }: NodesDeps, place: TreePlace, entry: TarEntry): void {

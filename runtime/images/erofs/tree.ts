@@ -89,6 +89,10 @@ export function newTreeFolder(parent: TreeFolder | undefined, name: string): Tre
   };
 }
 
+export function newWhiteout(): TreeWhiteout {
+  return { kind: 'whiteout', slot: 0, links: 0 };
+}
+
 export function pathOf(folder: TreeFolder, name: string): string {
   return folder.path === '' ? name : `${folder.path}/${name}`;
 }

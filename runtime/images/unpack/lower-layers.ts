@@ -1,4 +1,4 @@
-import { closeSync, constants, lstatSync, openSync } from 'node:fs';
+import { closeSync, constants, lstatSync, opendirSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { getXattr } from '../../../base/kernel/index.ts';
 import { errnoOf } from '../limits/failures.ts';
@@ -102,6 +102,23 @@ export function createLowerReader(budget: LayerBudget): LowerReader {
       for (const fd of anchors.splice(0)) closeSync(fd);
     },
   };
+}
+
+/** Returns the names in the roots of layers, hidden ones too. @throws IMAGES_LAYER_TOO_LARGE */
+export function namesOfRoots(roots: readonly string[], budget: LayerBudget): Set<string> {
+  const names = new Set<string>();
+  for (const root of roots) {
+    const folder = opendirSync(root, { encoding: 'latin1' });
+    try {
+      for (let entry = folder.readSync(); entry !== null; entry = folder.readSync()) {
+        budget.lookUp(entry.name);
+        names.add(entry.name);
+      }
+    } finally {
+      folder.closeSync();
+    }
+  }
+  return names;
 }
 
 function statOf(at: LowerFolder): Stats | undefined {

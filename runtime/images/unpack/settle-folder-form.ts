@@ -2,6 +2,7 @@ import { fstatSync, linkSync, renameSync, rmdirSync } from 'node:fs';
 import { copyUp, keptXattrs } from './copy-up.ts';
 import type { LayerBudget } from './layer-budget.ts';
 import { nativePath } from './layer-files.ts';
+import { makeWhiteout } from './whiteouts.ts';
 import { join } from './layer-tree.ts';
 import type { Place } from './layer-tree.ts';
 import type { LayerWriter } from './layer-writer.ts';
@@ -24,6 +25,7 @@ export function folderForm(
     root: writer.root,
     makeFolder: writer.makeFolder,
     makeOpaque: writer.makeOpaque,
+    hide: (place) => makeWhiteout(at(place), scratch),
     inherit(folder, fd) {
       const { mode, uid, gid } = fstatSync(fd);
       folder.explicit = true;

@@ -4,16 +4,17 @@ import { join } from './layer-tree.ts';
 import { printable } from './printable.ts';
 import type { Folder, Node, PendingLink, Place } from './layer-tree.ts';
 import type { LayerBudget } from './layer-budget.ts';
-import { createLowerReader } from './lower-layers.ts';
+import { createLowerReader, namesOfRoots, viewOf } from './lower-layers.ts';
 import type { LowerFolder } from './lower-layers.ts';
 import { belowOf, descend, mergedAt, mergedRoot, readLink, remembering, walkMerged } from './merged-view.ts';
 import type { Merged, View } from './merged-view.ts';
 
 /*
  * Resolves with the layers below everything that one layer archive leaves open: attributes of folders that
- * the archive does not list, entries whose folder is a symlink below, hard links to files below. Other
- * runtimes get the same result by applying the archive to the merged mount; here layers are written in
- * parallel and settled afterwards. The rules are the same for both forms of layers.
+ * the archive does not list, entries whose folder is a symlink below, hard links to files below, and the
+ * names that an opaque root hides. Other runtimes get the same result by applying the archive to the merged
+ * mount; here layers are written in parallel and settled afterwards. The rules are the same for both forms of
+ * layers.
  */
 
 /** Folders of one layer that are symlinks below: a real layer has a few (`/bin`, `/lib`, `/var/run`). */
@@ -23,10 +24,13 @@ const maxRelocations = 1000;
  * A layer with open questions depends on the layers below it: it is stored by chain id instead of diff id.
  */
 export function hasOpenQuestions(root: Folder, budget: LayerBudget): boolean {
-  return someNode(
-    root,
-    budget,
-    (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit),
+  return (
+    root.opaque ||
+    someNode(
+      root,
+      budget,
+      (node) => node.kind === 'pending-link' || (node.kind === 'folder' && !node.explicit),
+    )
   );
 }
 
@@ -82,6 +86,8 @@ export interface SettledForm {
   makeFolder(parent: Folder, name: string): Folder;
   /** Hides what the layers below have in the folder. */
   makeOpaque(folder: Folder): void;
+  /** Hides what the layers below have at a name that the layer does not use. Returns the node for it. */
+  hide(place: Place): Node;
   /** Gives a folder the attributes of an open folder of a layer below. @throws IMAGES_LAYER_TOO_LARGE */
   inherit(folder: Folder, fd: number): void;
   /** Moves a node that is not a folder. The tree is changed by the caller. */
@@ -109,6 +115,7 @@ export function settle(form: SettledForm, budget: LayerBudget, roots: readonly s
   const lowers = createLowerReader(budget);
   try {
     const settling: Settling = { form, budget, lowers, top: mergedRoot(form.root, roots) };
+    if (form.root.opaque) hideBelowRoot(settling, roots);
     settleFolders(settling);
     // From here on the layer's folders stay unchanged.
     const links: LinkWalk = {
@@ -120,6 +127,24 @@ export function settle(form: SettledForm, budget: LayerBudget, roots: readonly s
     for (const { place, link } of pendingLinks(form.root, budget)) settleLink(links, place, link);
   } finally {
     lowers.close();
+  }
+}
+
+/**
+ * Hides each name of the layers below by itself: overlayfs merges the roots of all layers, also an opaque
+ * one.
+ */
+function hideBelowRoot({ form, budget, lowers }: Settling, roots: readonly string[]): void {
+  const { root } = form;
+  const below = viewOf(roots.map((layer) => ({ layer, path: '' })));
+  for (const name of namesOfRoots(roots, budget)) {
+    const own = root.children.get(name);
+    if ((own !== undefined && own.kind !== 'folder') || lowers.lookUp(below, name).kind === 'none') continue;
+    if (own !== undefined) form.makeOpaque(own);
+    else {
+      budget.folder(name);
+      root.children.set(name, form.hide({ folder: root, name }));
+    }
   }
 }
 

@@ -2,7 +2,7 @@ import { makeNode } from './layer-files.ts';
 import { layerError } from './layer-error.ts';
 import type { LayerNodesDeps } from './layer-nodes.ts';
 import { whiteoutMark } from './layer-tree.ts';
-import type { Place } from './layer-tree.ts';
+import type { Place, Whiteout } from './layer-tree.ts';
 import { printable } from './printable.ts';
 
 /** Whiteouts: entries that hide names of the layers below. Source: OCI image-spec, layer.md, Whiteouts. */
@@ -47,6 +47,11 @@ export function addWhiteout({ folders, scratch }: LayerNodesDeps, place: Place, 
   if (existing?.kind === 'folder') folders.makeOpaque(existing);
   if (existing !== undefined) return;
   const hidden: Place = { folder: place.folder, name: target };
-  makeNode(folders.at(hidden), scratch, { mode: S_IFCHR, major: 0, minor: 0 });
-  place.folder.children.set(target, { kind: 'whiteout' });
+  place.folder.children.set(target, makeWhiteout(folders.at(hidden), scratch));
+}
+
+/** Creates a whiteout of overlayfs. @param scratch a free path beside the layer's root */
+export function makeWhiteout(at: string | Buffer, scratch: string): Whiteout {
+  makeNode(at, scratch, { mode: S_IFCHR, major: 0, minor: 0 });
+  return { kind: 'whiteout' };
 }
