@@ -3,9 +3,10 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { portcullis } from '../test/fixtures/command.ts';
 import { now } from '../trust/evidence/fixtures/fixture-image.ts';
-import { dropOldTexts, openKit } from '../trust/verdict-log/log.fixture.ts';
+import { dossierOf, dropOldTexts, openKit, policy as logPolicy } from '../trust/verdict-log/log.fixture.ts';
 import { openDatabaseLog } from '../trust/verdict-log/index.ts';
 import type { LogSource } from '../trust/verdict-log/index.ts';
+import type { Verdict } from '../trust/index.ts';
 import { replay } from './verdict-replay.ts';
 
 const replayAll = (path: string) => portcullis(['verdicts', 'replay', '--all', '--database', path]);
@@ -86,4 +87,31 @@ test('the number of a row that is no verdict is refused with this reason', async
   const { code, output } = await portcullis(['verdicts', 'replay', '1', '--database', kit.path]);
   assert.match(output, /no row with this number is a verdict.*\[TRUST_VERDICT_UNKNOWN\]/u);
   assert.equal(code, 4);
+});
+
+test('a verdict whose reasons another version has worded differently is distinguished from a different one', async (t) => {
+  const kit = await openKit(t);
+  const [verdict] = await kit.append(1);
+  assert.ok(verdict !== undefined);
+  const record = (changed: Partial<Verdict>): Promise<unknown> =>
+    kit.database.write(
+      kit.log.statements({ ...verdict, ...changed }, dossierOf(verdict.reference), logPolicy),
+    );
+  const { reasons } = verdict;
+  const children = reasons.children?.map((child) => ({ ...child, text: 'Other words.' }));
+  const reworded = `sha256:${'1'.repeat(64)}`;
+  await record({
+    id: reworded,
+    reasons: { ...reasons, text: 'Other words.', ...(children && { children }) },
+  });
+  const single = await portcullis(['verdicts', 'replay', reworded, '--database', kit.path]);
+  assert.match(single.output, /^the same decision in other words: recorded deny as sha256:1111/u);
+  assert.equal(single.code, 1);
+  await record({ id: `sha256:${'2'.repeat(64)}`, reasons: { ...reasons, code: 'TRUST_OTHER' } });
+  const { code, output } = await replayAll(kit.path);
+  assert.match(
+    output,
+    /^different: sha256:2{64}\n1 identical, 1 with the same decision in other words, 1 different, 0 cannot/u,
+  );
+  assert.equal(code, 1);
 });

@@ -28,18 +28,23 @@ export async function replay(
   const policy = flags.policy === undefined ? undefined : (await loadPolicy({ paths: flags.policy })).policy;
   if (flags.all === true) return replayAll(log, flags, policy);
   const logged = wanted === undefined ? onlyVerdict(log, flags.file ?? '') : findVerdictRow(log, wanted);
-  const { equal, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(log, logged, policy);
+  const { equal, sameDecision, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(
+    log,
+    logged,
+    policy,
+  );
   const facts = {
     seq: logged.row.seq,
     verdict: recorded.id,
     equal,
+    sameDecision,
     sameOutcome: recorded.outcome === replayed.outcome,
     recorded: parseJson(recordedBytes),
     replayed: parseJson(replayedBytes),
   };
   const text = equal
     ? `identical: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
-    : `different: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
+    : `${sameDecision ? 'the same decision in other words' : 'different'}: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${tree(explainVerdict(replayed))}`;
   print(flags.output, facts, text);
   return equal ? exitCodes.yes : exitCodes.no;
 }
@@ -63,26 +68,27 @@ async function replayAll(
   flags: ReplayFlags,
   policy: TrustPolicy | undefined,
 ): Promise<number> {
-  const counts = { equal: 0, different: 0, incomplete: 0, dropped: 0 };
+  const counts = { equal: 0, reworded: 0, different: 0, incomplete: 0, dropped: 0 };
   const different: string[] = [];
   const through = droppedThrough(log);
   for (const logged of eachVerdict(log)) {
     try {
-      const { equal } = await replayLogged(log, logged, policy);
-      counts[equal ? 'equal' : 'different'] += 1;
-      if (!equal) different.push(logged.entry.verdict);
+      const { equal, sameDecision } = await replayLogged(log, logged, policy);
+      counts[equal ? 'equal' : sameDecision ? 'reworded' : 'different'] += 1;
+      if (!sameDecision) different.push(logged.entry.verdict);
     } catch (error) {
       if (!(error instanceof PortcullisError) || error.code !== 'TRUST_REPLAY_INCOMPLETE') throw error;
       counts[logged.row.seq <= through ? 'dropped' : 'incomplete'] += 1;
     }
   }
   const lines = different.map((id) => `different: ${id}\n`).join('');
+  const reworded = counts.reworded === 0 ? '' : ` ${counts.reworded} with the same decision in other words,`;
   const dropped = counts.dropped === 0 ? '' : `, ${counts.dropped} dropped by the retention`;
   print(
     flags.output,
     { ...counts, verdicts: different },
-    `${lines}${counts.equal} identical, ${counts.different} different, ${counts.incomplete} cannot be replayed${dropped}\n`,
+    `${lines}${counts.equal} identical,${reworded} ${counts.different} different, ${counts.incomplete} cannot be replayed${dropped}\n`,
   );
-  if (counts.different > 0) return exitCodes.no;
+  if (counts.different + counts.reworded > 0) return exitCodes.no;
   return counts.incomplete > 0 ? exitCodes.failed : exitCodes.yes;
 }

@@ -8,7 +8,7 @@ import { prepareDecision } from '../verdict/prepare.ts';
 import type { LoggedVerdict } from './find.ts';
 import type { LogSource } from './source.ts';
 import { policyText } from '../policy/policy-text.ts';
-import { verdictBytes } from './texts.ts';
+import { decisionText, verdictBytes } from './texts.ts';
 
 /** The complete input of a verdict, as texts. */
 interface ReplayInput {
@@ -22,6 +22,11 @@ interface ReplayInput {
 export interface Replay {
   /** Whether the bytes of the new verdict equal the recorded ones. */
   readonly equal: boolean;
+  /**
+   * Whether the verdicts are equal apart from the sentences of their reasons, which another version may word
+   * differently.
+   */
+  readonly sameDecision: boolean;
   readonly recorded: Verdict;
   readonly replayed: Verdict;
   readonly recordedBytes: string;
@@ -95,7 +100,9 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
       now: new Date(input.decidedAt),
     });
     const [recordedBytes, replayedBytes] = [verdictBytes(recorded), verdictBytes(replayed)];
-    return { equal: recordedBytes === replayedBytes, recorded, replayed, recordedBytes, replayedBytes };
+    const equal = recordedBytes === replayedBytes;
+    const sameDecision = decisionText(recorded) === decisionText(replayed);
+    return { equal, sameDecision, recorded, replayed, recordedBytes, replayedBytes };
   } catch (error) {
     throw new PortcullisError({
       code: 'TRUST_REPLAY_UNREADABLE',
