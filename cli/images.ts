@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/client.ts';
 import { besideSocket } from './options/admin-socket.ts';
-import { withClient, withSocket } from './options/endpoint.ts';
+import { fromVariable, withClient, withSocket } from './options/endpoint.ts';
 import { registerCarry } from './images/carry.ts';
 import { registerCopy } from './images/copy.ts';
 import { registerEvidence } from './images/evidence.ts';
@@ -63,10 +63,13 @@ export function register(program: Command): void {
     .argument('<image>', 'name, with a tag or a digest')
     .option('-n, --namespace <name>', 'namespace to decide for', 'default')
     .addOption(
-      new Option(
-        '--admin-socket <path>',
-        'where the daemon reports progress; default: admin.sock in the folder of --socket',
-      ).env('PORTCULLIS_ADMIN_SOCKET'),
+      fromVariable(
+        new Option(
+          '--admin-socket <path>',
+          'where the daemon reports progress; default: admin.sock in the folder of --socket',
+        ),
+        'PORTCULLIS_ADMIN_SOCKET',
+      ),
     )
     .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
     .addHelpText(

@@ -38,6 +38,13 @@ test('a user who names the socket of another daemon never reaches the default da
   assert.equal(socketOf(), '/state/admin.sock');
 });
 
+test('an empty variable counts as unset', () => {
+  process.env['PORTCULLIS_SOCKET'] = '';
+  process.env['PORTCULLIS_ADMIN_SOCKET'] = '';
+  assert.equal(socketOf(), '/run/portcullis/admin.sock');
+  assert.equal(socketOf('--socket', '/y/cri.sock'), '/y/admin.sock');
+});
+
 test('a socket that is not a unix socket is refused, and the message names the option or the variable', () => {
   const refused = (...flags: readonly string[]): string => {
     let text = '';

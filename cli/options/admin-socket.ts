@@ -1,5 +1,5 @@
 import { dirname, join, resolve } from 'node:path';
-import { socketPath } from './endpoint.ts';
+import { fromVariable, socketPath } from './endpoint.ts';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
@@ -20,11 +20,13 @@ const defaultAdminSocket = '/run/portcullis/admin.sock';
 export function withAdminSocket(command: Command): Command {
   return command
     .addOption(
-      new Option(
-        '--admin-socket <path>',
-        'where the daemon answers commands: admin.sock in its folder `state`; beside the socket in PORTCULLIS_SOCKET, if that is set',
+      fromVariable(
+        new Option(
+          '--admin-socket <path>',
+          'where the daemon answers commands: admin.sock in its folder `state`; beside the socket in PORTCULLIS_SOCKET, if that is set',
+        ),
+        'PORTCULLIS_ADMIN_SOCKET',
       )
-        .env('PORTCULLIS_ADMIN_SOCKET')
         .argParser(socketPath)
         .default(defaultAdminSocket),
     )

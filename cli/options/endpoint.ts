@@ -6,8 +6,16 @@ import type { CriClient } from '../../runtime/client.ts';
 /** Adds `--socket`, the option of every command that talks to a running daemon. */
 export function withSocket(command: Command): Command {
   const option = new Option('--socket <path>', 'unix socket of the running daemon');
-  const named = option.env('PORTCULLIS_SOCKET').argParser(socketPath);
+  const named = fromVariable(option, 'PORTCULLIS_SOCKET').argParser(socketPath);
   return command.addOption(named.default('/run/portcullis/portcullis.sock'));
+}
+
+/**
+ * Takes the value of an option from a variable of the environment. An empty variable, such as a pipeline
+ * gives for an unset one, counts as unset.
+ */
+export function fromVariable(option: Option, name: string): Option {
+  return process.env[name] === '' ? option : option.env(name);
 }
 
 /**

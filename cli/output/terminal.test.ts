@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { table } from './table.ts';
-import { pieces, textWidth, tree } from './terminal.ts';
+import { paperFor, pieces, textWidth, tree } from './terminal.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const header = ['IMAGE', 'ID', 'SIZE', 'VERIFIED'];
@@ -79,4 +79,12 @@ describe('a tree of reasons', () => {
   });
 
   it('is not changed for a program', () => assert.equal(tree(text), text));
+});
+
+describe('the paper of a terminal', () => {
+  it('is that of the first variable that names a locale; an empty one counts as unset', () => {
+    const terminal = { isTTY: true, columns: 80 } as NodeJS.WriteStream;
+    assert.equal(paperFor(terminal, { LC_ALL: '', LANG: 'C.UTF-8' }).unicode, true);
+    assert.equal(paperFor(terminal, { LC_ALL: 'C', LANG: 'C.UTF-8' }).unicode, false);
+  });
 });

@@ -16,7 +16,7 @@ export interface Paper {
  * locale has no UTF-8.
  */
 export function paperFor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Paper {
-  const locale = env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '';
+  const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || '';
   const live = stream.isTTY && env['TERM'] !== 'dumb';
   return {
     write: (text) => void stream.write(text),
