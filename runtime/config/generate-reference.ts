@@ -37,7 +37,7 @@ The daemon reads its options from \`${defaultConfigFile}\`, or from the file giv
 - The daemon runs as root. As another user it says so, exits with status 4 and changes nothing.
 - \`portcullis doctor\` reads the same file, judges the runtimes that it names, and exits with status 1 while no pod can start.
 - \`portcullis config import\` converts configurations of containerd and CRI-O, and \`registries.conf\`. It exits with status 1 if it leaves something out ([kubelet.md](kubelet.md#moving-a-node)).
-- Relative paths in the file are relative to its folder. Relative paths in flags are relative to the working folder.
+- Relative paths in the file are relative to its folder. Relative paths in flags are relative to the working folder. A path that begins with \`~\` is refused, because only a shell knows the home folders.
 
 ## Options
 

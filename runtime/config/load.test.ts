@@ -240,6 +240,12 @@ const wrong: readonly {
     text: 'cni: { confDir: "file:///etc/cni/net.d" }\nruntimes: { crun: { path: "https://r.test/crun" } }\npolicy: [p, "oci://r.test/p"]\n',
     says: /policy: oci:.*is a URL.*\ncni\.confDir: file:.*is a URL.*\nruntimes\.crun\.path: https:/,
   },
+  {
+    name: 'paths from a home folder',
+    text: 'root: ~/x\nstate: "~root/x"\npolicy: [ok/~, "~"]\n',
+    flags: { '--cni-conf-dir': ['~/net.d'] },
+    says: /root: ~\/x begins with ~.*absolute path\nstate: ~root.*\npolicy: ~ begins.*\ncni\.confDir: ~\/net\.d/,
+  },
   { name: 'a socket path that is too long', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
   {
     name: 'a mirror without URL',

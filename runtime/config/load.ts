@@ -8,7 +8,7 @@ import { checkConsistency } from './consistency.ts';
 import { withDefaults } from './defaults.ts';
 import { applyFlags } from './flags.ts';
 import type { FlagValues } from './flags.ts';
-import { absolutePaths, pathFrom, urlProblems } from './paths.ts';
+import { absolutePaths, pathFrom, pathProblems } from './paths.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
 import type { DaemonConfig } from './types.ts';
 
@@ -44,7 +44,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
   append(problems, severalPolicies(written, input.flags ?? {}));
   const config = flagged.value as unknown as DaemonConfig;
-  if (problems.length === 0) append(problems, urlProblems(configSchema, config));
+  if (problems.length === 0) append(problems, pathProblems(configSchema, config));
   if (problems.length === 0) append(problems, checkConsistency(config));
   if (problems.length > 0) {
     throw new PortcullisError({

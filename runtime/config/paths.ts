@@ -2,14 +2,17 @@ import { resolve } from 'node:path';
 import type { ConfigSchema } from './config-schema.ts';
 
 const url = /^[a-z][a-z0-9+.-]*:\/\//iu;
+/** As a shell writes a home folder: `~/x`, `~user/x`. */
+const homeFolder = /^~[^/]*(?:\/|$)/u;
 
 /**
  * Makes a path absolute. A socket may be written as for a kubelet or gRPC: `unix:///run/a.sock`,
- * `unix:/run/a.sock`. Another URL is not changed, and {@link urlProblems} reports it.
+ * `unix:/run/a.sock`. Another URL, or a path from a home folder, is not changed, and {@link pathProblems}
+ * reports it.
  */
 export function pathFrom(folder: string, text: string): string {
   const path = text.replace(/^unix:(?:\/\/)?/u, '');
-  return url.test(path) ? path : resolve(folder, path);
+  return url.test(path) || homeFolder.test(path) ? path : resolve(folder, path);
 }
 
 /**
@@ -32,20 +35,26 @@ export function absolutePaths(schema: ConfigSchema, value: unknown, folder: stri
   );
 }
 
-/** Returns one sentence for each path that is a URL. `at` is the option that holds `value`. */
-export function urlProblems(schema: ConfigSchema, value: unknown, at = ''): string[] {
-  if (typeof value === 'string')
-    return schema['format'] === 'path' && url.test(value)
-      ? [`${at}: ${value} is a URL; give a path of this machine`]
+/**
+ * Returns one sentence for each path that is a URL or begins with a home folder. `at` is the option that
+ * holds `value`.
+ */
+export function pathProblems(schema: ConfigSchema, value: unknown, at = ''): string[] {
+  if (typeof value === 'string') {
+    if (schema['format'] !== 'path') return [];
+    if (url.test(value)) return [`${at}: ${value} is a URL; give a path of this machine`];
+    return homeFolder.test(value)
+      ? [`${at}: ${value} begins with ~, which only a shell replaces; give an absolute path`]
       : [];
+  }
   if (Array.isArray(value)) {
     const items = schema['items'] as ConfigSchema | undefined;
-    return items === undefined ? [] : value.flatMap((item) => urlProblems(items, item, at));
+    return items === undefined ? [] : value.flatMap((item) => pathProblems(items, item, at));
   }
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([key, each]) => {
     const of = fieldSchema(schema, key);
-    return of === undefined ? [] : urlProblems(of, each, at === '' ? key : `${at}.${key}`);
+    return of === undefined ? [] : pathProblems(of, each, at === '' ? key : `${at}.${key}`);
   });
 }
 
