@@ -14,6 +14,7 @@ export { serialiseSpec } from './oci/spec.ts';
 export { runtimeVersion } from './version.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
+export { changeableByOthers } from './policy/changeable-by-others.ts';
 export { loadPolicySet } from './policy/policy-set.ts';
 export { openPolicy } from './policy/policy-watch.ts';
 export type { PolicyHolder } from './policy/policy-watch.ts';

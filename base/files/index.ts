@@ -1,4 +1,5 @@
 export { isWithin } from './is-within.ts';
+export { otherWriters } from './other-writers.ts';
 export {
   isOwnDescriptor,
   readFilePart,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -272,6 +272,29 @@ for (const row of wrong) {
     assert.match(problems.join('\n'), row.says);
   });
 }
+
+test('a file that a user other than root can change is refused, because it names programs that run as root', async (t) => {
+  const refusal = async (change: (file: string) => Promise<void>): Promise<string> => {
+    const file = await written('logLevel: debug\n');
+    t.after(() => rm(file, { force: true }));
+    await change(file);
+    const problems = [await problemsOf({ file }), await problemsOf({ file, withoutThreads: true })];
+    assert.deepEqual(problems[0], problems[1]);
+    await rm(file);
+    return problems[0]?.join('\n') ?? '';
+  };
+  assert.match(
+    await refusal((file) => chmod(file, 0o666)),
+    /config\.yaml: every user may write to it; chown/,
+  );
+  assert.match(
+    await refusal((file) => chown(file, 1000, 0)),
+    /config\.yaml: it belongs to user 1000, not to root;/,
+  );
+  const file = await written('logLevel: debug\n');
+  await chmod(file, 0o660);
+  assert.equal((await loadDaemonConfig({ file })).logLevel, 'debug');
+});
 
 test('a named file must exist, and flags are checked even if it does not', async () => {
   const problems = await problemsOf({ file: join(folder, 'absent.yaml'), flags: { '--runtime': ['x'] } });

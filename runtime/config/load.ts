@@ -1,6 +1,9 @@
+import { statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
+import { isOwnDescriptor, otherWriters, readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, textOf, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
@@ -37,8 +40,11 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const file = resolve(workingFolder, input.file ?? defaultConfigFile);
   const problems: string[] = [];
   const mustExist = input.file !== undefined && input.mayBeMissing !== true;
-  const read = input.withoutThreads === true ? readGivenFileSync : readGivenFile;
-  const written = await readDocument(file, read, mustExist, problems);
+  const files =
+    input.withoutThreads === true
+      ? { read: readGivenFileSync, stat: statSync }
+      : { read: readGivenFile, stat };
+  const written = await readDocument(file, files, mustExist, problems);
   const complete = withDefaults(configSchema, absolutePaths(configSchema, written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => pathFrom(workingFolder, path));
   append(problems, [...flagged.problems, ...checkFlagged(flagged.value)]);
@@ -81,15 +87,25 @@ function severalPolicies(written: Readonly<Record<string, unknown>>, flags: Flag
 /** More than any configuration has. */
 const mostBytes = 4 * 2 ** 20;
 
+interface FileReader {
+  readonly read: (path: string, limit: number) => Buffer | Promise<Buffer>;
+  readonly stat: (path: string) => Stats | Promise<Stats>;
+}
+
 async function readDocument(
   file: string,
-  read: (path: string, limit: number) => Buffer | Promise<Buffer>,
+  files: FileReader,
   mustExist: boolean,
   problems: string[],
 ): Promise<Record<string, unknown>> {
   let bytes: Buffer;
   try {
-    bytes = await read(file, mostBytes);
+    bytes = await files.read(file, mostBytes);
+    // The daemon runs the programs that the file names as root. A pipe belongs to whoever started it.
+    if (process.geteuid?.() === 0 && !isOwnDescriptor(file)) {
+      const writers = otherWriters(await files.stat(file));
+      if (writers !== undefined) problems.push(`${file}: ${writers}; chown root:root and chmod 0644`);
+    }
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       problems.push(`${file}: cannot be read: ${fileReason(thrown, file)}`);

@@ -1,7 +1,7 @@
 import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,4 +90,24 @@ describe('a policy whose file server does not answer', { skip: noDeadServer }, (
     assert.match(holder.problem() ?? '', /does not answer/);
     await filesAnswer();
   });
+});
+
+it('warns of files of the policy that a user other than root can change, and keeps them in force', async (t) => {
+  const { folder } = policyFolder(t);
+  chmodSync(folder, 0o777);
+  chmodSync(join(folder, 'p.yaml'), 0o666);
+  chownSync(join(folder, 'k.pub'), 1000, 0);
+  const lines: { readonly msg: string; readonly path?: string }[] = [];
+  const log = createLogger({
+    level: 'warn',
+    stream: { write: (line: string) => void lines.push(JSON.parse(line) as { msg: string }) },
+  });
+  const holder = await openPolicy({ paths: [folder] }, log, patienceMs);
+  t.after(() => holder.close());
+  assert.ok(holder.current() !== undefined);
+  assert.deepEqual(lines.map(({ path, msg }) => [path, msg.split(': ')[1]]).sort(), [
+    [folder, 'every user may write to it'],
+    [join(folder, 'k.pub'), 'it belongs to user 1000, not to root'],
+    [join(folder, 'p.yaml'), 'every user may write to it'],
+  ]);
 });

@@ -6,6 +6,7 @@ import type { TrustPolicy, TufRoot } from '../../trust/index.ts';
 import { standingExceptions } from '../../trust/policy/index.ts';
 import type { PolicySources } from '../../trust/policy/index.ts';
 import { watchPolicyFiles } from './policy-files.ts';
+import { changeableByOthers } from './changeable-by-others.ts';
 import { loadPolicySet } from './policy-set.ts';
 
 /** The policy and the profiles in force. */
@@ -111,8 +112,8 @@ export async function openPolicy(
       count.loaded += 1;
       if (silent) return;
       log.info({ revision: loaded.revision, rules: loaded.rules.length, ...from, cause }, 'policy in force');
-      reportLoose(loaded, log);
       if (changed) for (const listener of listeners) listener(loaded);
+      await reportLoose(loaded, files, log);
     } catch (cause_) {
       // With the error code: Status is all that a kubelet shows.
       problem = isPortcullisError(cause_) ? cause_.message : reasonOf(cause_);
@@ -198,8 +199,11 @@ export async function openPolicy(
   };
 }
 
-/** Logs the rules that admit images without the evidence that they could require. */
-function reportLoose(policy: TrustPolicy, log: Logger): void {
+/**
+ * Logs the rules that admit images without the evidence that they could require, and the files that a user
+ * other than root can change. These stay in force: a tool that fetches a policy may run as another user.
+ */
+async function reportLoose(policy: TrustPolicy, files: readonly string[], log: Logger): Promise<void> {
   for (const rule of policy.rules.filter((one) => one.allowUnverified))
     log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
   for (const exception of standingExceptions(policy, new Date())) {
@@ -211,6 +215,8 @@ function reportLoose(policy: TrustPolicy, log: Logger): void {
         : `this rule does not refuse images (${exception.kind})`,
     );
   }
+  for (const { path, writers } of await changeableByOthers(files))
+    log.warn({ path }, `a user other than root can change the policy: ${writers}`);
 }
 
 /** Returns the files of a policy that could not be loaded: a fix of one of them may fix the policy. */

@@ -4,7 +4,12 @@ import { parseJson } from '../../../base/json/index.ts';
 import { errnoOf, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
 import type { NetworkFigures } from '../../../cni-plugins/index.ts';
-import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
+import {
+  changeableByOthers,
+  createCriClient,
+  endedInDatabase,
+  loadPolicySet,
+} from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
 import type { TrustPolicy } from '../../../trust/index.ts';
 import { standingExceptions } from '../../../trust/policy/index.ts';
@@ -120,6 +125,7 @@ export async function daemonFindings(
   return [
     running,
     ...(await policyFindingsOf(config, reported?.policy)),
+    ...(await changeablePolicy(config)),
     reported === undefined ? networkOnDisk(config) : networkFinding(reported, config),
     ...networkPolicyFindings(reported, config),
     ...monitorFindings(reported?.unmonitored ?? []),
@@ -151,6 +157,18 @@ async function policyFindingsOf(
   const meaning = ['the files of `policy` are not used, and only a running daemon knows what is in force'];
   const fix = 'systemctl start portcullisd, then portcullis policy status';
   return [{ topic: 'policy', state: 'degraded', found, meaning, fix }];
+}
+
+/** Reports paths of the policy that a user other than root can change, where the node uses files. */
+async function changeablePolicy({ policy, policySubscription, cluster }: DaemonConfig): Promise<Finding[]> {
+  if (policySubscription !== undefined || cluster?.policies === true) return [];
+  return (await changeableByOthers(policy)).map(({ path, writers }) => ({
+    topic: 'policy files',
+    state: 'degraded',
+    found: path,
+    meaning: [`${writers}: a user other than root can decide what may run`],
+    fix: `chown root:root ${path}; chmod go-w ${path}`,
+  }));
 }
 
 function policyFindings(policy: PolicyInForce): readonly Finding[] {
