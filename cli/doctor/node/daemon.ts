@@ -133,7 +133,8 @@ export async function daemonFindings(
   ];
 }
 
-function answeringDaemon({ version, obstacle }: Answers, socket: string): Finding {
+/** Returns the finding about a daemon that answers at this socket. */
+export function answeringDaemon({ version, obstacle }: Answers, socket: string): Finding {
   const found = { topic: 'daemon', found: `${version} at ${socket}` };
   // The message of an obstacle ends with the advice.
   return obstacle === undefined

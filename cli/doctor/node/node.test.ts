@@ -8,13 +8,15 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { packageRoot } from '../../environment/package-root.ts';
 import type { Finding } from '../finding.ts';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { verdictOf } from '../print.ts';
 import { loadDaemonConfig } from '../../../runtime/index.ts';
 import { crictlFindings } from './crictl.ts';
 import { daemonFindings } from './daemon.ts';
 import { enforcementFindings } from './enforcement.ts';
 import { flagsOf, readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
-import { nodeChapters } from './node.ts';
+import { nodeChapters, wrongConfiguration } from './node.ts';
 import { serviceFindings } from './service-unit.ts';
 import { readDirectives, readUnit } from './unit-file.ts';
 
@@ -352,6 +354,38 @@ describe('the daemon, judged by its configuration while it does not run', () => 
     assert.match(found['network'] ?? '', /no \.conflist.*no pod gets an address/);
     assert.match(found['handler one'] ?? '', /there is no such program/);
     assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
+  });
+
+  it('keeps a running daemon running although its file has become invalid', async (t) => {
+    const root = machine(t, { 'config.yaml': 'sokket: /x\n' });
+    const error = await loadDaemonConfig({ file: join(root, 'config.yaml') }).catch(
+      (thrown: unknown) => thrown,
+    );
+    assert.ok(isPortcullisError(error));
+    const answers = {
+      version: '1.0.0',
+      network: { ready: true, message: '' },
+      policy: { inForce: true, revision: 'sha256:0', rules: 1, unverified: [] },
+      cgroupDriver: 'systemd',
+    } as const;
+    const findings = wrongConfiguration(error, answers, socket);
+    assert.equal(verdictOf(findings), 'Ready; 1 degraded, see above.');
+    assert.match(complaints(findings)['configuration'] ?? '', /keeps the configuration of its start.*sokket/);
+    assert.equal(
+      verdictOf(wrongConfiguration(error, 'nothing listens', socket)),
+      'Not ready. No pod can start: configuration.',
+    );
+    const stuck = { ...answers, obstacle: 'no runtime works' };
+    assert.match(verdictOf(wrongConfiguration(error, stuck, socket)), /No pod can start: daemon/);
+  });
+
+  it('warns of policy files that a user other than root can change', async (t) => {
+    const root = machine(t, { 'policy/': '', 'cni/': '' });
+    chmodSync(join(root, 'policy'), 0o777);
+    assert.match(
+      (await look(root, files(root)))['policy files'] ?? '',
+      /policy \| every user may write to it/,
+    );
   });
 
   it('does not report on policy files of a node that follows releases or objects of its cluster', async (t) => {

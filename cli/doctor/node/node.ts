@@ -1,12 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
 import { loadDaemonConfig } from '../../../runtime/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Chapter, Finding } from '../finding.ts';
 import { runtimeFindings } from '../runtimes.ts';
 import { crictlFindings } from './crictl.ts';
-import { askDaemon, daemonFindings } from './daemon.ts';
+import { answeringDaemon, askDaemon, daemonFindings } from './daemon.ts';
 import type { Answers } from './daemon.ts';
 import { enforcementFindings } from './enforcement.ts';
 import { readKubelet } from './kubelet-settings.ts';
@@ -31,7 +32,11 @@ export interface NodeInput {
 export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]> {
   const root = input.root ?? '/';
   const config = await configurationOf(input.config);
-  if (!('root' in config)) return [{ title: 'Node', findings: [config] }];
+  if (!('root' in config)) {
+    // A file that cannot be read names no socket.
+    const { socket } = await loadDaemonConfig({ file: '/nonexistent', mayBeMissing: true });
+    return [{ title: 'Node', findings: wrongConfiguration(config, await askDaemon(socket), socket) }];
+  }
   const runtimes = { title: 'OCI runtimes', findings: await runtimeFindings(config) };
   const kubelet = readKubelet(root);
   const isNode =
@@ -78,21 +83,32 @@ const noKubelet: Finding = {
   found: 'none here: the socket serves any client that may connect',
 };
 
-async function configurationOf(file: string | undefined): Promise<DaemonConfig | Finding> {
+async function configurationOf(file: string | undefined): Promise<DaemonConfig | PortcullisError> {
   try {
     return await loadDaemonConfig(file === undefined ? {} : { file });
   } catch (thrown) {
     if (!isPortcullisError(thrown)) throw thrown;
-    const problems = thrown.failure.details?.['problems'];
-    const meaning = Array.isArray(problems) ? problems.map(String) : [thrown.failure.why];
-    return {
-      topic: 'configuration',
-      state: 'missing',
-      found: thrown.failure.on,
-      meaning: ['the daemon does not start', ...meaning],
-      fix: thrown.failure.fix,
-    };
+    return thrown;
   }
+}
+
+/**
+ * Reports a configuration with which no daemon starts. A running daemon keeps the configuration that it was
+ * started with.
+ */
+export function wrongConfiguration(
+  { failure }: PortcullisError,
+  answers: Answers | string,
+  socket: string,
+): readonly Finding[] {
+  const problems = failure.details?.['problems'];
+  const all = Array.isArray(problems) ? problems.map(String) : [failure.why];
+  const found = { topic: 'configuration', found: failure.on, fix: failure.fix };
+  if (typeof answers === 'string')
+    return [{ ...found, state: 'missing', meaning: ['the daemon does not start', ...all] }];
+  const kept =
+    'the running daemon keeps the configuration of its start, and cannot start again with this file';
+  return [{ ...found, state: 'degraded', meaning: [kept, ...all] }, answeringDaemon(answers, socket)];
 }
 
 /**
