@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { appendFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { followContainerLog } from './log-file.ts';
 import type { FollowLogOptions } from './log-file.ts';
@@ -93,4 +95,11 @@ test('a line without a line end is returned in parts of limited size', async () 
 test('an absent log is CRI_LOG_UNREADABLE', async () => {
   path = join(folder, 'absent.log');
   await assert.rejects(read(), (error) => isPortcullisError(error) && error.code === 'CRI_LOG_UNREADABLE');
+});
+
+test('a log is followed also where inotify has no instance left', async () => {
+  await writeFile(path, line('F', 'one'));
+  const fixture = join(import.meta.dirname, 'log-without-inotify.fixture.ts');
+  const { stdout } = await promisify(execFile)('unshare', ['-U', '-r', process.execPath, fixture, path]);
+  assert.equal(stdout, 'one\ntwo\n');
 });

@@ -1,4 +1,5 @@
 import { watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -118,11 +119,19 @@ async function successor(path: string, file: FileHandle): Promise<FileHandle | u
 /** Waits for a change in the log's folder (a write, a rotation), at most {@link recheckMs}. */
 async function change(path: string, signal: AbortSignal | undefined): Promise<void> {
   const stop = new AbortController();
-  const watcher = watch(dirname(path), { persistent: false }, () => stop.abort());
-  watcher.on('error', () => stop.abort());
+  const watcher = watched(dirname(path), () => stop.abort());
   const all = signal === undefined ? stop.signal : AbortSignal.any([stop.signal, signal]);
   await sleep(recheckMs, undefined, { signal: all }).catch(() => undefined);
-  watcher.close();
+  watcher?.close();
+}
+
+/** Undefined where inotify has no watch or instance left: the log is then looked at from time to time. */
+function watched(folder: string, changed: () => void): FSWatcher | undefined {
+  try {
+    return watch(folder, { persistent: false }, changed).on('error', changed);
+  } catch {
+    return undefined;
+  }
 }
 
 async function openLog(path: string): Promise<FileHandle> {
