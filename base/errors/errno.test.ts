@@ -52,6 +52,18 @@ for (const errno of new Set([...Object.keys(table), ...Object.keys(constants.err
   });
 }
 
+test('a limit of the kernel is no full disk, although its errno is the same', () => {
+  const failed = (properties: object): Error =>
+    Object.assign(new Error('simulated'), { code: 'ENOSPC', ...properties });
+  assert.equal(meansDiskFull(failed({ syscall: 'mkdir', path: '/var/lib/x' })), true);
+  assert.equal(meansDiskFull(failed({ syscall: 'watch', path: '/var/lib/x' })), false);
+  assert.equal(meansDiskFull(failed({ syscall: 'mkdir', path: '/sys/fs/cgroup/pod1' })), false);
+  const [, kernel] = formsOf('ENOSPC');
+  assert.ok(kernel instanceof PortcullisError);
+  const details = { errno: 'ENOSPC', limit: true };
+  assert.equal(meansDiskFull(new PortcullisError({ ...kernel.failure, details })), false);
+});
+
 test('no errno means both that an object is gone and that nothing is known about it', () => {
   for (const errno of Object.keys(constants.errno))
     for (const failure of formsOf(errno)) assert.ok(!(meansNoSuchPath(failure) && leavesUnknown(failure)));

@@ -78,9 +78,19 @@ export function meansShortage(thrown: unknown): boolean {
   return meaningOfErrno(errnoOf(thrown)) === 'shortage';
 }
 
-/** Returns whether a write found no space, or no quota. */
+/**
+ * Returns whether a write found no space, or no quota. Some calls report a limit of the kernel by the same
+ * errno: mounts, inotify watches, keys, and everything in the file system of cgroups.
+ */
 export function meansDiskFull(thrown: unknown): boolean {
-  return meaningOfErrno(errnoOf(thrown)) === 'disk-full';
+  return meaningOfErrno(errnoOf(thrown)) === 'disk-full' && !meansKernelLimit(thrown);
+}
+
+/** Returns whether ENOSPC or EDQUOT means a limit of the kernel, and no disk. */
+function meansKernelLimit(thrown: unknown): boolean {
+  if (isPortcullisError(thrown)) return thrown.failure.details?.['limit'] === true;
+  const { syscall, path = '' } = thrown as NodeJS.ErrnoException;
+  return syscall === 'watch' || path.startsWith('/sys/fs/cgroup/');
 }
 
 /**

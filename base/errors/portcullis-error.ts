@@ -114,6 +114,8 @@ export function fileReason(thrown: unknown, file: string): string {
     if (folderOf(path) !== folderOf(file)) return reasonOf(thrown);
     if (code === 'ENOENT') return 'its folder does not exist';
   }
+  if (code === 'ENOSPC' && file.startsWith('/sys/fs/cgroup/'))
+    return 'the kernel has no room for more cgroups';
   return fileReasons[code] ?? reasonOf(thrown);
 }
 

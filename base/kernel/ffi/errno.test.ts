@@ -37,6 +37,23 @@ test('every errno becomes an error whose code isErrno recognises', () => {
   );
 });
 
+test('a limit of the kernel that has the errno of a full disk gets its own reason and remedy', () => {
+  for (const [call, fix] of [
+    ['mount', /^raise fs\.mount-max/u],
+    ['move_mount', /^raise fs\.mount-max/u],
+    ['keyctl', /^raise kernel\.keys\./u],
+    ['unshare', /^raise the limits user\.max_/u],
+  ] as const)
+    for (const errno of ['ENOSPC', 'EDQUOT']) {
+      const { failure } = kernelError(errno, call, 'subject');
+      assert.equal(failure.why, `a limit of the kernel is reached (${errno})`);
+      assert.match(failure.fix, fix);
+      assert.equal(failure.details?.['limit'], true);
+    }
+  assert.match(kernelError('ENOSPC', 'write', 'subject').failure.fix, /^free space/u);
+  assert.doesNotMatch(kernelError('EPERM', 'mount', 'subject').failure.fix, /mount-max/u);
+});
+
 test('a path with a NUL byte is refused, because it would be truncated', () => {
   assert.throws(() => cString('/etc/passwd\0.png', 'open'), { code: 'KERNEL_EINVAL' });
   assert.throws(() => mount('none', '/tmp\0x', 'tmpfs', 0), { code: 'KERNEL_EINVAL' });

@@ -72,6 +72,24 @@ const fixes: Readonly<Record<string, string>> = {
   ELOOP: 'remove the symbolic link from the path',
 };
 
+const mounts = 'raise fs.mount-max (sysctl), or unmount what is not used';
+const ownedKeys = 'raise kernel.keys.maxkeys and maxbytes (sysctl), for root root_maxkeys and root_maxbytes';
+/** The remedy for calls whose ENOSPC or EDQUOT concerns a limit of the kernel, and no disk. */
+const limitFixes: Readonly<Record<string, string>> = {
+  fanotify_mark: 'raise fs.fanotify.max_user_marks (sysctl)',
+  keyctl: ownedKeys,
+  mount: mounts,
+  move_mount: mounts,
+  open_tree: mounts,
+  unshare: 'raise the limits user.max_*_namespaces (sysctl), or end programs that hold namespaces',
+};
+
+/** Returns the remedy if the errno of this call means a limit of the kernel. */
+function limitFix(name: string, call: string): string | undefined {
+  if (name !== 'ENOSPC' && name !== 'EDQUOT') return undefined;
+  return Object.hasOwn(limitFixes, call) ? limitFixes[call] : undefined;
+}
+
 /**
  * Returns the error of system call `call` on `on`, by its errno. `why` and `fix` replace the default texts of
  * the errno when more is known.
@@ -86,15 +104,21 @@ export function kernelError(
   const name = typeof errno === 'number' ? errnoName(errno) : errno;
   const number =
     typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
-  const text = number === undefined ? name : getSystemErrorMessage(-number);
+  const limit = limitFix(name, call);
+  const text =
+    limit !== undefined
+      ? 'a limit of the kernel is reached'
+      : number === undefined
+        ? name
+        : getSystemErrorMessage(-number);
   return new PortcullisError({
     code: `KERNEL_${name}`,
     kind: kinds[name] ?? 'internal',
     attempted: call,
     on,
     why: why ?? `${text} (${name})`,
-    fix: fix ?? fixes[name] ?? 'see the manual page of the system call and the kernel log',
-    details: { errno: name, call },
+    fix: fix ?? limit ?? fixes[name] ?? 'see the manual page of the system call and the kernel log',
+    details: { errno: name, call, ...(limit !== undefined && { limit: true }) },
   });
 }
 
