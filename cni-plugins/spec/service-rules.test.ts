@@ -48,6 +48,8 @@ test('a file that cannot be read is refused with its field', () => {
     [{ ingress: { ports: ['0'] } }, 'ingress.ports'],
     [{ ingress: { ports: ['65536'] } }, 'ingress.ports'],
     [{ ingress: { ports: [null] } }, 'ingress.ports'],
+    [{ ingress: { ports: [['8080']] } }, 'ingress.ports'],
+    [{ ingress: { ports: [{ toString: '8080' }] } }, 'ingress.ports'],
     [{ ingress: { namespaces: 'team' } }, 'ingress.namespaces'],
     [{ ingress: { privilegedPorts: 'yes' } }, 'ingress.privilegedPorts'],
     [{ ingress: { heldPorts: 1 } }, 'ingress.heldPorts'],

@@ -109,8 +109,9 @@ const isTexts = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((each) => typeof each === 'string');
 
 function rangeOf(value: unknown): readonly [number, number] | undefined {
-  const [whole, first = '', last = first] =
-    /^(\d{1,5})(?:-(\d{1,5}))?$/u.exec(typeof value === 'number' ? String(value) : String(value)) ?? [];
+  const text = typeof value === 'number' ? String(value) : value;
+  if (typeof text !== 'string') return undefined;
+  const [whole, first = '', last = first] = /^(\d{1,5})(?:-(\d{1,5}))?$/u.exec(text) ?? [];
   const [low, high] = [Number(first), Number(last)];
   return whole === undefined || low < 1 || high > 65_535 || low > high ? undefined : [low, high];
 }

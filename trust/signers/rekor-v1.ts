@@ -44,36 +44,50 @@ function requestOf(proposed: ProposedEntry, verifier: string): object {
 function entryOf(answer: unknown): object {
   const [entry, ...others] = Object.values(recordOf(answer) ?? {}).map(recordOf);
   const { body, integratedTime, logID, logIndex, verification } = entry ?? {};
-  if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string')
-    throw new Error('its answer is not an entry of a log');
+  if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string') throw notAnEntry();
   const { signedEntryTimestamp, inclusionProof } = recordOf(verification) ?? {};
   const proof = recordOf(inclusionProof);
   const hashes = proof?.['hashes'] ?? [];
   const said = recordOf(parseStrictJson(Buffer.from(body, 'base64')));
   return {
-    logIndex: String(logIndex),
+    logIndex: integerOf(logIndex),
     logId: { keyId: base64Of(logID) },
-    kindVersion: { kind: String(said?.['kind']), version: String(said?.['apiVersion']) },
-    integratedTime: String(integratedTime),
+    kindVersion: { kind: textOf(said?.['kind']), version: textOf(said?.['apiVersion']) },
+    integratedTime: integerOf(integratedTime),
     ...(typeof signedEntryTimestamp === 'string' ? { inclusionPromise: { signedEntryTimestamp } } : {}),
     ...(proof === undefined
       ? {}
       : {
           inclusionProof: {
-            logIndex: String(proof['logIndex']),
+            logIndex: integerOf(proof['logIndex']),
             rootHash: base64Of(proof['rootHash']),
-            treeSize: String(proof['treeSize']),
+            treeSize: integerOf(proof['treeSize']),
             hashes: Array.isArray(hashes) ? hashes.map(base64Of) : [],
-            checkpoint: { envelope: String(proof['checkpoint']) },
+            checkpoint: { envelope: textOf(proof['checkpoint']) },
           },
         }),
     canonicalizedBody: body,
   };
 }
 
+function notAnEntry(): Error {
+  return new Error('its answer is not an entry of a log');
+}
+
+/** Reads an integer, which bundles write as text. */
+function integerOf(value: unknown): string {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw notAnEntry();
+  return String(value);
+}
+
+function textOf(value: unknown): string {
+  if (typeof value !== 'string') throw notAnEntry();
+  return value;
+}
+
 /** Converts hex, which Rekor v1 writes. */
 function base64Of(hex: unknown): string {
-  return Buffer.from(String(hex), 'hex').toString('base64');
+  return Buffer.from(textOf(hex), 'hex').toString('base64');
 }
 
 function base64(bytes: Uint8Array): string {

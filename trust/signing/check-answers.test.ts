@@ -111,7 +111,13 @@ const table: readonly (readonly [string, SignOptions, Change, RegExp])[] = [
     'an entry without its place',
     { rekor: 1 },
     entry((one) => delete one['logIndex']),
-    /an answer cannot be used: tlogEntries\[0\]\.logIndex is not a count/,
+    /its answer is not an entry of a log/,
+  ],
+  [
+    'an entry whose place is no number',
+    { rekor: 1 },
+    entry((one) => (one['logIndex'] = { toString: 1 })),
+    /its answer is not an entry of a log/,
   ],
   [
     'an entry without a promise, and so without a proven time',

@@ -148,6 +148,17 @@ test('a refusal comes with the service’s own words, of bounded length', async 
   );
 });
 
+test('a refusal whose words are no text is reported as the service wrote it', async () => {
+  const body = JSON.stringify({ errors: [{ code: {}, message: ['no'] }] });
+  await answering(
+    (_request, response) => response.writeHead(400).end(body),
+    (service) =>
+      assert.rejects(service.publish([{ dialect: 'notary', lacking: [], all: [] }]), (error: Error) =>
+        error.message.includes(`answered 400: ${body}`),
+      ),
+  );
+});
+
 test('an invalid token counts as no token: the refusal of the service is reported', async () => {
   for (const token of ['not JSON', '[]', '{}', '{"token":7}'])
     await answering(

@@ -160,10 +160,16 @@ function messageOf(text: string): string {
       .errors;
     const detail =
       first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
-    return `${String(first?.code)}: ${String(first?.message)}${detail}`.slice(0, 1000);
+    const words = [first?.code, first?.message].filter((word) => typeof word === 'string');
+    if (words.length === 0) return plain(text);
+    return `${words.join(': ')}${detail}`.slice(0, 1000);
   } catch {
-    return text.trim().slice(0, 200) || 'nothing more';
+    return plain(text);
   }
+}
+
+function plain(text: string): string {
+  return text.trim().slice(0, 200) || 'nothing more';
 }
 
 /**
