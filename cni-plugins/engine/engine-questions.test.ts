@@ -26,6 +26,7 @@ test('while the thread does not answer, the last status counts until it has hung
     assert.partialDeepStrictEqual(await questions.status(), {
       ready: false,
       reason: 'NetworkEngineFailed',
-      message: 'the network thread does not answer; check the disk of `root`',
+      message:
+        'the network thread has not answered for 30 s; check the load of the machine, and the disk of `root`',
     });
 });

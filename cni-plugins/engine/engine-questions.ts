@@ -12,7 +12,7 @@ export type EngineQuestions = Pick<
 
 /** How long a status is waited for: longer than plugins are. */
 const patienceMs = 5_000;
-/** The thread does not answer while its disk hangs. No thread that is busy takes this long. */
+/** A thread that does not answer for this long waits for its disk, or gets no processor. */
 const hungMs = 30_000;
 
 const failed = (message: string): NetworkStatus => ({
@@ -72,7 +72,7 @@ export function createEngineQuestions(
       const hangs = unansweredSince !== undefined && now() - unansweredSince >= hungMs;
       return said !== undefined && !hangs
         ? said.word
-        : failed('the network thread does not answer; check the disk of `root`');
+        : failed('the network thread has not answered for 30 s; check the load of the machine, and the disk of `root`');
     },
   };
 }

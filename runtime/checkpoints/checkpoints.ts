@@ -342,7 +342,7 @@ function asFailed(record: ContainerRecord): (thrown: unknown) => never {
       meansDiskFull(thrown) ? 'exhausted' : 'internal',
       record.id.slice(0, 13),
       reasonOf(thrown),
-      'check the disks of the state and of the archive, and repeat the request',
+      'see the reason; the disks of the state and of the archive need free space; repeat the request',
     );
   };
 }

@@ -108,7 +108,8 @@ describe('the write that a status makes', () => {
     second = 30;
     await assert.rejects(write(false), {
       code: 'STORAGE_IO',
-      message: /^write to database state\.db: a write has not ended for 30 s or longer; check the disk/u,
+      message:
+        /^write to database state\.db: a write has not ended for 30 s or longer; check the load of the machine, the disk/u,
     });
     disk.resolve();
     await Promise.all(waiting);

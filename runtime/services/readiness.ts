@@ -99,7 +99,7 @@ function hung(path: string): PortcullisError {
     attempted: 'write to database',
     on: path,
     why: `a write has not ended for ${hungMs / 1000} s or longer`,
-    fix: 'check the disk and the kernel log; the write continues when the disk answers',
+    fix: 'check the load of the machine, the disk and the kernel log; the write continues when the disk answers',
   });
 }
 
