@@ -85,3 +85,27 @@ it('the next page is found among several Link headers', async (t) => {
 function answerList(response: ServerResponse, note: string): void {
   response.writeHead(200, { 'content-type': mediaTypes.ociIndex }).end(list(note));
 }
+
+it('entries that are no descriptors count against the limit, so that one page is not read to its end', async (t) => {
+  const server = await serveHttp((request, response) => {
+    const page = Number(/page=(\d+)/u.exec(request.url ?? '')?.[1] ?? '0');
+    response
+      .writeHead(200, {
+        'content-type': mediaTypes.ociIndex,
+        link: `</v2/app/x?page=${page + 1}>; rel="next"`,
+      })
+      .end(JSON.stringify({ schemaVersion: 2, manifests: [0, null, entry(String(page)), {}] }));
+  });
+  const client = createRegistryClient();
+  t.after(async () => {
+    await client.close();
+    await server.close();
+  });
+  const [repository] = client.repositories(parseReference(`${server.host}/app`)) as [RegistryRepository];
+  const { descriptors, complete } = await repository.referrers(subject, { limit: 7 });
+  assert.deepEqual(
+    [complete, descriptors.map(({ digest }) => digest)],
+    [false, [entry('0').digest, entry('1').digest]],
+  );
+  assert.equal(server.requests.filter(({ path }) => /referrers|page=/u.test(path)).length, 2);
+});

@@ -57,11 +57,15 @@ export function createReferrers(
     const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
 
     const found: Descriptor[] = [];
-    const take = (descriptors: readonly Descriptor[]): boolean => {
-      for (const descriptor of descriptors) {
-        if (artifactType !== undefined && descriptor.artifactType !== artifactType) continue;
-        if (found.length >= limit) return false;
-        found.push(descriptor);
+    let looked = 0;
+    // Every entry counts: a page has room for two million that are no descriptors.
+    const take = (entries: readonly unknown[]): boolean => {
+      for (const entry of entries) {
+        if (looked >= limit) return false;
+        looked += 1;
+        const descriptor = parseDescriptor(entry);
+        if (typeof descriptor === 'string') continue;
+        if (artifactType === undefined || descriptor.artifactType === artifactType) found.push(descriptor);
       }
       return true;
     };
@@ -78,7 +82,7 @@ export function createReferrers(
       return { via: 'fallback-tag', complete: take(first.fallback), descriptors: found };
     let read: Page | undefined = first;
     for (let page = 1; read !== undefined; page++) {
-      if (!take(read.descriptors)) return { via: 'referrers', descriptors: found, complete: false };
+      if (!take(read.entries)) return { via: 'referrers', descriptors: found, complete: false };
       if (read.next === undefined) break;
       if (page >= referrerPages) return { via: 'referrers', descriptors: found, complete: false };
       read = await readPageAt(read.next, false);
@@ -111,7 +115,8 @@ async function firstPage(
 }
 
 interface Page {
-  readonly descriptors: readonly Descriptor[];
+  /** Entries that are not descriptors are omitted later: they cannot be evidence for anything. */
+  readonly entries: readonly unknown[];
   readonly next: URL | undefined;
 }
 
@@ -146,7 +151,7 @@ async function fetchPage(
   }
   const next = nextPage(answer, task);
   return {
-    descriptors: readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task),
+    entries: readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task),
     next,
   };
 }
@@ -166,8 +171,7 @@ async function fallback(
   }
 }
 
-/** Entries that are not descriptors are omitted: they cannot be evidence for anything. */
-function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
+function readPage(bytes: Uint8Array, host: string, task: Task): readonly unknown[] {
   let manifests: unknown;
   try {
     manifests = record(parseJson(Buffer.from(bytes).toString('utf8')))?.['manifests'];
@@ -181,7 +185,7 @@ function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
       task,
       `${host} answers with JSON that is not a list of referrers`,
     );
-  return manifests.map(parseDescriptor).filter((descriptor) => typeof descriptor !== 'string');
+  return manifests;
 }
 
 /** Returns the next page: Link: <…>; rel="next" (RFC 8288), of the same origin only. */
