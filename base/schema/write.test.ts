@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { formatDocuments } from './index.ts';
 
 const canonical: readonly (readonly [what: string, text: string])[] = [
@@ -59,4 +60,40 @@ test('a list whose last item has no value and follows a comment of an outer dept
     assert.deepEqual(problems, []);
     assert.match(text, /^k:\n {2}- a\n[^]*# c\n/u);
   }
+});
+
+/** Writes mappings and lists of any nesting, with comments of any depth between their lines. */
+const documents = fc
+  .array(
+    fc.record({
+      depth: fc.nat({ max: 3 }),
+      line: fc.constantFrom(
+        'rules:',
+        '- rules:',
+        '- a',
+        '-',
+        'images: [ a ]',
+        'x: 1 # t',
+        'default:',
+        '# c',
+        '',
+      ),
+    }),
+    { minLength: 1, maxLength: 14 },
+  )
+  .map((lines) => lines.map(({ depth, line }) => `${'  '.repeat(depth)}${line}`.trimEnd()).join('\n') + '\n');
+
+test('a document in canonical form is not changed', () => {
+  const order = (): readonly string[] => ['images', 'default', 'rules'];
+  let formatted = 0;
+  fc.assert(
+    fc.property(documents, (text) => {
+      const { text: once, problems } = formatDocuments(text, 'f.yaml', order);
+      if (problems.length > 0) return;
+      formatted += 1;
+      assert.deepEqual(formatDocuments(once, 'f.yaml', order), { text: once, problems: [] });
+    }),
+    { seed: 20_261_129, numRuns: 1_000 },
+  );
+  assert.ok(formatted > 50, `only ${formatted} documents could be parsed`);
 });

@@ -19,16 +19,31 @@ export function writeYaml(value: unknown): string {
  */
 export type KeyOrder = (path: readonly PathSegment[]) => readonly string[] | undefined;
 
+interface Formatted {
+  readonly text: string;
+  readonly problems: readonly Problem[];
+}
+
+/** No text is known that needs more than three. */
+const mostRounds = 8;
+
 /**
  * Writes YAML in its canonical form: two spaces per level, keys in the given order, comments kept, documents
- * separated by `---`. The meaning stays the same, which is checked. JSON stays JSON. Never throws: each error
- * in the text becomes a problem.
+ * separated by `---`. The meaning stays the same, which is checked. JSON stays JSON. The canonical form of
+ * the result is the result. Never throws: each error in the text becomes a problem.
  */
-export function formatDocuments(
-  text: string,
-  file: string,
-  order: KeyOrder = () => undefined,
-): { readonly text: string; readonly problems: readonly Problem[] } {
+export function formatDocuments(text: string, file: string, order: KeyOrder = () => undefined): Formatted {
+  let formatted = formatOnce(text, file, order);
+  // The writer moves some comments to a place where the parser gives them to another node.
+  for (let round = 1; round < mostRounds && formatted.problems.length === 0; round++) {
+    const again = formatOnce(formatted.text, file, order);
+    if (again.problems.length > 0 || again.text === formatted.text) break;
+    formatted = again;
+  }
+  return formatted;
+}
+
+function formatOnce(text: string, file: string, order: KeyOrder): Formatted {
   const { documents, problems } = parseDocuments(text, file);
   if (problems.length > 0) return { text, problems };
   if (/^\s*\{/.test(text) && documents.length === 1 && isJson(text)) {
