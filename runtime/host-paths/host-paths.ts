@@ -46,7 +46,11 @@ export interface HostPaths {
   makeFile(path: string, mode: number): Promise<void>;
   /** Sets the mode of a regular file; never follows a link. */
   setFileMode(path: string, mode: number): Promise<void>;
-  rename(from: string, to: string): Promise<void>;
+  /**
+   * Gives a file another name in its folder, whose path must be the real one. @throws Error ELOOP when a link
+   * is in place of a part of it
+   */
+  renameBeside(path: string, name: string): Promise<void>;
   /**
    * Returns what a file that is created in a folder gets from it: see `inheritanceOf` of base/kernel. A
    * missing folder will have that of the nearest existing one.
@@ -54,7 +58,7 @@ export interface HostPaths {
   inheritance(folder: string): Promise<string>;
   /** Moves a file of the daemon to a path on the same mount, where it replaces a file. */
   moveFile(from: string, to: string): Promise<void>;
-  /** Absent: success. */
+  /** Absent: success. The path of the folder must be the real one, as for {@link renameBeside}. */
   removeFile(path: string): Promise<void>;
   /**
    * Prepares for a program that writes the file `by` and renames it to `path`, so that this needs no more
@@ -189,7 +193,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     makeFile: async (path, mode) =>
       (await isOwn(dirname(path))) ? makeFile(path, mode) : ask(path, 'makeFile', path, mode),
     setFileMode: (path, mode) => ask(path, 'setFileMode', path, mode),
-    rename: (from, to) => ask(from, 'rename', from, to),
+    renameBeside: (path, name) => ask(path, 'renameBeside', path, name),
     inheritance: async (path) => ((await isOwn(path)) ? inheritance(path) : ask(path, 'inheritance', path)),
     moveFile: async (from, to) =>
       (await isOwn(dirname(to))) ? rename(from, to) : ask(to, 'rename', from, to),

@@ -1,7 +1,7 @@
 import { closeSync, constants, fchmodSync, open as openByCallback } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { meansGone, meansNoSuchPath, meansShortage } from '../../base/errors/index.ts';
 import type { CachedFile } from '../../base/kernel/index.ts';
@@ -70,7 +70,8 @@ export const lookUps = {
   makeFile,
   setFileMode,
   rename: (from: string, to: string): Promise<void> => rename(from, to),
-  removeFile: (path: string): Promise<void> => rm(path, { force: true }),
+  renameBeside,
+  removeFile,
   makeReplaceable,
   removeEmptyLog,
   openedBy,
@@ -94,6 +95,37 @@ export const lookUps = {
     checkIdmap(path, userNamespace);
   },
 };
+
+/**
+ * Calls `body` with a path that leads to this folder, whatever is put in its place meanwhile.
+ * @param folder a real path
+ * @throws Error ELOOP when a link is in place of a part of the path
+ */
+async function inRealFolder<T>(folder: string, body: (at: string) => Promise<T>): Promise<T> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    const at = `/proc/self/fd/${handle.fd}`;
+    if ((await readlink(at)) !== folder)
+      throw Object.assign(new Error(`ELOOP: a link is in place of a folder of ${JSON.stringify(folder)}`), {
+        code: 'ELOOP',
+      });
+    return await body(at);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Gives a file another name in its folder. @param path with the real path of the folder */
+function renameBeside(path: string, name: string): Promise<void> {
+  return inRealFolder(dirname(path), (at) => rename(join(at, basename(path)), join(at, name)));
+}
+
+/** Removes a file. Absent: success. @param path with the real path of the folder */
+async function removeFile(path: string): Promise<void> {
+  await inRealFolder(dirname(path), (at) => rm(join(at, basename(path)), { force: true })).catch(
+    unlessMissing,
+  );
+}
 
 /** Returns the facts of a link itself. */
 export async function ownFacts(path: string): Promise<PathFacts> {

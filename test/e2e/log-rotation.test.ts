@@ -144,7 +144,12 @@ describe('the log of a fast writer', () => {
 
   it('keeps the newest files when the daemon rotates it, without a kubelet', async () => {
     const { id, log } = await create('ours', `${writer}; sleep 600`);
-    const record = { id, phase: 'running', logPath: log } as ContainerRecord;
+    const record = {
+      id,
+      phase: 'running',
+      logPath: log,
+      config: { logPath: 'ours/0.log' },
+    } as ContainerRecord;
     const rotation = createLogRotation({
       maxSize: '64Ki',
       maxFiles: 4,

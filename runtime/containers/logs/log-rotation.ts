@@ -5,8 +5,9 @@ import type { Logger } from '../../../base/log/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { bytesOf } from '../../config/bytes.ts';
 import type { ContainerRecord } from '../record.ts';
+import { requireLogFolder } from './plain-log.ts';
 
-type LogPaths = Pick<HostPaths, 'facts' | 'names' | 'rename' | 'removeFile'>;
+type LogPaths = Pick<HostPaths, 'facts' | 'names' | 'renameBeside' | 'removeFile'>;
 
 export interface LogRotation {
   /** Checks every log once; the timer does the same. */
@@ -36,20 +37,25 @@ export function createLogRotation(parts: {
   const { paths } = parts;
   let running: Promise<void> | undefined;
   const lookAt = async (record: ContainerRecord): Promise<void> => {
-    const size = await sizeOf(record.logPath, paths);
+    // A pod that may write to the folder of logs can put a link in place of a folder. The files where the
+    // link leads are not those of this log.
+    const folder = await requireLogFolder(paths, record);
+    const log = join(folder ?? dirname(record.logPath), basename(record.logPath));
+    const size = await sizeOf(log, paths);
     if (size === undefined) return parts.reopen(record.id);
     if (size <= maxBytes) return;
-    const aside = await freeName(record.logPath, new Date(), paths);
-    await paths.rename(record.logPath, aside);
+    const aside = await freeName(log, new Date(), paths);
+    await paths.renameBeside(log, aside);
     try {
       await parts.reopen(record.id);
     } catch (cause) {
       // The monitor still writes to the renamed file: the file gets its name back, unless a new file has that
       // name.
-      if ((await sizeOf(record.logPath, paths)) === undefined) await paths.rename(aside, record.logPath);
+      if ((await sizeOf(log, paths)) === undefined)
+        await paths.renameBeside(join(dirname(log), aside), basename(log));
       throw cause;
     }
-    await dropOldest(record.logPath, parts.maxFiles - 1, paths);
+    await dropOldest(log, parts.maxFiles - 1, paths);
   };
   const sweep = async (): Promise<void> => {
     for (const record of parts.containers()) {
@@ -85,7 +91,7 @@ export async function freeName(logPath: string, now: Date, paths: Pick<HostPaths
   const numbers = sameSecond.map((name) =>
     Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0),
   );
-  return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${largest(numbers) + 1}`}`;
+  return `${basename(logPath)}.${stamp}${numbers.length === 0 ? '' : `-${largest(numbers) + 1}`}`;
 }
 
 async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {
