@@ -52,8 +52,8 @@ export function registerGroup(node: Command): void {
   });
   registerForget(group);
   for (const [words, description, act, said] of [
-    ['resume <group>', 'continue a halted change, and try failed nodes again', resumeGroup, 'goes on'],
-    ['rollback <group>', 'return to the last state that every node had', rollBackGroup, 'returns'],
+    ['resume <group>', 'continue a halted change, and try failed nodes again', resumeGroup, 'changes to'],
+    ['rollback <group>', 'return to the last state that every node had', rollBackGroup, 'returns to'],
     ['rm <group>', 'forget a group; its nodes keep their state', removeGroup, 'is forgotten'],
   ] as const) {
     const command = withGroup(group, words, description).addHelpText(
@@ -65,7 +65,8 @@ export function registerGroup(node: Command): void {
       return run(flags.output, () =>
         withClient(flags, async (client) => {
           const spec = await act(client, name);
-          print(flags.output, { group: name, ...spec }, `${name} ${said}\n`);
+          const state = spec === undefined ? '' : ` ${stateOf(spec)}`;
+          print(flags.output, { group: name, ...spec }, `${name} ${said}${state}\n`);
           return exitCodes.yes;
         }),
       );
@@ -118,6 +119,15 @@ async function withClient<T>(flags: GroupFlags, body: (client: EtcdClient) => Pr
   }
 }
 
+/** The state that a group has from now on. */
+interface Wanted {
+  readonly revision: string;
+  readonly generation: number;
+}
+
+const stateOf = ({ revision, generation }: Wanted): string =>
+  `${revision.slice(0, 12)}, generation ${generation}`;
+
 async function apply(flags: ApplyFlags): Promise<number> {
   return withDocumentControllers(flags.output, async (controllers) => {
     const reader = documentReader(controllers);
@@ -128,7 +138,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
       print(
         flags.output,
         { group: group.name, revision, generation },
-        `${group.name} changes to ${revision.slice(0, 12)}, generation ${generation}\n`,
+        `${group.name} changes to ${stateOf({ revision, generation })}\n`,
       );
       return exitCodes.yes;
     });
