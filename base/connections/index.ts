@@ -19,5 +19,5 @@ export { createTurns } from './turns.ts';
 export type { Turns } from './turns.ts';
 export { readBody } from './read-body.ts';
 export type { Body, BodyLimits } from './read-body.ts';
-export { answerOrEnd, endWith, sendAnswer } from './send-answer.ts';
+export { answerOrEnd, countedStatus, endWith, sendAnswer } from './send-answer.ts';
 export type { HttpAnswer } from './send-answer.ts';

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createHttpServer } from './node-http.ts';
-import { endWith } from './send-answer.ts';
+import { answerOrEnd, endWith } from './send-answer.ts';
 
 test(
   'a large body is written only as fast as its client reads it, and arrives complete',
@@ -72,4 +72,22 @@ test('a client that has left before its large body is there is no failure', asyn
   server.once('request', () => client.destroy());
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal(await outcome.promise, 'none');
+});
+
+test('an answer to a client that has left is counted as 499, and not as a failure of the service', async (t) => {
+  const counted = Promise.withResolvers<number>();
+  const server = createHttpServer((request, response) => {
+    const answer = async () => {
+      await once(response, 'close');
+      return { status: 503, headers: {}, body: 'busy' };
+    };
+    void answerOrEnd(request, response, answer, counted.resolve);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  server.once('request', () => client.destroy());
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal(await counted.promise, 499);
 });

@@ -64,9 +64,18 @@ export async function answerOrEnd(
   response.on('error', () => undefined);
   try {
     const answer = await answerOf();
+    const status = countedStatus(response, answer.status);
     sendAnswer(request, response, answer);
-    sent(answer.status);
+    sent(status);
   } catch {
     response.destroy();
   }
+}
+
+/**
+ * Returns the status by which an answer is counted: 499, as by nginx, if the client has left before it. The
+ * service has not failed then. Call it before the answer is sent.
+ */
+export function countedStatus(response: ServerResponse, status: number): number {
+  return response.closed ? 499 : status;
 }

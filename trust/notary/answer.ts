@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { endWith, networkPeer } from '../../base/connections/index.ts';
+import { countedStatus, endWith, networkPeer } from '../../base/connections/index.ts';
 import type { PeerShares } from '../../base/connections/index.ts';
 import type { KeyedQueue } from '../../base/queues/index.ts';
 import { asPortcullisError } from '../../base/errors/index.ts';
@@ -80,7 +80,7 @@ export async function answerRequest(
       request,
       response,
     );
-    status = answer.status;
+    status = countedStatus(response, answer.status);
     send(request, response, answer);
   } catch (thrown) {
     report(context, thrown, request);
