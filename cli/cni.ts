@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import {
@@ -27,7 +28,7 @@ export function register(program: Command): void {
     )
     .requiredOption('--bin-dir <dir>', 'where the runtime looks for plugins, such as /opt/cni/bin')
     .option(
-      '--data <dir>',
+      '--root <dir>',
       "the daemon's root folder: plugins that run without the daemon use its database",
       '/var/lib/portcullis',
     )
@@ -40,9 +41,10 @@ export function register(program: Command): void {
       '--loopback',
       'also install the plugin loopback, which containerd and CRI-O call for every pod; never replaces a third-party plugin',
     )
+    .addOption(new Option('--data <dir>', 'the name of --root in earlier versions').hideHelp())
     .addHelpText(
       'after',
-      '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  $ portcullis cni install --bin-dir /opt/cni/bin\n  $ portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  $ portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
+      '\nA second run with the same options changes nothing. Plugins that are running are not disturbed.\n\nExamples:\n  $ portcullis cni install --bin-dir /opt/cni/bin\n  $ portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  $ portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --root /var/lib/portcullis\n',
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(withWide(cni.command('status')))
@@ -60,7 +62,8 @@ export function register(program: Command): void {
 
 interface InstallFlags {
   readonly binDir: string;
-  readonly data: string;
+  readonly root: string;
+  readonly data?: string;
   readonly socket: string;
   readonly loopback?: boolean;
   readonly output: OutputFormat;
@@ -72,10 +75,10 @@ interface StatusFlags {
   readonly output: OutputFormat;
 }
 
-function install({ binDir, data, socket, loopback, output }: InstallFlags): Promise<number> {
+function install({ binDir, root, data, socket, loopback, output }: InstallFlags): Promise<number> {
   const done = installPlugins({
     binDir,
-    data,
+    data: data ?? root,
     socket,
     loopback: loopback === true,
     version: manifest.version,

@@ -49,7 +49,7 @@ export function openStage(keep: string | undefined): Stage {
     '--loopback',
     '--socket',
     at('state/cni.sock'),
-    '--data',
+    '--root',
     at('root'),
   ];
   if (spawnSync(launcher, install, { stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0)

@@ -221,7 +221,7 @@ describe('one network for docker, pods and CNI callers', { skip }, () => {
       at('bin'),
       '--socket',
       join(stage.folders.state, 'cni.sock'),
-      '--data',
+      '--root',
       stage.folders.root,
     );
     await portcullis(
