@@ -12,7 +12,7 @@ import { hasServices } from '../cni-plugins/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
 import { openBalancing } from './balancing.ts';
 import { loadDaemonConfig } from './config/load.ts';
-import { hostPathsHere } from './host-paths/in-process.ts';
+import { hostPathsHere } from './host-paths/in-process.fixture.ts';
 
 /** Answers as the thread of the engine does. */
 const engineIn = (top: string): Pick<NetworkEngine, 'hasServices'> => ({

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { createCopiedFolder } from './copied-folder.ts';
-import { hostPathsHere } from './host-paths/in-process.ts';
+import { hostPathsHere } from './host-paths/in-process.fixture.ts';
 
 describe('a copied folder', () => {
   let top = '';

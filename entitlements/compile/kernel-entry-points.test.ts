@@ -9,7 +9,7 @@ import { parseQuestion } from '../explain/question.ts';
 import { builtinProfile, defaultProfile } from '../profile/builtin.ts';
 import { programDifference } from '../proof/prove.ts';
 import { decode } from '../seccomp/bpf-assembler.ts';
-import { emulate } from '../seccomp/bpf-emulator.ts';
+import { emulate } from '../seccomp/fixtures/bpf-emulator.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';
 import { compatNumbers } from '../seccomp/compat.ts';
 import { MULTIPLEXED } from '../seccomp/compat-calls.ts';

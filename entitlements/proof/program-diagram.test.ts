@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { decode, encode } from '../seccomp/bpf-assembler.ts';
-import { emulate } from '../seccomp/bpf-emulator.ts';
+import { emulate } from '../seccomp/fixtures/bpf-emulator.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { AUDIT_ARCH } from '../seccomp/syscalls.ts';

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import type { Architecture } from '../types.ts';
 import { assemble, decode, JMP_JEQ_K } from './bpf-assembler.ts';
 import type { Instruction, Line } from './bpf-assembler.ts';
-import { emulate } from './bpf-emulator.ts';
+import { emulate } from './fixtures/bpf-emulator.ts';
 import { generateBpf } from './bpf-generator.ts';
 import { defaultPolicy } from './default-policy.ts';
 import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';

@@ -6,7 +6,7 @@ import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import { programDifference } from '../proof/prove.ts';
 import { argumentTest } from './argument-test.ts';
 import { decode } from './bpf-assembler.ts';
-import { emulate } from './bpf-emulator.ts';
+import { emulate } from './fixtures/bpf-emulator.ts';
 import { generateBpf } from './bpf-generator.ts';
 import { clause } from './clause.ts';
 import { compatNumbers } from './compat.ts';

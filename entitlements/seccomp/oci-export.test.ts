@@ -7,7 +7,7 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { DEFAULT_CAPABILITIES } from '../capabilities/capability-names.ts';
 import type { OciSeccomp } from '../types.ts';
 import { decode } from './bpf-assembler.ts';
-import { emulate } from './bpf-emulator.ts';
+import { emulate } from './fixtures/bpf-emulator.ts';
 import { decide } from './decision.ts';
 import { defaultPolicy } from './default-policy.ts';
 import { arbitraries, boundaryArguments, CALLS } from './fixtures/arbitrary-policy.ts';

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Mount } from '../cri/contract/contract.types.ts';
-import { hostPathsHere } from '../host-paths/in-process.ts';
+import { hostPathsHere } from '../host-paths/in-process.fixture.ts';
 import { checkPropagation, isOwnOfPod, makeMissing, resolveSources } from './mount-sources.ts';
 import type { MountSource } from './mount-sources.ts';
 

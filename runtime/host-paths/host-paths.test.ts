@@ -22,7 +22,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 import { mountDeadServer, noDeadServer } from '../../test/fixtures/dead-server.ts';
-import { hostPathsHere } from './in-process.ts';
+import { hostPathsHere } from './in-process.fixture.ts';
 import { isOf, openHostPaths } from './host-paths.ts';
 import type { OpenHostPaths } from './host-paths.ts';
 

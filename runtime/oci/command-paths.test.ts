@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { hostPathsHere } from '../host-paths/in-process.ts';
+import { hostPathsHere } from '../host-paths/in-process.fixture.ts';
 import { checkCommandPlace } from './command-paths.ts';
 
 test('a container whose mounts cannot be read is checked in a separate process that may hang', async () => {

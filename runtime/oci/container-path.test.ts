@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.ts';
-import { hostPathsHere } from '../host-paths/in-process.ts';
+import { hostPathsHere } from '../host-paths/in-process.fixture.ts';
 import { cleanContainerPath, openContainerPaths } from './container-path.ts';
 import type { ContainerPaths } from './container-path.ts';
 

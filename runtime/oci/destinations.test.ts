@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { hostPathsHere } from '../host-paths/in-process.ts';
+import { hostPathsHere } from '../host-paths/in-process.fixture.ts';
 import { checkDestinations } from './destinations.ts';
 import type { OciDevice } from './spec.types.ts';
 

@@ -19,7 +19,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
-import { hostPathsHere } from '../../runtime/host-paths/in-process.ts';
+import { hostPathsHere } from '../../runtime/host-paths/in-process.fixture.ts';
 import { createLogRotation } from '../../runtime/containers/logs/log-rotation.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';

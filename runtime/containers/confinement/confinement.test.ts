@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import { createProver, detectKernel, loadProfiles } from '../../../entitlements/index.ts';
 import type { ContainerConfig } from '../../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../../pods/record.ts';
-import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import { createConfinement } from './confinement.ts';
 
 const profiles = await loadProfiles({ paths: [] });

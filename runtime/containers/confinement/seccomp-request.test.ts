@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ProfileType } from '../../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../../cri/contract/contract.types.ts';
-import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'seccomp-'));

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import type { ContainerRecord } from '../record.ts';
 import { finishReopens } from './log-recovery.ts';
 

@@ -22,7 +22,7 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { processIdentity } from '../../../base/process/index.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
-import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import { reopenLog } from './log-reopen.ts';
 import type { ContainerRecord } from '../record.ts';
 

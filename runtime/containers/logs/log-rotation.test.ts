@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
-import { hostPathsHere } from '../../host-paths/in-process.ts';
+import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import type { ContainerRecord } from '../record.ts';
 import { createLogRotation } from './log-rotation.ts';
 import type { LogRotation } from './log-rotation.ts';
