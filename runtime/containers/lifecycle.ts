@@ -1,9 +1,10 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { nextPhase } from '../state/next-phase.ts';
+import type { Transitions } from '../state/next-phase.ts';
 import type { ContainerPhase } from './record.ts';
 
 export type ContainerEvent = 'monitor-holds-it' | 'start-asked' | 'started' | 'exited' | 'remove-asked';
 
-const transitions: Readonly<Record<ContainerPhase, Partial<Record<ContainerEvent, ContainerPhase>>>> = {
+const transitions: Transitions<ContainerPhase, ContainerEvent> = {
   creating: { 'monitor-holds-it': 'created', 'remove-asked': 'removing' },
   created: { 'start-asked': 'starting', exited: 'exited', 'remove-asked': 'removing' },
   // A short-lived process may exit before its start is recorded.
@@ -13,21 +14,7 @@ const transitions: Readonly<Record<ContainerPhase, Partial<Record<ContainerEvent
   removing: { 'remove-asked': 'removing', exited: 'removing' },
 };
 
-/**
- * Returns the phase that follows. Pure.
- * @throws PortcullisError RUNTIME_ILLEGAL_TRANSITION: a defect of the caller, never of a user's input
- */
+/** Returns the phase that follows. Pure. @throws as {@link nextPhase} */
 export function nextContainerPhase(phase: ContainerPhase, event: ContainerEvent): ContainerPhase {
-  const next = transitions[phase][event];
-  if (next === undefined) {
-    throw new PortcullisError({
-      code: 'RUNTIME_ILLEGAL_TRANSITION',
-      kind: 'internal',
-      attempted: 'change the phase of a container',
-      on: `${phase} by ${event}`,
-      why: 'the state machine has no such transition',
-      fix: 'report this with the log of the daemon',
-    });
-  }
-  return next;
+  return nextPhase('container', transitions, phase, event);
 }

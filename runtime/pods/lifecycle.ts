@@ -1,30 +1,17 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { nextPhase } from '../state/next-phase.ts';
+import type { Transitions } from '../state/next-phase.ts';
 import type { SandboxPhase } from './record.ts';
 
 export type SandboxEvent = 'established' | 'stop-asked' | 'resources-released';
 
-const transitions: Readonly<Record<SandboxPhase, Partial<Record<SandboxEvent, SandboxPhase>>>> = {
+const transitions: Transitions<SandboxPhase, SandboxEvent> = {
   creating: { established: 'ready', 'stop-asked': 'stopping' },
   ready: { 'stop-asked': 'stopping' },
   stopping: { 'stop-asked': 'stopping', 'resources-released': 'stopped' },
   stopped: { 'stop-asked': 'stopped', 'resources-released': 'stopped' },
 };
 
-/**
- * Returns the phase that follows. Pure.
- * @throws PortcullisError RUNTIME_ILLEGAL_TRANSITION: a defect of the caller, never of a user's input
- */
+/** Returns the phase that follows. Pure. @throws as {@link nextPhase} */
 export function nextSandboxPhase(phase: SandboxPhase, event: SandboxEvent): SandboxPhase {
-  const next = transitions[phase][event];
-  if (next === undefined) {
-    throw new PortcullisError({
-      code: 'RUNTIME_ILLEGAL_TRANSITION',
-      kind: 'internal',
-      attempted: 'change the phase of a sandbox',
-      on: `${phase} by ${event}`,
-      why: 'the state machine has no such transition',
-      fix: 'report this with the log of the daemon',
-    });
-  }
-  return next;
+  return nextPhase('sandbox', transitions, phase, event);
 }
