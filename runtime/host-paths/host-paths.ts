@@ -1,4 +1,4 @@
-import { lstat, rename, stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
@@ -9,7 +9,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { FolderContent, FolderFile } from './folder-files.ts';
 import { createHelpers } from './helpers.ts';
 import type { Helpers } from './helpers.ts';
-import { inheritance, makeFile, ownFacts } from './look-ups.ts';
+import { inheritance, makeFile, moveFile, ownFacts } from './look-ups.ts';
 import type { FileText } from './file-text.ts';
 import type { PathFacts } from './look-ups.ts';
 import type { ContainerPlan } from '../container-mounts/created-container.ts';
@@ -56,7 +56,10 @@ export interface HostPaths {
    * missing folder will have that of the nearest existing one.
    */
   inheritance(folder: string): Promise<string>;
-  /** Moves a file of the daemon to a path on the same mount, where it replaces a file. */
+  /**
+   * Moves a file of the daemon to a path on the same mount, where it replaces a file. The path of the folder
+   * must be the real one, as for {@link renameBeside}.
+   */
   moveFile(from: string, to: string): Promise<void>;
   /** Absent: success. The path of the folder must be the real one, as for {@link renameBeside}. */
   removeFile(path: string): Promise<void>;
@@ -196,7 +199,7 @@ export function hostPathsBy(ask: Helpers['ask'], ownDevices: ReadonlySet<string>
     renameBeside: (path, name) => ask(path, 'renameBeside', path, name),
     inheritance: async (path) => ((await isOwn(path)) ? inheritance(path) : ask(path, 'inheritance', path)),
     moveFile: async (from, to) =>
-      (await isOwn(dirname(to))) ? rename(from, to) : ask(to, 'rename', from, to),
+      (await isOwn(dirname(to))) ? moveFile(from, to) : ask(to, 'moveFile', from, to),
     removeFile: (path) => ask(path, 'removeFile', path),
     makeReplaceable: (path, by, mode) => ask(path, 'makeReplaceable', path, by, mode),
     removeEmptyLog: (log, uppermost) => ask(log, 'removeEmptyLog', log, uppermost),

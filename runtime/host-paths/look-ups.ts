@@ -1,4 +1,4 @@
-import { closeSync, constants, fchmodSync, open as openByCallback } from 'node:fs';
+import { closeSync, constants, fchmodSync, open as openByCallback, openSync, readlinkSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { lstat, open, readdir, readlink, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -69,7 +69,7 @@ export const lookUps = {
   },
   makeFile,
   setFileMode,
-  rename: (from: string, to: string): Promise<void> => rename(from, to),
+  moveFile,
   renameBeside,
   removeFile,
   makeReplaceable,
@@ -102,17 +102,23 @@ export const lookUps = {
  * @throws Error ELOOP when a link is in place of a part of the path
  */
 async function inRealFolder<T>(folder: string, body: (at: string) => Promise<T>): Promise<T> {
-  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  // Not in a thread: a container waits for it, and the kernel has just looked up the path.
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    const at = `/proc/self/fd/${handle.fd}`;
-    if ((await readlink(at)) !== folder)
+    const at = `/proc/self/fd/${fd}`;
+    if (readlinkSync(at) !== folder)
       throw Object.assign(new Error(`ELOOP: a link is in place of a folder of ${JSON.stringify(folder)}`), {
         code: 'ELOOP',
       });
     return await body(at);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
+}
+
+/** Moves a file of the daemon to a path on the same mount. @param to with the real path of the folder */
+export function moveFile(from: string, to: string): Promise<void> {
+  return inRealFolder(dirname(to), (at) => rename(from, join(at, basename(to))));
 }
 
 /** Gives a file another name in its folder. @param path with the real path of the folder */

@@ -1,6 +1,6 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { isPortcullisError, meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
@@ -328,8 +328,8 @@ async function createWithLog(
   const { id, logPath } = record;
   const move = async (): Promise<string | undefined> => {
     const made = await paths.makeFolder(dirname(logPath), 0o755);
-    await requireLogFolder(paths, record);
-    await paths.moveFile(log, logPath).catch((cause: unknown) => {
+    const folder = (await requireLogFolder(paths, record)) ?? dirname(logPath);
+    await paths.moveFile(log, join(folder, basename(logPath))).catch((cause: unknown) => {
       if (hasNoAnswer(cause)) throw cause;
       const fix = 'check the folder of the log, and whether its file system has free space';
       const why = `its log cannot be created: ${reasonOf(cause)}`;

@@ -25,7 +25,7 @@ describe('a log that the monitor has reopened and a killed daemon has not moved'
     writeFileSync(monitorLog, 'the last line\n');
     const container = { config: { logPath: 'main/0.log' }, logPath, monitorLog } as ContainerRecord;
     const recover = () => finishReopens(join(folder, 'own'), [container], hostPathsHere);
-    return { folder, logPath, recover };
+    return { folder, logPath, container, recover };
   };
 
   it('gets its name', async (t) => {
@@ -58,6 +58,29 @@ describe('a log that the monitor has reopened and a killed daemon has not moved'
       [logPath],
     );
     assert.deepEqual(readdirSync(join(folder, 'other')), ['0.log']);
+    assert.equal(readFileSync(join(folder, 'other/0.log'), 'utf8'), 'of another pod\n');
+  });
+
+  it('is reported if the link appears after the folder was checked', async (t) => {
+    const { folder, logPath, container } = place(t);
+    mkdirSync(join(folder, 'other'));
+    writeFileSync(join(folder, 'other/0.log'), 'of another pod\n');
+    const plant = (): void => {
+      rmSync(join(folder, 'logs/main'), { recursive: true });
+      symlinkSync(join(folder, 'other'), join(folder, 'logs/main'));
+    };
+    const paths: typeof hostPathsHere = {
+      ...hostPathsHere,
+      moveFile(from, to) {
+        plant();
+        return hostPathsHere.moveFile(from, to);
+      },
+    };
+    const unsettled = await finishReopens(join(folder, 'own'), [container], paths);
+    assert.deepEqual(
+      unsettled.map(({ on }) => on),
+      [logPath],
+    );
     assert.equal(readFileSync(join(folder, 'other/0.log'), 'utf8'), 'of another pod\n');
   });
 

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
@@ -30,9 +30,11 @@ type LogPaths = Pick<
  */
 export async function reopenLog(record: ContainerRecord, bundle: string, paths: LogPaths): Promise<void> {
   if (record.logPath === '') return;
-  await requireLogFolder(paths, record);
-  if (record.monitorLog !== undefined)
-    return reopenMovedLog({ ...record, monitorLog: record.monitorLog }, bundle, paths);
+  const folder = await requireLogFolder(paths, record);
+  if (record.monitorLog !== undefined) {
+    const logPath = folder === undefined ? record.logPath : join(folder, basename(record.logPath));
+    return reopenMovedLog({ ...record, logPath, monitorLog: record.monitorLog }, bundle, paths);
+  }
   const newLog = `${record.logPath}${newLogSuffix}`;
   const existing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.
