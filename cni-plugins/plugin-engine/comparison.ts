@@ -1,6 +1,8 @@
+import { formatIp, ipFromBytes, parsePrefix } from '../../base/addresses/index.ts';
+import { findLink, listAddresses } from '../../base/netlink/index.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
-import type { CniResult } from '../spec/result.ts';
+import type { CniInterface, CniResult } from '../spec/result.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
@@ -73,7 +75,9 @@ function foundDifferences(
   const at = chain.findIndex((each) => each.type === type);
   const pluginAttachment = chain[at];
   if (pluginAttachment === undefined || call.prevResult === undefined) return [];
-  const reported = plugin?.role === 'chained' ? [] : resultDifferences(pluginAttachment, call.prevResult);
+  const last = chain.at(-1)?.result ?? pluginAttachment.result;
+  const reported =
+    plugin?.role === 'chained' ? [] : resultDifferences(pluginAttachment, last, call.prevResult, kernel);
   if (plugin === undefined || kernel === undefined) return reported;
   const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
   const { key, resources } = amendedPart(pluginAttachment, later);
@@ -95,24 +99,71 @@ export function amendedPart(
 }
 
 /**
- * Compares what the caller believes about the attachment's interface with the result of ADD. Later plugins
- * may have added to it.
+ * Compares what the caller believes about the attachment's interfaces with the result of ADD. Later plugins
+ * may have added to it, and may have changed the pod's interface.
  */
-function resultDifferences({ key, result: own }: PluginAttachment, believed: CniResult): string[] {
-  const at = own.interfaces.findIndex(
-    ({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '',
-  );
+function resultDifferences(
+  { key, result: own }: PluginAttachment,
+  last: CniResult,
+  believed: CniResult,
+  kernel: ResourceKernel | undefined,
+): string[] {
+  const isMine = ({ name, sandbox }: CniInterface): boolean =>
+    name === key.interface && (sandbox ?? '') !== '';
+  const at = own.interfaces.findIndex(isMine);
   const mine = own.interfaces[at];
   if (mine === undefined) return [];
-  return [
-    ...(believed.interfaces.some(({ name, sandbox }) => name === mine.name && sandbox === mine.sandbox)
+  const route = kernel?.pod?.route;
+  const link = route === undefined ? undefined : findLink(route, { name: mine.name });
+  const macs = [link?.mac, last.interfaces.find(isMine)?.mac];
+  const present = [
+    ...own.ips.map(({ address }) => address),
+    ...(route === undefined || link === undefined
       ? []
-      : [`prevResult has no interface ${mine.name} in ${mine.sandbox ?? ''}`]),
+      : listAddresses(route, link.index).map(
+          ({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`,
+        )),
+  ];
+  return [
+    ...own.interfaces.flatMap((each) =>
+      interfaceDifferences(each, each === mine ? macs : [each.mac], believed),
+    ),
     ...own.ips
       .filter(
         ({ interface: index, address }) =>
           index === at && !believed.ips.some((other) => other.address === address),
       )
       .map(({ address }) => `prevResult has no address ${address}`),
+    ...addressesOn(mine, believed)
+      .filter((address) => link !== undefined && !present.includes(address))
+      .map((address) => `prevResult has the address ${address}, but ${mine.name} does not`),
   ];
 }
+
+/** @param macs of the link and of the record. The plugin itself compares these with each other. */
+function interfaceDifferences(
+  { name, sandbox = '' }: CniInterface,
+  macs: readonly (string | undefined)[],
+  believed: CniResult,
+): string[] {
+  const same = believed.interfaces.find((each) => each.name === name && (each.sandbox ?? '') === sandbox);
+  if (same === undefined)
+    return [`prevResult has no interface ${name} ${sandbox === '' ? 'of the host' : `in ${sandbox}`}`];
+  const mac = (same.mac ?? '').toLowerCase();
+  const known = macs.filter((each) => each !== undefined);
+  return mac === '' || known.length === 0 || known.includes(mac)
+    ? []
+    : [`prevResult has the MAC address ${mac} for ${name}, which has ${known[0]}`];
+}
+
+/** Returns the addresses that a result assigns to an interface, in canonical form. */
+const addressesOn = ({ name, sandbox }: CniInterface, { interfaces, ips }: CniResult): string[] =>
+  ips
+    .filter(({ interface: index }) => {
+      const owner = index === undefined ? undefined : interfaces[index];
+      return owner?.name === name && owner.sandbox === sandbox;
+    })
+    .map(({ address }) => {
+      const prefix = parsePrefix(address);
+      return prefix === undefined ? address : `${formatIp(prefix.address)}/${prefix.length}`;
+    });
