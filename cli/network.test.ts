@@ -133,6 +133,7 @@ test('an invalid network is not written, and leaves no file', () => {
     ['--subnet', '10.1.0.0/16', '--link', 'eth0', '--type', 'ptp'],
     ['--subnet', '10.1.0.0/16', '--pod-namespace', 'shop', '--pod-namespace', 'A b'],
     ['--subnet', '10.1.0.0/16', '--pod-namespace', 'n'.repeat(64)],
+    ['--subnet', '10.1.0.0/16', '--ipv6', 'fd00:1::/64', '--mtu', '1279'],
   ])
     assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
   assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);

@@ -6,6 +6,7 @@ import type { IpPrefix } from '../../base/addresses/index.ts';
 import { hostAddresses } from './host-links.ts';
 import { defaultBridge } from './report.ts';
 import type { ReportedNetwork } from './report.ts';
+import { leastIpv6Mtu } from '../spec/ipv6-mtu.ts';
 
 /** A network that a command asks for. */
 export interface NewNetwork {
@@ -78,7 +79,10 @@ const unusable = [
   { of: 'of one link only', prefixes: ['fe80::/10'] },
 ] as const;
 
-function refuseUnusable({ name, subnets }: NewNetwork): void {
+function refuseUnusable({ name, subnets, mtu = leastIpv6Mtu }: NewNetwork): void {
+  const ipv6 = prefixesIn(subnets).some(({ address }) => address.family === 6);
+  if (ipv6 && mtu < leastIpv6Mtu)
+    throw invalid(name, `its MTU is ${mtu}, and a subnet of IPv6 needs ${leastIpv6Mtu}`);
   for (const subnet of subnets)
     for (const { of, prefixes } of unusable)
       if (overlap([subnet], prefixes))

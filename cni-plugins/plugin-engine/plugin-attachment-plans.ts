@@ -1,5 +1,7 @@
 import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Plugin, ResourceKernel } from '../plugins/contract/contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
+import { refuseSmallMtu } from '../spec/ipv6-mtu.ts';
 import { otherOwners } from '../spec/service-rules.ts';
 import type { Addressing } from './addressing.ts';
 import type { Acquired } from './later-source.ts';
@@ -157,13 +159,25 @@ const idIn = ({ pod }: ResourceKernel): Pick<PluginAttachment, 'netnsId'> =>
 
 type Planned = ReturnType<Plugin['plan']>;
 
-/** Refuses what would change the links of other pods. */
+/** Refuses addresses that the pod's interface cannot have. */
+function refuseMtu({ interface: name }: AttachmentKey, { interfaces, ips }: CniResult): void {
+  const at = interfaces.findIndex((each) => each.name === name && (each.sandbox ?? '') !== '');
+  const own = ips.filter(({ interface: index }) => index === at);
+  refuseSmallMtu(
+    name,
+    interfaces[at]?.mtu,
+    own.map(({ address }) => address),
+  );
+}
+
+/** Refuses what would change the links of other pods, and addresses that the interface cannot have. */
 type RefuseConflicts = (adding: Adding, host: Host, planned: Planned) => void;
 
 function refusingConflicts(database: NetworkDatabase): RefuseConflicts {
   const takenMacs = createTakenMacs(database);
   const ipvlanModes = createIpvlanModes(database);
   return ({ reading, call }, host, { resources, result }) => {
+    refuseMtu(call.key, result);
     ipvlanModes.refuse(resources, { namespaceId: host.namespaceId, key: call.key });
     const mac = chosenMac(reading.config, result, call.prevResult);
     if (mac === undefined) return;
@@ -223,6 +237,7 @@ function createLaterPlans({
         observed,
       };
       const { resources, result } = plugin.plan(reading.config, input);
+      refuseMtu(call.key, result);
       return database.transaction(() => {
         masqueraded.refuse(part, resources);
         pluginAttachments.setState(part, 'making');

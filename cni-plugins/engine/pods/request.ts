@@ -2,6 +2,7 @@ import { parseJson } from '../../../base/json/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIpOrMapped } from '../../../base/addresses/index.ts';
 import { distinctMappings } from '../../spec/host-ports.ts';
+import { refuseSmallMtu } from '../../spec/ipv6-mtu.ts';
 import type { ChainedPlugin, NetworkConfig } from '../../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostEnd } from '../../database/host-sockets.ts';
@@ -80,7 +81,7 @@ function badMapping(request: AttachRequest, label: string, why: string): Portcul
   });
 }
 
-/** @param mtu used if the network does not set one */
+/** @throws NETWORK_MTU_TOO_SMALL */
 export function specOf(
   request: AttachRequest,
   network: NetworkConfig,
@@ -94,6 +95,11 @@ export function specOf(
     prefixLength: range.subnet.length,
     gateway: formatIp(range.gateway),
   }));
+  refuseSmallMtu(
+    'eth0',
+    mtu,
+    addresses.map(({ ip }) => ip),
+  );
   const ranges = network.rangeSets.flat();
   const gateways = [...new Map(ordered.map(({ range }) => [formatIp(range.gateway), range])).values()];
   const first = ranges[0];
@@ -104,7 +110,7 @@ export function specOf(
     hostInterface: hostInterfaceOf(request.id),
     interface: 'eth0',
     mac: ordered[0] === undefined ? macOf(Buffer.from(request.id)) : macOf(ipBytes(ordered[0].address)),
-    mtu: network.bridge.mtu ?? mtu,
+    mtu,
     bridge: {
       name: network.bridge.name,
       mac: macOf(first === undefined ? Buffer.from(network.bridge.name) : ipBytes(first.gateway)),
