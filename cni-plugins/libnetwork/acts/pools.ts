@@ -98,6 +98,17 @@ function choosePool(family: 4 | 6, taken: readonly IpPrefix[]): IpPrefix {
 }
 
 /**
+ * Returns the first and the last address that a container can have. The first address is the network's own
+ * (IPv6: the subnet-router anycast address); the last one of IPv4 is the broadcast address. Links with two
+ * addresses have neither.
+ */
+function usableOf(pool: IpPrefix): readonly [first: bigint, last: bigint] {
+  const { family } = pool.address;
+  const [low, high] = [networkOf(pool).value, lastOf(pool).value];
+  return bitsOf(family) - pool.length <= 1 ? [low, high] : [low + 1n, family === 4 ? high - 1n : high];
+}
+
+/**
  * Returns the first address that is not leased.
  * @param leasedFrom returns the leased addresses of the pool from an address on, in order
  */
@@ -107,11 +118,7 @@ function firstFree(
   leasedFrom: (low: IpAddress) => Iterable<IpAddress>,
 ): IpAddress {
   const { family } = pool.address;
-  const [low, high] = [networkOf(pool).value, lastOf(pool).value];
-  // The first address is the network's own (IPv6: the subnet-router anycast address); the last one of IPv4
-  // is the broadcast address. Links with two addresses have neither.
-  const small = bitsOf(family) - pool.length <= 1;
-  const [first, last] = small ? [low, high] : [low + 1n, family === 4 ? high - 1n : high];
+  const [first, last] = usableOf(pool);
   const of = gateway ? pool : range;
   let next = networkOf(of).value < first ? first : networkOf(of).value;
   const end = lastOf(of).value > last ? last : lastOf(of).value;
@@ -211,9 +218,18 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         if (wanted !== undefined && !contains(found.pool, wanted))
           throw poolFailure(
             'invalid',
-            `lease the address ${Address}`,
+            `lease the address ${Address} of the pool`,
             text(found.pool),
             'it is not in this pool',
+            'ask for another one',
+          );
+        const [first, last] = usableOf(found.pool);
+        if (wanted !== undefined && (wanted.value < first || wanted.value > last))
+          throw poolFailure(
+            'invalid',
+            `lease the address ${Address} of the pool`,
+            text(found.pool),
+            `it is the ${wanted.value < first ? 'address of the network itself' : 'broadcast address'}`,
             'ask for another one',
           );
         const address =
@@ -224,7 +240,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         if (selectTaken.get(PoolID, ipBytes(address)) !== undefined)
           throw poolFailure(
             'already-exists',
-            `lease the address ${Address}`,
+            `lease the address ${Address} of the pool`,
             text(found.pool),
             'it is leased',
             'ask for another one',
