@@ -1,34 +1,20 @@
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../../../base/errors/index.ts';
-import { diskIsFull, makingRoom as makingRoomIn, roomOf, tendBallast } from '../../../base/storage/index.ts';
+import { diskIsFull, makingRoom as makingRoomIn, tendBallast } from '../../../base/storage/index.ts';
 import { keepLedger } from '../../../base/kernel/index.ts';
 import { collectWhenQuiet } from '../../../base/process/index.ts';
-import { openHosts } from '../../namespaces/caller.ts';
 import { failureOf } from './call-failure.ts';
-import type { Hosts } from '../../namespaces/caller.ts';
-import { openNetworkDatabase } from '../../database/database.ts';
-import type { NetworkDatabase } from '../../database/database.ts';
-import { createEndedNamespaces } from '../../database/ended-namespaces.ts';
-import { openHostKernel } from '../../links/host-kernel.ts';
 import { createLinkReaper } from './link-reaper.ts';
-import { openLinkWatch } from './link-watch.ts';
-import type { LinkWatch } from './link-watch.ts';
-import { createPolicedPods } from '../pods/policed-pods.ts';
-import { createNetworkCore } from '../pods/network-core.ts';
 import type { NetworkCore } from '../pods/network-core.ts';
-import { createPluginCore } from '../../plugin-engine/plugin-engine.ts';
-import { refusingPolicies } from '../../plugin-engine/pod-policies.ts';
-import { createFollowedPolicies } from '../../database/followed-policies.ts';
-import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { figuresOf } from '../../database/figures.ts';
 import type { LinkCounts } from '../../database/figures.ts';
 import { createNameReport } from './name-report.ts';
+import { openParts } from './opened-parts.ts';
+import type { OpenedParts } from './opened-parts.ts';
 import { openPluginListener } from './plugin-listener.ts';
 import type { PluginListener } from './plugin-listener.ts';
 import { createPodResolver } from '../../database/pod-resolver.ts';
-import { openNetworkFolder } from '../../networks/networks.ts';
-import type { NetworkFolder } from '../../networks/networks.ts';
 import { isWork } from './protocol.ts';
 import type {
   Answer,
@@ -43,13 +29,7 @@ import { openPolicySources } from './policy-sources.ts';
 import { createRecentCalls } from './recent-calls.ts';
 import { createThreadLog } from './thread-log.ts';
 import { hasServices } from '../../services/control/has-services.ts';
-import { attachmentOf, tagOf } from '../../database/record.ts';
-import { createRemoteStore } from '../../database/remote-store.ts';
-import type { RemoteStore } from '../../database/remote-store.ts';
-import { rootIdOf } from '../../database/root-id.ts';
-import { readableAt } from '../../followed-files/checked-folder.ts';
-import { createNetworkStore } from '../../database/store.ts';
-import { forgetDead, startUpkeep } from './upkeep.ts';
+import { attachmentOf } from '../../database/record.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type { LinkRepairs, PoliciesInForce } from '../../types.ts';
@@ -77,91 +57,10 @@ const spendingFor = <T>(call: Call, act: () => T): T => (freeing.has(call.do) ? 
 // Opened before the first call, so that the policies apply to existing pods from the start.
 const policies = settings.confDir === undefined ? undefined : await openPolicySources({ ...settings, log });
 
-interface Deps {
-  readonly database: NetworkDatabase;
-  readonly hosts: Hosts;
-  readonly remote: RemoteStore;
-  readonly plugins: PluginCore;
-  /** The engine's own host network namespace. */
-  readonly namespaceId: string;
-  /** Absent in a process that serves plugin calls only. */
-  readonly core?: NetworkCore;
-  readonly networks?: NetworkFolder;
-  readonly links?: LinkWatch;
-  close(): void;
-}
-
-let parts: Deps | undefined;
+let parts: OpenedParts | undefined;
 /** @param isStart whether the daemon is starting */
-function open(isStart = false): Deps {
-  if (parts !== undefined) return parts;
-  const database = openNetworkDatabase(settings.databasePath, settings.ballast && roomOf(settings.ballast));
-  const opened: { close(): void }[] = [database];
-  const close = (): void => opened.toReversed().forEach((each) => each.close());
-  try {
-    const hosts = openHosts();
-    opened.push(hosts);
-    const { confDir } = settings;
-    const { namespaceId } = hosts.own;
-    const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
-    const remote = createRemoteStore(database);
-    const others = { database, hosts, namespaceIds, log };
-    if (confDir === undefined || policies === undefined) {
-      const alone = { policies: refusingPolicies(database), keepsLeases: false };
-      const plugins = createPluginCore({ ...others, ...alone });
-      return (parts = { database, hosts, remote, plugins, namespaceId, close });
-    }
-    const kernel = openHostKernel(tagOf(rootIdOf(database)));
-    opened.push(kernel);
-    const areFollowed = settings.policyCluster !== undefined;
-    createFollowedPolicies(database).set(areFollowed);
-    const policed = createPolicedPods({ database, namespaceId, areFollowed, kernel });
-    const plugins = createPluginCore({ ...others, policies: policed, keepsLeases: true });
-    opened.push(plugins);
-    const report = (problem: string): void => log.warn({ problem }, 'a CNI configuration file was skipped');
-    const networks = openNetworkFolder(
-      readableAt(confDir, settings.checkedFolders),
-      settings.choice ?? { plugins: 'auto', maxConfigs: 1 },
-      report,
-    );
-    const store = createNetworkStore(database, namespaceId);
-    const core = createNetworkCore({
-      store,
-      kernel,
-      plugins,
-      networks,
-      log,
-      policies: policies.follow(),
-      policed,
-    });
-    const links = openLinkWatch({ database, core, plugins, host: hosts.own, store, kernel, log });
-    opened.push(links);
-    database.exclusively(() => {
-      // A thread that replaces a lost one continues, and does not touch links that it does not know.
-      if (isStart) core.refuseOthers();
-      // The process was killed between the answer to a detach and the remaining work.
-      for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
-      core.reconcile();
-    });
-    plugins.start(hosts.own);
-    forgetDead(namespaceIds, log);
-    opened.push(
-      startUpkeep({
-        database,
-        core,
-        namespaceIds,
-        links,
-        calls,
-        followPolicies: () => followPolicies?.(),
-        reportNames: () => reportNames(database),
-        log,
-      }),
-    );
-    return (parts = { database, hosts, remote, plugins, namespaceId, core, networks, links, close });
-  } catch (thrown) {
-    close();
-    throw thrown;
-  }
+function open(isStart = false): OpenedParts {
+  return (parts ??= openParts({ settings, policies, log, calls, isStart, followPolicies, reportNames }));
 }
 
 const followPolicies = policies?.onChange(() => {
