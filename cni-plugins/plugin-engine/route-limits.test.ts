@@ -4,7 +4,7 @@ import { inPrivateNetns } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { PluginFixture } from './plugin-engine.fixture.ts';
 
-/** Values of routes for which the kernel stores its own limit. */
+/** Routes that the kernel stores with limits of its own, or refuses. */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: PluginFixture;
   before(() => {
@@ -32,4 +32,24 @@ if (inPrivateNetns(import.meta.filename)) {
     await assert.rejects(fixture.check([conf], pod, result), { code: 'NETWORK_DIFFERS' });
     await fixture.del([conf], pod);
   });
+
+  for (const [dst, gw, words] of [
+    [
+      '10.6.0.0/16',
+      '10.99.0.1',
+      /add the route 10\.6\.0\.0\/16 by 10\.99\.0\.1 .* ENETUNREACH.*give the route/u,
+    ],
+    [
+      'fd00:6::/64',
+      'fd00:99::1',
+      /add the route fd00:6::\/64 by fd00:99::1 .* EHOSTUNREACH.*give the route/u,
+    ],
+  ] as const)
+    test(`the error names the route whose gateway ${gw} cannot be reached, and what to do`, async () => {
+      const ranges = [[{ subnet: '10.92.0.0/24' }], [{ subnet: 'fd00:92::/64' }]];
+      const conf = bridgeConf({ ipam: { type: 'host-local', ranges, routes: [{ dst, gw }] } });
+      const pod = { id: gw, netns: fixture.pin(gw.replaceAll(':', '-')) };
+      await assert.rejects(fixture.add([conf], pod), words);
+      await fixture.del([conf], pod);
+    });
 }

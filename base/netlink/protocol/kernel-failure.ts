@@ -40,9 +40,15 @@ export function kernelRefused(attempt: Attempt, errno: number, words?: string): 
   });
 }
 
+/** The kernel refuses a route whose gateway no other route of the link leads to. */
+const unreachable =
+  'give the route a gateway that is in a subnet of the interface, or to which an earlier route leads';
+
 const fixes: Readonly<Record<string, string>> = {
   EPERM: 'run the daemon with CAP_NET_ADMIN in its network namespace',
   EOPNOTSUPP: 'use a kernel with veth, bridge and nf_tables (bridge, ip, nat, masquerade, fib)',
+  ENETUNREACH: unreachable,
+  EHOSTUNREACH: unreachable,
   EBUSY: 'try again, because another program changes the same link or table',
 };
 

@@ -1,3 +1,4 @@
+import { formatIp, ipFromBytes } from '../../addresses/index.ts';
 import {
   attribute,
   attributesOf,
@@ -194,6 +195,17 @@ function routeBody(route: TableRoute, forDeletion: boolean): Buffer {
   ]);
 }
 
+/** Returns the route in the words of an error. */
+export function routeName(
+  route: Pick<TableRoute, 'index' | 'destination' | 'length' | 'gateway'> & { readonly table?: number },
+): string {
+  const { index, destination, length, gateway, table = mainTable } = route;
+  const ip = (bytes: Uint8Array): string => formatIp(ipFromBytes(bytes));
+  const by = gateway === undefined ? '' : ` by ${ip(gateway)}`;
+  const where = table === mainTable ? '' : ` in the table ${table}`;
+  return `${ip(destination)}/${length}${by} on the link #${index}${where}`;
+}
+
 const routeRequest = (
   what: string,
   type: number,
@@ -202,7 +214,7 @@ const routeRequest = (
   body: Buffer,
 ): Request => ({
   what,
-  on: `#${route.index} table ${route.table}`,
+  on: routeName(route),
   type,
   flags,
   body,
@@ -213,15 +225,21 @@ const routeRequest = (
  * traffic.
  */
 export const appendRoute = (route: TableRoute): Request =>
-  routeRequest('add a route', RTM_NEWROUTE, NLM_F_CREATE, route, routeBody(route, false));
+  routeRequest('add the route', RTM_NEWROUTE, NLM_F_CREATE, route, routeBody(route, false));
 
 /** Replaces another route to the same destination. */
 export const replaceRoute = (route: TableRoute): Request =>
-  routeRequest('replace a route', RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, routeBody(route, false));
+  routeRequest(
+    'replace the route',
+    RTM_NEWROUTE,
+    NLM_F_CREATE | NLM_F_REPLACE,
+    route,
+    routeBody(route, false),
+  );
 
 /** Refused (ESRCH) if there is none. */
 export const deleteRoute = (route: TableRoute): Request =>
-  routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
+  routeRequest('delete the route', RTM_DELROUTE, 0, route, routeBody(route, true));
 
 /**
  * Returns unicast routes of every table. An IPv6 route with several next hops is one route for each hop: the

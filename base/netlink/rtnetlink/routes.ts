@@ -1,6 +1,7 @@
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32, zeros } from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
+import { routeName } from './route-tables.ts';
 import { RTM_DELADDR, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE } from './message-numbers.ts';
 
 /** rtnetlink: addresses and routes. Source: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. */
@@ -84,8 +85,8 @@ export function addRoute(route: LinkRoute): Request {
   header.writeUInt8(route.gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, 6);
   header.writeUInt8(RTN_UNICAST, 7);
   return {
-    what: 'add a route',
-    on: `#${route.index}`,
+    what: 'add the route',
+    on: routeName({ ...route, length: route.prefixLength }),
     type: RTM_NEWROUTE,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     body: Buffer.concat([
