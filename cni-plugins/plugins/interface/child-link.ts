@@ -180,12 +180,20 @@ function inUse(
   { mac }: LinkSettings,
   thrown: unknown,
 ): PortcullisError | undefined {
-  if (of.kind === 'vlan') return undefined;
+  if (of.kind === 'vlan')
+    return isRefusal(thrown, 'EEXIST')
+      ? masterInUse(
+          master,
+          `VLAN ${of.id}`,
+          'a pod or the host already has this VLAN of it',
+          "use another 'vlanId', or a bridge on the VLAN for several pods",
+        )
+      : undefined;
   const link = `${of.kind} ${of.mode}`;
   // Each link has one receive handler (netdev_rx_handler_register).
   if (isRefusal(thrown, 'EBUSY'))
     return masterInUse(master, link, 'it belongs to a bridge or bond, or has links of another kind');
-  // The loopback link, without a MAC address, is refused with the same number.
+  // A link without a MAC address, such as a tunnel, is refused with the same number.
   if (of.kind === 'macvlan' && !/^[0:]*$/u.test(mac) && isRefusal(thrown, 'EINVAL'))
     return masterInUse(
       master,

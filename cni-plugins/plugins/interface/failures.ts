@@ -31,15 +31,23 @@ export const masterMissing = (master: string | undefined, where: 'host' | 'pod')
     "name an existing link as 'master'",
   );
 
-export const masterInUse = (master: string, link: string, why: string): PortcullisError =>
+export const masterUnusable = (master: string, why: string): PortcullisError =>
   failure(
-    'NETWORK_MASTER_IN_USE',
-    'precondition',
-    `create a link (${link}) on the master`,
+    'NETWORK_MASTER_UNUSABLE',
+    'invalid',
+    'use the master link',
     master,
     why,
-    "name another 'master', or use the mode of the links that it has",
+    "name a link to the network as 'master'",
   );
+
+export const masterInUse = (
+  master: string,
+  link: string,
+  why: string,
+  fix = "name another 'master', or use the mode of the links that it has",
+): PortcullisError =>
+  failure('NETWORK_MASTER_IN_USE', 'precondition', `create a link (${link}) on the master`, master, why, fix);
 
 export const mtuTooLarge = (mtu: number, master: string, limit: number): PortcullisError =>
   failure(

@@ -1,11 +1,11 @@
-import { findLink, listRoutes, mainTable } from '../../../base/netlink/index.ts';
+import { findLink, listRoutes, loopbackIndex, mainTable } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniResult } from '../../spec/result.ts';
 import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract/contract.ts';
 import type { ChildLink } from './child-link.ts';
 import { podOf, requireFree } from './child-link.ts';
-import { masterMissing, mtuTooLarge } from './failures.ts';
+import { masterMissing, masterUnusable, mtuTooLarge } from './failures.ts';
 import { planInterface } from './plan-interface.ts';
 import { readDns, readInterfaceName, readMtu } from './settings.ts';
 
@@ -47,12 +47,18 @@ export function unavailableMaster(config: MasterConfig, host: NetlinkSocket): st
     return config.master === undefined
       ? 'the host has no default route'
       : `the host has no link ${config.master}`;
+  if (link.index === loopbackIndex) return `the master is ${link.name}: ${loopbackWords}`;
   return config.mtu !== undefined && config.mtu > link.mtu
     ? `the master ${link.name} has the MTU ${link.mtu}, less than ${config.mtu}`
     : undefined;
 }
 
-/** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE · NETWORK_INTERFACE_TAKEN */
+const loopbackWords = 'it is the loopback link, to which no other link can be connected';
+
+/**
+ * @throws NETWORK_MASTER_MISSING · NETWORK_MASTER_UNUSABLE · NETWORK_MTU_TOO_LARGE ·
+ * NETWORK_INTERFACE_TAKEN
+ */
 export function observeMaster(
   config: MasterConfig,
   kernel: ResourceKernel,
@@ -63,6 +69,7 @@ export function observeMaster(
     config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
   const link = masterOf(config, socket);
   if (link === undefined) throw masterMissing(config.master, config.masterIn);
+  if (link.index === loopbackIndex) throw masterUnusable(link.name, loopbackWords);
   if (config.mtu !== undefined && config.mtu > link.mtu) throw mtuTooLarge(config.mtu, link.name, link.mtu);
   return { name: link.name, mac: link.mac, mtu: link.mtu };
 }

@@ -116,7 +116,8 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const [config, code] of [
       [{ type: 'macvlan', master: 'nowhere' }, 'NETWORK_MASTER_MISSING'],
       [{ type: 'macvlan', master: 'm0', mtu: 9000 }, 'NETWORK_MTU_TOO_LARGE'],
-      [{ type: 'macvlan', master: 'lo', mtu: 1000 }, 'NETWORK_KERNEL_EINVAL'],
+      [{ type: 'macvlan', master: 'lo', mtu: 1000 }, 'NETWORK_MASTER_UNUSABLE'],
+      [{ type: 'vlan', master: 'lo', vlanId: 5, ipam: ipam(9) }, 'NETWORK_MASTER_UNUSABLE'],
     ] as const) {
       assert.equal(await codeOf(() => pod.add(config)), code);
       await pod.del(config);

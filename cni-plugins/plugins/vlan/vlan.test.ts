@@ -61,7 +61,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       assert.deepEqual(await pod.check(config), [], spoil);
     }
     // Two pods cannot have the same VLAN of one master.
-    assert.equal(await codeOf(() => pods.pod('d').add(config)), 'NETWORK_KERNEL_EEXIST');
+    assert.equal(await codeOf(() => pods.pod('d').add(config)), 'NETWORK_MASTER_IN_USE');
     pod.die();
     await pod.delDead(config);
   });
