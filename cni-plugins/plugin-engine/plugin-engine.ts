@@ -13,7 +13,8 @@ import { compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { EndedNamespaces } from '../database/ended-namespaces.ts';
 import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
-import type { PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type { Plugin } from '../plugins/contract/contract.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import { createPluginAdder } from './plugin-adder.ts';
 import { createPluginRemoval } from './plugin-removal.ts';
@@ -92,15 +93,15 @@ export function createPluginCore({
   const del = function* (call: PluginCall, host: Host): Steps<void> {
     // Problems of the configuration do not matter: an ADD that they refused is followed by this DEL, and a
     // runtime that it fails for does not call the plugins before this one.
-    const { type, source } = read(call);
+    const { type, plugin, source } = read(call);
     try {
       if (source.from === 'program') yield { type: source.type, command: 'DEL' };
     } finally {
       // Objects that we created are removed in any case. The error is reported to the caller, which calls
       // again (CNI specification 1.1, section 4).
       act(host, () => {
-        const pluginAttachment = pluginAttachments.part(host.namespaceId, call.key, type);
-        if (pluginAttachment !== undefined) removeAnyhow(pluginAttachment, host, call.netns);
+        const chain = pluginAttachments.chain(host.namespaceId, call.key);
+        for (const part of removedWith(type, plugin, chain)) removeAnyhow(part, host, call.netns);
         // Last, because its folder may be unreadable.
         if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
       });
@@ -177,6 +178,24 @@ export function createPluginCore({
   };
 }
 
+/**
+ * Returns what DEL of a plugin removes, the last first. Without its interface or address, nothing of the
+ * plugins after it is of use: a plugin that was taken out of the configuration gets no DEL of its own, and
+ * its host ports would lead to the next pod with the address.
+ * @param chain all plugin attachments of the attachment, in the order of creation
+ */
+function removedWith(
+  type: string,
+  plugin: Plugin | undefined,
+  chain: readonly PluginAttachment[],
+): readonly PluginAttachment[] {
+  const at = chain.findIndex((part) => part.type === type);
+  if (plugin?.role === 'chained') return chain.filter((part) => part.type === type);
+  // The configuration had another plugin that created the interface.
+  if (at === -1) return plugin === undefined ? [] : chain.toReversed();
+  return chain.slice(at).toReversed();
+}
+
 /** Runs an act after its paths that may not answer were asked for. */
 type AfterQuestions = <T>(calls: readonly PluginCall[], act: () => T | Promise<T>) => T | Promise<T>;
 
@@ -230,11 +249,12 @@ function* collect(
   const { type, source } = sound(read(call));
   const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
   const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
-  // An attachment that another process adds later is no leftover.
+  // An attachment that another process adds later is no leftover. Plugins that were taken out of the
+  // configuration get no GC of their own.
   const leftovers = act(host, () =>
     parts
       .all(host.namespaceId)
-      .filter(({ key, type: own }) => key.network === call.key.network && own === type)
+      .filter(({ key }) => key.network === call.key.network)
       .filter(({ key }) => !valid.has(keyOf(key.containerId, key.interface))),
   );
   const failures: string[] = [];
@@ -242,7 +262,7 @@ function* collect(
     const ends = performance.now() + collectMs;
     while (performance.now() < ends) {
       const leftover = leftovers.pop();
-      const current = leftover && parts.part(host.namespaceId, leftover.key, type);
+      const current = leftover && parts.part(host.namespaceId, leftover.key, leftover.type);
       if (leftover === undefined) return;
       if (current?.attachment !== leftover.attachment) continue;
       try {
