@@ -4,7 +4,7 @@ import { namespaceStands, ownNamespace } from '../namespaces/netns.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 import type { ChainPod } from '../calls/chain.types.ts';
 import { targetUnknown } from './connect-failures.ts';
-import { connectedId } from './connected-id.ts';
+import { connectedId } from '../spec/connected-id.ts';
 import { namedTarget } from './docker-target.ts';
 import { readRecords } from './network-records.ts';
 

@@ -16,7 +16,7 @@ import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { linkNames } from './host-links.ts';
 import { refusedFieldsOf } from '../networks/refused-fields.ts';
-import { isConnectedId } from './connected-id.ts';
+import { isConnectedId } from '../spec/connected-id.ts';
 import { readRecords } from './network-records.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';

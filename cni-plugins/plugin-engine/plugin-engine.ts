@@ -249,13 +249,14 @@ function* collect(
   const { type, source } = sound(read(call));
   const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
   const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
-  // An attachment that another process adds later is no leftover. Plugins that were taken out of the
-  // configuration get no GC of their own.
+  // An attachment that another process adds later is no leftover, and a runtime on the same network does not
+  // know ours. Plugins that were taken out of the configuration get no GC of their own.
   const leftovers = act(host, () =>
     parts
       .all(host.namespaceId)
       .filter(({ key }) => key.network === call.key.network)
-      .filter(({ key }) => !valid.has(keyOf(key.containerId, key.interface))),
+      .filter(({ key }) => !valid.has(keyOf(key.containerId, key.interface)))
+      .filter(({ key }) => !parts.isOfDaemon(host.namespaceId, key)),
   );
   const failures: string[] = [];
   const removeSome = (): void => {
