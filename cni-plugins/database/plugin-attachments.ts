@@ -1,10 +1,8 @@
 import { parseJson } from '../../base/json/index.ts';
 import type { Resource } from '../plugins/contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
-import { isConnectedId } from '../spec/connected-id.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
-import { isVirtualHolder } from './memberships.ts';
 
 /**
  * Attachments that CNI plugins created, in the database: each has the origin `plugin`, and one plugin
@@ -45,11 +43,6 @@ export interface PluginAttachmentStore {
    * removed, or undefined if there is no such attachment.
    */
   has(namespaceId: string, hostInterface: string, type: string): boolean | undefined;
-  /**
-   * Returns whether the attachment belongs to a pod of our own runtime, a container of docker, a service, or
-   * a command: no other runtime knows it.
-   */
-  isOfDaemon(namespaceId: string, key: AttachmentKey): boolean;
   /** Returns the plugin attachment of the type, and the id of its host network namespace. */
   numbered(attachment: number, type: string): NumberedAttachment | undefined;
   /** Returns all plugin attachments of a host network namespace, in the order of creation. */
@@ -133,10 +126,6 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
   const selectHas = db.prepare(
     `SELECT EXISTS (SELECT 1 FROM part WHERE attachment = number AND type = ?3 AND part.state <> 'removing') AS has
      FROM attachment WHERE realm = ?1 AND host_interface = ?2 AND origin = 'plugin'`,
-  );
-  const selectOwn = db.prepare(
-    `SELECT EXISTS (SELECT 1 FROM attachment WHERE realm = ?1 AND origin = 'pod' AND container_id = ?2)
-       OR EXISTS (SELECT 1 FROM cnm_endpoint WHERE id = ?2) AS own`,
   );
   const insertAttachment = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
@@ -224,10 +213,6 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
       const row = selectHas.get(namespaceId, hostInterface, type) as { has: number } | undefined;
       return row === undefined ? undefined : row.has === 1;
     },
-    isOfDaemon: (namespaceId, key) =>
-      isConnectedId(key.containerId) ||
-      isVirtualHolder(key.containerId, key.interface) ||
-      (selectOwn.get(namespaceId, key.containerId) as { own: number }).own === 1,
     numbered(attachment, type) {
       const row = selectNumbered.get(attachment, type) as (Row & { readonly realm: string }) | undefined;
       return row === undefined ? undefined : { part: partOf(row), namespaceId: row.realm };

@@ -1,4 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
+import { createDaemonAttachments } from './daemon-attachments.ts';
 import type { NetworkDatabase } from './database.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
 
@@ -23,6 +24,8 @@ export interface RemoteRecords {
     readonly containerId: string;
     readonly interface: string;
     readonly document: unknown;
+    /** Whether no CNI runtime knows the attachment. */
+    readonly isOfDaemon?: boolean;
   }[];
 }
 
@@ -36,6 +39,7 @@ export type RemoteChange = {
 };
 
 export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
+  const daemonAttachments = createDaemonAttachments({ db });
   // A row of another boot belongs to no existing host network namespace.
   const mine = '(realm = ?1 OR substr(realm, 1, ?2) <> ?3)';
   const selectNetworks = db.prepare(
@@ -85,6 +89,7 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
         containerId: row.container_id,
         interface: row.interface,
         document: parseJson(row.document),
+        isOfDaemon: daemonAttachments.has({ containerId: row.container_id, interface: row.interface }),
       })),
     }),
     networks: (namespaceId) =>

@@ -10,6 +10,8 @@ import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from '../namespaces/caller.ts';
 import type { Check } from './comparison.ts';
 import { compareChecks } from './comparison.ts';
+import { createDaemonAttachments } from '../database/daemon-attachments.ts';
+import type { DaemonAttachments } from '../database/daemon-attachments.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import type { EndedNamespaces } from '../database/ended-namespaces.ts';
 import { createPluginAttachmentStore } from '../database/plugin-attachments.ts';
@@ -75,6 +77,7 @@ export function createPluginCore({
   log,
 }: PluginCoreDeps): PluginCore {
   const pluginAttachments = createPluginAttachmentStore(database);
+  const daemonAttachments = createDaemonAttachments(database);
   const addressing: Addressing = createAddressing(database);
   const shared = { parts: pluginAttachments, policies, log };
   const dhcp = createDhcpLeases({ database, parts: pluginAttachments, hosts, keeps: keepsLeases, log });
@@ -121,7 +124,7 @@ export function createPluginCore({
   };
 
   const gc = (call: PluginCall, host: Host): Steps<void> =>
-    collect(call, host, { parts: pluginAttachments, addressing, removal });
+    collect(call, host, { parts: pluginAttachments, daemonAttachments, addressing, removal });
 
   const status = function* (call: PluginCall, host: Host): Steps<void> {
     const { type, plugin, config, source } = withoutUnknown(read(call));
@@ -230,6 +233,7 @@ function pathsOf(call: PluginCall): readonly string[] {
 
 interface Collecting {
   readonly parts: PluginAttachmentStore;
+  readonly daemonAttachments: DaemonAttachments;
   readonly addressing: Addressing;
   readonly removal: Pick<PluginRemoval, 'act' | 'removeAnyhow'>;
 }
@@ -244,7 +248,7 @@ const collectMs = 20;
 function* collect(
   call: PluginCall,
   host: Host,
-  { parts, addressing, removal: { act, removeAnyhow } }: Collecting,
+  { parts, daemonAttachments, addressing, removal: { act, removeAnyhow } }: Collecting,
 ): Steps<void> {
   const { type, source } = sound(read(call));
   const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
@@ -256,7 +260,7 @@ function* collect(
       .all(host.namespaceId)
       .filter(({ key }) => key.network === call.key.network)
       .filter(({ key }) => !valid.has(keyOf(key.containerId, key.interface)))
-      .filter(({ key }) => !parts.isOfDaemon(host.namespaceId, key)),
+      .filter(({ key }) => !daemonAttachments.has(key)),
   );
   const failures: string[] = [];
   const removeSome = (): void => {

@@ -347,7 +347,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await call('status', h, config);
   });
 
-  test('a driver that does not delete is asked three times; GC keeps valid attachments', async () => {
+  test('a driver that does not delete is asked three times; GC keeps valid attachments and those of our pods', async () => {
     const driver = await start('sticky', { gateway: '10.70.0.1' });
     const [i, j] = [fixture.pod('i'), fixture.pod('j')];
     const config = { driver: 'sticky', ipam };
@@ -356,6 +356,16 @@ if (inPrivateNetns(import.meta.filename)) {
     await call('gc', i, config, { valid: [{ containerId: i.request.id, interface: 'eth0' }] });
     assert.ok(i.run('ip link show eth0') !== undefined);
     assert.equal(rows('remote_endpoint'), 1);
+    // Another runtime does not list a pod of ours.
+    const db = new DatabaseSync(fixture.databasePath);
+    db.exec(
+      `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
+       VALUES ('here', 'pod', 'far', '${i.request.id}', 'eth0', 'ready', 'admin', 'own', '{}')`,
+    );
+    await call('gc', i, config, { valid: [] });
+    db.exec("DELETE FROM attachment WHERE host_interface = 'own'");
+    db.close();
+    assert.ok(i.run('ip link show eth0') !== undefined);
     driver.answer('NetworkDriver.DeleteEndpoint', { status: 500, text: '{"Err":"busy"}' });
     for (const code of ['NETWORK_CNM_DRIVER_REFUSED', 'NETWORK_CNM_DRIVER_REFUSED', 'none'])
       assert.equal((await failure('del', i, config)).code, code);

@@ -4,7 +4,7 @@ import { notAvailable } from '../../calls/plugin-errors.ts';
 import type { CnmConfig } from '../../plugins/cnm/config.ts';
 import { foldersOf } from './documents.ts';
 import { endpointOf, hasCode } from './session.ts';
-import type { Session } from './session.ts';
+import type { Endpoint, Session } from './session.ts';
 import { removeEndpoint, removeUnused } from './undoing.ts';
 
 /** Runs DEL. Succeeds if the attachment is gone. @throws the errors of {@link removeEndpoint} */
@@ -23,7 +23,8 @@ export async function deleteAttachment(session: Session, call: PluginCall): Prom
 }
 
 /**
- * Runs GC: removes the attachments of other host namespaces, and those that the call does not list as valid.
+ * Runs GC: removes the attachments of other host namespaces, and those that the call does not list as valid,
+ * except those that only the daemon knows.
  * @throws NETWORK_NOT_AVAILABLE with everything that could not be removed
  */
 export async function collectAttachments(
@@ -33,13 +34,12 @@ export async function collectAttachments(
 ): Promise<undefined> {
   const valid = new Set((call.valid ?? []).map((each) => `${each.containerId}\0${each.interface}`));
   const failures: string[] = [];
-  const namespaceIds = session
+  const isKnown = (each: Endpoint): boolean =>
+    each.isOfDaemon === true || valid.has(`${each.containerId}\0${each.interface}`);
+  const leftovers = session
     .endpoints()
-    .filter(
-      (each) =>
-        each.namespaceId !== session.namespaceId || !valid.has(`${each.containerId}\0${each.interface}`),
-    );
-  for (const endpoint of namespaceIds) {
+    .filter((each) => each.namespaceId !== session.namespaceId || !isKnown(each));
+  for (const endpoint of leftovers) {
     try {
       await removeEndpoint(session, endpoint);
     } catch (thrown) {

@@ -21,6 +21,8 @@ export interface Endpoint {
   readonly containerId: string;
   readonly interface: string;
   readonly document: EndpointDocument;
+  /** Whether no CNI runtime knows the attachment, when the session was opened. */
+  readonly isOfDaemon?: boolean;
 }
 
 /**
