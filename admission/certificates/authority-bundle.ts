@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fieldsOf, listOf, statusOf, textOf } from '../../base/kubernetes/index.ts';
-import type { ApiClient } from '../../base/kubernetes/index.ts';
+import type { ApiClient, ObjectFields } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { tlsCertificates } from '../../base/pem/index.ts';
 
 const kinds = ['validatingwebhookconfigurations', 'mutatingwebhookconfigurations'] as const;
 const mostConflicts = 10;
@@ -10,6 +11,40 @@ interface Configurations {
   readonly client: Pick<ApiClient, 'get' | 'send'>;
   readonly configuration: string;
   readonly log: Logger;
+}
+
+const pathOf = (kind: (typeof kinds)[number], configuration: string): string =>
+  `/apis/admissionregistration.k8s.io/v1/${kind}/${configuration}`;
+const bundleOf = (webhook: ObjectFields): string => textOf(fieldsOf(webhook['clientConfig'])['caBundle']);
+
+/**
+ * Returns the authorities that the configurations contain now, each once. A bundle that cannot be read has
+ * none.
+ * @returns PEM
+ * @throws PortcullisError KUBERNETES_API_…
+ */
+export async function configuredAuthorities(
+  { client, configuration }: Omit<Configurations, 'log'>,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const found = new Set<string>();
+  for (const kind of kinds)
+    try {
+      const object = fieldsOf(await client.get(pathOf(kind, configuration), {}, signal));
+      for (const bundle of new Set(listOf(object['webhooks']).map(fieldsOf).map(bundleOf)))
+        for (const authority of authoritiesIn(bundle)) found.add(authority);
+    } catch (error) {
+      if (statusOf(error) !== 404) throw error;
+    }
+  return [...found];
+}
+
+function authoritiesIn(bundle: string): readonly string[] {
+  try {
+    return tlsCertificates(Buffer.from(bundle, 'base64').toString('utf8'));
+  } catch {
+    return [];
+  }
 }
 
 /**
@@ -29,13 +64,11 @@ export async function reportConfigurations(
   for (const kind of kinds)
     for (let conflicts = 0; ; conflicts += 1)
       try {
-        const path = `/apis/admissionregistration.k8s.io/v1/${kind}/${configuration}`;
+        const path = pathOf(kind, configuration);
         const object = fieldsOf(await client.get(path, {}, signal));
         const webhooks = listOf(object['webhooks']).map(fieldsOf);
         const version = textOf(fieldsOf(object['metadata'])['resourceVersion']);
-        const missing = webhooks.flatMap((webhook, index) =>
-          textOf(fieldsOf(webhook['clientConfig'])['caBundle']) === caBundle ? [] : [index],
-        );
+        const missing = webhooks.flatMap((webhook, index) => (bundleOf(webhook) === caBundle ? [] : [index]));
         if (missing.length === 0) break;
         await client.send(
           {

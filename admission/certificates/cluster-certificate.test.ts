@@ -212,3 +212,23 @@ test('a replica whose clock is ahead does not take the webhook away from the oth
     'the others still serve their certificate',
   );
 });
+
+test('after somebody emptied the Secret, the API server still trusts the replicas', async (t) => {
+  const objects = openObjects(true);
+  const { pair } = await open(t, objects);
+  objects.objects.set(secretPath, { metadata: { resourceVersion: '9' } });
+  const next = await open(t, objects);
+  assert.notEqual(next.pair.certificate, pair.certificate);
+  for (const kind of ['validating', 'mutating'])
+    for (const one of [pair, next.pair]) assert.ok(isTrusted(one, authoritiesOf(objects, kind)), kind);
+});
+
+test('an authority that was removed from the Secret and from the configurations is no longer trusted', async (t) => {
+  const objects = openObjects(false);
+  const { pair } = await open(t, objects);
+  objects.objects.set(secretPath, { metadata: { resourceVersion: '9' } });
+  const path = configurationPath('validating');
+  objects.objects.set(path, { ...objects.objects.get(path), webhooks: [{ clientConfig: {} }] });
+  await open(t, objects);
+  assert.ok(!isTrusted(pair, authoritiesOf(objects, 'validating')));
+});

@@ -6,7 +6,7 @@ import type { ApiClient, ObjectFields } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
 import { makeServerCertificate } from '../../trust/x509/index.ts';
-import { reportConfigurations } from './authority-bundle.ts';
+import { configuredAuthorities, reportConfigurations } from './authority-bundle.ts';
 import { readPair } from './serving-pair.ts';
 import type { ServingPair } from './serving-pair.ts';
 
@@ -148,7 +148,9 @@ async function currentPair(options: ClusterCertificateOptions, signal: AbortSign
     const object = fieldsOf(await client.get(path, {}, signal));
     const found = heldIn(object, options);
     if (found !== undefined && !isDue(found, now())) return found;
-    const made = await make(found?.authorities ?? [], options);
+    // Somebody may have emptied the Secret, while other replicas still serve its certificate.
+    const earlier = found?.authorities ?? (await configuredAuthorities(options, signal));
+    const made = await make(earlier, options);
     const base64 = (text: string): string => Buffer.from(text).toString('base64');
     const body = {
       ...object,
