@@ -232,3 +232,40 @@ test('an authority that was removed from the Secret and from the configurations 
   await open(t, objects);
   assert.ok(!isTrusted(pair, authoritiesOf(objects, 'validating')));
 });
+
+test('a failure that lasts is logged once, and its end too', async (t) => {
+  const objects = openObjects(false);
+  const lines: string[] = [];
+  let checks = 0;
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>();
+  const counted: Objects = {
+    ...objects,
+    get(path) {
+      checks += 1;
+      return objects.get(path);
+    },
+  };
+  await open(t, counted, {
+    timing: { every: 1, afterFailure: 1, settle: 1 },
+    log: createLogger({
+      level: 'info',
+      stream: {
+        write(line) {
+          const { msg } = JSON.parse(line) as { msg: string };
+          if (msg.startsWith('the certificate')) lines.push(msg);
+          if (msg.includes('checked again')) end();
+        },
+      },
+    }),
+  });
+  const secret = objects.objects.get(secretPath);
+  assert.ok(secret !== undefined);
+  objects.objects.delete(secretPath);
+  for (const before = checks; checks < before + 20;) await new Promise((resolve) => setTimeout(resolve, 1));
+  objects.objects.set(secretPath, secret);
+  await isOver;
+  assert.deepEqual(lines, [
+    'the certificate could not be checked or renewed; the previous certificate stays in use',
+    'the certificate was checked again',
+  ]);
+});

@@ -85,6 +85,17 @@ export async function openClusterCertificate(
   const first = await tend(options, either);
   let serving = first;
   const isOver = (): boolean => either.aborted;
+  let reported: string | undefined;
+  const report = (problem: string | undefined): void => {
+    if (problem === reported) return;
+    reported = problem;
+    if (problem === undefined) log.info({}, 'the certificate was checked again');
+    else
+      log.error(
+        { problem, until: serving.until.toISOString() },
+        'the certificate could not be checked or renewed; the previous certificate stays in use',
+      );
+  };
   const run = async (): Promise<void> => {
     let wait = timing.every;
     while (!isOver()) {
@@ -93,6 +104,7 @@ export async function openClusterCertificate(
       try {
         const held = await tend(options, either);
         wait = timing.every;
+        report(undefined);
         if (held.certificate === serving.certificate) continue;
         // The API server gets the new authority through its own watch, which takes some time.
         await sleep(timing.settle, undefined, { signal: either });
@@ -102,10 +114,7 @@ export async function openClusterCertificate(
       } catch (error) {
         if (isOver()) return;
         wait = timing.afterFailure;
-        log.error(
-          { problem: reasonOf(error), until: serving.until.toISOString() },
-          'the certificate could not be checked or renewed; the previous certificate stays in use',
-        );
+        report(reasonOf(error));
       }
     }
   };
