@@ -14,7 +14,7 @@ export interface Examiner {
   /**
    * @param isLate asked when its turn comes. If it returns true, the body is not examined
    * @returns undefined: it was late
-   * @throws PortcullisError ADMISSION_FAILED when the thread gives no answer
+   * @throws PortcullisError ADMISSION_FAILED when the thread takes too long, or ends
    */
   examine(
     body: Buffer,
@@ -27,13 +27,16 @@ export interface Examiner {
 
 /** In bytes. A body of this size takes a few milliseconds, and in the worst case about fifty. */
 const smallBody = 64 * 1024;
-/** The API server does not wait longer. */
-const longestMs = 30_000;
+/** In ms: the usual time limit of a call. The reviews behind a large body wait this long at most. */
+const usualLongestMs = 10_000;
 /** An isolate costs about 15 MB. It is released after this idle time. */
 const idleMs = 60_000;
 
-/** Creates an examiner. Its thread starts with the first large body. The caller must close the examiner. */
-export function createExaminer(): Examiner {
+/**
+ * Creates an examiner. Its thread starts with the first large body. The caller must close the examiner.
+ * @param longestMs how long the thread may take for one body, in ms
+ */
+export function createExaminer(longestMs = usualLongestMs): Examiner {
   const turns = createTurns(1);
   // One thread: the largest body takes hundreds of megabytes of memory.
   const largeTurns = createFairTurns({ atOnce: 1, atOnceOfParty: 1, reserved: 0 });
