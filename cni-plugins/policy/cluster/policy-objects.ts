@@ -6,6 +6,7 @@ import { readClusterPolicy } from '../kubernetes/read-cluster-policy.ts';
 import { readPolicyObject } from '../kubernetes/read.ts';
 import type { ClusterChanges, ClusterFigures } from './messages.ts';
 import { readNamespace } from './objects.ts';
+import { createPolicyMemory, tooLarge } from './policy-memory.ts';
 import type { SavedPolicies } from './saved-parts.ts';
 
 /** Policies of both kinds, and the namespaces by which they select. No side effects. */
@@ -45,6 +46,7 @@ export function createPolicyObjects(
     clusterPolicies: new Set<string>(),
     namespaces: new Set<string>(),
   };
+  const memory = createPolicyMemory();
   let revision = 0;
   let loaded: SavedPolicies | undefined;
 
@@ -65,6 +67,12 @@ export function createPolicyObjects(
   }
   function putPolicy(key: string, read: ReturnType<typeof readPolicyObject>): void {
     if (put(policies, key, read, key)) dirty.policies.add(key);
+    for (const large of memory.put(key, read?.policy)) {
+      const policy = policies.get(large);
+      if (policy === undefined) continue;
+      put(policies, large, tooLarge(policy), large);
+      dirty.policies.add(large);
+    }
   }
   function putClusterPolicy(key: string, read: ReturnType<typeof readClusterPolicy>): void {
     if (put(clusterPolicies, key.slice(1), read, key)) dirty.clusterPolicies.add(key.slice(1));
