@@ -53,7 +53,9 @@ export interface ContainerPosition {
 }
 
 /**
- * Lists the containers that run from an image, in the order of the names of their nodes.
+ * Lists the containers that run from an image, in the order of the names of their nodes. Each node in
+ * `running` has such a container, so that the states of a few more nodes than `most` are read, however many
+ * nodes there are.
  * @param image without an id: all images of that reference
  */
 export async function listContainersOf(
@@ -63,17 +65,23 @@ export async function listContainersOf(
   most: number,
 ): Promise<Page<ContainerOfImage, ContainerPosition>> {
   const { reference, imageId } = image;
+  const named = [reference, ...(imageId === undefined ? [] : [imageId])];
   const rows = await reader.all(
     `SELECT node.name AS node, one.value ->> '$.id' AS id, one.value ->> '$.namespace' AS namespace,
        one.value ->> '$.pod' AS pod, one.value ->> '$.name' AS name, one.value ->> '$.imageId' AS image,
        one.value ->> '$.verdict' AS verdict
-     FROM node, json_each(iif(node.state = '', '{}', node.state), '$.running') AS one
+     FROM (
+       SELECT id, name FROM node
+       WHERE id IN (SELECT node FROM running WHERE reference = ?${imageId === undefined ? '' : ' AND image = ?'})
+         AND name >= ?
+       ORDER BY name LIMIT ?
+     ) AS those JOIN node ON node.id = those.id, json_each(node.state, '$.running') AS one
      WHERE one.value ->> '$.reference' = ?${imageId === undefined ? '' : " AND one.value ->> '$.imageId' = ?"}
        ${after === undefined ? '' : "AND (node.name, one.value ->> '$.id') > (?, ?)"}
      ORDER BY 1, 2 LIMIT ?`,
     [
-      reference,
-      ...(imageId === undefined ? [] : [imageId]),
+      // The first node may have no further container, and one more entry shows whether there is a next page.
+      ...[...named, after?.node ?? '', most + 2, ...named],
       ...(after === undefined ? [] : [after.node, after.id]),
       most + 1,
     ],

@@ -13,7 +13,7 @@ import type { AcceptedRow } from './node-record.ts';
 import { openFleetStore } from './store.ts';
 import type { FleetStore } from './store.ts';
 import { listUpcoming } from './policy-queries.ts';
-import { listRunning } from './running-queries.ts';
+import { listContainersOf, listRunning } from './running-queries.ts';
 import { fleetMigrations } from './schema.ts';
 
 const rowOf = (seq: number): AcceptedRow => ({
@@ -167,6 +167,33 @@ test('the images that run are those of the latest state of each node', async (t)
   ]);
   await store.forget('a');
   assert.deepEqual(await images(), [['x', 1, 1]]);
+});
+
+test('a list of the containers of an image reads no states of nodes without this image', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await openFleetStore(folder);
+  t.after(() => store.close());
+  const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
+  for (const [node, reference] of [
+    ['a', 'other'],
+    ['b', 'x'],
+    ['c', 'other'],
+  ] as const) {
+    const one = { id: '1', namespace: 'n', pod: 'p', name: 'c', reference, imageId: 'y', verdict: 'v' };
+    const body = JSON.stringify({ ...goodState, running: [one] });
+    await intake.receive(node, [
+      { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+    ]);
+  }
+  const database = await openDatabase({ path: join(folder, 'fleet.db'), migrations: fleetMigrations });
+  t.after(() => database.close());
+  // A query that reads this state fails.
+  await database.write([{ sql: "UPDATE node SET state = 'no JSON' WHERE name <> 'b'", params: [] }]);
+  const { entries } = await listContainersOf(store.database, { reference: 'x' }, undefined, 10);
+  assert.deepEqual(
+    entries.map(({ node }) => node),
+    ['b'],
+  );
 });
 
 test('an upgrade keeps the images and releases of the states that are stored', async (t) => {
