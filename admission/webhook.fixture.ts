@@ -20,6 +20,8 @@ export const signedPolicy = policyOf({ require: keyRequirement('ecdsa-p256') });
 export interface Answered {
   readonly status: number;
   readonly body: string;
+  /** The header `Connection`. */
+  readonly connection: string | undefined;
   /** Present if the answer is an AdmissionReview. */
   readonly response: ReviewResponse;
 }
@@ -67,7 +69,10 @@ export function clientOf(
           const { response } = isJson
             ? (JSON.parse(text) as { response: ReviewResponse })
             : { response: undefined };
-          resolve({ status: answer.statusCode ?? 0, body: text, response: response as ReviewResponse });
+          resolve({
+            ...{ status: answer.statusCode ?? 0, body: text, connection: answer.headers.connection },
+            response: response as ReviewResponse,
+          });
         });
       });
       call.end(body);

@@ -500,3 +500,11 @@ test('the webhook finishes the reviews in progress before it ends', async (t) =>
   assert.equal((await answer).response.allowed, true);
   await closed;
 });
+
+test('a webhook that ends lets the API server open its next connection to another replica', async (t) => {
+  const { webhook, ask } = await startTestWebhook(t, signedPolicy, { drainMs: 5000 });
+  assert.equal((await ask('/healthz')).connection, 'keep-alive');
+  void webhook.close();
+  const { status, connection } = await ask('/readyz');
+  assert.deepEqual([status, connection], [503, 'close']);
+});

@@ -94,6 +94,9 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   const server = secureServer(pair);
   const connections = limitHttpConnections(server, connectionLimits, true);
   server.on('request', (request, response) => {
+    // The API server keeps connections open. Its next review then goes to another replica, and is not lost
+    // when this one closes its connections.
+    if (ending) response.setHeader('Connection', 'close');
     connections.serve(request, response, () => answerRequest(context, request, response));
   });
   const authority = await listenOn(server, at).catch(async (thrown: unknown) => {
