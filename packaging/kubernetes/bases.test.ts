@@ -117,6 +117,21 @@ describe('the Helm chart', () => {
     assert.ok(validate(values), JSON.stringify(validate.errors));
   });
 
+  it('has a schema that refuses values with which the webhook does not start', () => {
+    const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(schema);
+    const { webhook } = values as { readonly webhook: object };
+    const isAllowed = (changed: object): boolean =>
+      validate({ ...(values as object), webhook: { ...webhook, ...changed } });
+    for (const platforms of [['all', 'linux/arm64'], ['all', 'all'], ['linux']])
+      assert.ok(!isAllowed({ platforms }), platforms.join());
+    for (const platforms of [['all'], ['linux/amd64', 'linux/arm64']])
+      assert.ok(isAllowed({ platforms }), platforms.join());
+    for (const certificateLifetime of ['0d', '59s', '30', '40000d'])
+      assert.ok(!isAllowed({ certificateLifetime }), certificateLifetime);
+    for (const certificateLifetime of ['60s', '10m', '24h', '90d'])
+      assert.ok(isAllowed({ certificateLifetime }), certificateLifetime);
+  });
+
   it('has a default for every property of the schema', () => {
     assert.deepEqual(namesOf(schema), namesOfValues(values));
   });

@@ -148,6 +148,8 @@ describe('the chart and the kustomize bases', { skip }, () => {
       'trust.tokens.realm=https://a.example',
       'nodeInstaller.state=gone',
       'webhook.platforms={linux/amd64 --policy=/x}',
+      'webhook.platforms={all,linux/arm64}',
+      'webhook.certificateLifetime=1s',
       // Helm removes a value that is null: its limit would be gone with it.
       'trust.clients=null',
       'webhook.resources=null',
