@@ -124,7 +124,11 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
       degraded,
       ...(adjusted !== undefined && { adjustments: adjusted.adjustments }),
       runtimeHandler,
-      config: record.config,
+      config: {
+        ...record.config,
+        // Bytes in the message; the request for the container is refused unless they are UTF-8.
+        envs: record.config.envs.map(({ key, value }) => ({ key, value: Buffer.from(value).toString() })),
+      },
     }),
   };
 }

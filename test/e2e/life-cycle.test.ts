@@ -435,6 +435,9 @@ describe('the life cycle of pods and containers', () => {
       });
       const { stdout } = await execute(stage, id, 'sh', '-c', 'id -u; id -G; pwd; echo $COLOUR $HOME');
       assert.equal(stdout, '1000\n1000 7\n/www\nblue /www\n');
+      const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
+      const { config } = JSON.parse(info['info'] ?? '') as { config: { envs: unknown } };
+      assert.deepEqual(config.envs, [{ key: 'COLOUR', value: 'blue' }], 'the verbose status shows text');
     });
   });
 
