@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createdAfter, now } from './identity.ts';
+import { createdAfter, digest, now } from './identity.ts';
 
 const hourMs = 3_600_000;
 const nanoseconds = (ms: number): bigint => BigInt(ms) * 1_000_000n;
@@ -33,4 +33,10 @@ test('an attempt has a later creation time than all earlier attempts, whatever t
   assert.equal(createdAfter('900', { name: 'k8s_main_pod_shop_uid_3' }, all), '901');
   assert.equal(createdAfter('1000', { name: 'k8s_main_pod_shop_uid_3' }, all), '1000');
   assert.equal(createdAfter('100', { name: 'k8s_side_pod_shop_uid_0' }, all), '100');
+});
+
+test('the digest of bytes depends on their values only, not on the class that holds them', () => {
+  const of = (value: Uint8Array): string => digest({ envs: [{ key: 'A', value }] });
+  assert.equal(of(Buffer.from('blue')), of(Uint8Array.from(Buffer.from('blue'))));
+  assert.notEqual(of(Buffer.from('blue')), of(Buffer.from('blur')));
 });

@@ -1,13 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { withoutBytes } from './records.ts';
 
 /** Returns the sha256 of a value's JSON, in hex; bytes count as base64. Equal requests have equal digests. */
 export function digest(value: unknown): string {
   return createHash('sha256')
-    .update(
-      JSON.stringify(value, (_key, part: unknown) =>
-        part instanceof Uint8Array ? Buffer.from(part).toString('base64') : part,
-      ),
-    )
+    .update(JSON.stringify(withoutBytes(value)))
     .digest('hex');
 }
 

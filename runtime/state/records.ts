@@ -119,10 +119,10 @@ function uniqueByPrefix<T>(byId: ReadonlyMap<string, T>, prefix: string): T | un
 }
 
 /**
- * Bytes (an environment value may be any bytes) are stored as base64. A copy costs a fraction of
- * JSON.stringify with a function.
+ * Returns a copy in which bytes (an environment value may be any bytes) are base64. A copy costs a fraction
+ * of JSON.stringify with a function, which gets a Buffer only as a list of numbers, and each number.
  */
-function withoutBytes(value: unknown): unknown {
+export function withoutBytes(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Uint8Array) return { $base64: Buffer.from(value).toString('base64') };
   if (Array.isArray(value)) return value.map(withoutBytes);
