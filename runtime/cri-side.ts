@@ -8,6 +8,7 @@ import type { DaemonRecords } from './daemon-records.ts';
 import { createEventHub } from './events/hub.ts';
 import type { EventHub } from './events/hub.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
+import { readContainerSpec } from './oci/container-spec.ts';
 import type { ImageSide } from './image-side.ts';
 import type { Observability } from './observability/observability.ts';
 import type { OpenNode } from './open-node.ts';
@@ -84,6 +85,7 @@ export async function serveCri(config: DaemonConfig, deps: CriSideDeps): Promise
     outOfPolicy: redecision.of,
     isUnmonitored: (id) => pods.containers.unmonitored().includes(id),
     findVerdict: (id) => findVerdict(database, id),
+    runtimeSpec: (id) => readContainerSpec(bundleIn(config.state, id), id).catch(() => undefined),
     linkState: (id) => network.linkState(id),
     policyRevision: () => policy.current()?.revision,
   });

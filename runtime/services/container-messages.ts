@@ -93,8 +93,15 @@ function safeNumber(name: string): number | undefined {
   }
 }
 
-/** Returns what `crictl inspect` shows below the status: decision, confinement, processes. */
-export function containerInfo(record: ContainerRecord): Record<string, string> {
+/**
+ * Returns what `crictl inspect` shows below the status: decision, confinement, processes. Tools read the
+ * names that containerd and CRI-O have: `pid`, `sandboxID` and `runtimeSpec`.
+ * @param runtimeSpec the OCI configuration. Undefined: the node does not have it (any more)
+ */
+export function containerInfo(
+  record: ContainerRecord,
+  runtimeSpec: object | undefined,
+): Record<string, string> {
   const {
     id,
     sandboxId,
@@ -112,7 +119,7 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
   return {
     info: JSON.stringify({
       id,
-      sandboxId,
+      sandboxID: sandboxId,
       phase,
       pid: firstProcess(record),
       monitorPid: monitor?.pid ?? 0,
@@ -129,6 +136,7 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
         // Bytes in the message; the request for the container is refused unless they are UTF-8.
         envs: record.config.envs.map(({ key, value }) => ({ key, value: Buffer.from(value).toString() })),
       },
+      runtimeSpec,
     }),
   };
 }

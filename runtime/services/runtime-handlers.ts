@@ -112,7 +112,12 @@ export function createRuntimeHandlers(parts: {
       Promise.resolve({ containers: selectContainers(containers.list().map(containerItem), filter) }),
     containerStatus: async ({ containerId, verbose }) => {
       const record = containers.require(containerId);
-      const info = verbose ? { ...containerInfo(record), ...(await parts.verbose.container(record)) } : {};
+      const info = verbose
+        ? {
+            ...containerInfo(record, await parts.verbose.runtimeSpec(record.id)),
+            ...(await parts.verbose.container(record)),
+          }
+        : {};
       return { status: containerStatus(record), info };
     },
     updateContainerResources: async (request) => {

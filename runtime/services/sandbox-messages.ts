@@ -1,6 +1,7 @@
 import type { Init } from '../../base/protobuf/index.ts';
 import { PodSandboxState } from '../cri/contract/contract.types.ts';
 import type { PodSandbox, PodSandboxStatus } from '../cri/contract/contract.types.ts';
+import { namespacePaths } from '../pods/namespace-paths.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 
 /** A sandbox that is stopping already counts as not ready, so that no new container is put into it. */
@@ -35,7 +36,10 @@ export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
   };
 }
 
-/** Returns what `crictl inspectp` shows below the status. */
+/**
+ * Returns what `crictl inspectp` shows below the status. A pod has no OCI configuration; `runtimeSpec` has
+ * the part in which scripts look for its network namespace, as with containerd and CRI-O.
+ */
 export function sandboxInfo(record: SandboxRecord): Record<string, string> {
   const { id, phase, runtimeHandler, namespacesDir, attachment, cgroupParent, infra } = record;
   return {
@@ -49,6 +53,7 @@ export function sandboxInfo(record: SandboxRecord): Record<string, string> {
       network: attachment,
       cgroupParent,
       config: record.config,
+      runtimeSpec: { linux: { namespaces: namespacePaths(record) } },
     }),
   };
 }

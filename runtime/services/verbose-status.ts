@@ -15,6 +15,8 @@ const longestReason = 400;
  */
 export interface VerboseInfo {
   container(record: ContainerRecord): Promise<Entries>;
+  /** The OCI configuration of a container. Undefined: it was never created, or the node was started since. */
+  runtimeSpec(id: string): Promise<object | undefined>;
   /**
    * For the sandbox's containers, because a sandbox itself has no image. Also for its link: what was
    * requested from the kernel, and what the kernel has.
@@ -26,7 +28,7 @@ export interface VerboseInfo {
 
 type Entries = Readonly<Record<string, string>>;
 
-interface Deps {
+interface Deps extends Pick<VerboseInfo, 'runtimeSpec'> {
   readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
   /** Read from the kernel. Undefined: the sandbox has no link of ours. */
   readonly linkState: (id: string) => Promise<LinkState | undefined>;
@@ -43,6 +45,7 @@ interface Deps {
 
 export function createVerboseInfo(parts: Deps): VerboseInfo {
   return {
+    runtimeSpec: parts.runtimeSpec,
     container: async (record) => ({
       verdict: JSON.stringify({
         ...(await verdictOf(parts, record.verdictId)),

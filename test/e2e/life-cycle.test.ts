@@ -129,6 +129,23 @@ describe('the life cycle of pods and containers', () => {
       assert.match((JSON.parse(container.info['info'] ?? '') as { verdictId: string }).verdictId, /^sha256:/);
       assert.match(pod.status?.network?.ip ?? '', /^10\.211\.0\.\d+$/);
     });
+
+    it('verbose statuses have the entries that tools read from containerd and CRI-O', async () => {
+      const pod = await runtime().podSandboxStatus({ podSandboxId: pods[1]?.id ?? '', verbose: true });
+      const container = await runtime().containerStatus({ containerId: containers[1] ?? '', verbose: true });
+      interface Shown {
+        readonly sandboxID?: string;
+        readonly runtimeSpec: { linux: { namespaces: { type: string; path?: string }[] } };
+      }
+      const [ofPod, ofContainer] = [pod, container].map(
+        ({ info }) => JSON.parse(info['info'] ?? '') as Shown,
+      );
+      assert.equal(ofContainer?.sandboxID, pods[1]?.id);
+      const networkOf = (shown: Shown | undefined): string =>
+        shown?.runtimeSpec.linux.namespaces.find(({ type }) => type === 'network')?.path ?? '';
+      assert.ok(existsSync(networkOf(ofPod)), 'the network namespace of the pod');
+      assert.equal(networkOf(ofContainer), networkOf(ofPod));
+    });
   });
 
   it('a pull for a runtime handler that is not configured is rejected', async () => {
