@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { explainReason } from '../../trust/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 import type { LinkState } from '../../cni-plugins/index.ts';
@@ -8,6 +9,8 @@ import type { ImageRecord } from '../images/types.ts';
 /** Enough of a tree of reasons to see the cause. The verdict log has all of it. */
 const mostReasons = 24;
 const longestReason = 400;
+/** In ms. The database may wait for a disk that hangs, and crictl waits for 2 s. */
+const patienceMs = 1_000;
 
 /**
  * Additional entries of `info` in a verbose status, each JSON: the verdict and the profile in force
@@ -70,27 +73,35 @@ export function createVerboseInfo(parts: Deps): VerboseInfo {
       };
     },
     image: async ({ verdictId }) => {
-      const verdict = await parts.findVerdict(verdictId);
-      return {
-        verdict: JSON.stringify(shown(verdict, verdictId, parts.policyRevision())),
-        profile: JSON.stringify({
-          ceilings: (verdict?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule })),
-        }),
-      };
+      const found = await findInTime(parts, verdictId);
+      const verdict = JSON.stringify(shown(found, verdictId, parts.policyRevision()));
+      if (found === 'late') return { verdict };
+      const ceilings = (found?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule }));
+      return { verdict, profile: JSON.stringify({ ceilings }) };
     },
   };
 }
 
 async function verdictOf(parts: Deps, id: string): Promise<object> {
-  return shown(await parts.findVerdict(id), id, parts.policyRevision());
+  return shown(await findInTime(parts, id), id, parts.policyRevision());
+}
+
+function findInTime({ findVerdict }: Deps, id: string): Promise<Verdict | 'late' | undefined> {
+  return Promise.race([findVerdict(id), pause(patienceMs, 'late' as const, { ref: false })]);
 }
 
 /**
  * Returns a verdict for people and scripts. `policyInForce` shows whether the same policy would decide on a
  * new container.
  */
-function shown(verdict: Verdict | undefined, id: string, revisionInForce: string | undefined): object {
+function shown(
+  verdict: Verdict | 'late' | undefined,
+  id: string,
+  revisionInForce: string | undefined,
+): object {
   if (verdict === undefined) return { id, outcome: 'unknown' };
+  if (verdict === 'late')
+    return { id, outcome: 'unknown', why: `the database did not answer within ${patienceMs} ms` };
   const {
     outcome,
     reference,

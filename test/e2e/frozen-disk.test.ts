@@ -59,6 +59,13 @@ describe('a disk that hangs', () => {
           [id],
         );
       }
+      const { info } = await runtime.containerStatus(
+        { containerId: id, verbose: true },
+        { timeoutMs: patience },
+      );
+      assert.match(info['verdict'] ?? '', /"outcome":"unknown","why":"the database did not answer/);
+      const ofImage = await stage.daemon.cri.image.imageStatus({ image: { image }, verbose: true });
+      assert.deepEqual(Object.keys(ofImage.info).sort(), ['info', 'verdict']);
     } finally {
       process.off('exit', thaw);
       thaw();
