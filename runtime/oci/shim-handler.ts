@@ -97,10 +97,10 @@ export async function openShimHandler(input: {
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',
     delete: (id) => tasks.delete(id, bundle(id)),
-    update: (id, resources) =>
-      tasks.update(id, bundle(id), {
-        typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources',
-        value: Buffer.from(JSON.stringify(resources)),
-      }),
+    update: (id, resources, signal) => {
+      const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
+      const value = Buffer.from(JSON.stringify(resources));
+      return tasks.update(id, bundle(id), { typeUrl, value }, signal);
+    },
   };
 }

@@ -14,6 +14,7 @@ import { parseDeclaration } from '../../base/protobuf/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { serveTtrpc, ttrpcHandler, ttrpcMethods } from '../../base/ttrpc/index.ts';
 import declaration from './contract.json' with { type: 'json' };
+import { writeShimRecord } from './shim-record.ts';
 import { createShimTasks } from './tasks.ts';
 
 /** A shim that this process serves, and that reports a process as its own. */
@@ -27,6 +28,7 @@ async function shimThatReports(folder: string, shimPid: number) {
       socket,
       [
         ttrpcHandler<object, object>(method('Task', 'Connect'), () => ({ shimPid })),
+        ttrpcHandler<object, object>(method('Task', 'Update'), () => new Promise(() => undefined)),
         ...['Create', 'Start', 'State', 'Kill', 'Wait', 'Delete', 'Shutdown'].map((name) => answer(name, {})),
       ],
       { name: 'the test' },
@@ -103,4 +105,19 @@ test('the end of a pod ends an unrecorded shim, and no client that names the pod
   await ended;
   await pause(50);
   assert.equal(client.exitCode ?? client.signalCode, null);
+});
+
+test('an update that the shim does not answer ends when its container is stopped', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { tasks, server } = await shimThatReports(folder, process.pid);
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  await writeShimRecord(folder, { version: 3, socket: join(folder, 'shim.sock') });
+  const stopped = new AbortController();
+  const updating = tasks.update('c1', folder, { typeUrl: '', value: Buffer.alloc(0) }, stopped.signal);
+  setTimeout(() => stopped.abort(new Error('it is being stopped')), 50);
+  await assert.rejects(updating, /it is being stopped/u);
 });

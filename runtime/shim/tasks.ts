@@ -4,6 +4,7 @@ import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { CallOptions } from '../../base/ttrpc/index.ts';
 import { endProcessesWithArgument, signalProcess } from '../processes/processes.ts';
 import { TaskStatus } from './contract.types.ts';
 import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
@@ -53,7 +54,8 @@ export interface ShimTasks extends Pick<HungShims, 'reportKilled'> {
   status(id: string, bundle: string): Promise<TaskStatus | 'absent'>;
   /** @throws PortcullisError of the shim, unless the task has ended */
   kill(id: string, bundle: string, signal: number, all: boolean): Promise<void>;
-  update(id: string, bundle: string, resources: Any): Promise<void>;
+  /** @param signal the container is being stopped or removed: ends the wait for the shim */
+  update(id: string, bundle: string, resources: Any, signal?: AbortSignal): Promise<void>;
   /** Undefined: the shim does not measure its tasks, or not in a form that is known. */
   usage(id: string, bundle: string): Promise<TaskUsage | undefined>;
   /** Ends and removes a task. An absent task is a success. */
@@ -151,13 +153,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       return pid;
     },
     start: async (id, bundle, signal) => {
-      try {
-        await (await required(bundle)).start({ id }, { timeoutMs: 60_000, ...(signal && { signal }) });
-      } catch (cause) {
-        // The reason of the signal, and not that this call was cancelled.
-        signal?.throwIfAborted();
-        throw cause;
-      }
+      const api = await required(bundle);
+      await endedBy(signal, (options) => api.start({ id }, { timeoutMs: 60_000, ...options }));
     },
     status: async (id, bundle) => {
       try {
@@ -172,7 +169,10 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       const api = await apiOf(bundle);
       if (api !== undefined) await kill(api, id, signal, all);
     },
-    update: async (id, bundle, resources) => void (await (await required(bundle)).update({ id, resources })),
+    update: async (id, bundle, resources, signal) => {
+      const api = await required(bundle);
+      await endedBy(signal, (options) => api.update({ id, resources }, options));
+    },
     usage: async (id, bundle) => {
       const { stats } = await (await required(bundle)).stats({ id }, { timeoutMs: usageMs });
       return stats === undefined ? undefined : readTaskMetrics(stats);
@@ -230,6 +230,19 @@ function removalOfTasks(
       await deleteDeadTask(program, id, folder);
     }
   };
+}
+
+/** Makes a call that a signal cancels. Rejects with the reason of the signal then. */
+async function endedBy(
+  signal: AbortSignal | undefined,
+  call: (options: Pick<CallOptions, 'signal'>) => Promise<unknown>,
+): Promise<void> {
+  try {
+    await call(signal === undefined ? {} : { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw cause;
+  }
 }
 
 /** @param end called when the signal is aborted first; its end is awaited before the rejection */
