@@ -41,7 +41,7 @@ import { narrowed, resourceEdits } from './narrow.ts';
 import type { Narrowed } from './narrow.ts';
 import { checkPidTarget } from './pid-target.ts';
 import type { ProxyContainer, ProxyRecords, ProxySandbox } from './records.ts';
-import { orUndone, sandboxOf } from './sandbox-calls.ts';
+import { orUndone, podEdits, sandboxOf } from './sandbox-calls.ts';
 import type { SeccompFiles } from './seccomp-files.ts';
 import { editMessage } from './wire.ts';
 import type { FieldEdit } from './wire.ts';
@@ -74,8 +74,9 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const admitted = await admitImages(deps, call, config, sandbox);
       const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
+      const pod = podEdits(sandbox.config, request.sandboxConfig);
       const answer = await call.forward(
-        readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places })),
+        readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places, pod })),
       );
       const { containerId } = decoded(
         criCodec<CreateContainerResponse>('CreateContainerResponse'),
@@ -271,10 +272,15 @@ interface Changes {
   readonly ids: BackendIds;
   readonly narrow: Narrowed;
   readonly places: HostPlaces;
+  readonly pod: Record<string, FieldEdit>;
 }
 
 /** @param podSandboxId complete: the backend could find another pod by the beginning of an id */
-function changedRequest(request: Buffer, podSandboxId: string, { ids, narrow, places }: Changes): Buffer {
+function changedRequest(
+  request: Buffer,
+  podSandboxId: string,
+  { ids, narrow, places, pod }: Changes,
+): Buffer {
   const image = (id: string): FieldEdit => ({
     into: { message: 'ImageSpec', fields: { image: { set: id } } },
   });
@@ -320,6 +326,7 @@ function changedRequest(request: Buffer, podSandboxId: string, { ids, narrow, pl
     fields: {
       podSandboxId: { set: podSandboxId },
       config: { into: { message: 'ContainerConfig', fields } },
+      ...pod,
     },
   });
 }

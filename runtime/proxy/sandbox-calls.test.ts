@@ -8,6 +8,7 @@ import { openDatabase } from '../../base/storage/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
 import type {
+  CreateContainerRequest,
   PodSandboxConfig,
   PodSandboxStatusResponse,
   RemovePodSandboxRequest,
@@ -17,7 +18,8 @@ import type {
 import { openRecords, recordsSchema } from '../state/records.ts';
 import type { InterceptedCall } from './calls.ts';
 import type { ProxyRecords, ProxySandbox } from './records.ts';
-import { sandboxCalls, sandboxOf } from './sandbox-calls.ts';
+import { podEdits, sandboxCalls, sandboxOf } from './sandbox-calls.ts';
+import { editMessage } from './wire.ts';
 
 const pods = criCodec<PodSandboxConfig>('PodSandboxConfig');
 const answers = criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse');
@@ -76,4 +78,24 @@ it('removes a pod that cannot be recorded from the backend', async () => {
   };
   await assert.rejects(async () => run?.(call as unknown as InterceptedCall), full);
   assert.deepEqual(asked, ['RuntimeService/RemovePodSandbox aa1']);
+});
+
+it('passes on the cgroup and the folder of logs with which the pod was created', () => {
+  const created = podOf({ logDirectory: '/var/log/pods/a', linux: { cgroupParent: '/pods/a' } });
+  const requests = criCodec<CreateContainerRequest>('CreateContainerRequest');
+  const passedOn = (described: PodSandboxConfig | undefined): CreateContainerRequest => {
+    const request = requests.encode({ podSandboxId: 'aa1', ...(described && { sandboxConfig: described }) });
+    const fields = podEdits(created, described);
+    return requests.decode(editMessage(request, { message: 'CreateContainerRequest', fields }));
+  };
+  const annotations = { 'example.com/note': 'changed' };
+  const linux = { cgroupParent: '/', sysctls: { a: 'b' } };
+  const other = podOf({ logDirectory: '/etc', annotations, linux });
+  const { sandboxConfig } = passedOn(other);
+  assert.equal(sandboxConfig?.logDirectory, '/var/log/pods/a');
+  assert.equal(sandboxConfig.linux?.cgroupParent, '/pods/a');
+  assert.deepEqual([sandboxConfig.annotations, sandboxConfig.linux.sysctls], [annotations, { a: 'b' }]);
+  assert.equal(passedOn(podOf({})).sandboxConfig?.linux?.cgroupParent, '/pods/a');
+  assert.deepEqual(podEdits(created, created), {});
+  assert.equal(passedOn(undefined).sandboxConfig, undefined);
 });

@@ -15,6 +15,7 @@ import type {
 import { decoded } from './calls.ts';
 import type { InterceptedCall, Interceptors } from './calls.ts';
 import type { ProxyRecords, ProxySandbox } from './records.ts';
+import type { FieldEdit } from './wire.ts';
 
 /**
  * The calls that create and remove pods and remove containers. A pod has no image and therefore no ceiling:
@@ -126,6 +127,27 @@ export async function sandboxOf(
   const sandbox = { id: status.id, name: status.id, config: described };
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;
+}
+
+/**
+ * Returns the changes of a pod in the request for a container: its cgroup and its folder of logs are those
+ * with which it was created. Backends take both from this request alone, so that a container could leave the
+ * limits of its pod. Other fields stay, because a kubelet may change them, such as annotations.
+ */
+export function podEdits(
+  pod: PodSandboxConfig,
+  described: PodSandboxConfig | undefined,
+): Record<string, FieldEdit> {
+  if (described === undefined) return {};
+  const cgroupParent = pod.linux?.cgroupParent ?? '';
+  const fields: Record<string, FieldEdit> = {
+    ...(described.logDirectory !== pod.logDirectory && { logDirectory: { set: pod.logDirectory } }),
+    ...((described.linux?.cgroupParent ?? '') !== cgroupParent && {
+      linux: { into: { message: 'LinuxPodSandboxConfig', fields: { cgroupParent: { set: cgroupParent } } } },
+    }),
+  };
+  if (Object.keys(fields).length === 0) return {};
+  return { sandboxConfig: { into: { message: 'PodSandboxConfig', fields } } };
 }
 
 function unknownPod(id: string, why: string): PortcullisError {
