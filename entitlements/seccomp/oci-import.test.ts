@@ -170,6 +170,7 @@ describe('the OCI import', () => {
         /syscalls\[0\]\.names\[0\]: it is not a name of a system call/,
       ],
       [{ defaultAction: 'SCMP_ACT_TRACE' }, 'ENTITLEMENTS_UNSUPPORTED', /supervisor/],
+      [{ defaultAction: 'SCMP_ACT_ALOW' }, 'ENTITLEMENTS_BAD_SECCOMP', /"SCMP_ACT_ALOW": there is no such/],
     ];
     for (const [json, code, message] of cases) assert.throws(() => policyFromOci(json), { code, message });
   });

@@ -149,7 +149,9 @@ function narrowed(value: bigint, width: Width): bigint {
   return width !== 64 && negative ? BigInt.asUintN(width, value) : value;
 }
 
-/** @throws ENTITLEMENTS_UNSUPPORTED for notify and trace */
+const usable = 'use SCMP_ACT_ALLOW, LOG, ERRNO, TRAP, KILL_THREAD or KILL_PROCESS';
+
+/** @throws ENTITLEMENTS_UNSUPPORTED for notify and trace, ENTITLEMENTS_BAD_SECCOMP for an unknown action */
 export function outcomeOf(action: string, errnoRet: number | undefined): Outcome {
   switch (action) {
     case 'SCMP_ACT_ALLOW':
@@ -165,13 +167,22 @@ export function outcomeOf(action: string, errnoRet: number | undefined): Outcome
       return 'kill-thread';
     case 'SCMP_ACT_KILL_PROCESS':
       return 'kill-process';
-    default:
+    case 'SCMP_ACT_NOTIFY':
+    case 'SCMP_ACT_TRACE':
       throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
         kind: 'unimplemented',
         attempted: 'read seccomp profile',
         on: action,
         why: 'this action needs a supervisor, and none is attached',
-        fix: 'use SCMP_ACT_ALLOW, LOG, ERRNO, TRAP, KILL_THREAD or KILL_PROCESS',
+        fix: usable,
+      });
+    default:
+      throw entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
+        kind: 'invalid',
+        attempted: 'read seccomp profile',
+        on: JSON.stringify(action.slice(0, 100)),
+        why: 'there is no such action',
+        fix: usable,
       });
   }
 }
