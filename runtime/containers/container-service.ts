@@ -8,9 +8,10 @@ import type { KeyedQueue } from '../../base/queues/index.ts';
 import type { Records } from '../state/records.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
+import { runCommandIn } from './command.ts';
 import { createContainer } from './creation.ts';
 import { createEndableActs } from './endable-acts.ts';
-import { isEnded, noConfiguration, notRunning, podIsStopped, wrongPhase } from './errors.ts';
+import { isEnded, noConfiguration, podIsStopped, wrongPhase } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import type { ExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
@@ -147,11 +148,8 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     },
     require: (idOrPrefix) => requireContainer(records, idOrPrefix),
     list: () => records.list().filter((record) => record.phase !== 'creating' && record.phase !== 'removing'),
-    exec: (idOrPrefix, command, timeoutSeconds, signal) => {
-      const record = requireContainer(records, idOrPrefix);
-      if (record.phase !== 'running') throw notRunning(record, 'run a command in');
-      return effects.exec(record, command, timeoutSeconds * 1_000, signal);
-    },
+    exec: (idOrPrefix, command, timeoutSeconds, signal) =>
+      runCommandIn(deps, idOrPrefix, command, timeoutSeconds * 1_000, signal),
     update: async (idOrPrefix, resources) => {
       if (resources === undefined) requireContainer(records, idOrPrefix);
       else await update(idOrPrefix, { resources, adjustments: [] });
