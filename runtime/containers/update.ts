@@ -35,11 +35,12 @@ export async function updateContainer(
   // The limits of a container that is never created are not checked, because it does not run with them.
   if (!isUnmade(record))
     await effects.update(record, resources, log, signal).catch((thrown: unknown) => {
+      // The runtime may also have found that the container has ended, before it was cut off.
+      signal?.throwIfAborted();
       // It exited before the runtime looked at it. Each runtime has its own words for this. The stand-in of
       // a task lives until the shim has reported the end of the task.
       const init = record.task ?? record.init;
-      const isCut = signal?.aborted === true;
-      if (!isCut && init !== undefined && !effects.isAlive({ ...record, init })) throw exited();
+      if (init !== undefined && !effects.isAlive({ ...record, init })) throw exited();
       throw blamePlugins(thrown, adjustments.length === 0 ? undefined : adjusted);
     });
   const linux = {
