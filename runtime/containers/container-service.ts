@@ -161,7 +161,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
         throw wrongPhase(
           record,
           'reopen the log of',
-          'start the container first: only a running container writes a log',
+          'start the container if it never ran, else read the existing log: only a running container gets a new one',
         );
       await lock(`log ${record.id}`, () => effects.reopenLog(record));
     },
