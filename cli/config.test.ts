@@ -93,3 +93,20 @@ it('config import: the folder crio.conf.d beside a crio.conf is imported after i
   });
   assert.equal(code, 0);
 });
+
+it('config import: a folder whose settings are in another folder is refused', async (t) => {
+  const { folder } = await importFirst(t, () => ({
+    'crio.conf.d/10-crio.conf': '[crio.runtime]\ncgroup_manager = "systemd"\n',
+    'policy.json': '{}',
+  }));
+  const { code, stderr } = await portcullis(['config', 'import', folder]);
+  assert.equal(code, 2);
+  assert.match(stderr, /crio\.conf\.d.*CONFIG_IMPORT_UNREADABLE/su);
+});
+
+it('config import: a folder of hosts.toml that this machine lacks is named', async (t) => {
+  const { folder } = await importFirst(t, (root) => ({ 'config.toml': withRoots(`${root}/certs.d`) }));
+  const { code, stdout } = await portcullis(['config', 'import', join(folder, 'config.toml')]);
+  assert.equal(code, 0);
+  assert.ok(stdout.includes(`${folder}/certs.d does not exist on this machine`), stdout);
+});

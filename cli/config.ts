@@ -46,13 +46,29 @@ export function register(program: Command): void {
 
 async function importFiles(paths: readonly string[], flags: Flags): Promise<number> {
   let sources: ImportSource[] = [];
-  for (const path of paths) append(sources, await sourcesAt(path));
+  for (const path of paths) {
+    const found = await sourcesAt(path);
+    if (found.length === 0) throw nothingIn(path);
+    append(sources, found);
+  }
   sources = await withDropIns(await withImports(sources));
-  for (const { text, file, kind } of [...sources])
-    if (kind === 'containerd') append(sources, await hostsIn(hostFoldersOf(text, file)));
-  const imported = importConfiguration(sources);
+  const absent: Imported['findings'][number][] = [];
+  for (const { text, file, kind } of [...sources]) {
+    if (kind !== 'containerd') continue;
+    const folders = hostFoldersOf(text, file);
+    append(sources, await hostsIn(folders));
+    for (const folder of folders) if (!(await exists(folder))) absent.push(absentFolder(file, folder));
+  }
+  const converted = importConfiguration(sources);
+  const imported = { ...converted, findings: [...converted.findings, ...absent] };
   print(flags.output, imported, asYaml(imported));
   return imported.findings.some(({ outcome }) => outcome === 'left') ? exitCodes.no : exitCodes.yes;
+}
+
+/** A configuration that was copied from its node names folders that this machine lacks. */
+function absentFolder(file: string, folder: string): Imported['findings'][number] {
+  const note = `${folder} does not exist on this machine: nothing was imported from it`;
+  return { file, key: 'registry.config_path', outcome: 'inherent', note };
 }
 
 /** Adds the files that containerd's files import, in the order in which containerd loads them. */
@@ -201,6 +217,17 @@ function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+function nothingIn(path: string): PortcullisError {
+  return new PortcullisError({
+    code: 'CONFIG_IMPORT_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'read configuration',
+    on: path,
+    why: 'there is no configuration directly in this folder',
+    fix: 'name a file, or the folder with the files, such as crio.conf.d, registries.conf.d or certs.d',
+  });
 }
 
 function unreadable(path: string, cause: unknown): PortcullisError {

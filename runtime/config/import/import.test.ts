@@ -325,8 +325,9 @@ monitor_env = ["PATH=/bin"]
   });
 
   it('that is not TOML', () => {
-    assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), {
+    assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: 'a = 1\n[crio' }]), {
       code: 'CONFIG_IMPORT_UNREADABLE',
+      message: /x:2:\d+: /u,
     });
   });
 

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { parse } from 'smol-toml';
+import { TomlError, parse } from 'smol-toml';
 import { stringify } from 'yaml';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { append } from '../../../base/lists/index.ts';
@@ -226,7 +226,7 @@ function parseToml({ file, text }: Pick<ImportSource, 'file' | 'text'>): Table {
       code: 'CONFIG_IMPORT_UNREADABLE',
       kind: 'invalid',
       attempted: 'read configuration',
-      on: file,
+      on: cause instanceof TomlError ? `${file}:${cause.line}:${cause.column}` : file,
       why: reasonOf(cause).split('\n')[0] ?? 'it is not TOML',
       fix: 'correct the file; it must be TOML',
       cause,
