@@ -37,21 +37,24 @@ export type Question = { readonly text: string } & (
 );
 
 /** The grammar, for help and errors. */
-export const questionGrammar = `  CALL                        openat2                      any call of it
-  CALL(ARG, …)                socket(AF_ALG)               see below
-  read|write|execute PATH     write /etc/passwd            a folder ends in /
-  connect PROTOCOL PEER       connect tcp 10.0.0.1:53      tcp, udp, sctp with a port; icmp without
-  accept PROTOCOL PEER        accept tcp 10.9.8.7:8080     from that address, on its own port
+export const questionGrammar = `  CALL                        any call of it: openat2
+  CALL(ARG, …)                socket(AF_ALG); see below
+  read|write|execute PATH     write /etc/passwd; a folder ends in /
+  connect PROTOCOL PEER       connect tcp 10.0.0.1:53, connect icmp 10.0.0.1;
+                              tcp, udp and sctp have a port
+  accept PROTOCOL PEER        from this address, on the port of the program:
+                              accept tcp 10.9.8.7:8080
   mount [TYPE] [on PATH]      mount overlay on /mnt
-  capability NAME             CAP_NET_ADMIN                held by a program of user 0
-  capability NAME anywhere    capability NET_RAW anywhere  also in a user namespace that it can make
-  device TYPE NUMBERS ACCESS  device c 10:232 rw           with * for a number: all such devices
-  share ipc|network|pid       share pid                    the host's namespace
-  userns                                                   a user namespace with all capabilities
-  gain privileges                                          by running a set-user-id program
+  capability NAME             held by a program of user 0: CAP_NET_ADMIN
+  capability NAME anywhere    also in a user namespace that the program can make
+  device TYPE NUMBERS ACCESS  device c 10:232 rw; * is any number
+  share ipc|network|pid       the namespace of the host: share pid
+  userns                      make a user namespace, with all capabilities
+  gain privileges             by running a set-user-id program
 
-  ARG is a number, a name of the kernel's headers, names joined by |, & and bits that are set, as in
-  unshare(&CLONE_NEWUSER), or _ for anything. Absent arguments are anything.`;
+  ARG is a number, a name of the kernel's headers, names joined by |, & and bits
+  that are set, as in unshare(&CLONE_NEWUSER), or _ for anything. Absent
+  arguments are anything.`;
 
 /**
  * Parses a question of the grammar above.
