@@ -47,7 +47,7 @@ export async function readPassphrase(source: PassphraseSource, question: string)
     kind: 'invalid',
     attempted: 'read passphrase',
     on: '',
-    why: 'the key is encrypted, and there is no terminal to ask for the passphrase',
+    why: 'a private key is encrypted with a passphrase, and there is no terminal to ask for it',
     fix: 'set PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, or name a file with --passphrase-file',
   });
 }

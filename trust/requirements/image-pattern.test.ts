@@ -84,6 +84,7 @@ const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
   ['localhost:5000', /a registry without a repository/],
   ['registry.example.com/a:1/b', /a tag must be at the end/],
   ['registry.example.com//app', /empty path segment/],
+  ['https://registry.example.com/app', /no scheme/],
   ['registry.example.com/a**', /"\*\*" stands for whole path segments/],
   ['registry.example.com/App', /lower case/],
   ['registry.example.com/app?', /letters, digits/],

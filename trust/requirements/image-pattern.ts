@@ -44,6 +44,8 @@ export function parseImagePattern(text: string): ImagePattern {
     if (!/^[A-Za-z0-9_.*-]{1,128}$/.test(tag)) throw new Error(`":${tag}" is not a tag`);
     return { ...parseImagePattern(name), tag };
   }
+  if (/^[a-z0-9+.-]+:\/\//i.test(text))
+    throw new Error('an image pattern has no scheme: remove it with "://"');
   if (/[^A-Za-z0-9._:/*[\]-]/.test(text))
     throw new Error('an image pattern contains only letters, digits, ".", "_", "-", ":", "/" and "*"');
   const segments = text.split('/');
