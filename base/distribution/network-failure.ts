@@ -24,7 +24,7 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
     const code = codes[thrown.code];
     const systemCode = typeof details?.['code'] === 'string' ? details['code'] : '';
     const mend =
-      thrown.code === 'HTTP_BAD_PROXY'
+      thrown.code === 'HTTP_BAD_PROXY' || details?.['proxy'] !== undefined
         ? { fix }
         : systemCode.includes('SSL') || systemCode === 'EPROTO'
           ? {

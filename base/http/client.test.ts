@@ -636,6 +636,24 @@ describe('a proxy of the environment', () => {
     });
   }
 
+  it('that cannot be reached is named, and not the server', async () => {
+    const closed = createTcpServer();
+    const port = await listen(closed, '127.0.0.1');
+    await new Promise((resolve) => closed.close(resolve));
+    const address = `http://me:secret@127.0.0.1:${port}`;
+    const one = client({ environment: { HTTPS_PROXY: address, HTTP_PROXY: address } });
+    for (const url of [`https://${far}:1/`, `http://${far}:1/`])
+      await assert.rejects(text(one, url), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'HTTP_UNREACHABLE');
+        assert.ok(
+          error.message.includes(`the proxy 127.0.0.1:${port}: nothing listens there`),
+          error.message,
+        );
+        assert.doesNotMatch(JSON.stringify([error.message, error]), /secret/u);
+        return true;
+      });
+  });
+
   it('that accepts connections and never answers is given up', async () => {
     const silent = await listen(createTcpServer(), '127.0.0.1');
     const one = client({

@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import type * as undici from 'undici';
 import { classOfAddress, classOfHost } from './address.ts';
 import type { AddressClass } from './address.ts';
-import { httpError } from './failure.ts';
+import { asProxyError, httpError } from './failure.ts';
 import { describeClass, mayReach } from './redirects.ts';
 import type { Reach } from './redirects.ts';
 import { proxyRulesOf } from './proxy-environment.ts';
@@ -145,8 +145,12 @@ export function openConnections(options: ConnectionOptions): Connections {
     anchorTls: undici.buildConnector.BuildOptions,
   ): undici.ProxyAgent {
     // undici sets no limits for connections to the proxy.
-    const pool = (origin: string | URL, more: object): undici.Pool =>
-      new Pool(origin, { ...limits, headersTimeout: options.connectMs * 2, ...more });
+    const pool = (origin: string | URL, more: PoolParts): undici.Pool =>
+      new Pool(origin, {
+        ...limits,
+        headersTimeout: options.connectMs * 2,
+        ...(new URL(origin).origin === proxy.origin ? namingProxy(proxy, more) : more),
+      });
     const timeout = options.connectMs;
     return new ProxyAgent({
       ...limits,
@@ -198,6 +202,21 @@ export function openConnections(options: ConnectionOptions): Connections {
       contexts.clear();
       await Promise.all(closing);
     },
+  };
+}
+
+type PoolParts = Readonly<{ connect?: undici.buildConnector.connector }>;
+
+/** A connection to a proxy fails with an error that names the proxy. */
+function namingProxy(proxy: URL, more: PoolParts): PoolParts {
+  const { connect } = more;
+  if (connect === undefined) return more;
+  return {
+    ...more,
+    connect: (target, callback) =>
+      connect(target, (...[error, socket]) =>
+        error === null ? callback(null, socket) : callback(asProxyError(error, proxy), null),
+      ),
   };
 }
 

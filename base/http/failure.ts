@@ -125,6 +125,16 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   );
 }
 
+/** Converts an error of a connection to a proxy. Otherwise the message would name the server. */
+export function asProxyError(thrown: unknown, proxy: URL): PortcullisError {
+  const { code, failure } = asHttpError(thrown, new URL(proxy.origin));
+  return httpError(code as HttpCode, new URL(proxy.origin), `the proxy ${failure.why}`, {
+    fix: 'check the proxy, and HTTPS_PROXY, HTTP_PROXY and NO_PROXY',
+    details: { ...failure.details, proxy: proxy.host },
+    cause: thrown,
+  });
+}
+
 /** The message of an error of OpenSSL has several lines, with a thread id and a place in its source code. */
 function tlsReason(thrown: unknown, code: string): string | undefined {
   const has = code.startsWith('ERR_SSL_') && thrown instanceof Error && 'reason' in thrown;
