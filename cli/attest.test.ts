@@ -30,7 +30,7 @@ function attest(
 
 test('attest reads the predicate from standard input with -, as cosign does', () => {
   const { status, stderr } = attest('https://example.com/tested/v1', '{"passed":1}');
-  assert.match(stderr, /\[DISTRIBUTION_UNREACHABLE\]/u);
+  assert.match(stderr, /^portcullis: resolve .*\[DISTRIBUTION_UNREACHABLE\]/u);
   assert.equal(status, 3);
   assert.match(attest('https://example.com/tested/v1', '{"passed":').stderr, /TRUST_PREDICATE_UNREADABLE/u);
 });

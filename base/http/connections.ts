@@ -214,7 +214,7 @@ function namingProxy(proxy: URL, more: PoolParts): PoolParts {
   return {
     ...more,
     connect: (target, callback) =>
-      connect(target, (...[error, socket]) =>
+      connect(target, (error, socket) =>
         error === null ? callback(null, socket) : callback(asProxyError(error, proxy), null),
       ),
   };

@@ -73,8 +73,13 @@ export async function fail(format: OutputFormat, thrown: unknown, answers?: Answ
     fix: 'report this',
   });
   if (format === 'json') process.stderr.write(errorJson(error));
-  else printNote(`portcullis: ${error.message}\n`);
+  else printNote(`portcullis: ${withoutPrefix(error)}\n`);
   process.exitCode = exitCodeOf(error, answers);
+}
+
+/** A prefix is a word for a kubelet, and says nothing to a person. */
+function withoutPrefix({ message, failure: { prefix } }: PortcullisError): string {
+  return prefix === undefined ? message : message.slice(`${prefix}: `.length);
 }
 
 /** Formats an error as the JSON that every command prints on standard error. */
