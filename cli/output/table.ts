@@ -4,6 +4,8 @@ import { outputFit, pieces, textWidth } from './terminal.ts';
 
 /** A column is not made narrower than this to fit a terminal. */
 const leastColumn = 6;
+/** The width of a short id, which should not be broken. */
+const idWidth = 13;
 
 /**
  * Formats rows as aligned columns with two spaces between; the text ends with a newline. A cell is one line,
@@ -17,10 +19,14 @@ export function table(
   width: number = outputFit().width,
 ): string {
   const all = [header, ...rows.map((row) => row.map(printable))];
-  const widths = narrowed(
-    header.map((_, column) => largest(all.map((row) => textWidth(row[column] ?? '')))),
-    width,
-  );
+  const ofColumn = (measure: (cell: string) => number): readonly number[] =>
+    header.map((_, column) => largest(all.map((row) => measure(row[column] ?? ''))));
+  const words = ofColumn(Number.isFinite(width) ? longestWord : textWidth);
+  const ids = words.map((each) => Math.min(each, idWidth));
+  const least = words.map(() => leastColumn);
+  // The first column is the one that users copy.
+  const minimums = [ids, [ids[0] ?? 0, ...least.slice(1)], least];
+  const widths = minimums.reduce((found, minimum) => narrowed(found, minimum, width), ofColumn(textWidth));
   const pad = (cell: string, column: number): string =>
     cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - textWidth(cell)));
   const lines = all.flatMap((row) => {
@@ -34,21 +40,25 @@ export function table(
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
 }
 
-/**
- * Makes the widest columns narrower until a row has at most `width` columns, or each column has its minimum
- * width.
- */
-function narrowed(widths: readonly number[], width: number): readonly number[] {
+/** Returns the columns of the longest part that `pieces` does not need to break. */
+function longestWord(cell: string): number {
+  return largest(cell.split(/(?<=[,/:@])| /u).map(textWidth));
+}
+
+/** Makes the widest columns narrower until a row has at most `width` columns, or all have their minimum. */
+function narrowed(widths: readonly number[], minimum: readonly number[], width: number): readonly number[] {
   const found = [...widths];
   let excess = found.reduce((sum, each) => sum + each, 2 * (found.length - 1)) - width;
   while (excess > 0) {
-    const most = largest(found);
-    if (most <= leastColumn) break;
-    const next = largest([leastColumn, ...found.filter((each) => each < most)]);
-    const column = found.indexOf(most);
-    const less = Math.min(excess, Math.max(1, most - next));
-    found[column] = Math.max(leastColumn, most - less);
-    excess -= most - (found[column] ?? 0);
+    const wider = found.filter((each, column) => each > (minimum[column] ?? 0));
+    const most = largest(wider);
+    const column = found.findIndex((each, at) => each === most && each > (minimum[at] ?? 0));
+    if (column < 0) break;
+    const next = largest([minimum[column] ?? 0, ...wider.filter((each) => each < most)]);
+    const isOnly = wider.indexOf(most) === wider.lastIndexOf(most);
+    const less = isOnly ? Math.min(excess, most - next) : 1;
+    found[column] = most - less;
+    excess -= less;
   }
   return found;
 }
@@ -71,5 +81,5 @@ export function isoTime(nanoseconds: bigint): string {
 
 /** Shortens an id. The result is long enough to be given back to a command. */
 export function shortId(id: string): string {
-  return id.replace(/^sha256:/, '').slice(0, 13);
+  return id.replace(/^sha256:/, '').slice(0, idWidth);
 }

@@ -43,6 +43,28 @@ describe('a table', () => {
     assert.deepEqual(starts, [6, 6, 6, 6]);
   });
 
+  it('breaks no id and no word as long as other columns can be narrowed', () => {
+    const text = table(
+      ['CONTAINER', 'IMAGE', 'AGE', 'STATE', 'NAME', 'ATTEMPT', 'POD', 'NAMESPACE/POD'],
+      [
+        [
+          '93cac7c7faf6d',
+          '127.0.0.1:5057/shop/web:1',
+          '3s',
+          'in process',
+          'web',
+          '0',
+          '4159f7c2ede70',
+          'default/web',
+        ],
+      ],
+      80,
+    );
+    for (const line of text.split('\n')) assert.ok(textWidth(line) <= 80, line);
+    assert.match(text, /^CONTAINER .*\n(?:.*\n)*93cac7c7faf6d /u);
+    assert.match(text, / in +[\s\S]*process /u);
+  });
+
   it('of a hundred columns is narrowed in bounded time, and each column keeps some width', () => {
     const many = Array.from({ length: 100 }, (_, index) => `column ${index}`);
     assert.ok(table(many, [many], 80).length > 0);

@@ -94,9 +94,8 @@ export function pieces(text: string, width: number): readonly string[] {
     const more = columnsOf(character);
     if (columns + more > width && piece !== '') {
       const [, kept = piece, rest = ''] = /^(.*[ ,/:@])([^ ,/:@]*)$/su.exec(piece) ?? [];
-      const split = rest.length < piece.length / 2;
-      found.push(split ? kept.trimEnd() : piece);
-      piece = split ? rest : '';
+      found.push(kept.trimEnd());
+      piece = rest;
       columns = textWidth(piece);
     }
     piece += character;
