@@ -17,9 +17,9 @@ export interface ReportedBackend {
   /** The weight in force, for the clients for which it is larger. */
   readonly weight: number;
   /**
-   * `removed`: no longer described; connections may go on until `until`. `over`: the grace period is over.
+   * `removed`: no longer described; connections may go on until `until`. `drained`: the grace period is over.
    */
-  readonly state: 'in service' | 'draining' | 'unhealthy' | 'removed' | 'over';
+  readonly state: 'in service' | 'draining' | 'unhealthy' | 'removed' | 'drained';
   readonly health: 'healthy' | 'unhealthy' | 'not checked';
   /** The result of the last check, if it failed. */
   readonly why?: string;
@@ -218,7 +218,7 @@ function stateOf(
   const health = isUnhealthy ? 'unhealthy' : checks.isChecked(service.name, id) ? 'healthy' : 'not checked';
   const state =
     drain?.over === true
-      ? 'over'
+      ? 'drained'
       : drain === undefined
         ? 'in service'
         : isUnhealthy

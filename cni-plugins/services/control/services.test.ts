@@ -84,13 +84,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.ok(kept);
     await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses: ['10.2.0.2'], is: true }));
     assert.deepEqual(await answering('10.96.0.1'), { b2: 24 });
-    const [one] = (await listed()).services;
-    assert.deepEqual(
-      one?.backends
+    const drained = async (): Promise<unknown> =>
+      (await listed()).services[0]?.backends
         .filter(({ address }) => address === '10.2.0.2')
-        .map(({ state, weight }) => [state, weight]),
-      [['draining', 0]],
-    );
+        .map(({ state, weight }) => [state, weight]);
+    assert.deepEqual(await drained(), [['draining', 0]]);
     // Once its grace period is over it is cut.
     for (const deadline = Date.now() + 30_000; (await client.report(kept.id))?.failure === undefined;) {
       if (Date.now() > deadline) assert.fail('the connection to a drained backend goes on');
@@ -101,6 +99,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       undefined,
       'only that one',
     );
+    assert.deepEqual(await drained(), [['drained', 0]]);
     await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses: ['10.2.0.2'], is: false }));
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
   });
