@@ -62,7 +62,7 @@ function programFinding(requirement: Requirement): Finding {
     state: open.length === 0 ? 'fine' : 'degraded',
     found: version === '' ? path : `${version}  ${path}`,
     ...(open.length > 0 && {
-      meaning: open.map((advisory) => `${advisory.cve}: ${advisory.what}. ${advisory.guard}`),
+      meaning: open.map((advisory) => `${advisory.cve}: ${advisory.what}; ${advisory.guard}`),
       open: open.map((advisory) => advisory.cve),
       fix: `a newer ${command} from ${elsewhere}; \`strict: true\` in the configuration refuses this one`,
     }),

@@ -101,7 +101,7 @@ function judged({ topic, found, kind, open, features }: Judged): Finding {
     topic,
     state: 'degraded',
     found,
-    meaning: [...open.map((advisory) => `${advisory.cve}: ${advisory.what}. ${advisory.guard}`), ...lacks],
+    meaning: [...open.map((advisory) => `${advisory.cve}: ${advisory.what}; ${advisory.guard}`), ...lacks],
     ...(open.length > 0 && { open: open.map((advisory) => advisory.cve) }),
     fix: fixes.join('; '),
   };
