@@ -208,7 +208,7 @@ describe('migrations', () => {
     await assert.rejects(openDatabase({ path, migrations: migrations.slice(0, 1) }), {
       code: 'STORAGE_NEWER_SCHEMA',
       kind: 'precondition',
-      message: /version 2, this program supports 1.*run that newer release/,
+      message: /version 2, this program supports 1.*Return to an older version/,
     });
     await (await openDatabase({ path, migrations })).close();
   });

@@ -199,8 +199,8 @@ function newerSchema(path: string, found: number, known: number): PortcullisErro
     kind: 'precondition',
     attempted: 'open database',
     on: path,
-    why: `its schema has version ${found}, this program supports ${known}: a newer release has written it`,
-    fix: 'run that newer release, or restore the backup made before the upgrade',
+    why: `its schema has version ${found}, this program supports ${known}: a newer version has written it`,
+    fix: 'run that version, or see "Return to an older version" in docs/troubleshooting.md',
     details: { found, known },
   });
 }

@@ -183,7 +183,11 @@ function checkSchema(db: DatabaseSync, path: string): void {
   const reader = readerOf(db);
   if (reader > migrations.length) {
     const why = `it was written by a newer version (schema ${reader}, and this version supports ${migrations.length})`;
-    throw failed('NETWORK_NEWER_SCHEMA', why, 'run the version that wrote it, or a newer one');
+    throw failed(
+      'NETWORK_NEWER_SCHEMA',
+      why,
+      'run that version, or see "Return to an older version" in docs/troubleshooting.md',
+    );
   }
 }
 
