@@ -16,6 +16,19 @@ function sysctlsOf(value: unknown): Mapped {
   return { set: { sysctls: Object.fromEntries(pairs.map((pair) => [pair?.[1], pair?.[2]])) } };
 }
 
+/** Registries over plain HTTP; CRI-O also accepts subnets. */
+function insecureHosts(value: unknown): Mapped {
+  const hosts = (Array.isArray(value) ? value : [value]).map(String);
+  const subnets = hosts.filter((host) => host.includes('/'));
+  if (subnets.length === 0) return { set: { 'registries.insecure': value } };
+  const why = `a subnet cannot be named: write each registry of ${subnets.join(', ')} as HOST[:PORT]`;
+  if (subnets.length === hosts.length) return { left: why };
+  return {
+    set: { 'registries.insecure': hosts.filter((host) => !subnets.includes(host)) },
+    except: [[[], why]],
+  };
+}
+
 /** CRI-O's crio.conf and crio.conf.d. Source: crio.conf(5). */
 export const crioRules: readonly Rule[] = [
   { path: ['crio', 'root'], map: left('images are pulled and verified again, into `root`') },
@@ -96,7 +109,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['image', 'pause_image'], map: inherent('a pod needs no pause container') },
   { path: ['image', 'pause_command'], map: inherent('a pod needs no pause container') },
   { path: ['image', 'pause_image_auth_file'], map: inherent('a pod needs no pause container') },
-  { path: ['image', 'insecure_registries'], map: set('registries.insecure') },
+  { path: ['image', 'insecure_registries'], map: insecureHosts },
   { path: ['image', 'signature_policy'], map: left(policy) },
   { path: ['image', 'signature_policy_dir'], map: left(policy) },
   {

@@ -140,12 +140,13 @@ const cases: readonly {
   },
   {
     what: 'headers, proxies and unverified certificates are omitted, the finding names the setting to use, and no value is repeated',
-    text: '[host."https://m.test:5000"]\nskip_verify = true\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
+    text: '[host."https://m.test:5000"]\nskip_verify = true\nproxy = "http://user:geheim@p"\ndial_timeout = "1s"\nmystery = 1\n[host."https://m.test:5000".rewrite]\n"^a/(.*)" = "b/$1"\n[host."https://m.test:5000".header]\nauthorization = "geheim"\n',
     settings: { mirrors: { 'a.test': { url: 'https://m.test:5000', origin: true } } },
     left: {
       'host.https://m.test:5000.skip_verify': /always verified: .*registries\.tls\.m\.test:5000\.ca/u,
       'host.https://m.test:5000.proxy': /HTTPS_PROXY/u,
       'host.https://m.test:5000.header': /authFile/u,
+      'host.https://m.test:5000.rewrite': /not rewritten/u,
       'host.https://m.test:5000.mystery': /has no meaning/u,
     },
   },

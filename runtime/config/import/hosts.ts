@@ -37,6 +37,8 @@ const known = [
   'override_path',
   'dial_timeout',
   'proxy',
+  // Only of k3s and RKE2.
+  'rewrite',
 ];
 const capabilityNames = ['pull', 'resolve', 'push', 'referrers'];
 const notCapabilities = `it is not a list of ${capabilityNames.join(', ')}`;
@@ -200,6 +202,11 @@ function readFields(
       }
     } else if (name === 'header')
       left(name, 'additional HTTP headers are not supported; a mirror’s credentials are in its authFile');
+    else if (name === 'rewrite')
+      left(
+        name,
+        'names are not rewritten by patterns: a path in the URL of a mirror is put before the repository',
+      );
     else if (name === 'dial_timeout')
       findings.push({
         key: `${at}${name}`,

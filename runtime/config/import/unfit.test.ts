@@ -10,10 +10,19 @@ const leftOf = ({ findings }: Imported): readonly string[] =>
 
 describe('a value that is not valid in config.yaml', () => {
   it('of one insecure registry does not omit the other ones', () => {
-    const text = '[crio.image]\ninsecure_registries = ["10.0.0.0/8", "a.test:5000", "192.168.0.0/16"]\n';
+    const text = '[crio.image]\ninsecure_registries = ["a b", "a.test:5000", "c d"]\n';
     const imported = converted('crio', text);
     assert.deepEqual(imported.settings, { registries: { insecure: ['a.test:5000'] } });
     assert.deepEqual(leftOf(imported), ['registries.insecure[0]', 'registries.insecure[1]']);
+  });
+
+  it('that is a subnet of insecure registries is named, with its place in the file', () => {
+    const text = '[crio.image]\ninsecure_registries = ["10.0.0.0/8", "a.test:5000"]\n';
+    const { settings, findings } = converted('crio', text);
+    assert.deepEqual(settings, { registries: { insecure: ['a.test:5000'] } });
+    const [{ key, note } = { key: '', note: '' }] = findings.filter(({ outcome }) => outcome === 'left');
+    assert.equal(key, 'crio.image.insecure_registries');
+    assert.match(note, /10\.0\.0\.0\/8 as HOST/u);
   });
 
   // A URL of a mirror has at most 1,024 characters.
