@@ -1,7 +1,7 @@
-import { writeFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { makeFolderSync } from '../../base/storage/index.ts';
+import { PortcullisError, fileReason, isPortcullisError } from '../../base/errors/index.ts';
+import { createFileAtomic, makeFolderSync } from '../../base/storage/index.ts';
 import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
 import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
@@ -51,27 +51,36 @@ export async function writeImported(
   source: string,
   folder: string,
 ): Promise<readonly string[]> {
+  // The policy is last: if a file of it cannot be written, there is no policy that lacks the file.
   const files = [
-    { name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) },
     ...imported.files,
+    { name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) },
   ];
-  const written: string[] = [];
-  for (const { name, bytes } of files) {
-    const file = join(folder, name);
+  const notWritten = (file: string, error: unknown): PortcullisError => {
+    const full = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
+    return new PortcullisError({
+      code: 'TRUST_IMPORT_NOT_WRITTEN',
+      kind: full ? 'exhausted' : 'invalid',
+      attempted: 'write imported policy',
+      on: file,
+      why: fileReason(error, file),
+      fix: full ? error.failure.fix : 'name a new folder: --out FOLDER',
+    });
+  };
+  const exists = (file: string): PortcullisError =>
+    notWritten(file, new Error('it exists already, and nothing is overwritten'));
+  const named = files.map(({ name, bytes }) => ({ file: join(folder, name), bytes }));
+  for (const { file } of named)
+    if ((await lstat(file).catch(() => undefined)) !== undefined) throw exists(file);
+  for (const { file, bytes } of named) {
+    let created: boolean;
     try {
       makeFolderSync(dirname(file), 0o755);
-      await writeFile(file, bytes, { flag: 'wx', mode: 0o644 });
+      created = await createFileAtomic(file, bytes, { mode: 0o644 });
     } catch (error) {
-      throw new PortcullisError({
-        code: 'TRUST_IMPORT_NOT_WRITTEN',
-        kind: 'invalid',
-        attempted: 'write imported policy',
-        on: file,
-        why: fileReason(error, file),
-        fix: 'name a new folder: --out FOLDER',
-      });
+      throw notWritten(file, error);
     }
-    written.push(file);
+    if (!created) throw exists(file);
   }
-  return written;
+  return named.map(({ file }) => file);
 }

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { onlyPemBlock, writePem } from '../../base/pem/index.ts';
@@ -126,7 +126,13 @@ export async function generateKeyPair(
   const pair = generatePair(type, publicFile);
   const content = await encryptCosignKey(pair.privateKey.export({ type: 'pkcs8', format: 'der' }), words);
   await writeNew(privateFile, writePem(cosignPemTypes[0], content), 0o600);
-  await writeNew(publicFile, publicPem(pair.publicKey), 0o644);
+  try {
+    await writeNew(publicFile, publicPem(pair.publicKey), 0o644);
+  } catch (error) {
+    // Half a pair would block the next attempt.
+    await rm(privateFile, { force: true });
+    throw error;
+  }
   return { privateFile, publicFile };
 }
 
@@ -188,12 +194,19 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
       file,
       isPortcullisError(error) ? error.failure.why : reasonOf(error),
       isPortcullisError(error) ? error.failure.fix : 'choose a prefix in a writable folder',
+      isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL' ? 'exhausted' : 'invalid',
     );
   }
   if (!created)
     throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
 }
 
-function notWritten(code: string, file: string, why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code, kind: 'invalid', attempted: 'write key', on: file, why, fix });
+function notWritten(
+  code: string,
+  file: string,
+  why: string,
+  fix: string,
+  kind: 'exhausted' | 'invalid' = 'invalid',
+): PortcullisError {
+  return new PortcullisError({ code, kind, attempted: 'write key', on: file, why, fix });
 }

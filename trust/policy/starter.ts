@@ -102,17 +102,24 @@ export async function writeStarterPolicy(
       throw new Error('it exists already, and nothing is overwritten');
     await writeFileAtomic(schema.file, schema.content, { mode: 0o644 });
   } catch (error) {
-    throw notWritten(file, whyNotWritten(error, file), 'name a new file in a writable folder');
+    const why = whyNotWritten(error, file);
+    if (isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL')
+      throw notWritten(file, why, error.failure.fix, 'exhausted');
+    throw notWritten(file, why, 'name a new file in a writable folder');
   }
   return { file, schemaFile: schema.file };
 }
 
-const notWritten = (on: string, why: string, fix: string): PortcullisError =>
+const notWritten = (
+  on: string,
+  why: string,
+  fix: string,
+  kind: 'exhausted' | 'invalid' = 'invalid',
+): PortcullisError =>
   new PortcullisError({
     code: 'TRUST_POLICY_NOT_WRITTEN',
-    kind: 'invalid',
     attempted: 'write starter policy',
-    ...{ on, why, fix },
+    ...{ kind, on, why, fix },
   });
 
 function whyNotWritten(error: unknown, file: string): string {
