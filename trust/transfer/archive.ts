@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { constants, createReadStream, createWriteStream } from 'node:fs';
 import {
+  access,
   link,
   lstat,
   mkdir,
@@ -13,7 +14,7 @@ import {
   unlink,
   writeFile,
 } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
 import { digestOf, isDigest } from '../../base/distribution/index.ts';
@@ -359,7 +360,7 @@ async function readTar(file: string, folder: string): Promise<void> {
 /**
  * Checks that an archive can be written to a file, before anything is downloaded for it.
  * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`; `TRUST_ARCHIVE_NO_FILE` for `-`, which other tools take for
- * standard output
+ * standard output; `STORAGE_READ_ONLY`, `STORAGE_NO_ACCESS` for a folder in which no file can be created
  */
 export async function requireNewFile(file: string): Promise<void> {
   if (file === '-')
@@ -371,6 +372,12 @@ export async function requireNewFile(file: string): Promise<void> {
     );
   // A link without a target is a file, too: the archive would replace it.
   if ((await lstat(file).catch(() => undefined)) !== undefined) throw archiveExists(file);
+  let folder = dirname(resolve(file));
+  // Folders that do not exist are created with the file.
+  while (!(await stat(folder).catch(() => undefined))) folder = dirname(folder);
+  await access(folder, constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw storageFailure(error, 'write archive', file);
+  });
 }
 
 function archiveExists(file: string): PortcullisError {

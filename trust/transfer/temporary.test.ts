@@ -58,6 +58,13 @@ test('an archive does not replace a symlink whose target is missing', async () =
   await assert.rejects(requireNewFile(file), { code: 'TRUST_ARCHIVE_EXISTS' });
 });
 
+test('a folder in which no archive can be created is refused before the download', async () => {
+  const out = mkdtempSync(join(home, 'out-'));
+  await requireNewFile(join(out, 'new', 'app.tar'));
+  writeFileSync(join(out, 'file'), '');
+  await assert.rejects(requireNewFile(join(out, 'file', 'app.tar')), { code: 'STORAGE_NO_ACCESS' });
+});
+
 test('the next call removes the folder of a killed process', async () => {
   const temporary = mkdtempSync(join(home, 'killed-'));
   const holds = `
