@@ -129,8 +129,10 @@ export async function generateKeyPair(
   try {
     await writeNew(publicFile, publicPem(pair.publicKey), 0o644);
   } catch (error) {
-    // Half a pair would block the next attempt.
-    await rm(privateFile, { force: true });
+    // Half a pair would block the next attempt. A public key that appeared may belong to the private key:
+    // ensureKeyPair of another process restored it.
+    if (!isPortcullisError(error) || error.code !== 'TRUST_KEY_EXISTS')
+      await rm(privateFile, { force: true });
     throw error;
   }
   return { privateFile, publicFile };
