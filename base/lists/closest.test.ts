@@ -8,6 +8,7 @@ describe('the closest word', () => {
     assert.equal(closest('imagess', ['images', 'allow']), 'images');
     assert.equal(closest('IMAGES', ['images']), 'images');
     assert.equal(closest('naem', ['name', 'size']), 'name');
+    assert.equal(closest('registry', ['root', 'registries']), 'registries');
     assert.equal(closest('x', ['name', 'id']), undefined);
     assert.equal(closest('to', ['by']), undefined);
   });

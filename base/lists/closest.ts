@@ -1,11 +1,11 @@
 /**
- * Returns the candidate nearest to `word` if it is near enough to be a typing error (a third of the word, at
- * least two edits). Otherwise returns undefined.
+ * Returns the candidate nearest to `word` if it is near enough to be a typing error (a third of the longer
+ * word, at least two edits). Otherwise returns undefined.
  */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
-  const allowed = Math.max(2, Math.floor(word.length / 3));
   let best: { readonly candidate: string; readonly distance: number } | undefined;
   for (const candidate of candidates) {
+    const allowed = Math.max(2, Math.floor(Math.max(word.length, candidate.length) / 3));
     if (Math.abs(candidate.length - word.length) > allowed) continue;
     const distance = candidate.toLowerCase() === word.toLowerCase() ? 0 : editDistance(word, candidate);
     // Replacing most of a short word is not a typing error.
