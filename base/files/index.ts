@@ -1,5 +1,5 @@
 export { isWithin } from './is-within.ts';
-export { otherWriters } from './other-writers.ts';
+export { mayAllWrite, otherWriters } from './other-writers.ts';
 export {
   isOwnDescriptor,
   readFilePart,

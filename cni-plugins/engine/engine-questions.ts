@@ -72,7 +72,9 @@ export function createEngineQuestions(
       const hangs = unansweredSince !== undefined && now() - unansweredSince >= hungMs;
       return said !== undefined && !hangs
         ? said.word
-        : failed('the network thread has not answered for 30 s; check the load of the machine, and the disk of `root`');
+        : failed(
+            'the network thread has not answered for 30 s; check the load of the machine, and the disk of `root`',
+          );
     },
   };
 }

@@ -32,7 +32,7 @@ The daemon reads its options from \`${defaultConfigFile}\`, or from the file giv
 - \`portcullis setup\` with flags of the daemon writes the file, if it does not exist ([kubelet.md](kubelet.md#portcullis-setup)).
 - \`portcullis daemon --print-config\` prints the effective configuration, which is itself a valid file, and exits.
 - If the file has a mistake, the daemon does not start. It exits with status 2 and reports every problem as \`file:line:column\`.
-- The file must belong to root, and not be writable by every user: it names programs that run as root. Otherwise, the daemon does not start.
+- If every user may write to the file, the daemon does not start: the file names programs that run as root. \`portcullis doctor\` also reports a file that belongs to another user than root.
 - The file is UTF-8. Other bytes are a mistake, because a path would become another path.
 - The daemon reads the file when it starts. At SIGHUP it reads the file again, and applies \`images.pinned\`. It logs the names of the other options that have changed: they apply when the daemon is restarted. If the file then has a mistake, nothing of it applies, and the log names the mistake.
 - The daemon runs as root. As another user it says so, exits with status 4 and changes nothing.

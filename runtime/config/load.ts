@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { isOwnDescriptor, otherWriters, readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
+import { isOwnDescriptor, mayAllWrite, readGivenFile, readGivenFileSync } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { formatProblems, parseDocuments, textOf, validate } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
@@ -102,10 +102,9 @@ async function readDocument(
   try {
     bytes = await files.read(file, mostBytes);
     // The daemon runs the programs that the file names as root. A pipe belongs to whoever started it.
-    if (process.geteuid?.() === 0 && !isOwnDescriptor(file)) {
-      const writers = otherWriters(await files.stat(file));
-      if (writers !== undefined) problems.push(`${file}: ${writers}; chown root:root and chmod 0644`);
-    }
+    const isFile = process.geteuid?.() === 0 && !isOwnDescriptor(file);
+    if (isFile && mayAllWrite(await files.stat(file)))
+      problems.push(`${file}: every user may write to it; chmod 0644`);
   } catch (thrown) {
     if (mustExist || (thrown as NodeJS.ErrnoException).code !== 'ENOENT')
       problems.push(`${file}: cannot be read: ${fileReason(thrown, file)}`);
