@@ -1,6 +1,7 @@
 /**
- * `npm test`: builds the peers that tests are compared with, runs every test beside the quicker gates, then
- * the conformance suite beside the other gates. The last line is the count: `N passed, N failed, N skipped`.
+ * `npm test`: builds the peers that tests are compared with, runs every test beside the conformance suite and
+ * the quicker gates, then the fuzzing beside the other gates. The last line is the count: `N passed, N
+ * failed, N skipped`.
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
  * (retry-failed.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they
  * do not fail the run.
@@ -74,6 +75,9 @@ const gatesLater = gates.filter(({ isLate }) => isLate === true);
 // The gates only compute, and many tests only wait: the gates take the processor time that the tests leave.
 // They begin when dist/ is complete: a folder that is renamed would disturb those that list all files.
 const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
+// The conformance suite mostly waits, and has its own namespaces, like the tests. A measured run has no
+// bundle yet, and building one would disturb the tests.
+const conformanceNow = whole && !measured ? runConformance(out) : undefined;
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
@@ -82,6 +86,7 @@ const beside = await runTests(out, {
   mostWhileIdle: 10,
 });
 const failedNow = await gatesRun;
+await conformanceNow;
 // These gates only read files and compute, which no test observes, and these tests leave processor time.
 const gatesLast = whole ? runGates(out, gatesLater, 19) : Promise.resolve([]);
 const alone = await runTests(out, {
@@ -94,9 +99,9 @@ delete process.env['NODE_V8_COVERAGE'];
 if (beside.failedFiles.size + alone.failedFiles.size > 0) await gatesLast;
 const { counts, failures, flaky, reasons } = await runAgain(out, [beside, alone], whole);
 const coverage = measured ? coverageOf(coverageFolder) : Promise.resolve('');
-// The conformance suite mostly waits; the fuzzing and the gates have nothing to wait for.
+// The fuzzing and the gates have nothing to wait for.
 const [fuzzing, conformance, failedLater] = whole
-  ? await Promise.all([runFuzzing(out), runConformance(out), gatesLast])
+  ? await Promise.all([runFuzzing(out), conformanceNow ?? runConformance(out), gatesLast])
   : [nothing, nothing, []];
 const gatesFailed = [...failedNow, ...failedLater];
 out.write(await coverage);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { runLimited } from './conformance.ts';
@@ -27,9 +26,9 @@ const child = spawn('sleep', ['600']);
 writeFileSync(${JSON.stringify(pids)}, String(child.pid));
 setInterval(() => undefined, 1000);\n`,
   );
-  const out = new PassThrough();
-  assert.equal(await runLimited(out, { script, limitMs: 3000 }), false);
-  assert.match(String(out.read()), /did not end within 3 s and was killed/u);
+  const { held, printed } = await runLimited({ script, limitMs: 3000 });
+  assert.equal(held, false);
+  assert.match(printed, /did not end within 3 s and was killed/u);
   assert.ok(existsSync(pids));
   const pid = Number(readFileSync(pids, 'utf8'));
   // A killed process exists until its parent has waited for it.
@@ -37,7 +36,7 @@ setInterval(() => undefined, 1000);\n`,
   assert.ok(!runs(pid));
 });
 
-test('a suite that ends in time has the result of its exit code', async (t) => {
+test('a suite that ends in time has the result of its exit code, and what it printed', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'conformance-'));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const [code, held] of [
@@ -45,7 +44,8 @@ test('a suite that ends in time has the result of its exit code', async (t) => {
     [1, false],
   ] as const) {
     const script = join(folder, `${code}.ts`);
-    writeFileSync(script, `process.exit(${code});\n`);
-    assert.equal(await runLimited(new PassThrough(), { script, limitMs: 60_000 }), held);
+    writeFileSync(script, `console.log('out'); console.error('error'); process.exitCode = ${code};\n`);
+    const ended = await runLimited({ script, limitMs: 60_000 });
+    assert.deepEqual(ended, { held, printed: 'out\nerror\n' });
   }
 });

@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { hasGo } from './peers.ts';
 import type { Counts } from './tests.ts';
 
@@ -17,26 +19,33 @@ const graceMs = 5000;
 
 /**
  * Runs the conformance suite as one test. Without Go, which builds its peers, it counts as skipped. A suite
- * that does not end in time has failed, and its processes are killed.
+ * that does not end in time has failed, and its processes are killed. Everything that it prints is written
+ * when it has ended, because other tests print meanwhile.
  */
 export async function runConformance(out: NodeJS.WritableStream): Promise<Counts> {
   if (!existsSync(critest.script)) return { passed: 0, failed: 0, skipped: 0 };
-  out.write('\nconformance\n');
   if (!hasGo()) {
-    out.write('- critest is built with Go, which is not installed: skipped\n');
+    out.write('- conformance: critest is built with Go, which is not installed: skipped\n');
     return { passed: 0, failed: 0, skipped: 1 };
   }
-  const held = await runLimited(out, critest);
-  out.write(`${held ? '✔' : '✖'} conformance\n`);
+  const { held, printed } = await runLimited(critest);
+  out.write(`\nconformance\n${printed}${held ? '✔' : '✖'} conformance\n\n`);
   return { passed: held ? 1 : 0, failed: held ? 0 : 1, skipped: 0 };
 }
 
-/** Runs a suite in a separate process group. Returns whether it ended in time, and with 0. */
-export async function runLimited(
-  out: NodeJS.WritableStream,
-  { script, limitMs }: ConformanceSuite,
-): Promise<boolean> {
-  const suite = spawn(process.execPath, [script], { stdio: 'inherit', detached: true });
+interface SuiteResult {
+  /** Whether the suite ended in time, and with 0. */
+  readonly held: boolean;
+  readonly printed: string;
+}
+
+/** Runs a suite in a separate process group. */
+export async function runLimited({ script, limitMs }: ConformanceSuite): Promise<SuiteResult> {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-conformance-'));
+  // Processes that the suite leaves behind would keep a pipe open.
+  const log = join(folder, 'log');
+  const fd = openSync(log, 'a');
+  const suite = spawn(process.execPath, [script], { stdio: ['ignore', fd, fd], detached: true });
   const end = (signal: NodeJS.Signals): void => {
     try {
       if (suite.pid !== undefined) process.kill(-suite.pid, signal);
@@ -54,18 +63,20 @@ export async function runLimited(
   for (const signal of signals) process.on(signal, pass);
   let last: NodeJS.Timeout | undefined;
   const timer = setTimeout(() => {
-    out.write(`  the suite did not end within ${limitMs / 1000} s and was killed\n`);
+    writeSync(fd, `  the suite did not end within ${limitMs / 1000} s and was killed\n`);
     end('SIGTERM');
     last = setTimeout(end, graceMs, 'SIGKILL');
   }, limitMs);
   try {
     const [status] = (await once(suite, 'exit')) as [number | null];
-    return status === 0;
+    return { held: status === 0, printed: readFileSync(log, 'utf8') };
   } finally {
     clearTimeout(timer);
     clearTimeout(last);
     // Ends processes that the suite started and left behind.
     end('SIGKILL');
     for (const signal of signals) process.off(signal, pass);
+    closeSync(fd);
+    rmSync(folder, { recursive: true });
   }
 }

@@ -11,7 +11,7 @@ export interface Gate {
   readonly command: () => readonly string[];
   /** The gate is test files. `npm test` runs and counts them with all other tests. */
   readonly isTests?: true;
-  /** `npm test` runs the gate beside the conformance suite, which mostly waits, and not beside the tests. */
+  /** `npm test` runs the gate after the tests, beside those that run by themselves and the fuzzing. */
   readonly isLate?: true;
 }
 
