@@ -73,7 +73,11 @@ const networkThread = /\/cni-plugins\/engine\/thread\/network\.worker\.ts$/;
 const networkModules = /\/cni-plugins\/(namespaces\/(netns|caller)|database\/database)\.ts$/;
 /** The modules through which the network's thread calls the kernel and the disk. */
 const ofAttachments: readonly StandIn[] = [
-  { of: networkThread, imported: /\/host-kernel\.ts$/, standIn: 'host-kernel' },
+  {
+    of: /\/cni-plugins\/engine\/thread\/opened-parts\.ts$/,
+    imported: /\/host-kernel\.ts$/,
+    standIn: 'host-kernel',
+  },
   { of: networkThread, imported: /^node:worker_threads$/, standIn: 'worker-threads' },
   { of: /\/cni-plugins\/policy\/index\.ts$/, imported: /\/kubernetes\/folder\.ts$/, standIn: 'policies' },
   {
