@@ -55,7 +55,12 @@ export const fleetMetrics = {
     ['outcome'],
     'Rows of verdict logs received since the start, by outcome.',
   ),
-  requests: metric('counter', 'requests_total', ['code'], 'Requests answered, by status.'),
+  requests: metric(
+    'counter',
+    'requests_total',
+    ['code'],
+    'Requests answered, by status. 499: the client left before its answer.',
+  ),
   refused: metric('counter', 'records_refused_total', [], 'Log records of nodes that were refused.'),
   bytes: metric('gauge', 'stored_bytes', [], 'Bytes of the rows and texts that are stored.'),
 } as const satisfies Readonly<Record<string, FleetMetric>>;
