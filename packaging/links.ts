@@ -1,7 +1,10 @@
 import { posix } from 'node:path';
 
-/** A link of a Markdown document to a file: not to a URL, and not to a heading of the same document. */
-const link = /\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)/gu;
+/**
+ * A link of a Markdown document to a file, or an image: not to a URL, and not to a heading of the same
+ * document.
+ */
+const link = /!?\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)/gu;
 
 /**
  * Returns the paths that the links of a document point to, relative to the folder that `file` is relative to.

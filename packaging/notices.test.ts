@@ -94,11 +94,12 @@ describe('the links of the documents in the package', () => {
   });
 
   it('become text and a path if the file is not in the package', () => {
-    const text = 'Read [daemon.ts](../runtime/daemon.ts#L3) and [runtime/](../runtime/).\n';
+    const text =
+      'Read [daemon.ts](../runtime/daemon.ts#L3) and [runtime/](../runtime/).\n\n![A list](images/list.png)\n';
     const changed = withoutMissingLinks('docs/architecture.md', text, exists);
     assert.match(
       changed,
-      /^Read daemon\.ts \(`runtime\/daemon\.ts`\) and runtime\/\.\n\n---\n\nPaths without a link /u,
+      /^Read daemon\.ts \(`runtime\/daemon\.ts`\) and runtime\/\.\n\nA list \(`docs\/images\/list\.png`\)\n\n---\n\nPaths without a link /u,
     );
     assert.deepEqual(linkedFiles('docs/architecture.md', changed), []);
   });

@@ -62,8 +62,11 @@ export interface LayoutOptions {
   readonly isWhole: boolean;
 }
 
-/** Documents that explain the sources, which the package does not contain. */
-const aboutSources = ['docs/decisions', 'docs/performance-history.md', 'docs/test-suites.md'];
+/** Documents that explain the sources, which the package does not contain, and screenshots. */
+const leftOut = [
+  ...['docs/decisions', 'docs/performance-history.md', 'docs/test-suites.md'],
+  ...['docs/images/console-verdicts-light.png', 'docs/images/console-verdict-dark.png'],
+];
 
 /**
  * Lays out the package in `folder` as it is installed, without its dependencies. Returns what esbuild put
@@ -79,7 +82,7 @@ export async function layOut(folder: string, options: LayoutOptions): Promise<Me
       recursive: true,
       // npm packs no links.
       dereference: true,
-      filter: (file) => !file.endsWith('.test.ts') && !aboutSources.some((path) => file.endsWith(path)),
+      filter: (file) => !file.endsWith('.test.ts') && !leftOut.some((path) => file.endsWith(path)),
     });
   writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), notices(bundledPackages(metafile)));
   writeFileSync(join(folder, 'package.json'), publishedManifest());
