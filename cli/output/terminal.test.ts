@@ -65,6 +65,12 @@ describe('a table', () => {
     assert.match(text, / in +[\s\S]*process /u);
   });
 
+  it('has no empty line where a word is as wide as its column', () => {
+    assert.deepEqual(pieces('abcdef ghijkl mnopqr', 6), ['abcdef', 'ghijkl', 'mnopqr']);
+    assert.deepEqual(pieces(' abcdefgh', 6), ['abcdef', 'gh']);
+    assert.deepEqual(pieces('a b', 1), ['a', 'b']);
+  });
+
   it('of a hundred columns is narrowed in bounded time, and each column keeps some width', () => {
     const many = Array.from({ length: 100 }, (_, index) => `column ${index}`);
     assert.ok(table(many, [many], 80).length > 0);

@@ -84,7 +84,7 @@ export function textWidth(text: string): number {
 
 /**
  * Splits a text into pieces of at most `width` columns, behind a space, comma, slash or colon where there is
- * one.
+ * one. Spaces at which a text is split are omitted.
  */
 export function pieces(text: string, width: number): readonly string[] {
   const found: string[] = [];
@@ -94,10 +94,11 @@ export function pieces(text: string, width: number): readonly string[] {
     const more = columnsOf(character);
     if (columns + more > width && piece !== '') {
       const [, kept = piece, rest = ''] = /^(.*[ ,/:@])([^ ,/:@]*)$/su.exec(piece) ?? [];
-      found.push(kept.trimEnd());
+      if (kept.trim() !== '') found.push(kept.trimEnd());
       piece = rest;
       columns = textWidth(piece);
     }
+    if (character === ' ' && piece === '') continue;
     piece += character;
     columns += more;
   }
