@@ -55,8 +55,9 @@ function narrowed(widths: readonly number[], minimum: readonly number[], width: 
     const column = found.findIndex((each, at) => each === most && each > (minimum[at] ?? 0));
     if (column < 0) break;
     const next = largest([minimum[column] ?? 0, ...wider.filter((each) => each < most)]);
-    const isOnly = wider.indexOf(most) === wider.lastIndexOf(most);
-    const less = isOnly ? Math.min(excess, most - next) : 1;
+    // Columns of one width share what is too much.
+    const equal = wider.filter((each) => each === most).length;
+    const less = Math.min(Math.max(1, Math.floor(excess / equal)), most - next);
     found[column] = most - less;
     excess -= less;
   }
