@@ -9,7 +9,7 @@ import type { ImageRecord } from '../images/types.ts';
 /** Enough of a tree of reasons to see the cause. The verdict log has all of it. */
 const mostReasons = 24;
 const longestReason = 400;
-/** In ms. The database may wait for a disk that hangs, and crictl waits for 2 s. */
+/** In ms. The database and the network thread may wait for a disk that hangs, and crictl waits for 2 s. */
 const patienceMs = 1_000;
 
 /**
@@ -61,19 +61,20 @@ export function createVerboseInfo(parts: Deps): VerboseInfo {
       }),
     }),
     sandbox: async (id, containers) => {
-      const held = await parts.linkState(id);
-      const verdicts = containers.map(async (record) => ({
+      const verdictsOf = containers.map(async (record) => ({
         ...named(record),
         ...(await verdictOf(parts, record.verdictId)),
       }));
+      const [held, verdicts] = await Promise.all([inTime(parts.linkState(id)), Promise.all(verdictsOf)]);
+      const link = held === 'late' ? { why: noAnswerOf('the network thread') } : { held };
       return {
-        verdicts: JSON.stringify(await Promise.all(verdicts)),
+        verdicts: JSON.stringify(verdicts),
         profiles: JSON.stringify(containers.map((record) => ({ ...named(record), ...profileOf(record) }))),
-        ...(held !== undefined && { link: JSON.stringify({ told: linkPolicyFor(containers), held }) }),
+        ...(held !== undefined && { link: JSON.stringify({ told: linkPolicyFor(containers), ...link }) }),
       };
     },
     image: async ({ verdictId }) => {
-      const found = await findInTime(parts, verdictId);
+      const found = await inTime(parts.findVerdict(verdictId));
       const verdict = JSON.stringify(shown(found, verdictId, parts.policyRevision()));
       if (found === 'late') return { verdict };
       const ceilings = (found?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule }));
@@ -83,12 +84,14 @@ export function createVerboseInfo(parts: Deps): VerboseInfo {
 }
 
 async function verdictOf(parts: Deps, id: string): Promise<object> {
-  return shown(await findInTime(parts, id), id, parts.policyRevision());
+  return shown(await inTime(parts.findVerdict(id)), id, parts.policyRevision());
 }
 
-function findInTime({ findVerdict }: Deps, id: string): Promise<Verdict | 'late' | undefined> {
-  return Promise.race([findVerdict(id), pause(patienceMs, 'late' as const, { ref: false })]);
+function inTime<T>(answer: Promise<T>): Promise<T | 'late'> {
+  return Promise.race([answer, pause(patienceMs, 'late' as const, { ref: false })]);
 }
+
+const noAnswerOf = (who: string): string => `${who} did not answer within ${patienceMs} ms`;
 
 /**
  * Returns a verdict for people and scripts. `policyInForce` shows whether the same policy would decide on a
@@ -100,8 +103,7 @@ function shown(
   revisionInForce: string | undefined,
 ): object {
   if (verdict === undefined) return { id, outcome: 'unknown' };
-  if (verdict === 'late')
-    return { id, outcome: 'unknown', why: `the database did not answer within ${patienceMs} ms` };
+  if (verdict === 'late') return { id, outcome: 'unknown', why: noAnswerOf('the database') };
   const {
     outcome,
     reference,

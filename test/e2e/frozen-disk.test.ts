@@ -64,6 +64,11 @@ describe('a disk that hangs', () => {
         { timeoutMs: patience },
       );
       assert.match(info['verdict'] ?? '', /"outcome":"unknown","why":"the database did not answer/);
+      const ofPod = await runtime.podSandboxStatus(
+        { podSandboxId: pod.id, verbose: true },
+        { timeoutMs: patience },
+      );
+      assert.deepEqual(Object.keys(ofPod.info).sort(), ['info', 'link', 'profiles', 'verdicts']);
       const ofImage = await stage.daemon.cri.image.imageStatus({ image: { image }, verbose: true });
       assert.deepEqual(Object.keys(ofImage.info).sort(), ['info', 'verdict']);
     } finally {
