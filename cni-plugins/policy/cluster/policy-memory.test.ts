@@ -68,6 +68,11 @@ test('a namespace with large policies is isolated, and keeps nothing of them', (
   }
   assert.equal(known.get('other/one')?.unreadable, undefined);
   assert.equal(table.figures().problems.length, 2);
+  const [pods, policies] = [table.saved('pods')?.value, table.saved('policies')?.value];
+  assert.ok(pods !== undefined && policies !== undefined);
+  const restarted = createClusterTable('here');
+  restarted.load({ pods, policies });
+  assert.deepEqual(restarted.figures().problems.toSorted(), table.figures().problems.toSorted());
   table.policies.removed({ metadata: { namespace: 'greedy', name: kept?.name } });
   table.policies.changed(large('greedy', others[0]?.name ?? ''));
   assert.equal(table.figures().problems.length, 1);

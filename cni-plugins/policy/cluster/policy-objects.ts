@@ -28,6 +28,14 @@ export interface PolicyObjects {
   figures(): Pick<ClusterFigures, 'clusterPolicies' | 'namespaces' | 'policies' | 'problems'>;
 }
 
+/** Returns a stored policy as it was read: the reason why it is not in force is its problem. */
+const asRead = <T extends { readonly unreadable?: string }>(
+  policy: T,
+): { readonly policy: T; readonly problem?: string } => ({
+  policy,
+  ...(policy.unreadable !== undefined && { problem: policy.unreadable }),
+});
+
 /**
  * @param onSelection called when the selected pods or peers may differ
  * @param onNamespace called after the labels of a namespace changed
@@ -113,12 +121,8 @@ export function createPolicyObjects(
     load(saved) {
       loaded = saved;
       for (const [name, labels] of saved.namespaces) putNamespace(`/${name}`, labels);
-      for (const [key, policy] of saved.policies) putPolicy(key, { policy });
-      for (const policy of saved.clusterPolicies ?? [])
-        putClusterPolicy(`/${policy.name}`, {
-          policy,
-          ...(policy.unreadable !== undefined && { problem: policy.unreadable }),
-        });
+      for (const [key, policy] of saved.policies) putPolicy(key, asRead(policy));
+      for (const policy of saved.clusterPolicies ?? []) putClusterPolicy(`/${policy.name}`, asRead(policy));
     },
     stored() {
       if (loaded === undefined && !ofPolicies.came()) return undefined;
