@@ -375,7 +375,8 @@ export async function requireNewFile(file: string): Promise<void> {
   let folder = dirname(resolve(file));
   // Folders that do not exist are created with the file.
   while (!(await stat(folder).catch(() => undefined))) folder = dirname(folder);
-  await access(folder, constants.W_OK | constants.X_OK).catch((error: unknown) => {
+  // With the dot, a file is refused even if it may be executed.
+  await access(`${folder}/.`, constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw storageFailure(error, 'write archive', file);
   });
 }

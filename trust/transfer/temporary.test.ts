@@ -61,8 +61,11 @@ test('an archive does not replace a symlink whose target is missing', async () =
 test('a folder in which no archive can be created is refused before the download', async () => {
   const out = mkdtempSync(join(home, 'out-'));
   await requireNewFile(join(out, 'new', 'app.tar'));
-  writeFileSync(join(out, 'file'), '');
-  await assert.rejects(requireNewFile(join(out, 'file', 'app.tar')), { code: 'STORAGE_NO_ACCESS' });
+  for (const mode of [0o644, 0o755]) {
+    const file = join(out, `file-${mode}`);
+    writeFileSync(file, '', { mode });
+    await assert.rejects(requireNewFile(join(file, 'app.tar')), { code: 'STORAGE_NO_ACCESS' });
+  }
 });
 
 test('the next call removes the folder of a killed process', async () => {
