@@ -74,7 +74,7 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const admitted = await admitImages(deps, call, config, sandbox);
       const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
-      const pod = podEdits(sandbox.config, request.sandboxConfig);
+      const pod = podEdits(sandbox, request.sandboxConfig);
       const answer = await call.forward(
         readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places, pod })),
       );

@@ -4,9 +4,11 @@ import type { LinuxContainerResources, PodSandboxConfig } from '../cri/contract/
 import { openRecords } from '../state/records.ts';
 import type { Keyed, Records } from '../state/records.ts';
 
-/** A pod that was created through the proxy. */
+/** A pod that was created through the proxy, or that existed before it. */
 export interface ProxySandbox extends Keyed {
   readonly config: PodSandboxConfig;
+  /** The pod existed before the proxy: its `config` is what the first request for a container said. */
+  readonly isAsDescribed?: true;
 }
 
 /** A container that was created through the proxy. */

@@ -85,7 +85,7 @@ it('passes on the cgroup and the folder of logs with which the pod was created',
   const requests = criCodec<CreateContainerRequest>('CreateContainerRequest');
   const passedOn = (described: PodSandboxConfig | undefined): CreateContainerRequest => {
     const request = requests.encode({ podSandboxId: 'aa1', ...(described && { sandboxConfig: described }) });
-    const fields = podEdits(created, described);
+    const fields = podEdits({ config: created }, described);
     return requests.decode(editMessage(request, { message: 'CreateContainerRequest', fields }));
   };
   const annotations = { 'example.com/note': 'changed' };
@@ -96,6 +96,17 @@ it('passes on the cgroup and the folder of logs with which the pod was created',
   assert.equal(sandboxConfig.linux?.cgroupParent, '/pods/a');
   assert.deepEqual([sandboxConfig.annotations, sandboxConfig.linux.sysctls], [annotations, { a: 'b' }]);
   assert.equal(passedOn(podOf({})).sandboxConfig?.linux?.cgroupParent, '/pods/a');
-  assert.deepEqual(podEdits(created, created), {});
+  assert.deepEqual(podEdits({ config: created }, created), {});
   assert.equal(passedOn(undefined).sandboxConfig, undefined);
+});
+
+it('takes a cgroup and a folder of logs that the first request for a pod from before the proxy left out', async (context) => {
+  const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata });
+  const ofKubelet = podOf({ logDirectory: '/var/log/pods/a', linux: { cgroupParent: '/pods/a' } });
+  // Such as of crictl, with a short description of the pod.
+  const first = await sandboxOf({ sandboxes }, call, 'aa1', podOf({}));
+  assert.deepEqual(podEdits(first, ofKubelet), {});
+  await sandboxes.delete('aa1');
+  const known = await sandboxOf({ sandboxes }, call, 'aa1', ofKubelet);
+  assert.notDeepEqual(podEdits(known, podOf({ linux: { cgroupParent: '/' } })), {});
 });

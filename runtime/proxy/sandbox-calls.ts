@@ -124,7 +124,7 @@ export async function sandboxOf(
   const users = asked?.usernsOptions;
   if (users?.mode === NamespaceMode.POD && !isDeepStrictEqual(users, options?.usernsOptions))
     throw unknownPod(id, 'the backend and the request differ in the owner of its user namespace');
-  const sandbox = { id: status.id, name: status.id, config: described };
+  const sandbox = { id: status.id, name: status.id, config: described, isAsDescribed: true } as const;
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;
 }
@@ -132,17 +132,20 @@ export async function sandboxOf(
 /**
  * Returns the changes of a pod in the request for a container: its cgroup and its folder of logs are those
  * with which it was created. Backends take both from this request alone, so that a container could leave the
- * limits of its pod. Other fields stay, because a kubelet may change them, such as annotations.
+ * limits of its pod. Other fields stay, because a kubelet may change them, such as annotations. The first
+ * request for a pod from before the proxy may have left them out: then they stay as well.
  */
 export function podEdits(
-  pod: PodSandboxConfig,
+  { config: pod, isAsDescribed }: Pick<ProxySandbox, 'config' | 'isAsDescribed'>,
   described: PodSandboxConfig | undefined,
 ): Record<string, FieldEdit> {
   if (described === undefined) return {};
+  const differs = (known: string, asked: string): boolean =>
+    known !== asked && !(known === '' && isAsDescribed === true);
   const cgroupParent = pod.linux?.cgroupParent ?? '';
   const fields: Record<string, FieldEdit> = {
-    ...(described.logDirectory !== pod.logDirectory && { logDirectory: { set: pod.logDirectory } }),
-    ...((described.linux?.cgroupParent ?? '') !== cgroupParent && {
+    ...(differs(pod.logDirectory, described.logDirectory) && { logDirectory: { set: pod.logDirectory } }),
+    ...(differs(cgroupParent, described.linux?.cgroupParent ?? '') && {
       linux: { into: { message: 'LinuxPodSandboxConfig', fields: { cgroupParent: { set: cgroupParent } } } },
     }),
   };
