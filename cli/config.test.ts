@@ -110,3 +110,13 @@ it('config import: a folder of hosts.toml that this machine lacks is named', asy
   assert.equal(code, 0);
   assert.ok(stdout.includes(`${folder}/certs.d does not exist on this machine`), stdout);
 });
+
+it('config import: an empty folder beside other paths is named, and alone it is refused', async (t) => {
+  const { folder } = await importFirst(t, () => ({ 'config.toml': 'version = 3\n' }));
+  const hosts = join(folder, 'certs.d');
+  mkdirSync(hosts);
+  const both = await portcullis(['config', 'import', join(folder, 'config.toml'), hosts]);
+  assert.equal(both.code, 0);
+  assert.ok(both.stdout.includes(`${hosts}: the folder is empty\n`), both.stdout);
+  assert.equal((await portcullis(['config', 'import', hosts])).code, 2);
+});

@@ -46,13 +46,18 @@ export function register(program: Command): void {
 
 async function importFiles(paths: readonly string[], flags: Flags): Promise<number> {
   let sources: ImportSource[] = [];
+  const absent: Imported['findings'][number][] = [];
   for (const path of paths) {
     const found = await sourcesAt(path);
-    if (found.length === 0) throw nothingIn(path);
+    if (found.length === 0) {
+      // Packages create empty folders for drop-ins and hosts, which scripts name beside the files.
+      if ((await readdir(path)).length > 0) throw nothingIn(path);
+      absent.push({ file: path, key: '', outcome: 'inherent', note: 'the folder is empty' });
+    }
     append(sources, found);
   }
+  if (sources.length === 0) throw nothingIn(paths.join(' '));
   sources = await withDropIns(await withImports(sources));
-  const absent: Imported['findings'][number][] = [];
   for (const { text, file, kind } of [...sources]) {
     if (kind !== 'containerd') continue;
     const folders = hostFoldersOf(text, file);
@@ -133,7 +138,10 @@ function asYaml({ settings, findings }: Imported): string {
       // A name with a line break must not become a line of the configuration.
       .map(
         ({ file, key, note }) =>
-          `#   ${`${file}: ${key}: ${note}`.replaceAll(/[\r\n\u0085\u2028\u2029]+/gu, ' ')}`,
+          `#   ${[file, key, note]
+            .filter((part) => part !== '')
+            .join(': ')
+            .replaceAll(/[\r\n\u0085\u2028\u2029]+/gu, ' ')}`,
       );
     return lines.length === 0 ? '' : `\n# ${title}\n${lines.join('\n')}\n`;
   };
