@@ -105,6 +105,7 @@ it('warns of files of the policy that a user other than root can change, and kee
   const holder = await openPolicy({ paths: [folder] }, log, patienceMs);
   t.after(() => holder.close());
   assert.ok(holder.current() !== undefined);
+  while (lines.length < 3) await pause(10);
   assert.deepEqual(lines.map(({ path, msg }) => [path, msg.split(': ')[1]]).sort(), [
     [folder, 'every user may write to it'],
     [join(folder, 'k.pub'), 'it belongs to user 1000, not to root'],

@@ -113,7 +113,7 @@ export async function openPolicy(
       if (silent) return;
       log.info({ revision: loaded.revision, rules: loaded.rules.length, ...from, cause }, 'policy in force');
       if (changed) for (const listener of listeners) listener(loaded);
-      await reportLoose(loaded, files, log);
+      reportLoose(loaded, files, log);
     } catch (cause_) {
       // With the error code: Status is all that a kubelet shows.
       problem = isPortcullisError(cause_) ? cause_.message : reasonOf(cause_);
@@ -203,7 +203,12 @@ export async function openPolicy(
  * Logs the rules that admit images without the evidence that they could require, and the files that a user
  * other than root can change. These stay in force: a tool that fetches a policy may run as another user.
  */
-async function reportLoose(policy: TrustPolicy, files: readonly string[], log: Logger): Promise<void> {
+function reportLoose(policy: TrustPolicy, files: readonly string[], log: Logger): void {
+  // Not awaited: a file server that stops answering now must not delay the next policy.
+  void changeableByOthers(files).then((found) => {
+    for (const { path, writers } of found)
+      log.warn({ path }, `a user other than root can change the policy: ${writers}`);
+  });
   for (const rule of policy.rules.filter((one) => one.allowUnverified))
     log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
   for (const exception of standingExceptions(policy, new Date())) {
@@ -215,8 +220,6 @@ async function reportLoose(policy: TrustPolicy, files: readonly string[], log: L
         : `this rule does not refuse images (${exception.kind})`,
     );
   }
-  for (const { path, writers } of await changeableByOthers(files))
-    log.warn({ path }, `a user other than root can change the policy: ${writers}`);
 }
 
 /** Returns the files of a policy that could not be loaded: a fix of one of them may fix the policy. */

@@ -33,7 +33,7 @@ export const mutants = checks([
     'cni-plugins/engine/reconcile/plan.test.ts',
   ],
   [
-    'cni-plugins/engine/thread/network.worker.ts',
+    'cni-plugins/engine/thread/opened-parts.ts',
     'if (isStart) core.refuseOthers();',
     '',
     'cni-plugins/engine/pods/lost-links.test.ts',
