@@ -4,18 +4,14 @@ import { parseJson } from '../../../base/json/index.ts';
 import { errnoOf, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
 import type { NetworkFigures } from '../../../cni-plugins/index.ts';
-import {
-  changeableByOthers,
-  createCriClient,
-  endedInDatabase,
-  loadPolicySet,
-} from '../../../runtime/index.ts';
+import { createCriClient, endedInDatabase, loadPolicySet } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig, EnforcementState } from '../../../runtime/index.ts';
 import type { TrustPolicy } from '../../../trust/index.ts';
 import { standingExceptions } from '../../../trust/policy/index.ts';
 import type { StandingException } from '../../../trust/policy/index.ts';
 import type { Finding } from '../finding.ts';
 import { lostLinkFindings } from './lost-links.ts';
+import { changeablePolicy } from './changeable-files.ts';
 
 /** Answers of a running daemon (Status and RuntimeConfig of the CRI). */
 export interface Answers {
@@ -158,18 +154,6 @@ async function policyFindingsOf(
   const meaning = ['the files of `policy` are not used, and only a running daemon knows what is in force'];
   const fix = 'systemctl start portcullisd, then portcullis policy status';
   return [{ topic: 'policy', state: 'degraded', found, meaning, fix }];
-}
-
-/** Reports paths of the policy that a user other than root can change, where the node uses files. */
-async function changeablePolicy({ policy, policySubscription, cluster }: DaemonConfig): Promise<Finding[]> {
-  if (policySubscription !== undefined || cluster?.policies === true) return [];
-  return (await changeableByOthers(policy)).map(({ path, writers }) => ({
-    topic: 'policy files',
-    state: 'degraded',
-    found: path,
-    meaning: [`${writers}: a user other than root can decide what may run`],
-    fix: `chown root:root ${path}; chmod go-w ${path}`,
-  }));
 }
 
 function policyFindings(policy: PolicyInForce): readonly Finding[] {

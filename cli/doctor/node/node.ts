@@ -2,10 +2,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
-import { changeableByOthers, defaultConfigFile, loadDaemonConfig } from '../../../runtime/index.ts';
+import { defaultConfigFile, loadDaemonConfig } from '../../../runtime/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Chapter, Finding } from '../finding.ts';
 import { runtimeFindings } from '../runtimes.ts';
+import { changeableConfiguration } from './changeable-files.ts';
 import { crictlFindings } from './crictl.ts';
 import { answeringDaemon, askDaemon, daemonFindings } from './daemon.ts';
 import type { Answers } from './daemon.ts';
@@ -88,17 +89,6 @@ const noKubelet: Finding = {
   state: 'fine',
   found: 'none here: the socket serves any client that may connect',
 };
-
-/** Reports a configuration that a user other than root can change: it names programs that run as root. */
-async function changeableConfiguration(file: string): Promise<readonly Finding[]> {
-  return (await changeableByOthers([file])).map(({ path, writers }) => ({
-    topic: 'configuration',
-    state: 'degraded',
-    found: path,
-    meaning: [`${writers}: a user other than root can decide which programs run as root`],
-    fix: `chown root:root ${path}; chmod go-w ${path}`,
-  }));
-}
 
 async function configurationOf(file: string | undefined): Promise<DaemonConfig | PortcullisError> {
   try {
