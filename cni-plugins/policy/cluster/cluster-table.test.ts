@@ -195,3 +195,16 @@ test('a pod of this node whose labels are not known yet has its address, and is 
     [[[], ['10.0.0.7']]],
   );
 });
+
+test('a pod with too many labels is reported, and the network thread learns that its labels are not known', () => {
+  const table = createClusterTable('here');
+  const labels = Object.fromEntries(Array.from({ length: 2000 }, (_, at) => [`l${at}`, '']));
+  list(table, 'nodes', node('here', '10.0.0.0/24'));
+  list(table, 'pods', pod('greedy', labels, 'here', '10.0.0.7'));
+  const taken = table.take();
+  assert.deepEqual(taken?.pods, [['n/greedy', { labels: {}, namedPorts: [], labelsUnknown: true }]]);
+  assert.match(table.figures().problems.join('\n'), /the pod n\/greedy has more than 128 labels/u);
+  table.pods.changed(pod('greedy', { app: 'one' }, 'here', '10.0.0.7'));
+  assert.deepEqual(table.take()?.pods, [['n/greedy', { labels: { app: 'one' }, namedPorts: [] }]]);
+  assert.deepEqual(table.figures().problems, []);
+});

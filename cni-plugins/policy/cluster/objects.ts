@@ -41,6 +41,21 @@ const staticUid = /^[0-9a-f]{32}$/u;
 const noPorts: readonly NamedPort[] = Object.freeze([]);
 
 /**
+ * Limits of one pod, far above what pods have. An API server accepts more than 100,000 labels for one pod,
+ * and every node of the cluster follows every pod.
+ */
+export const [mostLabels, mostNamedPorts] = [128, 256];
+const unknownLabels = { labels: {}, namedPorts: noPorts, labelsUnknown: true } as const;
+
+/**
+ * Returns the pod. Beyond a limit, its labels count as unknown: all of them decide which policies select it.
+ */
+export function withinLimits(pod: ClusterPod): ClusterPod {
+  const isWithin = Object.keys(pod.labels).length <= mostLabels && pod.namedPorts.length <= mostNamedPorts;
+  return isWithin ? pod : { ...pod, ...unknownLabels };
+}
+
+/**
  * Returns a reader of pods. Texts that many pods share are kept once.
  * @returns undefined for a pod that has ended: its address does not count any more
  */
@@ -58,14 +73,15 @@ export function createPodReader(): (object: unknown) => ClusterPod | undefined {
       const address = parseIp(text);
       return address === undefined ? [] : [formatIp(address)];
     });
+    const ports = readPorts([...listOf(initContainers), ...listOf(containers)], shared);
+    const isWithin = Object.keys(fieldsOf(labels)).length <= mostLabels && ports.length <= mostNamedPorts;
     return {
       namespace: shared(textOf(namespace)),
       uid: staticUid.test(mirrored) ? mirrored : textOf(uid),
       nodeName: shared(textOf(nodeName)),
       hostNetwork: hostNetwork === true,
-      labels: readLabels(labels, shared),
+      ...(isWithin ? { labels: readLabels(labels, shared), namedPorts: ports } : unknownLabels),
       addresses: [...new Set(addresses)],
-      namedPorts: readPorts([...listOf(initContainers), ...listOf(containers)], shared),
     };
   };
 }

@@ -2,10 +2,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { createCollection } from '../../../base/kubernetes/index.ts';
 import type { ListedCollection } from '../../../base/kubernetes/index.ts';
 import { podIdentity } from '../kubernetes/policies.ts';
+import type { PodDescription } from '../kubernetes/policies.ts';
 import type { PeerIndex } from '../kubernetes/peer-index.ts';
 import type { ClusterChanges } from './messages.ts';
 import { createNodeAddresses } from './node-addresses.ts';
-import { createPodReader, readNode } from './objects.ts';
+import { createPodReader, mostLabels, mostNamedPorts, readNode, withinLimits } from './objects.ts';
 import type { ClusterNode, ClusterPod } from './objects.ts';
 import type { SavedParts } from './saved-parts.ts';
 
@@ -50,6 +51,8 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
   const addresses = createNodeAddresses();
   /** Pods with addresses that their nodes may not report. */
   const refused = new Set<string>();
+  /** Pods with more labels or named ports than the limits allow. */
+  const excessive = new Set<string>();
   const changed = new Set<string>();
   /** The keys of own pods. */
   const ownKeys = new Set<string>();
@@ -70,6 +73,8 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
     else pods.set(key, pod);
     if (isOwn(pod)) ownKeys.add(key);
     else ownKeys.delete(key);
+    if (pod?.labelsUnknown === true) excessive.add(key);
+    else excessive.delete(key);
     revisions.pods += 1;
     putAddresses(key, pod);
     const [was, is] = [ownOf(before), ownOf(pod)];
@@ -119,9 +124,9 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
       loaded = saved;
       for (const [name, node] of saved.nodes?.nodes ?? []) putNode(`/${name}`, node);
       for (const [key, pod] of saved.pods?.pods ?? [])
-        if (saved.own === undefined || !isOwn(pod)) putPod(key, pod);
+        if (saved.own === undefined || !isOwn(pod)) putPod(key, withinLimits(pod));
       // Stored before they were in force, and so never older than all pods.
-      for (const [key, pod] of saved.own?.pods ?? []) putPod(key, pod);
+      for (const [key, pod] of saved.own?.pods ?? []) putPod(key, withinLimits(pod));
     },
     stored: (part) => parts[part](),
     revision: (part) => revisions[part],
@@ -151,7 +156,10 @@ export function createPodObjects({ nodeName, index, holderOf, onOwn }: PodObject
       return identities.map((one) => [one, descriptionOf(own.get(one))] as const);
     },
     size: () => pods.size,
-    problems: () => [...refused].slice(0, mostProblems).map(foreignAddress),
+    problems: () => [
+      ...[...refused].slice(0, mostProblems).map(foreignAddress),
+      ...[...excessive].slice(0, mostProblems).map(tooManyLabels),
+    ],
   };
 }
 
@@ -165,8 +173,14 @@ function withoutReused(pod: ClusterPod, holderOf: PodObjectsOptions['holderOf'])
   return addresses.length === pod.addresses.length ? pod : { ...pod, addresses };
 }
 
-const descriptionOf = (pod: ClusterPod | undefined): Pick<ClusterPod, 'labels' | 'namedPorts'> | undefined =>
-  pod === undefined ? undefined : { labels: pod.labels, namedPorts: pod.namedPorts };
+function descriptionOf(pod: ClusterPod | undefined): PodDescription | undefined {
+  if (pod === undefined) return undefined;
+  const { labels, namedPorts, labelsUnknown } = pod;
+  return { labels, namedPorts, ...(labelsUnknown === true && { labelsUnknown }) };
+}
 
 const foreignAddress = (key: string): string =>
   `the pod ${key} reports an address that does not belong to its node, so rules about peers ignore this address; check spec.podCIDRs and status.addresses of the Node objects`;
+
+const tooManyLabels = (key: string): string =>
+  `the pod ${key} has more than ${mostLabels} labels or ${mostNamedPorts} named ports, so its labels count as unknown: rules that allow do not select it, and it is isolated where policies may select it; remove labels or names of ports`;

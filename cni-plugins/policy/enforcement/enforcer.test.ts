@@ -169,7 +169,7 @@ test('a pod whose labels are not known is isolated while a policy may select it,
   for (const layer of [egress, ingress])
     assert.deepEqual(
       [layer?.grants.map(({ name }) => name), layer?.denies],
-      [['itself'], 'labels of the pod (not known yet)'],
+      [['itself'], 'labels of the pod (not known)'],
     );
   assert.equal(enforcer.isolates(pod), true);
   // The address belongs to no former pod any more.
@@ -181,6 +181,9 @@ test('a pod whose labels are not known is isolated while a policy may select it,
     ['default/p', 'itself'],
   );
   assert.equal(peers.get('one')?.labelsUnknown, undefined);
+  follow({ pods: new Map([['default/u', { labels: {}, namedPorts: [], labelsUnknown: true }]]) });
+  assert.equal(enforcer.rulesOf('one')?.policies.egress?.denies, 'labels of the pod (not known)');
+  assert.equal(peers.get('one')?.labelsUnknown, true);
 });
 
 test('a change of many rules is applied to some pods at a time, and pods that open meanwhile have the new rules', () => {

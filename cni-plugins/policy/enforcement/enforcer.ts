@@ -144,7 +144,7 @@ export function createEnforcer(source: PeerSource = localPeers()): Enforcer {
     return {
       namespace: pod.namespace,
       labels: described?.labels ?? pod.labels,
-      ...(described === undefined && pod.labelsUnknown === true && { labelsUnknown: true as const }),
+      ...((described ?? pod).labelsUnknown === true && { labelsUnknown: true as const }),
       addresses,
       namedPorts: described?.namedPorts ?? pod.rules.namedPorts ?? [],
     };

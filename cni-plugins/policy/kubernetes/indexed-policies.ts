@@ -9,7 +9,7 @@ import type { Labels, NetworkPolicy, PolicySet } from './network-policy.ts';
 export interface PolicyPod {
   readonly namespace: string;
   readonly labels: Labels;
-  /** The labels have not arrived yet, and `labels` is empty. */
+  /** The labels have not arrived yet, or are too many to follow, and `labels` is empty. */
   readonly labelsUnknown?: true;
   readonly addresses: readonly string[];
   readonly namedPorts: readonly NamedPort[];
@@ -54,5 +54,5 @@ export function awaitedLabels(
 ): string | undefined {
   if (labelsUnknown !== true) return undefined;
   const mayBeSelected = tiers !== undefined || byNamespace.has(namespace) || byNamespace.has(undefined);
-  return mayBeSelected ? 'labels of the pod (not known yet)' : undefined;
+  return mayBeSelected ? 'labels of the pod (not known)' : undefined;
 }

@@ -161,6 +161,27 @@ test('a pod whose namespace is not known yet is in the group of a rule that may 
   );
 });
 
+test('a pod whose labels are not known is in the group of a rule that may deny it, and in no other', () => {
+  const index = open();
+  const web = [{ key: 'app', operator: 'In' as const, values: ['web'] }];
+  const bare = [{ key: 'app', operator: 'DoesNotExist' as const, values: [] }];
+  const elsewhere = [{ key: nameLabel, operator: 'In' as const, values: ['other'] }];
+  const groups = [
+    clusterGroup([{ pods: web, namespaces: [] }], undefined, 'denied'),
+    clusterGroup([{ pods: web, namespaces: elsewhere }], undefined, 'denied'),
+    clusterGroup([{ pods: web, namespaces: [] }]),
+    clusterGroup([{ pods: bare, namespaces: [] }]),
+    groupDefinition('new', [{ pods: bare }]),
+  ];
+  for (const group of groups) index.addGroup(group);
+  index.putNamespace('new', {});
+  index.putPod('a', { ...pod('new', '10.0.0.1'), labels: {}, labelsUnknown: true });
+  const members = (): readonly string[][] => index.take().map(({ add, remove }) => [...add, '-', ...remove]);
+  assert.deepEqual(members(), [['10.0.0.1', '-'], ['-'], ['-'], ['-'], ['-']]);
+  index.putPod('a', { ...pod('new', '10.0.0.1'), labels: { app: 'api' } });
+  assert.deepEqual(members(), [['-', '10.0.0.1']]);
+});
+
 test('the cost is proportional to the pods, and to the groups', async () => {
   const filled = (pods: number, groups: number): PeerIndex => {
     const index = open();

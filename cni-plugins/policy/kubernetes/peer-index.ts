@@ -35,7 +35,7 @@ export interface PeerIndex {
 export interface PeerPod {
   readonly namespace: string;
   readonly labels: Labels;
-  /** The labels have not arrived yet. It has its addresses, and is no peer. */
+  /** The labels have not arrived yet, or are too many to follow. Only rules that deny select the pod. */
   readonly labelsUnknown?: true;
   /** Canonical. */
   readonly addresses: readonly string[];
@@ -57,22 +57,23 @@ export interface GroupDefinition {
   readonly port?: { readonly protocol: PolicyPort['protocol']; readonly name: string };
   /** It belongs to a ClusterNetworkPolicy: pods in the network of a node are not members. */
   readonly ofCluster?: true;
-  /** While the labels of a namespace are not known, pods that these labels might choose are members. */
+  /** While labels of a pod or of its namespace are not known, pods that they might choose are members. */
   readonly orMight?: true;
 }
 
 /**
  * The group of the peers of a rule of a ClusterNetworkPolicy. Equal rules of all of them share it.
  * @param peers undefined: every pod
- * @param use `denied`: a pod whose namespace is not known yet is a member if the rule may be about it
+ * @param use `denied`: a pod whose labels are not known is a member if the rule may be about it
  */
 export function clusterGroup(
   peers: readonly Peer[] | undefined,
   port?: GroupDefinition['port'],
   use?: 'denied',
 ): GroupDefinition {
-  // Without labels of namespaces nothing can be unknown, and rules of all actions share the group.
-  const orMight = use === 'denied' && peers?.some(dependsOnLabels) === true;
+  // Without labels nothing can be unknown, and rules of all actions share the group.
+  const orMight =
+    use === 'denied' && peers?.some((peer) => dependsOnLabels(peer) || selectsPods(peer)) === true;
   return {
     key: JSON.stringify(['cluster', peers ?? null, port ?? null, ...(orMight ? ['or might'] : [])]),
     ...(peers !== undefined && { peers }),
@@ -85,6 +86,8 @@ export function clusterGroup(
 /** Returns whether labels of namespaces, other than their names, are needed to choose the peer's pods. */
 export const dependsOnLabels = (peer: Peer): boolean =>
   'namespaces' in peer && peer.namespaces.some(({ key }) => key !== nameLabel);
+
+const selectsPods = (peer: Peer): boolean => 'pods' in peer && peer.pods.length > 0;
 
 /** @param peers undefined: every pod */
 export function groupDefinition(
@@ -158,9 +161,7 @@ export function createPeerIndex({ absentIsBare, limits = memberLimits }: PeerInd
   };
 
   return {
-    putPod(key, given) {
-      // A selector may require the absence of a label.
-      const pod = given?.labelsUnknown === true ? undefined : given;
+    putPod(key, pod) {
       const before = pods.get(key);
       for (const group of groupsFor(before?.namespace, pod?.namespace))
         change(group, membersOf(group, before), membersOf(group, pod));
@@ -243,6 +244,8 @@ function memberTexts(
 ): readonly string[] {
   const { peers, port, ofCluster, orMight } = group;
   if (ofCluster === true && pod.hostNetwork === true) return [];
+  // A selector may require the absence of a label.
+  if (pod.labelsUnknown === true && orMight !== true) return [];
   const numbers =
     port === undefined
       ? []
@@ -251,7 +254,9 @@ function memberTexts(
   const chooses = (peer: Peer): boolean => {
     if ('cidr' in peer) return false;
     if ('nodes' in peer) return pod.isNode === true && selects(peer.nodes, pod.labels);
-    if (pod.isNode === true || (peer.pods !== undefined && !selects(peer.pods, pod.labels))) return false;
+    if (pod.isNode === true) return false;
+    if (peer.pods !== undefined && pod.labelsUnknown !== true && !selects(peer.pods, pod.labels))
+      return false;
     if (peer.namespaces === undefined) return pod.namespace === group.namespace;
     const isUnknown = labels === undefined || labels === 'unknown';
     const asked =

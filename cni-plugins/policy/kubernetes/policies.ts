@@ -37,5 +37,7 @@ export const podIdentity = ({
 
 export interface PodDescription {
   readonly labels: Labels;
+  /** The pod has too many labels to follow, and `labels` is empty. */
+  readonly labelsUnknown?: true;
   readonly namedPorts: readonly NamedPort[];
 }
