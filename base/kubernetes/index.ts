@@ -15,5 +15,6 @@ export type { ApiAccess } from './kubeconfig.ts';
 export type { Followed } from './list.ts';
 export { readMessage } from './protobuf-fields.ts';
 export type { MessageFields } from './protobuf-fields.ts';
+export { createNamespaceLimits } from './namespace-limits.ts';
 export { fieldsOf, listOf, nameOf, textOf } from './object-fields.ts';
 export type { ObjectFields } from './object-fields.ts';

@@ -1,4 +1,4 @@
-import { append } from '../../../base/lists/index.ts';
+import { createNamespaceLimits } from '../../../base/kubernetes/index.ts';
 import type { NetworkPolicy } from '../kubernetes/network-policy.ts';
 
 /**
@@ -24,68 +24,9 @@ export interface PolicyMemoryLimits {
 /** A policy with 65,536 blocks of addresses, the most that a pod may have, needs 10 MiB. */
 const usualLimits: PolicyMemoryLimits = { ofNamespace: 32 * 1024 * 1024, ofAll: 192 * 1024 * 1024 };
 
-/** The part of a limit that is used after policies were dropped: the next policies need not be compared. */
-const room = 0.9;
-
-/** The policies of one namespace. */
-interface Sizes {
-  total: number;
-  readonly byKey: Map<string, number>;
-}
-
-export function createPolicyMemory({ ofNamespace, ofAll } = usualLimits): PolicyMemory {
-  const namespaces = new Map<string, Sizes>();
-  let total = 0;
-
-  function note(key: string, size: number | undefined): Sizes {
-    const namespace = key.slice(0, key.indexOf('/'));
-    const sizes = namespaces.get(namespace) ?? { total: 0, byKey: new Map<string, number>() };
-    const by = (size ?? 0) - (sizes.byKey.get(key) ?? 0);
-    sizes.total += by;
-    total += by;
-    if (size === undefined) sizes.byKey.delete(key);
-    else sizes.byKey.set(key, size);
-    if (sizes.byKey.size === 0) namespaces.delete(namespace);
-    else namespaces.set(namespace, sizes);
-    return sizes;
-  }
-
-  /** Drops the largest policies of a namespace, which then count no more, while `isTooLarge`. */
-  function shrink(sizes: Sizes, isTooLarge: () => boolean): string[] {
-    const dropped: string[] = [];
-    for (const [key] of [...sizes.byKey].sort(([, a], [, b]) => b - a)) {
-      if (!isTooLarge()) break;
-      note(key, undefined);
-      dropped.push(key);
-    }
-    return dropped;
-  }
-
-  function largest(): Sizes {
-    return [...namespaces.values()].reduce((most, one) => (one.total > most.total ? one : most));
-  }
-
-  return {
-    put(key, policy) {
-      const sizes = note(key, policy && sizeOf(policy));
-      const dropped: string[] = [];
-      if (sizes.total > ofNamespace)
-        append(
-          dropped,
-          shrink(sizes, () => sizes.total > room * ofNamespace),
-        );
-      if (total <= ofAll) return dropped;
-      while (total > room * ofAll) {
-        const most = largest();
-        const half = most.total / 2;
-        append(
-          dropped,
-          shrink(most, () => most.total > half && total > room * ofAll),
-        );
-      }
-      return dropped;
-    },
-  };
+export function createPolicyMemory(limits = usualLimits): PolicyMemory {
+  const { put } = createNamespaceLimits(limits);
+  return { put: (key, policy) => put(key, policy && sizeOf(policy)) };
 }
 
 /** Returns about how many bytes V8 needs for a value of objects, lists and texts. */

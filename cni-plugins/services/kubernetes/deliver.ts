@@ -106,13 +106,10 @@ export function createDelivery(
     busy = true;
     try {
       if (!retained) await retain(table.markAllUndelivered());
-      const isLarge = table.pending() > many;
-      for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
-        const changes = table.changes(portion);
+      const leavesGarbage = await inPortions(table, isClosed, (changes, isFollowed) => {
         logNotes(changes, log);
-        await change(changes, left > portion);
-        if (left > portion) await tidy();
-      }
+        return change(changes, isFollowed);
+      });
       // The last portions made no difference, so none of them ended what began before.
       if (isContinued) await put([], false);
       await putAgain();
@@ -121,7 +118,7 @@ export function createDelivery(
       waiting = table.pending() > 0 ? performance.now() : undefined;
       if (table.pending() > 0) schedule(timing.gather);
       else if (refused.size() > 0) schedule(timing.retryRefused);
-      if (isLarge) setImmediate(giveAllMemoryBack);
+      if (leavesGarbage) setImmediate(giveAllMemoryBack);
     } catch (thrown) {
       // It is unknown which part of the call was done, so everything is delivered again.
       retained = false;
@@ -178,6 +175,27 @@ export function createDelivery(
       cancel();
     },
   };
+}
+
+/**
+ * Delivers what is pending now, one portion after another.
+ * @returns whether there is so much garbage that it is collected at once
+ */
+async function inPortions(
+  table: ServiceTable,
+  isClosed: () => boolean,
+  deliver: (changes: Changes, isFollowed: boolean) => Promise<void>,
+): Promise<boolean> {
+  let left = table.pending();
+  let leavesGarbage = left > many;
+  while (left > 0 && !isClosed()) {
+    const { taken, hasLarge, ...changes } = table.changes(portion);
+    left -= taken;
+    leavesGarbage ||= hasLarge;
+    await deliver(changes, left > 0);
+    if (left > 0) await tidy();
+  }
+  return leavesGarbage;
 }
 
 /**

@@ -5,7 +5,7 @@ import {
   limitHttpConnections,
 } from '../../../base/connections/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
-import type { HealthCheckPort } from './table.ts';
+import type { HealthCheckPort } from './health-check-ports.ts';
 
 /**
  * Answers the health checks of load balancers. Before a load balancer sends a node connections of a service

@@ -111,6 +111,98 @@ test('for any events in any order, the delivered state is the one that a new tab
   );
 });
 
+const portsOf = (count: number): readonly object[] =>
+  Array.from({ length: count }, (_, at) => ({ name: `p${at}`, port: at + 1 }));
+const addressesOf = (count: number): readonly string[] =>
+  Array.from({ length: count }, (_, at) => `10.0.${at >> 8}.${at & 255}`);
+/** A service and its slice. */
+const sized = (name: string, ports: number, endpoints: number) => ({
+  service: service(name, { ports: portsOf(ports) }),
+  slice: { ...slice(`${name}-1`, name, addressesOf(endpoints)), ports: portsOf(ports) },
+});
+const filledWith = (
+  all: readonly ReturnType<typeof sized>[],
+  limits?: Parameters<typeof createServiceTable>[1],
+) => {
+  const table = createServiceTable({ nodeName: 'here' }, limits);
+  list(
+    table.services,
+    all.map((one) => one.service),
+  );
+  list(
+    table.slices,
+    all.map((one) => one.slice),
+  );
+  return table;
+};
+const namesIn = (services: readonly Service[]): readonly string[] =>
+  services.map(({ name }) => name.replace('shop/', ''));
+
+test('large services come after all others, and one at a time', () => {
+  const table = filledWith([
+    sized('large', 400, 200),
+    sized('a', 1, 3),
+    sized('larger', 500, 200),
+    sized('b', 2, 3),
+  ]);
+  const portions = Array.from({ length: 4 }, () => {
+    const { put, taken, hasLarge } = table.changes(200);
+    return [namesIn(put), taken, hasLarge];
+  });
+  assert.deepEqual(portions, [
+    [['a', 'b'], 2, false],
+    [['large'], 1, true],
+    [['larger'], 1, true],
+    [[], 0, false],
+  ]);
+});
+
+test('services of a middle size fill a portion together', () => {
+  const all = Array.from({ length: 30 }, (_, at) => sized(`s${at}`, 40, 100));
+  const table = filledWith(all);
+  const taken: number[] = [];
+  while (table.pending() > 0) taken.push(table.changes(200).taken);
+  assert.ok(taken.length > 1 && taken.every((count) => count > 0 && count < 30), taken.join());
+  assert.equal(
+    taken.reduce((sum, count) => sum + count, 0),
+    30,
+  );
+});
+
+test('the largest services of a namespace beyond its limit are not served until they are written again', () => {
+  const limits = { ofNamespace: 1000, ofAll: 10_000 };
+  const [one, two, three] = [sized('one', 40, 10), sized('two', 50, 10), sized('three', 60, 10)];
+  const table = filledWith([one, two, three], limits);
+  const first = table.changes();
+  assert.deepEqual(namesIn(first.put), ['one', 'two']);
+  // It may be in force from before a restart.
+  assert.deepEqual(first.remove, ['shop/three', 'shop/three.external']);
+  assert.match(
+    first.notes.get('shop/three')?.join() ?? '',
+    /is not served: the services of the namespace shop/u,
+  );
+  table.services.removed(one.service);
+  assert.deepEqual(table.changes().remove, ['shop/one']);
+  table.services.changed({ ...three.service });
+  assert.deepEqual(namesIn(table.changes().put), []);
+  table.services.removed(two.service);
+  table.changes();
+  table.services.changed({ ...three.service });
+  const last = table.changes();
+  assert.deepEqual([namesIn(last.put), last.notes.get('shop/three')], [['three'], []]);
+});
+
+test('a service that no longer fits because a smaller one came is removed', () => {
+  const table = filledWith([sized('large', 90, 10)], { ofNamespace: 1000, ofAll: 10_000 });
+  assert.deepEqual(namesIn(table.changes().put), ['large']);
+  const small = sized('small', 20, 10);
+  table.services.changed(small.service);
+  table.slices.changed(small.slice);
+  assert.deepEqual(namesIn(table.changes().put), ['small']);
+  assert.equal(table.pending(), 1);
+  assert.deepEqual(table.changes().remove, ['shop/large', 'shop/large.external']);
+});
+
 /** Records the calls of a control, and answers as the test sets. */
 function recorder() {
   const reported: string[] = [];

@@ -5,11 +5,15 @@ import type { Collection } from '../../../base/kubernetes/index.ts';
 import { createDeliveredState } from './delivered-state.ts';
 import type { Changes, CollectedChanges } from './delivered-state.ts';
 import { localReady } from './endpoints.ts';
+import { createHealthCheckPorts } from './health-check-ports.ts';
+import type { HealthCheckPort } from './health-check-ports.ts';
 import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
 import { packService, packSlice, unpackService, unpackSlice } from './objects-as-text.ts';
 import type { PackedService, PackedSlice } from './objects-as-text.ts';
+import { createLimitedTranslation, portionOf, weightOf } from './service-size.ts';
+import type { PairLimits } from './service-size.ts';
 import { namesOf, translate } from './translate.ts';
 
 /**
@@ -29,10 +33,11 @@ export interface ServiceTable {
    */
   placeChanged(): void;
   /**
-   * Returns what differs from the delivered state.
-   * @param most the most Kubernetes services to include; absent: all
+   * Returns what differs from the delivered state, and how many Kubernetes services it is about.
+   * @param most the most Kubernetes services to include; absent: all. With it, the others come before large
+   *   ones, and each large one comes alone
    */
-  changes(most?: number): Changes;
+  changes(most?: number): Changes & { readonly taken: number; readonly hasLarge: boolean };
   /**
    * Returns how many Kubernetes services have undelivered events. An event may turn out to make no
    * difference.
@@ -46,51 +51,34 @@ export interface ServiceTable {
   size(): { readonly services: number; readonly slices: number };
 }
 
-export interface HealthCheckPort {
-  readonly port: number;
-  readonly namespace: string;
-  readonly name: string;
-  readonly localEndpoints: number;
-}
-
 const isOutward = ({ externalIPs, ingressIPs, ports }: KubernetesService): boolean =>
   externalIPs.length > 0 || ingressIPs.length > 0 || ports.some(({ nodePort }) => nodePort !== undefined);
 
-export function createServiceTable(place: Place): ServiceTable {
+export function createServiceTable(place: Place, limits?: PairLimits): ServiceTable {
   const services = new Map<string, PackedService>();
   const slices = new Map<string, PackedSlice>();
   /** Keys of slices by the key of their service. */
   const slicesOf = new Map<string, readonly string[]>();
   /** Services that may have an address for clients outside the cluster. The others have one name. */
   const outward = new Set<string>();
-  /** The endpoints of this node by the key of their service, since it last changed. */
-  const localEndpoints = new Map<string, number>();
-  const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
-  /** Undefined: an answer may have changed. */
-  let healthChecks: readonly HealthCheckPort[] | undefined;
+  const healthChecks = createHealthCheckPorts((key) => localReady(slicesAt(key), place.nodeName));
   const dirty = new Set<string>();
   const delivered = createDeliveredState();
+  const limited = createLimitedTranslation(limits);
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
     else services.set(key, packService(service));
     if (service !== undefined && isOutward(service)) outward.add(key);
     else outward.delete(key);
-    if (service?.healthCheckNodePort !== undefined) {
-      checked.set(key, {
-        port: service.healthCheckNodePort,
-        namespace: service.namespace,
-        name: service.name,
-      });
-      healthChecks = undefined;
-    } else if (checked.delete(key)) healthChecks = undefined;
+    healthChecks.put(key, service);
     touch(key);
   }
 
-  /** Every event is a change, so the endpoints that were counted before it are no longer valid. */
   function touch(key: string): void {
     dirty.add(key);
-    if (localEndpoints.delete(key)) healthChecks = undefined;
+    limited.changed(key);
+    healthChecks.changed(key);
   }
 
   const serviceAt = (key: string): KubernetesService | undefined => {
@@ -99,11 +87,6 @@ export function createServiceTable(place: Place): ServiceTable {
   };
   const slicesAt = (key: string): EndpointSlice[] =>
     (slicesOf.get(key) ?? []).map((each) => unpackSlice(slices.get(each) ?? ''));
-  const localEndpointsOf = (key: string): number => {
-    const count = localEndpoints.get(key) ?? localReady(slicesAt(key), place.nodeName);
-    localEndpoints.set(key, count);
-    return count;
-  };
   const ownerOf = ({ namespace, service }: EndpointSlice): string => `${namespace}/${service}`;
 
   function putSlice(key: string, slice: EndpointSlice | undefined): void {
@@ -124,6 +107,31 @@ export function createServiceTable(place: Place): ServiceTable {
 
   const ofServices = createCollection(readService, () => services.keys(), putService);
   const ofSlices = createCollection(readSlice, () => slices.keys(), putSlice);
+
+  const weightAt = (key: string): number =>
+    weightOf(
+      services.get(key) ?? '',
+      (slicesOf.get(key) ?? []).map((each) => slices.get(each) ?? ''),
+    );
+  function take(key: string, changes: CollectedChanges): void {
+    dirty.delete(key);
+    const service = serviceAt(key);
+    if (service === undefined) limited.forget(key);
+    const now =
+      service &&
+      limited.translate(
+        key,
+        () => translate(service, slicesAt(key), place),
+        (other) => void dirty.add(other),
+      );
+    delivered.advance(key, now, changes);
+    // It may be in force from before a restart, which `delivered` does not know.
+    if (limited.isBeyond(key))
+      append(
+        changes.remove,
+        namesOf(key).filter((name) => !changes.remove.includes(name)),
+      );
+  }
 
   return {
     services: ofServices,
@@ -150,22 +158,12 @@ export function createServiceTable(place: Place): ServiceTable {
     },
     changes(most = Infinity) {
       const changes: CollectedChanges = { put: [], remove: [], notes: new Map() };
-      let left = most;
-      for (const key of dirty) {
-        if (left === 0) break;
-        left -= 1;
-        dirty.delete(key);
-        const service = serviceAt(key);
-        delivered.advance(key, service && translate(service, slicesAt(key), place), changes);
-      }
-      return changes;
+      const { keys, hasLarge } = portionOf(dirty, most, weightAt);
+      for (const key of keys) take(key, changes);
+      return { ...changes, taken: keys.length, hasLarge };
     },
     pending: () => dirty.size,
-    healthChecks: () =>
-      (healthChecks ??= [...checked].map(([key, port]) => ({
-        ...port,
-        localEndpoints: localEndpointsOf(key),
-      }))),
+    healthChecks: healthChecks.list,
     size: () => ({ services: services.size, slices: slices.size }),
   };
 }
