@@ -72,6 +72,11 @@ const [services, slices] = ['/api/v1/services', '/apis/discovery.k8s.io/v1/endpo
 const nodes = '/api/v1/nodes';
 const networking = '/apis/networking.k8s.io/v1';
 const serviceCidrs = `${networking}/servicecidrs`;
+const ownFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+};
 const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
   while (!(await is())) await sleep(5);
 };
@@ -80,7 +85,7 @@ test(
   'services of a cluster are delivered: all at once, then each change, with a renewed token, health checks, and no secret in the log',
   { timeout: 60_000 },
   async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
+    const folder = ownFolder();
     const healthCheckNodePort = await freePort();
     const local = service('local', {
       type: 'LoadBalancer',
@@ -201,7 +206,7 @@ test(
 );
 
 const kubeconfigFor = (port: number): string => {
-  const kubeconfig = join(mkdtempSync(join(tmpdir(), 'portcullis-watch-')), 'kubeconfig');
+  const kubeconfig = join(ownFolder(), 'kubeconfig');
   writeFileSync(
     kubeconfig,
     JSON.stringify({
@@ -418,7 +423,7 @@ test(
 );
 
 test('no Service is served at the address of the name server of the node', { timeout: 60_000 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
+  const folder = ownFolder();
   const api = await startApi({
     [services]: [service('hijack', { externalIPs: ['169.254.20.10', '192.0.2.1'] })],
     [slices]: [slice('hijack', 'here')],
