@@ -42,10 +42,6 @@ export interface HostPaths {
   filePart(path: string, start: number, most: number): Promise<FilePart>;
   /** Creates the folder and the folders above it. @returns the uppermost folder that was created */
   makeFolder(path: string, mode: number): Promise<string | undefined>;
-  /** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
-  makeFile(path: string, mode: number): Promise<void>;
-  /** Sets the mode of a regular file; never follows a link. */
-  setFileMode(path: string, mode: number): Promise<void>;
   /**
    * Gives a file another name in its folder, whose path must be the real one. @throws Error ELOOP when a link
    * is in place of a part of it
@@ -64,13 +60,25 @@ export interface HostPaths {
   /** Absent: success. The path of the folder must be the real one, as for {@link renameBeside}. */
   removeFile(path: string): Promise<void>;
   /**
+   * Creates an empty file, regardless of the umask. An existing file stays unchanged. The path of the folder
+   * must be the real one, as for {@link renameBeside}.
+   */
+  makeFile(path: string, mode: number): Promise<void>;
+  /**
+   * Sets the mode of a regular file; never follows a link. The path of the folder must be the real one, as
+   * for {@link renameBeside}.
+   */
+  setFileMode(path: string, mode: number): Promise<void>;
+  /**
    * Prepares for a program that writes the file `by` and renames it to `path`, so that this needs no more
    * space and no more files of the file system. Afterwards `by` is a writable regular file, and `path` is not
-   * a folder. `by` begins with `path`.
+   * a folder. `by` begins with `path`. The path of the folder must be the real one, as for
+   * {@link renameBeside}.
    */
   makeReplaceable(path: string, by: string, mode: number): Promise<void>;
   /**
    * Removes a log to which nothing was written, and the folders from `uppermost` on that were created for it.
+   * Both paths must be real ones, as for {@link renameBeside}.
    */
   removeEmptyLog(log: string, uppermost: string | undefined): Promise<void>;
   /**

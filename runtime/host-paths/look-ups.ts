@@ -149,8 +149,15 @@ export async function inheritance(path: string): Promise<string> {
     }
 }
 
-/** Creates an empty file, regardless of the umask. An existing file stays unchanged. */
-export async function makeFile(path: string, mode: number): Promise<void> {
+/**
+ * Creates an empty file, regardless of the umask. An existing file stays unchanged.
+ * @param path with the real path of the folder
+ */
+export function makeFile(path: string, mode: number): Promise<void> {
+  return inRealFolder(dirname(path), (at) => makeFileAt(join(at, basename(path)), mode));
+}
+
+async function makeFileAt(path: string, mode: number): Promise<void> {
   const file = await openFile(path, 'wx', mode).catch((thrown: unknown) => {
     if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
     throw thrown;
@@ -164,17 +171,19 @@ export async function makeFile(path: string, mode: number): Promise<void> {
   }
 }
 
-/** Sets the mode of a regular file; never follows a link. */
-async function setFileMode(path: string, mode: number): Promise<void> {
-  const file = await open(
-    path,
-    constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
-  );
-  try {
-    if ((await file.stat()).isFile()) await file.chmod(mode);
-  } finally {
-    await file.close();
-  }
+/** Sets the mode of a regular file; never follows a link. @param path with the real path of the folder */
+function setFileMode(path: string, mode: number): Promise<void> {
+  return inRealFolder(dirname(path), async (at) => {
+    const file = await open(
+      join(at, basename(path)),
+      constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
+    );
+    try {
+      if ((await file.stat()).isFile()) await file.chmod(mode);
+    } finally {
+      await file.close();
+    }
+  });
 }
 
 /**
@@ -185,7 +194,7 @@ async function setFileMode(path: string, mode: number): Promise<void> {
 async function makeRoomBeside(by: string, mode: number): Promise<void> {
   const room = `${by}.room`;
   try {
-    await makeFile(room, mode);
+    await makeFileAt(room, mode);
   } finally {
     await rm(room, { force: true });
   }
@@ -194,8 +203,15 @@ async function makeRoomBeside(by: string, mode: number): Promise<void> {
 /**
  * Creates `by` if it is missing, opens it for writing, and makes room for the name of `path`. If that fails,
  * removes the file that it created.
+ * @param path in the same folder as `by`, with the real path of this folder
  */
-async function makeReplaceable(path: string, by: string, mode: number): Promise<void> {
+function makeReplaceable(path: string, by: string, mode: number): Promise<void> {
+  return inRealFolder(dirname(path), (at) =>
+    makeReplaceableAt(join(at, basename(path)), join(at, basename(by)), mode),
+  );
+}
+
+async function makeReplaceableAt(path: string, by: string, mode: number): Promise<void> {
   const isMissing = (await lstat(path).catch(unlessMissing)) === undefined;
   const wasMissing = (await lstat(by).catch(unlessMissing)) === undefined;
   try {
@@ -224,15 +240,21 @@ async function makeReplaceable(path: string, by: string, mode: number): Promise<
   }
 }
 
-/** Removes a log to which nothing was written, and the folders that were created for it. */
+/**
+ * Removes a log to which nothing was written, and the folders that were created for it.
+ * @param log with the real path of its folder, of which `uppermost` is a part
+ */
 async function removeEmptyLog(log: string, uppermost: string | undefined): Promise<void> {
-  if ((await stat(log).catch(unlessMissing))?.size === 0) await rm(log, { force: true });
+  await inRealFolder(dirname(log), async (at) => {
+    const file = join(at, basename(log));
+    if ((await lstat(file).catch(unlessMissing))?.size === 0) await rm(file, { force: true });
+  }).catch(unlessMissing);
   for (
     let folder = dirname(log);
     uppermost !== undefined && folder.startsWith(uppermost);
     folder = dirname(folder)
   )
-    await rmdir(folder).catch(() => undefined);
+    await inRealFolder(dirname(folder), (at) => rmdir(join(at, basename(folder)))).catch(() => undefined);
 }
 
 /** Returns an identifier of the file at a path, and whether a process has the file open. */

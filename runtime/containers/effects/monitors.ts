@@ -1,6 +1,7 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError, meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
@@ -20,7 +21,7 @@ import type { SandboxRecord } from '../../pods/record.ts';
 import { newId } from '../../state/identity.ts';
 import { settleAll } from '../../state/settle.ts';
 import { logMode } from '../logs/log-mode.ts';
-import { requireLogFolder, requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
+import { realLogPath, requireOpenLog, requirePlainLog } from '../logs/plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 import { createMonitorPool } from './monitor-pool.ts';
 import { orNoRoom } from './no-room.ts';
@@ -73,7 +74,7 @@ export interface ContainerMonitors {
     signal?: AbortSignal,
   ): Promise<MonitoredContainer & Pick<ContainerRecord, 'monitorLog'>>;
   /** Ends a monitor that was started early and has created nothing. Removes its empty log. */
-  abandon(record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void>;
+  abandon(record: ContainerRecord): Promise<void>;
   /** Undoes {@link newId} for an id that no container gets. */
   forget(id: string): Promise<void>;
   /** Prepares a monitor in the background for a container of this pod that is likely to be created soon. */
@@ -158,14 +159,14 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
     await monitor.discard();
     return withNextConfig(deps, record, await startBeside(deps, record, durable));
   };
-  const abandon = async (record: Pick<ContainerRecord, 'id' | 'logPath'>): Promise<void> => {
-    const started = await waiting.get(record.id)?.catch(() => undefined);
-    waiting.delete(record.id);
-    const monitor = reserved.get(record.id);
-    reserved.delete(record.id);
+  const abandon = async (id: string, record?: ContainerRecord): Promise<void> => {
+    const started = await waiting.get(id)?.catch(() => undefined);
+    waiting.delete(id);
+    const monitor = reserved.get(id);
+    reserved.delete(id);
     if (started !== undefined) {
       await started.monitor.abandon();
-      await takeLogBack(deps, record, started.made);
+      if (record !== undefined) await takeLogBack(deps, record, started.made);
     }
     await monitor?.discard();
   };
@@ -215,11 +216,11 @@ export function createMonitors(deps: MonitorDeps): ContainerMonitors {
         return { ...made, ...(log !== undefined && { monitorLog: log }) };
       });
     },
-    abandon,
+    abandon: (record) => abandon(record.id, record),
     forget: async (id) => {
       // Otherwise there is a container, and its removal needs the bundle.
       const unused = waiting.has(id) ? undefined : reserved.get(id);
-      await abandon({ id, logPath: '' });
+      await abandon(id);
       await unused?.drop();
     },
   };
@@ -328,8 +329,7 @@ async function createWithLog(
   const { id, logPath } = record;
   const move = async (): Promise<string | undefined> => {
     const made = await paths.makeFolder(dirname(logPath), 0o755);
-    const folder = (await requireLogFolder(paths, record)) ?? dirname(logPath);
-    await paths.moveFile(log, join(folder, basename(logPath))).catch((cause: unknown) => {
+    await paths.moveFile(log, await realLogPath(paths, record)).catch((cause: unknown) => {
       if (hasNoAnswer(cause)) throw cause;
       const fix = 'check the folder of the log, and whether its file system has free space';
       const why = `its log cannot be created: ${reasonOf(cause)}`;
@@ -373,9 +373,9 @@ async function makeLog({ paths, places }: MonitorDeps, record: ContainerRecord):
   const file = async (): Promise<string | undefined> => {
     if (logPath === '') return undefined;
     const made = await paths.makeFolder(dirname(logPath), 0o755);
-    await requireLogFolder(paths, record);
+    const log = await realLogPath(paths, record);
     // The monitor reports this failure: it opens the same path.
-    await paths.makeFile(logPath, logMode).catch((thrown: unknown) => {
+    await paths.makeFile(log, logMode).catch((thrown: unknown) => {
       if (hasNoAnswer(thrown)) throw thrown;
     });
     await requirePlainLog(paths, logPath);
@@ -388,12 +388,13 @@ async function makeLog({ paths, places }: MonitorDeps, record: ContainerRecord):
 /** A refused request leaves nothing behind: no empty log, no log folder. */
 async function takeLogBack(
   { paths }: Pick<MonitorDeps, 'paths'>,
-  { logPath }: Pick<ContainerRecord, 'logPath'>,
+  record: ContainerRecord,
   made: string | undefined,
 ): Promise<void> {
-  if (logPath !== '') await paths.removeEmptyLog(logPath, made).catch(() => undefined);
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+  if (record.logPath === '') return;
+  const remove = async (): Promise<void> => {
+    const uppermost = made === undefined ? undefined : (await paths.facts(made)).path;
+    await paths.removeEmptyLog(await realLogPath(paths, record), uppermost);
+  };
+  await remove().catch(() => undefined);
 }

@@ -1,12 +1,12 @@
 import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { meansNoSuchPath } from '../../../base/errors/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { settleActs } from '../../state/settle.ts';
 import type { Unsettled } from '../../state/settle.ts';
 import type { ContainerRecord } from '../record.ts';
 import { freeName } from './log-rotation.ts';
-import { requireLogFolder } from './plain-log.ts';
+import { realLogPath } from './plain-log.ts';
 
 type LogPaths = Pick<HostPaths, 'facts' | 'moveFile' | 'names' | 'ownFacts' | 'renameBeside'>;
 type ReopenedLog = Pick<ContainerRecord, 'config' | 'logPath' | 'monitorLog'>;
@@ -25,8 +25,7 @@ export async function finishReopens(
 ): Promise<readonly Unsettled[]> {
   const waiting = new Set((await readdir(folder)).map((name) => join(folder, name)));
   const finish = async (monitorLog: string, container: ReopenedLog): Promise<void> => {
-    const folder = await requireLogFolder(paths, container);
-    const logPath = folder === undefined ? container.logPath : join(folder, basename(container.logPath));
+    const logPath = await realLogPath(paths, container);
     const isFree = await paths.ownFacts(logPath).then(() => false, meansNoSuchPath);
     if (!isFree) await paths.renameBeside(logPath, await freeName(logPath, new Date(), paths));
     await paths.moveFile(monitorLog, logPath);

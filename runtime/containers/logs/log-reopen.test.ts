@@ -10,8 +10,11 @@ import {
   readFileSync,
   readSync,
   readdirSync,
+  renameSync,
   rmSync,
   rmdirSync,
+  statSync,
+  symlinkSync,
   watch,
   writeFileSync,
   writeSync,
@@ -131,6 +134,36 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
       });
       assert.throws(() => readSync(asked, Buffer.alloc(1)), { code: 'EAGAIN' });
       assert.deepEqual(readdirSync(join(folder, 'own')), []);
+    });
+
+  for (const isOpen of [true, false])
+    it(`leaves files elsewhere unchanged if a pod replaces the folder by a link meanwhile${isOpen ? '; the monitor has the log open' : ''}`, async (t) => {
+      const { folder, log, own } = place(t);
+      const victim = join(folder, 'victim');
+      mkdirSync(victim);
+      const names = ['0.log', '0.log.tmp'];
+      for (const name of names) writeFileSync(join(victim, name), '', { mode: 0o600 });
+      if (isOpen) {
+        const fd = openSync(log, 'w');
+        t.after(() => closeSync(fd));
+      }
+      const record = recordOf({ logPath: log, monitorLog: own, monitor: processIdentity(process.pid) });
+      // The folder is replaced after the last check of the path.
+      const replace = (): void => {
+        renameSync(join(folder, 'logs'), join(folder, 'moved'));
+        symlinkSync('victim', join(folder, 'logs'));
+      };
+      const paths: typeof hostPathsHere = {
+        ...hostPathsHere,
+        setFileMode: async (...asked) => (replace(), hostPathsHere.setFileMode(...asked)),
+        moveFile: async (...asked) => {
+          await hostPathsHere.moveFile(...asked);
+          replace();
+        },
+      };
+      await assert.rejects(reopenLog(record, folder, paths), /ELOOP/);
+      assert.deepEqual(readdirSync(victim), names);
+      for (const name of names) assert.equal(statSync(join(victim, name)).mode & 0o777, 0o600, name);
     });
 
   it('is moved to its path if the monitor has made it and ended', async (t) => {

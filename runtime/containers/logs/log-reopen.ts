@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
@@ -7,7 +7,7 @@ import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { containerNotFound } from '../errors.ts';
 import { logMode } from './log-mode.ts';
-import { requireLogFolder, requireOpenLog } from './plain-log.ts';
+import { realLogPath, requireOpenLog } from './plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 
 /**
@@ -30,11 +30,18 @@ type LogPaths = Pick<
  */
 export async function reopenLog(record: ContainerRecord, bundle: string, paths: LogPaths): Promise<void> {
   if (record.logPath === '') return;
-  const folder = await requireLogFolder(paths, record);
-  if (record.monitorLog !== undefined) {
-    const logPath = folder === undefined ? record.logPath : join(folder, basename(record.logPath));
-    return reopenMovedLog({ ...record, logPath, monitorLog: record.monitorLog }, bundle, paths);
-  }
+  // From here on, a link that is put in place of a folder of this path is not followed.
+  const logPath = await realLogPath(paths, record);
+  const { monitorLog } = record;
+  if (monitorLog === undefined) return reopenOwnLog({ ...record, logPath }, bundle, paths);
+  // The folder of the daemon may be below a link of the node.
+  const { path: own } = await paths.facts(dirname(monitorLog));
+  const moved = { ...record, logPath, monitorLog: join(own, basename(monitorLog)) };
+  return reopenMovedLog(moved, bundle, paths);
+}
+
+/** Reopens the log of a container whose monitor opens it by the path of the log. */
+async function reopenOwnLog(record: ContainerRecord, bundle: string, paths: LogPaths): Promise<void> {
   const newLog = `${record.logPath}${newLogSuffix}`;
   const existing = await paths.openedBy(record.logPath, record.monitor?.pid ?? 0);
   // An earlier attempt may have ended before it set the mode.

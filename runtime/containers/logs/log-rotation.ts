@@ -5,7 +5,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { bytesOf } from '../../config/bytes.ts';
 import type { ContainerRecord } from '../record.ts';
-import { requireLogFolder } from './plain-log.ts';
+import { realLogPath } from './plain-log.ts';
 
 type LogPaths = Pick<HostPaths, 'facts' | 'names' | 'renameBeside' | 'removeFile'>;
 
@@ -39,8 +39,7 @@ export function createLogRotation(parts: {
   const lookAt = async (record: ContainerRecord): Promise<void> => {
     // A pod that may write to the folder of logs can put a link in place of a folder. The files where the
     // link leads are not those of this log.
-    const folder = await requireLogFolder(paths, record);
-    const log = join(folder ?? dirname(record.logPath), basename(record.logPath));
+    const log = await realLogPath(paths, record);
     const size = await sizeOf(log, paths);
     if (size === undefined) return parts.reopen(record.id);
     if (size <= maxBytes) return;

@@ -35,6 +35,16 @@ export async function requireLogFolder(
   return real;
 }
 
+/**
+ * Returns the path of a log with the real path of its folder, as operations of host paths need it that must
+ * not follow a link which a pod puts in place of a folder meanwhile.
+ * @throws PortcullisError as {@link requireLogFolder}
+ */
+export async function realLogPath(paths: Pick<HostPaths, 'facts'>, log: Logged): Promise<string> {
+  const folder = await requireLogFolder(paths, log);
+  return join(folder ?? dirname(log.logPath), basename(log.logPath));
+}
+
 function realPath(paths: Pick<HostPaths, 'facts'>, folder: string): Promise<string | undefined> {
   return paths.facts(folder).then(
     ({ path }) => path,
