@@ -9,6 +9,8 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import filesOfNode from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -62,6 +64,26 @@ test('a new file is complete, has its mode, and never replaces a file or a link'
   assert.equal(await createFileAtomic(link, 'third'), false);
   assert.equal(readFileSync(file, 'utf8'), 'first');
   assert.deepEqual(readdirSync(folder).sort(), ['a', 'link']);
+});
+
+test('a new file replaces no other one on a file system without hard links', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  // The answer of FAT.
+  t.mock.method(filesOfNode, 'link', async () => {
+    throw Object.assign(new Error('EPERM: operation not permitted, link'), { code: 'EPERM' });
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  const file = join(folder, 'a');
+  assert.equal(await createFileAtomic(file, 'first', { mode: 0o640 }), true);
+  assert.equal(statSync(file).mode & 0o777, 0o640);
+  assert.equal(await createFileAtomic(file, 'second'), false);
+  assert.equal(readFileSync(file, 'utf8'), 'first');
+  assert.deepEqual(readdirSync(folder), ['a']);
 });
 
 test('a file that cannot be created leaves nothing behind', async (t) => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { link, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileReason } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
@@ -30,7 +30,7 @@ export async function writeFileAtomic(
 
 /**
  * Creates a file completely or not at all, and never replaces another one: like {@link writeFileAtomic}, with
- * link in place of rename. A link with that name also counts as an existing file.
+ * {@link giveNewName} in place of rename. A link with that name also counts as an existing file.
  * @returns false if a file of that name exists, which is then unchanged
  * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; nothing is
  * then left, unless only the fsync of the folder failed: then the file exists, and may be gone after a power
@@ -44,15 +44,39 @@ export async function createFileAtomic(
   let created = true;
   const publish = async (temporary: string): Promise<void> => {
     try {
-      await link(temporary, path);
+      await giveNewName(temporary, path);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       created = false;
     }
-    await unlink(temporary);
+    await rm(temporary, { force: true });
   };
   await place(path, data, { mode, durable: true, publish });
   return created;
+}
+
+/** What link(2) reports on a file system without hard links, such as FAT. */
+const noLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+/**
+ * Gives a complete file a name that nothing else has. `temporary` may keep its name as well. On a file system
+ * without hard links, an empty file has the name for a moment.
+ * @throws the system's error: EEXIST if a file or a link has that name
+ */
+export async function giveNewName(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if (!noLinks.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    // A rename would replace a file that another process creates meanwhile.
+    await (await open(path, 'wx')).close();
+    try {
+      await rename(temporary, path);
+    } catch (failed) {
+      await unlink(path);
+      throw failed;
+    }
+  }
 }
 
 interface Placement {

@@ -15,6 +15,7 @@ export {
   createFileAtomic,
   dropAbandonedWrites,
   dropOldAbandonedWrites,
+  giveNewName,
   syncFolder,
   writeFileAtomic,
 } from './atomic-file.ts';

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { link, lstat, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { makeFolder, syncFolder } from '../../base/storage/index.ts';
+import { giveNewName, makeFolder, syncFolder } from '../../base/storage/index.ts';
 
 /**
  * Writes a file that a command makes, with the folders that it needs. The file appears only when it is
@@ -52,17 +52,5 @@ export async function writeNewFile(
     throw isPortcullisError(error) ? error : unwritable(fileReason(error, file), error);
   } finally {
     await rm(partial, { force: true }).catch(() => undefined);
-  }
-}
-
-/** Gives a file a name that nothing else has. @throws the system's Error, with EEXIST when there is one */
-async function giveNewName(partial: string, file: string): Promise<void> {
-  try {
-    await link(partial, file);
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    // A file system without hard links, such as FAT.
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
-    await rename(partial, file);
   }
 }
