@@ -23,6 +23,21 @@ const COMPAT: ReadonlyMap<unknown, CompatArchitecture> = new Map([
   ['SCMP_ARCH_ARM', 'arm'],
 ]);
 
+/** SCMP_ARCH_* of the OCI specification (config-linux.md, Seccomp). */
+const ARCHITECTURES: ReadonlySet<unknown> = new Set(
+  (
+    'X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 ' +
+    'S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB'
+  )
+    .split(' ')
+    .map((name) => `SCMP_ARCH_${name}`),
+);
+
+/** SECCOMP_FILTER_FLAG_* of the OCI specification. */
+const FLAGS: ReadonlySet<unknown> = new Set(
+  ['TSYNC', 'LOG', 'SPEC_ALLOW', 'WAIT_KILLABLE_RECV'].map((name) => `SECCOMP_FILTER_FLAG_${name}`),
+);
+
 /** Order comparisons. They are wrong for an int unless the high bits are ignored. */
 const ORDERED: readonly unknown[] = [
   'SCMP_CMP_NE',
@@ -51,13 +66,21 @@ export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
   const architectures = listOf(plain['architectures']);
   const compat = [...new Set(architectures.flatMap((name) => COMPAT.get(name) ?? []))];
   const syscalls = read.filtered ? filteredPolicy(read.fallback, known(read, compat), compat) : read;
-  for (const flag of listOf(plain['flags'])) {
-    if (flag === 'SECCOMP_FILTER_FLAG_TSYNC') continue;
-    notes.push({
-      part: `flags: ${typeof flag === 'string' ? flag : 'not a text'}`,
-      why: 'filters are loaded without flags: a flag adds logging or speed, and grants nothing',
-    });
-  }
+  const named = (name: unknown): string => (typeof name === 'string' ? name.slice(0, 100) : 'not a text');
+  for (const name of architectures)
+    if (!ARCHITECTURES.has(name))
+      notes.push({
+        part: `architectures: ${named(name)}`,
+        why: 'there is no such architecture, and runc refuses the file',
+      });
+  for (const flag of listOf(plain['flags']))
+    if (flag !== 'SECCOMP_FILTER_FLAG_TSYNC')
+      notes.push({
+        part: `flags: ${named(flag)}`,
+        why: FLAGS.has(flag)
+          ? 'filters are loaded without flags: a flag adds logging or speed, and grants nothing'
+          : 'there is no such flag, and runc refuses the file',
+      });
   append(notes, narrowed(plain, places));
   const profile: Profile = {
     ...defaultProfile(),
