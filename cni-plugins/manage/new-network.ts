@@ -7,6 +7,7 @@ import { hostAddresses } from './host-links.ts';
 import { defaultBridge } from './report.ts';
 import type { ReportedNetwork } from './report.ts';
 import { leastIpv6Mtu } from '../spec/ipv6-mtu.ts';
+import { unusableIn } from '../spec/unusable-ranges.ts';
 
 /** A network that a command asks for. */
 export interface NewNetwork {
@@ -70,23 +71,13 @@ function refuseNames({ name, type, link, podNamespaces }: NewNetwork): void {
 /** Returns whether it is a DNS label (RFC 1123), as Kubernetes requires of namespaces. */
 const isNamespaceName = (text: string): boolean => /^(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?$/u.test(text);
 
-/** Ranges whose addresses cannot reach a pod (RFC 6890). */
-const unusable = [
-  { of: 'of this network alone', prefixes: ['0.0.0.0/8', '::/128'] },
-  { of: 'of loopback', prefixes: ['127.0.0.0/8', '::1/128'] },
-  { of: 'of multicast', prefixes: ['224.0.0.0/4', 'ff00::/8'] },
-  { of: 'reserved', prefixes: ['240.0.0.0/4'] },
-  { of: 'of one link only', prefixes: ['fe80::/10'] },
-] as const;
-
 function refuseUnusable({ name, subnets, mtu = leastIpv6Mtu }: NewNetwork): void {
   const ipv6 = prefixesIn(subnets).some(({ address }) => address.family === 6);
   if (ipv6 && mtu < leastIpv6Mtu)
     throw invalid(name, `its MTU is ${mtu}, and a subnet of IPv6 needs ${leastIpv6Mtu}`);
   for (const subnet of subnets)
-    for (const { of, prefixes } of unusable)
-      if (overlap([subnet], prefixes))
-        throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached through them`);
+    for (const of of prefixesIn([subnet]).flatMap((prefix) => unusableIn(prefix) ?? []))
+      throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached through them`);
 }
 
 /** Refuses gateways that no pod could use, and those of no subnet. */

@@ -35,3 +35,16 @@ test('the last address of an IPv6 pool, and both addresses of a link with two, c
   const two = pool('10.51.0.0/31');
   assert.deepEqual([lease(two, '10.51.0.0'), lease(two, '10.51.0.1')], ['10.51.0.0/31', '10.51.0.1/31']);
 });
+
+for (const subnet of [
+  '127.0.0.0/8',
+  '127.5.0.0/24',
+  '224.1.0.0/16',
+  '240.0.0.0/8',
+  '0.0.0.0/0',
+  'fe80::/64',
+  'ff02::/64',
+])
+  test(`the pool ${subnet}, through whose addresses no container could be reached, is refused`, () => {
+    assert.throws(() => pool(subnet), /no container could be reached through them/u);
+  });

@@ -11,6 +11,7 @@ import {
 } from '../../../base/addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../../base/addresses/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
+import { unusableIn } from '../../spec/unusable-ranges.ts';
 import { poolFailure } from '../protocol/failures.ts';
 import { gatewayAddress, netLabels } from '../protocol/protocol.ts';
 import type {
@@ -76,6 +77,19 @@ function poolOf(id: string): Pool | undefined {
     range.length < pool.length
     ? undefined
     : { id, pool, range };
+}
+
+/** @returns the pool @throws PortcullisError if no container could be reached through its addresses */
+function usable(pool: IpPrefix | undefined): IpPrefix | undefined {
+  const kind = pool === undefined ? undefined : unusableIn(pool);
+  if (pool === undefined || kind === undefined) return pool;
+  throw poolFailure(
+    'invalid',
+    'use the pool',
+    text(pool),
+    `addresses of it are ${kind}: no container could be reached through them`,
+    'give another --subnet',
+  );
 }
 
 /** Returns the first block of our own ranges that overlaps none of these. */
@@ -186,7 +200,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         const prefix = wanted === '' ? undefined : parsePrefix(wanted);
         const whole =
           prefix === undefined ? undefined : { address: networkOf(prefix), length: prefix.length };
-        const pool = whole ?? choosePool(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);
+        const pool = usable(whole) ?? choosePool(V6 ? 6 : 4, [...known.map((each) => each.pool), ...inUse]);
         const sub = parsePrefix(SubPool);
         if (sub !== undefined && (!contains(pool, sub.address) || sub.length < pool.length))
           throw poolFailure(
