@@ -97,7 +97,7 @@ it('passes on the cgroup and the folder of logs with which the pod was created',
   assert.deepEqual([sandboxConfig.annotations, sandboxConfig.linux.sysctls], [annotations, { a: 'b' }]);
   assert.equal(passedOn(podOf({})).sandboxConfig?.linux?.cgroupParent, '/pods/a');
   assert.deepEqual(podEdits({ config: created }, created), {});
-  assert.equal(passedOn(undefined).sandboxConfig, undefined);
+  assert.deepEqual(passedOn(undefined).sandboxConfig, created);
 });
 
 it('takes a cgroup and a folder of logs that the first request for a pod from before the proxy left out', async (context) => {

@@ -133,13 +133,14 @@ export async function sandboxOf(
  * Returns the changes of a pod in the request for a container: its cgroup and its folder of logs are those
  * with which it was created. Backends take both from this request alone, so that a container could leave the
  * limits of its pod. Other fields stay, because a kubelet may change them, such as annotations. The first
- * request for a pod from before the proxy may have left them out: then they stay as well.
+ * request for a pod from before the proxy may have left them out: then they stay as well. A request that does
+ * not describe the pod gets the description: containerd would put the container into the uppermost cgroup.
  */
 export function podEdits(
   { config: pod, isAsDescribed }: Pick<ProxySandbox, 'config' | 'isAsDescribed'>,
   described: PodSandboxConfig | undefined,
 ): Record<string, FieldEdit> {
-  if (described === undefined) return {};
+  if (described === undefined) return { sandboxConfig: { set: pod } };
   const differs = (known: string, asked: string): boolean =>
     known !== asked && !(known === '' && isAsDescribed === true);
   const cgroupParent = pod.linux?.cgroupParent ?? '';
