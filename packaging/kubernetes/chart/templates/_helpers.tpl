@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Where pods run, and who may fetch their images. Takes a list of the root and the values of a component. */}}
+{{/* Where pods run, how important they are, and who may fetch their images. Takes a list of the root and the values of a component. */}}
 {{- define "portcullis.placement" -}}
 {{- $root := index . 0 -}}{{- $values := index . 1 -}}
 {{- with $root.Values.images.pullSecrets }}
@@ -17,6 +17,9 @@ imagePullSecrets:
   {{- range . }}
   - name: {{ . | quote }}
   {{- end }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector: {{ toJson . }}
