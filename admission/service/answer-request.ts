@@ -136,13 +136,15 @@ async function answerReview(
       if (body.status === 503) outcome = 'busy';
       return text(body.status, body.why);
     }
-    ({ release } = body);
     const { allowUnread } = context;
     const isLate = (): boolean => late.signal.aborted || request.socket.destroyed;
-    const read = await context.examiner.examine(body.bytes, { mode, allowUnread }, peer, isLate);
+    const examining = context.examiner.examine(body.bytes, { mode, allowUnread }, peer, isLate);
+    // A body that waits for its turn, or is being examined, keeps its place when its review is answered.
+    release = () => void examining.then(body.release, body.release);
+    const read = await Promise.race([examining, abortOf(late.signal)]);
     if (read === undefined) {
       outcome = 'busy';
-      return text(503, 'the time limit of the API server passed while other reviews were examined');
+      return text(503, 'the time limit of the API server passed before the review was examined');
     }
     if ('malformed' in read)
       return read.uid === undefined
@@ -181,6 +183,13 @@ async function answerReview(
     reviews.free += 1;
     counts.answered(path, outcome, (performance.now() - begun) / 1000);
   }
+}
+
+function abortOf(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(undefined), { once: true });
+    if (signal.aborted) resolve(undefined);
+  });
 }
 
 function busy({ counts }: RequestContext, path: string): Answer {
