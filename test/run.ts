@@ -78,6 +78,8 @@ const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
 // The conformance suite mostly waits, and has its own namespaces, like the tests. A measured run has no
 // bundle yet, and building one would disturb the tests.
 const conformanceNow = whole && !measured ? runConformance(out) : undefined;
+// Their errors are reported where their results are awaited, after the tests.
+for (const running of [gatesRun, conformanceNow]) running?.catch(() => undefined);
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
