@@ -29,10 +29,11 @@ describe('the mount that holds a path', () => {
 
   it('is found for thousands of paths with one read of the table', async () => {
     let readings = 0;
-    const { mountOf } = createMountTable(() => {
+    const read = (): Promise<string> => {
       readings += 1;
       return Promise.resolve(text);
-    });
+    };
+    const { mountOf } = createMountTable(read, () => 0);
     await Promise.all(Array.from({ length: 4096 }, (_, index) => mountOf(`/srv/${index}`)));
     assert.equal(readings, 1);
   });

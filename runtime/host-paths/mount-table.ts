@@ -17,13 +17,15 @@ const freshMs = 100;
 /**
  * Returns the mounts of this process. At worst, a slightly stale table puts a question in another queue.
  * @param read /proc/self/mountinfo
+ * @param clock in milliseconds
  */
 export function createMountTable(
   read = (): Promise<string> => readFile('/proc/self/mountinfo', 'utf8'),
+  clock = (): number => performance.now(),
 ): MountTable {
   let known: { readonly byTarget: Promise<ReadonlyMap<string, string>>; readonly at: number } | undefined;
   const byTarget = (): Promise<ReadonlyMap<string, string>> => {
-    const now = performance.now();
+    const now = clock();
     if (known === undefined || now - known.at > freshMs) {
       // If several mounts have one target, the last one covers the others.
       const fresh = read().then(
