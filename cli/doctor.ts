@@ -1,6 +1,7 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { kernelFindings } from './doctor/kernel.ts';
 import { machineFindings } from './doctor/machine.ts';
 import { nodeChapters } from './doctor/node/node.ts';
@@ -11,10 +12,12 @@ import { sigstoreSeeds } from '../trust/sigstore/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { packageRoot } from './environment/package-root.ts';
+import { fromVariable, socketPath } from './options/endpoint.ts';
 
 interface DoctorFlags {
   readonly fix: boolean;
   readonly config?: string;
+  readonly socket?: string;
   readonly output: OutputFormat;
 }
 
@@ -36,11 +39,20 @@ export function register(program: Command): void {
     .description('check this machine, and report what is missing or degraded, and why')
     .option('--fix', 'install what is missing first', false)
     .option('--config <file>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
+    .addOption(
+      fromVariable(
+        new Option(
+          '--socket <path>',
+          'unix socket of the running daemon (default: that of the configuration)',
+        ),
+        'PORTCULLIS_SOCKET',
+      ).argParser(socketPath),
+    )
     .addHelpText('after', examples)
     .action((flags: DoctorFlags) => run(flags.output, () => examine(flags)));
 }
 
-async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
+async function examine({ fix, config, socket, output }: DoctorFlags): Promise<number> {
   const root = packageRoot();
   // Standard output is reserved for the report.
   if (
@@ -53,7 +65,11 @@ async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
     { title: 'Programs', findings: programFindings(root) },
     { title: 'Kernel', findings: kernelFindings() },
     { title: 'Trust', findings: seedFindings(await sigstoreSeeds(), new Date()) },
-    ...(await nodeChapters({ packageRoot: root, ...(config !== undefined && { config }) })),
+    ...(await nodeChapters({
+      packageRoot: root,
+      ...(config !== undefined && { config }),
+      ...(socket !== undefined && { socket: resolve(socket) }),
+    })),
   ];
   const findings = chapters.flatMap((chapter) => chapter.findings);
   const ready = findings.every((finding) => finding.state !== 'missing');

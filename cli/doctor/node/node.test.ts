@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -377,6 +379,25 @@ describe('the daemon, judged by its configuration while it does not run', () => 
     );
     const stuck = { ...answers, obstacle: 'no runtime works' };
     assert.match(verdictOf(wrongConfiguration(error, stuck, socket)), /No pod can start: daemon/);
+  });
+
+  it('is asked at a socket that is named, whatever the configuration says', async (t) => {
+    const root = machine(t, { 'policy/': '', 'cni/': '' });
+    const named = join(root, 'named.sock');
+    let asked = 0;
+    const daemon = createServer((connection) => {
+      asked += 1;
+      connection.destroy();
+    }).listen(named);
+    t.after(() => daemon.close());
+    await once(daemon, 'listening');
+    for (const text of ['sokket: /x\n', files(root)]) {
+      const before = asked;
+      writeFileSync(join(root, 'config.yaml'), text);
+      const config = join(root, 'config.yaml');
+      await nodeChapters({ root, config, socket: named, packageRoot: packageRoot() });
+      assert.ok(asked > before, text);
+    }
   });
 
   it('warns of policy files that a user other than root can change', async (t) => {

@@ -20,6 +20,8 @@ import { readUnit } from './unit-file.ts';
 export interface NodeInput {
   /** The daemon's configuration file, if it is not the default one. */
   readonly config?: string;
+  /** The socket of the running daemon, if it is not that of the configuration. */
+  readonly socket?: string;
   /** The root of the file system; `/` except in tests. */
   readonly root?: string;
   readonly packageRoot: string;
@@ -32,16 +34,19 @@ export interface NodeInput {
  */
 export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]> {
   const root = input.root ?? '/';
-  const config = await configurationOf(input.config);
-  if (!('root' in config)) {
+  const loaded = await configurationOf(input.config);
+  if (!('root' in loaded)) {
     // A file that cannot be read names no socket.
-    const { socket } = await loadDaemonConfig({ file: '/nonexistent', mayBeMissing: true });
-    return [{ title: 'Node', findings: wrongConfiguration(config, await askDaemon(socket), socket) }];
+    const { socket: usual } = await loadDaemonConfig({ file: '/nonexistent', mayBeMissing: true });
+    const { socket = usual } = input;
+    return [{ title: 'Node', findings: wrongConfiguration(loaded, await askDaemon(socket), socket) }];
   }
+  const config = { ...loaded, ...(input.socket !== undefined && { socket: input.socket }) };
   const runtimes = { title: 'OCI runtimes', findings: await runtimeFindings(config) };
   const kubelet = readKubelet(root);
   const isNode =
     input.config !== undefined ||
+    input.socket !== undefined ||
     kubelet !== undefined ||
     readUnit('portcullisd.service', root) !== undefined ||
     ['etc/portcullis', config.socket].some((path) => existsSync(join(root, path)));
