@@ -2,6 +2,7 @@ import type { Init } from '../../base/protobuf/index.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
 import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
+import { largestMessage } from '../cri/limits.ts';
 import { printableMessage } from '../cri/printable.ts';
 import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
@@ -131,12 +132,21 @@ export function containerInfo(
       degraded,
       ...(adjusted !== undefined && { adjustments: adjusted.adjustments }),
       runtimeHandler,
-      config: {
+      config: unlessLarge({
         ...record.config,
         // Bytes in the message; the request for the container is refused unless they are UTF-8.
         envs: record.config.envs.map(({ key, value }) => ({ key, value: Buffer.from(value).toString() })),
-      },
-      runtimeSpec,
+      }),
+      runtimeSpec: unlessLarge(runtimeSpec),
     }),
   };
+}
+
+/** In bytes. The environment occurs in two parts, and both must fit into a message. */
+const largestPart = largestMessage / 4;
+
+/** Returns a remark in place of a part that could make the message larger than clients accept. */
+function unlessLarge(part: object | undefined): object | undefined {
+  const size = part === undefined ? 0 : Buffer.byteLength(JSON.stringify(part));
+  return size <= largestPart ? part : { omitted: `it has ${size} bytes` };
 }
