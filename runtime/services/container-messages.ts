@@ -7,6 +7,7 @@ import { printableMessage } from '../cri/printable.ts';
 import { firstProcess } from '../containers/record.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { signalNumber } from '../containers/stop-signal.ts';
+import { requestJson } from './request-json.ts';
 
 /** cri-api ContainerState. A start that is still running has not happened yet. */
 export function containerState(record: ContainerRecord): ContainerState {
@@ -132,11 +133,7 @@ export function containerInfo(
       degraded,
       ...(adjusted !== undefined && { adjustments: adjusted.adjustments }),
       runtimeHandler,
-      config: unlessLarge({
-        ...record.config,
-        // Bytes in the message; the request for the container is refused unless they are UTF-8.
-        envs: record.config.envs.map(({ key, value }) => ({ key, value: Buffer.from(value).toString() })),
-      }),
+      config: unlessLarge(requestJson('ContainerConfig', record.config)),
       runtimeSpec: unlessLarge(runtimeSpec),
     }),
   };

@@ -3,6 +3,7 @@ import { PodSandboxState } from '../cri/contract/contract.types.ts';
 import type { PodSandbox, PodSandboxStatus } from '../cri/contract/contract.types.ts';
 import { namespacePaths } from '../pods/namespace-paths.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import { requestJson } from './request-json.ts';
 
 /** A sandbox that is stopping already counts as not ready, so that no new container is put into it. */
 export function sandboxState(record: SandboxRecord): PodSandboxState {
@@ -52,7 +53,7 @@ export function sandboxInfo(record: SandboxRecord): Record<string, string> {
       namespaces: namespacesDir,
       network: attachment,
       cgroupParent,
-      config: record.config,
+      config: requestJson('PodSandboxConfig', record.config),
       runtimeSpec: { linux: { namespaces: namespacePaths(record) } },
     }),
   };

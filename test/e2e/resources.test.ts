@@ -173,7 +173,10 @@ describe('resources', () => {
     const known = JSON.parse(info['info'] ?? '{}') as {
       config: { linux: { resources: object; overhead: object } };
     };
-    assert.deepEqual(known.config.linux.resources, { ...known.config.linux.resources, ...resources });
+    assert.deepEqual(known.config.linux.resources, {
+      ...known.config.linux.resources,
+      ...{ memory_limit_in_bytes: 256 * Mi, cpu_quota: 40_000, cpu_period: 100_000, cpu_shares: 100 },
+    });
 
     const own = await runPod(stage, 'own-cgroup', { linux: { cgroupParent: '' } });
     const id = await start('main', undefined, own);
