@@ -373,6 +373,11 @@ test('a trusted root in the policy folder is ignored when a policy refers to it,
   await assert.rejects(loadPolicy({ paths: [folder] }), /trusted_root\.json:1:1/);
 });
 
+test('a rule with the word of other tools for a keyless signature names the field to use', async () => {
+  const text = `${head}rules:\n  - images: ["r.example/**"]\n    require: { keyless: { issuer: https://i.example, subject: s } }\n`;
+  await assert.rejects(load(text), /unknown field `keyless`; .*`sigstore`, `issuer` and `subject`/u);
+});
+
 for (const [from, text] of [
   [
     'cluster-image-policy',

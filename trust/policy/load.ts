@@ -13,7 +13,7 @@ import type { PolicyKey, TrustPolicy, TrustRule } from '../requirements/types.ts
 import { policyText } from './policy-text.ts';
 import { readPolicyFiles } from './documents.ts';
 import type { Building, TufRoot } from '../requirements/building.ts';
-import { otherTools } from './other-tools.ts';
+import { otherTools, withOwnName } from './other-tools.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
@@ -131,7 +131,7 @@ export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
     }
     // A document with a misspelt kind must be reported: a policy must not silently have no effect.
     found = true;
-    append(problems, validate(document, trustPolicySchema));
+    append(problems, validate(document, trustPolicySchema).map(withOwnName));
     append(
       rules,
       await readRules({

@@ -27,3 +27,12 @@ export function otherTools({ file, value, positionOf }: Document): Problem | und
     fix: `convert it: portcullis policy import --from ${from} ${file}`,
   };
 }
+
+/**
+ * Returns the problem of a field that policy-controller and Kyverno call `keyless`, with its name in a
+ * TrustPolicy in place of a list of all names. Other problems stay.
+ */
+export function withOwnName(problem: Problem): Problem {
+  if (problem.message !== 'unknown field `keyless`') return problem;
+  return { ...problem, fix: 'require a keyless signature with `sigstore`, `issuer` and `subject`' };
+}
