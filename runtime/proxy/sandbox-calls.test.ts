@@ -27,7 +27,11 @@ const metadata = { name: 'pod', namespace: 'team', uid: 'u1' };
 const podOf = (more: Parameters<typeof pods.encode>[0]) => pods.decode(pods.encode({ metadata, ...more }));
 
 /** Records of pods, and a backend that describes one pod whatever it is asked for. */
-async function setUp(context: TestContext, status: Parameters<typeof answers.encode>[0]['status']) {
+async function setUp(
+  context: TestContext,
+  status: Parameters<typeof answers.encode>[0]['status'],
+  info: Readonly<Record<string, string>> = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), 'pc-pods-'));
   const database = await openDatabase({
     path: join(folder, 'db'),
@@ -37,7 +41,7 @@ async function setUp(context: TestContext, status: Parameters<typeof answers.enc
     await database.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  const ask = () => Promise.resolve(answers.encode({ status: status ?? {} }));
+  const ask = () => Promise.resolve(answers.encode({ status: status ?? {}, info }));
   return { sandboxes: await openRecords<ProxySandbox>(database, 'sandbox'), call: { ask } };
 }
 
@@ -109,4 +113,15 @@ it('takes a cgroup and a folder of logs that the first request for a pod from be
   await sandboxes.delete('aa1');
   const known = await sandboxOf({ sandboxes }, call, 'aa1', ofKubelet);
   assert.notDeepEqual(podEdits(known, podOf({ linux: { cgroupParent: '/' } })), {});
+});
+
+it('takes the cgroup and the folder of logs of a pod from before the proxy from the backend', async (context) => {
+  const config = { log_directory: '/var/log/pods/a', linux: { cgroup_parent: '/pods/a' } };
+  const info = { info: JSON.stringify({ config }) };
+  const { sandboxes, call } = await setUp(context, { id: 'aa1', metadata }, info);
+  const known = await sandboxOf({ sandboxes }, call, 'aa1', podOf({ linux: { cgroupParent: '/' } }));
+  assert.deepEqual(
+    [known.config.logDirectory, known.config.linux?.cgroupParent],
+    ['/var/log/pods/a', '/pods/a'],
+  );
 });

@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { parseJson } from '../../base/json/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type {
+  LinuxPodSandboxConfig,
   PodSandboxConfig,
   PodSandboxStatusRequest,
   PodSandboxStatusResponse,
@@ -88,7 +90,7 @@ export async function orUndone(
 
 /**
  * Returns the pod in which a container is created. For a pod from before the proxy, the request says what the
- * pod is, as far as the backend confirms it.
+ * pod is, as far as the backend confirms it, or does not say otherwise.
  * @throws PortcullisError PROXY_UNKNOWN_POD; the errors of the backend
  */
 export async function sandboxOf(
@@ -101,9 +103,9 @@ export async function sandboxOf(
   if (known !== undefined) return known;
   const answer = await call.ask(
     'RuntimeService/PodSandboxStatus',
-    criCodec<PodSandboxStatusRequest>('PodSandboxStatusRequest').encode({ podSandboxId: id }),
+    criCodec<PodSandboxStatusRequest>('PodSandboxStatusRequest').encode({ podSandboxId: id, verbose: true }),
   );
-  const { status } = decoded(criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse'), answer);
+  const { status, info } = decoded(criCodec<PodSandboxStatusResponse>('PodSandboxStatusResponse'), answer);
   if (status === undefined) throw unknownPod(id, 'the backend does not describe it');
   // The beginning of an id may mean several pods here, and one for the backend.
   const recorded = sandboxes.get(status.id);
@@ -124,10 +126,41 @@ export async function sandboxOf(
   const users = asked?.usernsOptions;
   if (users?.mode === NamespaceMode.POD && !isDeepStrictEqual(users, options?.usernsOptions))
     throw unknownPod(id, 'the backend and the request differ in the owner of its user namespace');
-  const sandbox = { id: status.id, name: status.id, config: described, isAsDescribed: true } as const;
+  const config = asCreated(described, info['info']);
+  const sandbox = { id: status.id, name: status.id, config, isAsDescribed: true } as const;
   await sandboxes.put(sandbox, [], 'process');
   return sandbox;
 }
+
+/**
+ * Returns the description of a pod with the cgroup and the folder of logs that the backend reports, whatever
+ * the request says: containerd has the request for the pod in the verbose status, CRI-O does not.
+ */
+function asCreated(described: PodSandboxConfig, info: string | undefined): PodSandboxConfig {
+  const created = recordOf(recordOf(jsonOf(info))['config']);
+  const logDirectory = created['log_directory'];
+  const cgroupParent = recordOf(created['linux'])['cgroup_parent'];
+  return {
+    ...described,
+    ...(typeof logDirectory === 'string' && { logDirectory }),
+    ...(typeof cgroupParent === 'string' && {
+      linux: { ...(described.linux ?? emptyLinux.decode(Buffer.alloc(0))), cgroupParent },
+    }),
+  };
+}
+
+const emptyLinux = criCodec<LinuxPodSandboxConfig>('LinuxPodSandboxConfig');
+
+function jsonOf(text: string | undefined): unknown {
+  try {
+    return parseJson(text ?? '');
+  } catch {
+    return undefined;
+  }
+}
+
+const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
 
 /**
  * Returns the changes of a pod in the request for a container: its cgroup and its folder of logs are those
