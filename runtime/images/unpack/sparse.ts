@@ -98,6 +98,8 @@ export function sparseOfRecords({
   const numbers = pairs ?? map;
   if (numbers === undefined || numBlocks === undefined || numbers.length !== 2 * numBlocks)
     throw corrupt('the number of pieces in the map of a sparse file differs from its header');
+  // Other readers take it for a file that is not sparse.
+  if (version === undefined && numbers.length === 0) throw corrupt('the map of a sparse file is empty');
   return complete(size, numbers);
 }
 

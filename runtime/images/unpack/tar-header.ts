@@ -7,6 +7,7 @@ import { layerError } from './layer-error.ts';
  */
 export type EntryType =
   | 'file'
+  | 'v7-file'
   | 'gnu-sparse'
   | 'hard-link'
   | 'symlink'
@@ -39,7 +40,7 @@ export interface TarHeader {
 export const blockSize = 512;
 
 const types: Readonly<Record<string, EntryType>> = {
-  '\0': 'file',
+  '\0': 'v7-file',
   '0': 'file',
   '1': 'hard-link',
   '2': 'symlink',
@@ -58,6 +59,7 @@ const types: Readonly<Record<string, EntryType>> = {
 const withBody: ReadonlySet<EntryType> = new Set<EntryType>([
   'gnu-sparse',
   'file',
+  'v7-file',
   'pax',
   'pax-global',
   'gnu-long-name',
@@ -90,7 +92,10 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
       `tar entry type ${JSON.stringify(flag)} is not supported`,
     );
   const size = withBody.has(type) ? numericField(buffer, offset + 124, 12, 'size') : 0;
-  const device = type === 'character-device' || type === 'block-device';
+  // Headers of the form v7 have no numbers of devices.
+  const device =
+    (type === 'character-device' || type === 'block-device') &&
+    (isGnu(buffer, offset) || isUstar(buffer, offset));
   return {
     name,
     linkName: text(buffer, offset + 157, 100),
@@ -117,12 +122,29 @@ function isGnu(buffer: Buffer, offset: number): boolean {
   return buffer.toString('latin1', offset + 257, offset + 265) === 'ustar  \0';
 }
 
+function isUstar(buffer: Buffer, offset: number): boolean {
+  return buffer.toString('latin1', offset + 257, offset + 263) === 'ustar\0';
+}
+
 function prefixOf(buffer: Buffer, offset: number): string {
-  if (buffer.toString('latin1', offset + 257, offset + 263) !== 'ustar\0') return '';
+  if (isGnu(buffer, offset)) return prefixOfGo(buffer, offset);
+  if (!isUstar(buffer, offset)) return '';
   // star keeps access and creation times in the last 24 bytes of the prefix.
   const star = buffer.toString('latin1', offset + 508, offset + 512) === 'tar\0';
   const prefix = text(buffer, offset + 345, star ? 131 : 155);
   return prefix === '' ? '' : `${prefix}/`;
+}
+
+/**
+ * Before version 1.8, Go wrote prefixes into GNU headers, which have times there. As in later versions of
+ * archive/tar, text that is neither empty nor a time is such a prefix (golang.org/issues/21005).
+ */
+function prefixOfGo(buffer: Buffer, offset: number): string {
+  const isTime = (at: number): boolean =>
+    (buffer[at] as number) >= 0x80 || /^[\0 ]*[0-7]*[\0 ]*$/.test(buffer.toString('latin1', at, at + 12));
+  if (isTime(offset + 345) && isTime(offset + 357)) return '';
+  const prefix = text(buffer, offset + 345, 155);
+  return prefix === '' || /[^\0-\x7f]/.test(prefix) ? '' : `${prefix}/`;
 }
 
 function text(buffer: Buffer, start: number, length: number): string {

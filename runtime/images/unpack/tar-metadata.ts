@@ -16,7 +16,7 @@ export interface TarEntry {
   /** As written in the archive; byte string. */
   readonly name: string;
   readonly linkName: string;
-  readonly type: Exclude<EntryType, MetadataType | 'gnu-sparse'>;
+  readonly type: Exclude<EntryType, MetadataType | 'gnu-sparse' | 'v7-file'>;
   /** Bytes of its body that are data. */
   readonly size: number;
   /** The positions of the data of a sparse file. */
@@ -47,7 +47,7 @@ export interface TarMetadata {
    * Returns the entry of a header, with the fields that earlier entries set for it.
    * @param map of a sparse file, if the header has one
    */
-  applyTo(found: HeaderOf<TarEntry['type']>, map?: SparseMapReader): AppliedEntry;
+  applyTo(found: HeaderOf<TarEntry['type'] | 'v7-file'>, map?: SparseMapReader): AppliedEntry;
   /** Whether an entry has described a next entry that has not followed yet. */
   isPending(): boolean;
 }
@@ -68,7 +68,7 @@ const maxPaxBytes = 1024 * 1024;
 /** A GNU long name, with the NUL bytes that end and pad it. */
 const maxLongNameBytes = maxPathLength + blockSize;
 
-/** The body of an entry that describes the next one. `global` headers and similar ones are skipped. */
+/** The body of an entry that describes the next one. Global headers are skipped. */
 type Body =
   | { readonly kind: 'pax'; readonly reader: PaxReader }
   | { readonly kind: 'gnu-long-name' | 'gnu-long-link'; readonly bytes: Buffer; filled: number }
@@ -84,6 +84,11 @@ export function createTarMetadata(): TarMetadata {
   let pax: PaxOverrides = {};
   let longName: string | undefined;
   let longLink: string | undefined;
+  const reset = (): void => {
+    pax = {};
+    longName = undefined;
+    longLink = undefined;
+  };
   return {
     begin(header) {
       body = bodyOf(header);
@@ -97,20 +102,20 @@ export function createTarMetadata(): TarMetadata {
       const done = body;
       body = undefined;
       if (done?.kind === 'pax') pax = done.reader.finish();
+      else if (done?.kind === 'skipped') reset();
       else if (done?.kind === 'gnu-long-name') longName = longText(done.bytes, 'IMAGES_LAYER_BAD_NAME');
       else if (done?.kind === 'gnu-long-link') longLink = longText(done.bytes, 'IMAGES_LAYER_BAD_LINK');
     },
     applyTo(found, mapInHeader) {
-      const path = pax.sparse?.name ?? pax.path ?? longName ?? found.name;
-      // Old archives write a folder as an empty file with a final slash. The complete name decides, because
+      // Readers disagree about the order of these names. Go's archive/tar, which other runtimes and scanners
+      // of images use, has this order.
+      const path = pax.sparse?.name ?? longName ?? pax.path ?? found.name;
+      // Archives of the form v7 have folders as files with a final slash. The complete name decides, because
       // the name in the header may be truncated at a slash.
-      const type =
-        found.type === 'file' && path.endsWith('/') && (pax.size ?? found.size) === 0
-          ? 'directory'
-          : found.type;
+      const type = found.type === 'v7-file' ? (path.endsWith('/') ? 'directory' : 'file') : found.type;
       const entry: TarEntry = {
         name: path,
-        linkName: pax.linkPath ?? longLink ?? found.linkName,
+        linkName: longLink ?? pax.linkPath ?? found.linkName,
         type,
         size: type === 'file' ? (pax.size ?? found.size) : 0,
         mode: pax.groupRights === undefined ? found.mode : found.mode & (~0o070 | (pax.groupRights << 3)),
@@ -128,9 +133,7 @@ export function createTarMetadata(): TarMetadata {
           printable(path),
           'only a file can be sparse, and has one map',
         );
-      pax = {};
-      longName = undefined;
-      longLink = undefined;
+      reset();
       return { entry, map };
     },
     isPending: () => longName !== undefined || longLink !== undefined || Object.keys(pax).length > 0,
@@ -150,15 +153,20 @@ function bodyOf({ type, name, size }: HeaderOf<MetadataType>): Body {
       `an extended header has ${size} bytes, and at most ${most} are allowed`,
     );
   if (type === 'pax') return { kind: 'pax', reader: createPaxReader() };
-  // Global pax headers are metadata of the archive (git writes one) and override nothing, as in Go's
-  // archive/tar.
+  // Global pax headers are metadata of the archive (git writes one). As in Go's archive/tar, they override
+  // nothing, and end what earlier headers describe.
   if (type === 'pax-global') return { kind: 'skipped' };
   return { kind: type, bytes: Buffer.alloc(size), filled: 0 };
 }
 
-function longText(bytes: Buffer, code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_BAD_LINK'): string {
+/** @returns undefined if it is empty: the name in the header then applies */
+function longText(
+  bytes: Buffer,
+  code: 'IMAGES_LAYER_BAD_NAME' | 'IMAGES_LAYER_BAD_LINK',
+): string | undefined {
   const end = bytes.indexOf(0);
   const text = bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
+  if (text === '') return undefined;
   if (text.length > maxPathLength)
     throw layerError(
       code,
