@@ -49,6 +49,29 @@ describe('a manifest', () => {
     );
   });
 
+  // Readers that are written in Go see other values in them.
+  const ambiguous: readonly (readonly [value: unknown, at: string, written: string, why: RegExp])[] = [
+    [manifest, '{', '{"layers":[],', /"layers" twice/],
+    [manifest, '{', '{"l\\u0061yers":[],', /"layers" twice/],
+    [manifest, '{', '{"Layers":[],', /"Layers" differs/],
+    [manifest, '{', '{"CONFIG":{},', /"CONFIG" differs/],
+    [manifest, '{', '{"layer\u017f":[],', /"layer\u017f" differs/],
+    [manifest, '"size":3', '"size":3,"Digest":""', /"Digest" differs/],
+    [index, '{', '{"Manifests":[],', /"Manifests" differs/],
+    [index, '"os":', '"Architecture":"amd64","os":', /"Architecture" differs/],
+  ];
+  for (const [value, at, written, why] of ambiguous)
+    it(`is refused with ${written}`, () => {
+      const text = JSON.stringify(value).replace(at, written);
+      assert.throws(() => parseManifest(bytesOf(text), (value as typeof index).mediaType, task), why);
+    });
+
+  it('has annotations with any keys', () => {
+    const annotations = { digest: 'a', Digest: 'b', Layers: 'c' };
+    const read = parseManifest(bytesOf({ ...manifest, annotations }), mediaTypes.ociManifest, task);
+    assert.deepEqual(read.annotations, annotations);
+  });
+
   const refused: readonly (readonly [name: string, value: unknown, mediaType: string, why: RegExp])[] = [
     ['no JSON', '<html>', mediaTypes.ociManifest, /not JSON/],
     [

@@ -1,4 +1,4 @@
-import { parseJson } from '../json/index.ts';
+import { keyFlaw, parseJson } from '../json/index.ts';
 import { parseDescriptor, record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
@@ -36,10 +36,20 @@ export interface ImageManifest {
 
 export type Manifest = ImageIndex | ImageManifest;
 
+/** The fields that are read of an index and a manifest, and those whose keys are any text. */
+const names = {
+  fields: [
+    ...['schemaVersion', 'manifests', 'layers', 'config', 'subject', 'artifactType', 'fsLayers', 'history'],
+    ...['mediaType', 'digest', 'size', 'urls', 'annotations', 'platform'],
+    ...['os', 'architecture', 'variant', 'os.features', 'rootfs'],
+  ],
+  maps: ['annotations'],
+};
+
 /**
  * Parses the bytes of an index or a manifest strictly as the type that Content-Type names (image-spec,
- * manifest.md and image-index.md). A mediaType field that differs, or fields of the other type, are refused:
- * two readers must never see two images (CVE-2021-41190).
+ * manifest.md and image-index.md). A mediaType field that differs, fields of the other type, and keys that
+ * some readers take for other fields are refused: two readers must never see two images (CVE-2021-41190).
  * @param mediaType Content-Type or the descriptor's, without parameters
  * @throws PortcullisError DISTRIBUTION_BAD_MANIFEST, DISTRIBUTION_TOO_LARGE
  */
@@ -54,11 +64,15 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
       `it has ${bytes.length} bytes, and at most ${manifestByteLimit} are read`,
     );
   let json: unknown;
+  let text = '';
   try {
-    json = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    json = parseJson(text);
   } catch {
     refuse('its bytes are not JSON in UTF-8');
   }
+  const flaw = keyFlaw(text, names);
+  if (flaw !== undefined) refuse(flaw);
   const fields = record(json) ?? refuse('it is not a JSON object');
   if (fields['schemaVersion'] !== 2) refuse('its schemaVersion is not 2');
   if (fields['mediaType'] !== undefined && fields['mediaType'] !== mediaType) {

@@ -27,6 +27,14 @@ export interface ParsedConfig {
   readonly diffIds: readonly string[];
 }
 
+/** The fields that are read of a configuration, and those whose keys are any text. */
+const names = {
+  fields: [
+    ...['os', 'architecture', 'created', 'config', 'rootfs', 'type', 'diff_ids'],
+    ...['User', 'Env', 'Entrypoint', 'Cmd', 'WorkingDir', 'Volumes', 'Labels', 'StopSignal'],
+  ],
+  maps: ['Labels', 'Volumes', 'ExposedPorts'],
+};
 const diffIdPattern = /^sha256:[0-9a-f]{64}$/;
 
 /**
@@ -39,7 +47,7 @@ export function parseImageConfig(
   layerCount: number,
   platform: Platform,
 ): ParsedConfig {
-  const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest);
+  const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest, names);
   const os = text(document, 'os', digest);
   const architecture = text(document, 'architecture', digest);
   const stated = normalPlatform({ os, architecture });

@@ -1,4 +1,5 @@
-import { parseJson } from '../../../base/json/index.ts';
+import { keyFlaw, parseJson } from '../../../base/json/index.ts';
+import type { FieldNames } from '../../../base/json/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { imageError } from '../limits/failures.ts';
 
@@ -27,14 +28,27 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Parses one JSON object in UTF-8. */
-export function parseObject(bytes: Uint8Array, code: ManifestCode, on: string): JsonObject {
+/**
+ * Parses one JSON object in UTF-8.
+ * @param names the fields of the document. Keys that other readers, such as scanners, take for other fields
+ * or values are then refused.
+ */
+export function parseObject(
+  bytes: Uint8Array,
+  code: ManifestCode,
+  on: string,
+  names?: FieldNames,
+): JsonObject {
   let value: unknown;
+  let text: string;
   try {
-    value = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    value = parseJson(text);
   } catch {
     throw malformed(code, on, 'it is not JSON in UTF-8');
   }
+  const flaw = names === undefined ? undefined : keyFlaw(text, names);
+  if (flaw !== undefined) throw malformed(code, on, flaw);
   if (!isObject(value)) throw malformed(code, on, 'it is not a JSON object');
   return value;
 }

@@ -74,6 +74,23 @@ for (const [what, value, code] of manifests) {
   });
 }
 
+/** Configurations in which readers that are written in Go see other values. */
+const ambiguous: readonly (readonly [string, string])[] = [
+  ['{"config":{"User":"1000"},"config":{}', 'IMAGES_BAD_CONFIG'],
+  ['{"config":{"User":"0","user":"1000"}', 'IMAGES_BAD_CONFIG'],
+  ['{"Rootfs":{}', 'IMAGES_BAD_CONFIG'],
+  ['{"Size":1,"config":{"Labels":{"user":"","User":""},"Volumes":{"/a":{},"Env":{}}}', 'none'],
+];
+for (const [text, code] of ambiguous) {
+  test(`configuration, ${text}: ${code}`, () => {
+    const document = bytes(`${text},"rootfs":{"type":"layers"}}`);
+    assert.equal(
+      codeOf(() => parseImageConfig(document, digest, 0, linux('amd64'))),
+      code,
+    );
+  });
+}
+
 const configs: readonly (readonly [string, unknown, string])[] = [
   [
     'a sound one',
