@@ -26,5 +26,5 @@ export type {
   RegistryRule,
   SharedList,
 } from './types.ts';
-export { choosePlatform, normalPlatform } from './platform.ts';
+export { choosePlatform, normalPlatform, otherChoices } from './platform.ts';
 export type { Descriptor, Platform } from './descriptor.ts';

@@ -60,6 +60,29 @@ export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'arti
   return more.length === 0 ? only : undefined;
 }
 
+/**
+ * Returns the other entries of an index that some runtime chooses instead of the `chosen` one: those for the
+ * same platform, however it is written. CRI-O and older versions of containerd ignore `os.features`, and
+ * CRI-O prefers entries with an annotation about zstd to earlier ones.
+ */
+export function otherChoices<Entry extends Pick<Descriptor, 'platform'>>(
+  entries: readonly Entry[],
+  wanted: Platform,
+  chosen: Entry,
+): readonly Entry[] {
+  const machine = normalPlatform(wanted);
+  const best = normalPlatform(chosen.platform ?? wanted);
+  return entries.filter(({ platform }, index) => {
+    if (platform === undefined || entries[index] === chosen) return false;
+    const { os, architecture, variant } = normalPlatform(platform);
+    return (
+      os === machine.os &&
+      architecture === machine.architecture &&
+      (variant === best.variant || platform.osFeatures !== undefined)
+    );
+  });
+}
+
 /** Returns the variants that run on a machine, best first. */
 function acceptableVariants({ architecture, variant }: Platform): readonly (string | undefined)[] {
   if (architecture !== 'arm') return variant === undefined ? [undefined] : [variant, undefined];

@@ -23,11 +23,14 @@ function fetched(mediaType: string, fields: object): FetchedManifest {
 }
 const image = (name: string): FetchedManifest =>
   fetched(mediaTypes.ociManifest, { config, layers: [], annotations: { name } });
-const indexOf = (...entries: readonly (readonly [FetchedManifest, object?])[]): FetchedManifest =>
+const indexOf = (
+  ...entries: readonly (readonly [FetchedManifest, platform?: object, annotations?: object])[]
+): FetchedManifest =>
   fetched(mediaTypes.ociIndex, {
-    manifests: entries.map(([{ mediaType, digest, bytes }, platform]) => ({
+    manifests: entries.map(([{ mediaType, digest, bytes }, platform, annotations]) => ({
       ...{ mediaType, digest, size: bytes.length },
       ...(platform === undefined ? {} : { platform }),
+      ...(annotations === undefined ? {} : { annotations }),
     })),
   });
 const [one, other] = [image('one'), image('other')];
@@ -46,6 +49,43 @@ for (const [what, index] of indexes)
     assert.deepEqual(await resolveImage(repositories, '1', amd64), expected);
     assert.deepEqual(await resolvePlatforms(repositories, '1', [amd64]), [{ ...expected, platform: amd64 }]);
   });
+
+const zstd = { 'io.github.containers.compression.zstd': 'true' };
+const several: readonly (readonly [
+  what: string,
+  index: FetchedManifest,
+  judged: readonly FetchedManifest[],
+])[] = [
+  [
+    'one that demands features, which CRI-O ignores',
+    indexOf([other, { ...amd64, 'os.features': ['erofs'] }], [one, amd64]),
+    [one, other],
+  ],
+  ['a later one that CRI-O prefers', indexOf([one, amd64], [other, amd64, zstd]), [one, other]],
+  [
+    'one whose platform only containerd reads',
+    indexOf([one, { os: 'Linux', architecture: 'X86_64' }], [other, amd64]),
+    [one, other],
+  ],
+  ['not the same one twice', indexOf([one, amd64], [one, amd64]), [one]],
+  ['not one of another variant', indexOf([one, amd64], [other, { ...amd64, variant: 'v3' }]), [one]],
+  ['not one without a platform', indexOf([one, amd64], [other]), [one]],
+];
+for (const [what, index, judged] of several)
+  test(`each manifest that some runtime selects for a platform is judged: ${what}`, async () => {
+    const found = await resolvePlatforms([repositoryWith(one, other, index)], '1', [amd64]);
+    assert.deepEqual(
+      found,
+      judged.map(({ digest }) => ({ digest: index.digest, manifestDigest: digest, platform: amd64 })),
+    );
+  });
+
+test('an index with too many manifests for one platform is refused', async () => {
+  const index = indexOf(...Array.from({ length: 66 }, (_, each) => [image(`${each}`), amd64] as const));
+  await assert.rejects(resolvePlatforms([repositoryWith(index)], '1', [amd64]), {
+    code: 'TRUST_NO_PLATFORM',
+  });
+});
 
 test('an index that is too deep is refused', async () => {
   const all = [one];

@@ -1,4 +1,4 @@
-import { choosePlatform, mediaTypes } from '../../base/distribution/index.ts';
+import { choosePlatform, mediaTypes, otherChoices } from '../../base/distribution/index.ts';
 import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { Platform } from '../findings/types.ts';
@@ -33,7 +33,8 @@ export async function resolveImage(
   platform: Platform,
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
-  return pick(await firstAnswer(repositories, tagOrDigest, signal), platform, { repositories, signal });
+  const answer = await firstAnswer(repositories, tagOrDigest, signal);
+  return (await pick(answer, platform, { repositories, signal })).chosen;
 }
 
 /** An image for one platform. */
@@ -48,7 +49,8 @@ const maximumPlatforms = 64;
 
 /**
  * Resolves a tag or digest once, for several platforms. `all`: every platform of the index. An image without
- * an index is the same for every platform, and is returned once.
+ * an index is the same for every platform, and is returned once. A platform is returned several times if
+ * runtimes choose different manifests of the index for it.
  * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
  */
 export async function resolvePlatforms(
@@ -65,8 +67,10 @@ export async function resolvePlatforms(
   }
   if (platforms !== 'all') {
     const images: PlatformImage[] = [];
-    for (const platform of platforms)
-      images.push({ ...(await pick(answer, platform, { repositories, signal })), platform });
+    for (const platform of platforms) {
+      const { chosen, others } = await pick(answer, platform, { repositories, signal });
+      for (const image of [chosen, ...others]) images.push({ ...image, platform });
+    }
     return images;
   }
   // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs.
@@ -94,23 +98,42 @@ export async function resolvePlatforms(
 /** An index may list indexes (image-spec, image-index.md). Each level costs a request. */
 const maximumNestedIndexes = 4;
 
-/** Selects the manifest as the nodes do (`choosePlatform`): another one must not be judged. */
+/**
+ * Selects the manifest as the nodes do (`choosePlatform`). `others`: those that other runtimes choose instead
+ * of it.
+ */
 async function pick(
   top: FetchedManifest,
   platform: Platform,
   asked: { readonly repositories: readonly RegistryRepository[]; readonly signal: AbortSignal | undefined },
-): Promise<ResolvedImage> {
+): Promise<{ readonly chosen: ResolvedImage; readonly others: readonly ResolvedImage[] }> {
+  const { digest } = top;
+  const others = new Set<string>();
+  const found = (manifestDigest: string): Awaited<ReturnType<typeof pick>> => {
+    others.delete(manifestDigest);
+    return {
+      chosen: { digest, manifestDigest },
+      others: [...others].map((other) => ({ digest, manifestDigest: other })),
+    };
+  };
   let own = top;
   for (let level = 0; own.content.kind === 'index'; level += 1) {
-    const chosen = choosePlatform(own.content.manifests.filter(isImage), platform);
+    const entries = own.content.manifests.filter(isImage);
+    const chosen = choosePlatform(entries, platform);
     if (chosen === undefined)
       throw noPlatform(own.digest, `the index has no manifest for ${platform.os}/${platform.architecture}`);
     if (level === maximumNestedIndexes)
       throw noPlatform(top.digest, `the index contains more than ${maximumNestedIndexes} nested indexes`);
-    if (isManifest(chosen)) return { digest: top.digest, manifestDigest: chosen.digest };
+    for (const other of otherChoices(entries, platform, chosen).filter(isManifest)) others.add(other.digest);
+    if (others.size > maximumPlatforms)
+      throw noPlatform(
+        digest,
+        `the index has more than ${maximumPlatforms} manifests for ${platform.os}/${platform.architecture}`,
+      );
+    if (isManifest(chosen)) return found(chosen.digest);
     own = await firstAnswer(asked.repositories, chosen.digest, asked.signal);
   }
-  return { digest: top.digest, manifestDigest: own.digest };
+  return found(own.digest);
 }
 
 const isManifest = ({ mediaType }: Descriptor): boolean =>
