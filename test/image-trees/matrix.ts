@@ -261,6 +261,17 @@ export const matrix: Readonly<Record<string, () => readonly MatrixLayer[]>> = {
       extendedHeader(Buffer.from(`${'to/'.repeat(60)}there\0`), 'K'),
       patched(rawBlock('link', '2', 0, 'cut'), mtime),
     ),
+  'headers that contradict each other': () => {
+    const pax = extendedHeader(Buffer.concat([paxRecord('path', 'of-pax'), paxRecord('linkpath', 'of-pax')]));
+    const gnu = (name: string): Buffer => extendedHeader(Buffer.from(`${name}\0`), 'L');
+    return raw(
+      ...[pax, gnu('of-gnu'), patched(rawBlock('one', '0', 0), mtime)],
+      ...[gnu('of-gnu-2'), pax, patched(rawBlock('two', '2', 0, 'own'), mtime)],
+      ...[pax, extendedHeader(paxRecord('comment', 'x'), 'g'), patched(rawBlock('three', '0', 0), mtime)],
+      ...[patched(rawBlock('v7/', '\0', 0), mtime), patched(rawBlock('file/', '0', 0), mtime)],
+      patched(rawBlock('four', '0', 0), mtime, [257, 'ustar  \0'], [345, 'of-go']),
+    );
+  },
   'names of 255 bytes, and deep folders': () =>
     one(
       folder('n'.repeat(255)),
