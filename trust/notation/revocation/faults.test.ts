@@ -40,7 +40,7 @@ const generated = Object.fromEntries(
 
 /** Revocation sources answer wrongly in every way: a strict policy never admits the image. */
 for (const by of ['a revocation list', 'an OCSP responder'] as const) {
-  describe(`faults of ${by}`, { concurrency: 4 }, () => {
+  describe(`faults of ${by}`, () => {
     const folder = mkdtempSync(join(tmpdir(), 'revocation-faults-'));
     let registry: FixtureRegistry;
     let require: Requirement;
@@ -100,6 +100,18 @@ for (const by of ['a revocation list', 'an OCSP responder'] as const) {
         await client.close();
       }
     }
+
+    it('an answer that is larger than the limit leaves the image undecided', async () => {
+      const most = by === 'a revocation list' ? 1024 * 1024 : 20 * 1024;
+      fault = (_request, response) => response.writeHead(200).end(Buffer.alloc(most + 1));
+      const { outcome, ...rest } = await verdict(20_000);
+      fault = undefined;
+      assert.equal(outcome, 'undecided');
+      assert.match(
+        explainVerdict({ outcome, ...rest }),
+        new RegExp(`its answer is larger than ${most} bytes`),
+      );
+    });
 
     it('no fault admits an image', async () => {
       const good = await verdict(20_000);
