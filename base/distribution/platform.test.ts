@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { choosePlatform, normalPlatform } from './platform.ts';
+import type { Descriptor } from './descriptor.ts';
+import { choosePlatform, normalPlatform, otherChoices } from './platform.ts';
 
 const normal: readonly (readonly [written: string, normal: string])[] = [
   ['linux/amd64', 'linux/amd64'],
@@ -50,4 +51,15 @@ test('an entry that demands features of the operating system is skipped', () => 
   const demanding = { platform: { ...plain.platform, osFeatures: ['erofs'] } };
   assert.equal(choosePlatform([demanding, plain], plain.platform), plain);
   assert.equal(choosePlatform([demanding], plain.platform), undefined);
+});
+
+type Entry = Pick<Descriptor, 'platform' | 'artifactType'>;
+
+test('where an entry without a platform is chosen, artifacts without one are other choices', () => {
+  const machine = platformOf('linux/amd64');
+  const [artifact, open]: readonly [Entry, Entry] = [{ artifactType: 'a/b' }, {}];
+  assert.equal(choosePlatform([artifact, open], machine), open);
+  assert.deepEqual(otherChoices([artifact, open], machine, open), [artifact]);
+  const stated: Entry = { platform: machine };
+  assert.deepEqual(otherChoices([artifact, stated], machine, stated), []);
 });

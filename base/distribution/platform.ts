@@ -62,8 +62,8 @@ export function choosePlatform<Entry extends Pick<Descriptor, 'platform' | 'arti
 
 /**
  * Returns the other entries of an index that some runtime chooses instead of the `chosen` one: those for the
- * same platform, however it is written. CRI-O and older versions of containerd ignore `os.features`, and
- * CRI-O prefers entries with an annotation about zstd to earlier ones.
+ * same platform, however it is written. CRI-O and older versions of containerd ignore `os.features`, CRI-O
+ * prefers entries with an annotation about zstd to earlier ones, and containerd ignores `artifactType`.
  */
 export function otherChoices<Entry extends Pick<Descriptor, 'platform'>>(
   entries: readonly Entry[],
@@ -73,7 +73,8 @@ export function otherChoices<Entry extends Pick<Descriptor, 'platform'>>(
   const machine = normalPlatform(wanted);
   const best = normalPlatform(chosen.platform ?? wanted);
   return entries.filter(({ platform }, index) => {
-    if (platform === undefined || entries[index] === chosen) return false;
+    if (entries[index] === chosen) return false;
+    if (platform === undefined) return chosen.platform === undefined;
     const { os, architecture, variant } = normalPlatform(platform);
     return (
       os === machine.os &&

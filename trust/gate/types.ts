@@ -64,7 +64,7 @@ export interface GateImage {
   readonly platform?: string;
   readonly digest?: string;
   readonly manifestDigest?: string;
-  /** The index has entries that name no platform, so that not all of it was decided about. */
+  /** The index has entries that name no platform, so that it is not known which nodes run them. */
   readonly partial?: true;
   readonly decision: GateDecision;
   /** The code of the reason that decides: of a refusal, the one that says most. */

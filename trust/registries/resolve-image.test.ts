@@ -80,6 +80,23 @@ for (const [what, index, judged] of several)
     );
   });
 
+test('with all platforms, entries that state none are judged, too', async () => {
+  const index = indexOf(
+    [one, amd64],
+    [other],
+    [image('attestation'), { os: 'unknown', architecture: 'unknown' }],
+  );
+  const found = await resolvePlatforms([repositoryWith(index)], '1', 'all');
+  assert.deepEqual(
+    found.map(({ manifestDigest, platform }) => [manifestDigest, platform.os]),
+    [
+      [one.digest, 'linux'],
+      [other.digest, 'unknown'],
+    ],
+  );
+  assert.ok(found.every(({ partial }) => partial));
+});
+
 test('an index with too many manifests for one platform is refused', async () => {
   const index = indexOf(...Array.from({ length: 66 }, (_, each) => [image(`${each}`), amd64] as const));
   await assert.rejects(resolvePlatforms([repositoryWith(index)], '1', [amd64]), {

@@ -40,15 +40,18 @@ export async function resolveImage(
 /** An image for one platform. */
 export interface PlatformImage extends ResolvedImage {
   readonly platform: Platform;
-  /** With `all`: the index also has entries that name no platform, which are not returned. */
+  /** With `all`: the index also has entries that name no platform. */
   readonly partial?: true;
 }
+
+/** In verdicts on an entry of an index that states no platform. */
+const noneStated: Platform = { os: 'unknown', architecture: 'unknown' };
 
 /** A gate decides about each platform of an index, so their number is bounded. */
 const maximumPlatforms = 64;
 
 /**
- * Resolves a tag or digest once, for several platforms. `all`: every platform of the index. An image without
+ * Resolves a tag or digest once, for several platforms. `all`: every entry of the index. An image without
  * an index is the same for every platform, and is returned once. A platform is returned several times if
  * runtimes choose different manifests of the index for it.
  * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
@@ -73,19 +76,19 @@ export async function resolvePlatforms(
     }
     return images;
   }
-  // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs.
-  // Some runtimes run an entry without a platform: they read that of its configuration.
+  // Entries for the platform unknown/unknown are attestations of BuildKit, which no node runs. An entry
+  // without a platform runs on the platform that its configuration states.
   const partial = content.manifests.some(({ platform }) => platform === undefined);
-  const images = content.manifests.flatMap(({ digest: manifestDigest, platform }): PlatformImage[] =>
-    platform === undefined || platform.os === 'unknown'
-      ? []
-      : [
-          {
-            ...{ digest, manifestDigest, platform: platformOnly(platform) },
-            ...(partial ? { partial } : {}),
-          },
-        ],
-  );
+  const images = content.manifests.flatMap((entry): PlatformImage[] => {
+    const { digest: manifestDigest, platform } = entry;
+    if (platform === undefined ? !isImage(entry) : platform.os === 'unknown') return [];
+    return [
+      {
+        ...{ digest, manifestDigest, platform: platformOnly(platform ?? noneStated) },
+        ...(partial ? { partial } : {}),
+      },
+    ];
+  });
   if (images.length === 0) throw noPlatform(digest, 'the index names no platform');
   if (images.length > maximumPlatforms)
     throw noPlatform(
