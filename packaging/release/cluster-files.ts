@@ -36,7 +36,8 @@ export async function clusterFiles(
         (_, name: string) => `${registry}/${name}@${digests[name] ?? ''}`,
       )
       .replace(`registry: ${exampleRegistry}`, `registry: ${registry}`)
-      .replace(/^ {2}digests: .*$/mu, `  digests: ${JSON.stringify(digests)}`);
+      // The line of `chart/digests.yaml`.
+      .replace(/^\{ webhook: ''.*$/mu, JSON.stringify(digests));
   const files = (folders: readonly string[]): PackageFile[] =>
     folders
       .flatMap((folder) => globSync(`${folder}/**/{*.*,.helmignore}`, { cwd: kubernetes }))

@@ -218,6 +218,27 @@ describe('the chart and the kustomize bases', { skip }, () => {
     }
   });
 
+  it('an upgrade with the values of the previous release uses the images of the new release', async () => {
+    const release = async (digit: string): Promise<string> => {
+      const digests = Object.fromEntries(bases.map((name) => [name, `sha256:${digit.repeat(64)}`]));
+      const [file] = await clusterFiles('registry.test/team', digests, 1_700_000_000);
+      const path = join(folder, `release-${digit}.tgz`);
+      writeFileSync(path, file?.bytes ?? '');
+      return path;
+    };
+    const [previous, next] = [await release('a'), await release('b')];
+    const kept = join(folder, 'kept.yaml');
+    // `helm upgrade --reuse-values` takes all values of the previous release, also those of its chart.
+    writeFileSync(kept, execFileSync(helm.path, ['show', 'values', previous]));
+    const imagesWith = (...values: readonly string[]): Set<string> =>
+      new Set(rendered(next, ...only('webhook'), '--values', kept, ...values).flatMap(imagesOf));
+    const repository = 'registry.test/team/webhook';
+    assert.deepEqual(imagesWith(), new Set([`${repository}@sha256:${'b'.repeat(64)}`]));
+    const own = `sha256:${'c'.repeat(64)}`;
+    assert.deepEqual(imagesWith('--set', `images.digests.webhook=${own}`), new Set([`${repository}@${own}`]));
+    assert.deepEqual(imagesWith('--set', 'images.tag=next'), new Set([`${repository}:next`]));
+  });
+
   describe('a real API server', () => {
     let cluster: Cluster;
     before(async () => {

@@ -1,11 +1,14 @@
-{{/* The reference of an image: by its digest, where there is one. Takes a list of the root and the name. */}}
+{{/* The reference of an image. Takes a list of the root and the name. Values win over digests of the release. */}}
 {{- define "portcullis.image" -}}
-{{- $root := index . 0 -}}{{- $name := index . 1 -}}
-{{- $digest := index $root.Values.images.digests $name -}}
+{{- $root := index . 0 -}}{{- $name := index . 1 -}}{{- $images := $root.Values.images -}}
+{{- $digest := index $images.digests $name -}}
+{{- if not (or $digest $images.tag) -}}
+{{- $digest = get ($root.Files.Get "digests.yaml" | fromYaml) $name -}}
+{{- end -}}
 {{- if $digest -}}
-{{ $root.Values.images.registry }}/{{ $name }}@{{ $digest }}
+{{ $images.registry }}/{{ $name }}@{{ $digest }}
 {{- else -}}
-{{ $root.Values.images.registry }}/{{ $name }}:{{ $root.Values.images.tag | default $root.Chart.AppVersion }}
+{{ $images.registry }}/{{ $name }}:{{ $images.tag | default $root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
 
