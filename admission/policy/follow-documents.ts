@@ -147,7 +147,7 @@ function createContact({ log, onContact }: FollowDocumentsOptions): {
     else
       log.warn(
         { problem: trouble },
-        'the policies of the cluster cannot be watched; the current policy stays in force',
+        'the policies of the cluster cannot be watched; the last valid policy stays in force, if there was one',
       );
   };
   return {

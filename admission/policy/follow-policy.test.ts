@@ -196,6 +196,23 @@ test('a status write that gets no answer does not delay the next policy', async 
   });
 });
 
+test('a policy that may not be the latest is reported while the collections cannot be watched', async (t) => {
+  const cluster = openCluster();
+  const { list, watch } = cluster.client;
+  const forbidden = (): Promise<never> => Promise.reject(new Error('forbidden'));
+  cluster.client.list = forbidden;
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const { policy } = start(t, cluster);
+  const says = (expected: RegExp): Promise<void> =>
+    eventually(60_000, async () => assert.match(await Promise.resolve(policy.problem() ?? 'none'), expected));
+  await says(/^the policies of the cluster have not been read yet: forbidden$/);
+  Object.assign(cluster.client, { list, watch: forbidden });
+  await says(/^the policies of the cluster cannot be watched: forbidden$/);
+  assert.notEqual(policy.current(), undefined);
+  cluster.client.watch = watch;
+  await says(/^none$/);
+});
+
 test('a problem is reported with its place, the last valid policy stays, and a correction takes effect', async (t) => {
   const cluster = openCluster();
   const { policy } = start(t, cluster);

@@ -29,6 +29,8 @@ export interface FollowPolicyOptions {
   readonly statusJitterMs?: number;
 }
 
+const unread = 'the policies of the cluster have not been read yet';
+
 /**
  * Follows the TrustPolicy and EntitlementProfile objects, and puts them in force together: if one is not
  * valid, the last valid policy stays. Without any TrustPolicy there is no policy. Writes the result into the
@@ -38,7 +40,9 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
   const { log } = options;
   let policy: TrustPolicy | undefined;
   let profiles: ProfileSet = profileSet([]);
-  let problem: string | undefined = 'the policies of the cluster have not been read yet';
+  let problem: string | undefined = unread;
+  /** Why the collections are not watched: the policy in force may not be the latest. */
+  let trouble: string | undefined;
 
   async function loadAll(all: readonly ClusterDocument[]): Promise<LoadResult> {
     const lacking = lacksPolicy(all);
@@ -71,11 +75,15 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     }
   }
 
-  const following = followDocuments({ ...options, load: loadAll });
+  const following = followDocuments({ ...options, load: loadAll, onContact: (why) => (trouble = why) });
   return {
     current: () => policy,
     profiles: () => profiles,
-    problem: () => problem,
+    problem() {
+      if (trouble === undefined) return problem;
+      if (problem === unread) return `${unread}: ${trouble}`;
+      return problem ?? `the policies of the cluster cannot be watched: ${trouble}`;
+    },
     close: following.close,
   };
 }

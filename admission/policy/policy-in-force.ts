@@ -6,7 +6,7 @@ export interface PolicyInForce {
   /** Undefined: there is no valid policy, and every image is refused. */
   current(): TrustPolicy | undefined;
   profiles(): ProfileSet;
-  /** Why the latest load failed; undefined if it succeeded. */
+  /** Why the latest policy is not in force, or why it is not known; undefined if it is in force. */
   problem(): string | undefined;
 }
 

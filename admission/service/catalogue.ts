@@ -39,7 +39,7 @@ export const webhookMetrics = {
     'gauge',
     'policy_current',
     [],
-    '1 if the latest policy is in force; 0 if it is not valid, and an older policy stays in force.',
+    '1 if the latest policy is in force; 0 if it is not valid or cannot be read, and an older policy stays in force.',
   ),
   certificate: metric(
     'gauge',
