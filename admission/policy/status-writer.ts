@@ -26,18 +26,30 @@ export function createStatusWriter(
     client,
     log,
     statusJitterMs = 1000,
-  }: { readonly client: ApiClient; readonly log: Logger; readonly statusJitterMs?: number },
+    withoutRightMs = 600_000,
+  }: {
+    readonly client: Pick<ApiClient, 'send'>;
+    readonly log: Logger;
+    readonly statusJitterMs?: number;
+    /** Without the right to write, another attempt waits this long, or for a change of a document. */
+    readonly withoutRightMs?: number;
+  },
   signal: AbortSignal,
   currentOf: (key: string) => ClusterDocument | undefined,
 ): StatusWriter {
   const written = new Set<string>();
+  /** When a status of the kind may be written again. The right is the same for all objects of a kind. */
+  const refusedUntil = new Map<ClusterDocument['kind'], number>();
   const keyOf = (document: ClusterDocument, status: DocumentStatus): string => {
     const { conditions, ...rest } = status;
     const says = conditions.map(({ type, status: holds, message }) => [type, holds, message]);
     return JSON.stringify([document.uid, rest, says]);
   };
   return {
-    forget: () => written.clear(),
+    forget() {
+      written.clear();
+      refusedUntil.clear();
+    },
     async write(documents, result) {
       const now = new Date();
       const differs = documents.filter((one) => !saysTheSame(one, statusOfDocument(one, result, now)));
@@ -47,6 +59,7 @@ export function createStatusWriter(
         const latest = currentOf(`${kind} /${name}`);
         // A newer document will be loaded soon, and gets its own status.
         if (signal.aborted || latest?.generation !== generation) continue;
+        if (performance.now() < (refusedUntil.get(kind) ?? 0)) continue;
         const status = statusOfDocument(latest, result, now);
         const key = keyOf(latest, status);
         if (written.has(key) || saysTheSame(latest, status)) continue;
@@ -54,8 +67,8 @@ export function createStatusWriter(
         await patch(latest, status).catch((error: unknown) => {
           // Another one wrote the status first, or the object was deleted.
           if (statusOf(error) === 404) return;
-          // Without the right, another attempt has to wait for the next change.
-          if (statusOf(error) !== 403) written.delete(key);
+          if (statusOf(error) === 403) refusedUntil.set(kind, performance.now() + withoutRightMs);
+          written.delete(key);
           if (statusOf(error) !== 409)
             log.warn(
               { object: `${kind} ${name}`, problem: reasonOf(error) },
