@@ -314,6 +314,22 @@ test('a policy that names a file elsewhere is refused, as every node refuses it'
   assert.equal(policy.current()?.revision, before);
 });
 
+test('more objects than every node takes are refused, and their status says so', async (t) => {
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const { policy } = start(t, cluster);
+  await eventually(60_000, async () => assert.equal(await Promise.resolve(policy.problem()), undefined));
+  const before = policy.current()?.revision;
+  for (let at = 0; at < 1000; at += 1) cluster.apply('entitlementprofiles', `p${at}`, {});
+  await eventually(60_000, async () => {
+    await Promise.resolve();
+    const { status, reason, message } = cluster.status('base')?.conditions[1] ?? assert.fail('no status');
+    assert.deepEqual([status, reason], ['False', 'NotLoaded']);
+    assert.match(message, /they have 1001 objects .* at most 1000 /);
+  });
+  assert.equal(policy.current()?.revision, before);
+});
+
 test('the longest name of an object becomes a name that a file may have', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-documents-'));
   t.after(() => rmSync(folder, { recursive: true }));

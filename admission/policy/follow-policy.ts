@@ -7,6 +7,7 @@ import type { TrustPolicy } from '../../trust/index.ts';
 import { writeDocuments } from './documents.ts';
 import type { ClusterDocument } from './documents.ts';
 import { followDocuments } from './follow-documents.ts';
+import { requireFewDocuments } from './limits.ts';
 import type { LoadPolicySet, PolicyInForce } from './policy-in-force.ts';
 import { failedLoad, lacksPolicy } from './status.ts';
 import type { LoadResult } from './status.ts';
@@ -52,6 +53,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
       return lacking;
     }
     try {
+      requireFewDocuments(all);
       const paths = await writeDocuments(options.folder, all, options.referred);
       const { folder } = options;
       const set = await options.load({ paths, within: { folder, setting: '--policy-files' } });

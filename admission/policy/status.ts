@@ -93,7 +93,7 @@ export function statusOfDocument(
           ? condition(
               'InForce',
               false,
-              'OthersInvalid',
+              others.length > 0 ? 'OthersInvalid' : 'NotLoaded',
               others.length > 0
                 ? `${lastStays}: the policy takes effect only as a whole, and other documents have problems: ${others.map(([file]) => file).join(', ')}`
                 : (failure ?? 'the policy could not be loaded'),

@@ -1,12 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { policyLimits, requireWithinLimits } from '../../admission/policy/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import type { NamedFiles } from '../policy/unpacked-files.ts';
-
-/** The limits of a policy release (docs/policy-delivery.md) apply to objects, too. */
-const mostFiles = 1000;
-const mostBytes = 8 * 1024 * 1024;
 
 /**
  * Reads the files of a folder, and of the folders in it, by their names there. Hidden ones are left out: a
@@ -17,10 +14,10 @@ export async function readReferredFiles(folder: string): Promise<NamedFiles> {
   const files = new Map<string, Buffer>();
   let bytes = 0;
   const add = async (name: string): Promise<void> => {
-    const read = await readPlainFile(join(folder, name), mostBytes - bytes);
+    const read = await readPlainFile(join(folder, name), policyLimits.bytes - bytes);
     bytes += read.length;
     files.set(name, read);
-    requireFew(folder, files.size, bytes);
+    requireWithinLimits(folder, files.size, bytes);
   };
   try {
     for (const name of await visible(folder)) {
@@ -42,19 +39,6 @@ export async function readReferredFiles(folder: string): Promise<NamedFiles> {
     });
   }
   return files;
-}
-
-/** @throws PortcullisError `POLICY_OBJECTS_TOO_LARGE` when there are more than a policy may have */
-export function requireFew(on: string, count: number, bytes: number): void {
-  if (count <= mostFiles && bytes <= mostBytes) return;
-  throw new PortcullisError({
-    code: 'POLICY_OBJECTS_TOO_LARGE',
-    kind: 'exhausted',
-    attempted: 'load the policies of the cluster',
-    on,
-    why: `they have ${count} objects and files with ${bytes} bytes, and a node takes at most ${mostFiles} with ${mostBytes}`,
-    fix: 'remove objects or files that are not needed; until then, the policy in force stays',
-  });
 }
 
 const visible = async (folder: string): Promise<readonly string[]> =>

@@ -211,7 +211,8 @@ test('more objects than a policy may have are refused', async (t) => {
   const { holder, taking } = await openNode(t, root);
   const before = await taking.take([documentOf('base', denies('a'))]);
   const many = Array.from({ length: 1001 }, (_, at) => documentOf(`p${at}`, denies('a')));
-  await taking.take(many);
+  const result = await taking.take(many);
+  assert.match(result?.failure ?? '', /1001 objects/u);
   assert.equal(holder.current()?.revision, before?.revision);
   assert.match(taking.problem()?.why ?? '', /at most 1000/u);
 });

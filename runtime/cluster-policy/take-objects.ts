@@ -1,4 +1,9 @@
-import { failedLoad, lacksPolicy } from '../../admission/policy/index.ts';
+import {
+  failedLoad,
+  lacksPolicy,
+  requireFewDocuments,
+  requireWithinLimits,
+} from '../../admission/policy/index.ts';
 import type { ClusterDocument, LoadResult } from '../../admission/policy/index.ts';
 import { isPortcullisError, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -7,7 +12,7 @@ import type { PolicyHolder } from '../policy/policy-watch.ts';
 import type { NamedFiles } from '../policy/unpacked-files.ts';
 import { digestOf } from './object-folder.ts';
 import type { ObjectFolder, ObjectSet, Remembered } from './object-folder.ts';
-import { readReferredFiles, requireFew } from './referred-files.ts';
+import { readReferredFiles } from './referred-files.ts';
 
 interface Deps {
   readonly folder: ObjectFolder;
@@ -129,6 +134,12 @@ export function createObjectTaking(deps: Deps, initial: Remembered | undefined):
         await leave(lacking.failure);
         return lacking;
       }
+      try {
+        requireFewDocuments(documents);
+      } catch (error) {
+        refuse(error);
+        return failedLoad(error);
+      }
       let files: NamedFiles;
       try {
         files = await filesOf(documents, deps.policyFiles);
@@ -173,7 +184,7 @@ async function filesOf(
   const files = new Map(policyFiles === undefined ? [] : await readReferredFiles(policyFiles));
   for (const { file, text } of documents) files.set(file, Buffer.from(text));
   const bytes = [...files.values()].reduce((sum, { length }) => sum + length, 0);
-  requireFew('the cluster', files.size, bytes);
+  requireWithinLimits('the cluster', files.size, bytes);
   return files;
 }
 
