@@ -156,7 +156,7 @@ function createContact({ log, onContact }: FollowDocumentsOptions): {
       report();
     },
     failed({ plural }, error) {
-      troubles.set(plural, reasonOf(error));
+      troubles.set(plural, `${plural}: ${reasonOf(error)}`);
       report();
     },
   };

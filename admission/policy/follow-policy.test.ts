@@ -205,9 +205,9 @@ test('a policy that may not be the latest is reported while the collections cann
   const { policy } = start(t, cluster);
   const says = (expected: RegExp): Promise<void> =>
     eventually(60_000, async () => assert.match(await Promise.resolve(policy.problem() ?? 'none'), expected));
-  await says(/^the policies of the cluster have not been read yet: forbidden$/);
+  await says(/^the policies of the cluster have not been read yet: trustpolicies: forbidden$/);
   Object.assign(cluster.client, { list, watch: forbidden });
-  await says(/^the policies of the cluster cannot be watched: forbidden$/);
+  await says(/^the policies of the cluster cannot be watched: trustpolicies: forbidden$/);
   assert.notEqual(policy.current(), undefined);
   cluster.client.watch = watch;
   await says(/^none$/);
