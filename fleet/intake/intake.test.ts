@@ -4,13 +4,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { parseNoteKey } from '../../trust/verdict-log/index.ts';
+import { genesis, parseNoteKey, rowHash } from '../../trust/verdict-log/index.ts';
 import { openKit, signCheckpoint } from '../../trust/verdict-log/log.fixture.ts';
 import type { LogKit } from '../../trust/verdict-log/log.fixture.ts';
 import { rowRecord, sourceOf, temporaryFolder } from '../fleet.fixture.ts';
 import type { LogRecord, ResourceRecords } from '../records/log-record.ts';
 import { eventNames } from '../records/record-names.ts';
-import { readNode } from '../store/queries.ts';
+import { listRows, listVerdicts, readNode } from '../store/queries.ts';
 import { openFleetStore } from '../store/store.ts';
 import type { FleetStore } from '../store/store.ts';
 import { createIntake } from './intake.ts';
@@ -87,4 +87,29 @@ test('many problems with one code do not prevent the report of a problem with an
   const codes = await codesOf(store);
   assert.deepEqual([...new Set(codes)].sort(), ['LOG_CHECKPOINT_WRONG', 'LOG_FORKED']);
   assert.equal(codes.length, 101);
+});
+
+test('a verdict from the future does not stay before the later verdicts of other nodes', async (t) => {
+  const store = await openStore(t);
+  let clock = now();
+  const intake = createIntake(store, { now: () => clock, pinnedKey: () => undefined });
+  const rowOf = (time: string): LogRecord => {
+    const fields = { decidedAt: time, digest: 'sha256:2', dossier: 'd', kind: 'verdict', namespace: 'n' };
+    const more = { outcome: 'deny', policy: 'p', policyRevision: 'r', reference: 'a', time, verdict: 'v' };
+    const row = { seq: 1, entry: JSON.stringify({ ...fields, ...more }), evidence: '' };
+    return rowRecord({ ...row, hash: rowHash(genesis, row) });
+  };
+  const arrived = clock;
+  await intake.receive('liar', sent(rowOf('9999-01-01T00:00:00.000Z')));
+  clock += 1000;
+  await intake.receive('other', sent(rowOf(new Date(clock).toISOString())));
+  const { entries } = await listVerdicts(store.database, {}, undefined, 10);
+  assert.deepEqual(
+    entries.map(({ node, time }) => [node, Date.parse(time)]),
+    [
+      ['other', clock],
+      ['liar', arrived],
+    ],
+  );
+  assert.match((await listRows(store.database, 'liar', 0, 1)).entries[0]?.entry ?? '', /"time":"9999-/u);
 });

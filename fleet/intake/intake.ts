@@ -85,7 +85,7 @@ async function receive(
     else if ('refused' in judged) reject(judged.refused, judged.problem);
     else {
       accepted += 1;
-      rows.push(judged.row);
+      rows.push(notAfter(judged.row, node.seen));
       const { seq, hash } = judged.row;
       node = { ...node, seq, hash, ...(judged.key !== undefined && { key: judged.key }) };
     }
@@ -137,6 +137,16 @@ async function receive(
   for (const { verdict } of rows)
     if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;
   return { accepted, rejected, message, next: node.seq + 1, outcomes, bytes: bytesOf(rows) };
+}
+
+/**
+ * Returns a row whose verdict counts as given when the row arrived, if it names a later time. The clock of a
+ * node may be wrong or lie, and the newest verdicts of all nodes are listed first.
+ */
+function notAfter({ verdict, ...row }: AcceptedRow, arrived: number): AcceptedRow {
+  return verdict === undefined
+    ? row
+    : { ...row, verdict: { ...verdict, time: Math.min(verdict.time, arrived) } };
 }
 
 /** Returns the labels of the last resource, up to the limits. */
