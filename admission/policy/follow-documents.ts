@@ -29,6 +29,11 @@ export interface FollowDocumentsOptions {
    * status, so that only the first write is needed. Default: 1 s.
    */
   readonly statusJitterMs?: number;
+  /**
+   * The same status of an object is not written again before this time, in ms, unless a document changes.
+   * Default: an hour, because thousands of nodes may disagree.
+   */
+  readonly statusRepeatMs?: number;
 }
 
 /** Changes within this time, such as the changes of one `kubectl apply`, cause one load. In ms. */

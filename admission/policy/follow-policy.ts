@@ -30,6 +30,8 @@ export interface FollowPolicyOptions {
   readonly statusJitterMs?: number;
 }
 
+/** In ms. There are only a few replicas. */
+const statusRepeatMs = 300_000;
 const unread = 'the policies of the cluster have not been read yet';
 
 /**
@@ -77,7 +79,10 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     }
   }
 
-  const following = followDocuments({ ...options, load: loadAll, onContact: (why) => (trouble = why) });
+  const following = followDocuments({
+    ...{ ...options, statusRepeatMs, load: loadAll },
+    onContact: (why) => (trouble = why),
+  });
   return {
     current: () => policy,
     profiles: () => profiles,

@@ -6,6 +6,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { documentOf } from './documents.ts';
 import { createStatusWriter } from './status-writer.ts';
 
+const log = createLogger({ level: 'silent' });
 const documents = ['a', 'b', 'c'].map(
   (name) => documentOf('TrustPolicy', { metadata: { name, uid: name, generation: 1 } }) ?? assert.fail(),
 );
@@ -20,7 +21,7 @@ test('without the right to write statuses, one attempt is made, and another one 
   };
   const writer = (withoutRightMs: number) =>
     createStatusWriter(
-      { client: { send }, log: createLogger({ level: 'silent' }), statusJitterMs: 0, withoutRightMs },
+      { client: { send }, log, statusJitterMs: 0, withoutRightMs },
       AbortSignal.any([]),
       (key) => documents.find(({ name }) => key.endsWith(`/${name}`)),
     );
@@ -37,4 +38,32 @@ test('without the right to write statuses, one attempt is made, and another one 
   await sleep(5);
   await impatient.write(documents.slice(0, 1), result);
   assert.equal(attempts, 4);
+});
+
+test('a status that another one overwrote is written again later, or after a change', async () => {
+  let writes = 0;
+  const send = (): Promise<Record<string, unknown>> => {
+    writes += 1;
+    // As if another one overwrote it: the document keeps its former status.
+    return Promise.resolve({});
+  };
+  const writer = (statusRepeatMs: number) =>
+    createStatusWriter(
+      { client: { send }, log, statusJitterMs: 0, statusRepeatMs },
+      AbortSignal.any([]),
+      (key) => documents.find(({ name }) => key.endsWith(`/${name}`)),
+    );
+  const patient = writer(1_000_000);
+  for (const total of [3, 3]) {
+    await patient.write(documents, result);
+    assert.equal(writes, total);
+  }
+  patient.forget();
+  await patient.write(documents, result);
+  assert.equal(writes, 6);
+  const impatient = writer(1);
+  await impatient.write(documents.slice(0, 1), result);
+  await sleep(5);
+  await impatient.write(documents.slice(0, 1), result);
+  assert.equal(writes, 8);
 });

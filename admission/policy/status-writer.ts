@@ -17,8 +17,8 @@ export interface StatusWriter {
 
 /**
  * Writes statuses. Everybody who follows the objects computes the same status, so each writes only a status
- * that the object does not have yet, and the same status only once between changes of the documents: two that
- * disagree do not overwrite each other forever. No leader election is needed.
+ * that the object does not have yet. Two that disagree overwrite each other rarely: each writes the same status
+ * again only after a time, or after a change of a document. No leader election is needed.
  * @param currentOf returns the document of a key, such as `TrustPolicy /base`
  */
 export function createStatusWriter(
@@ -26,18 +26,22 @@ export function createStatusWriter(
     client,
     log,
     statusJitterMs = 1000,
+    statusRepeatMs = 3_600_000,
     withoutRightMs = 600_000,
   }: {
     readonly client: Pick<ApiClient, 'send'>;
     readonly log: Logger;
     readonly statusJitterMs?: number;
+    /** The same status is not written again before this time. Who overwrote it may have ended since. */
+    readonly statusRepeatMs?: number;
     /** Without the right to write, another attempt waits this long, or for a change of a document. */
     readonly withoutRightMs?: number;
   },
   signal: AbortSignal,
   currentOf: (key: string) => ClusterDocument | undefined,
 ): StatusWriter {
-  const written = new Set<string>();
+  /** When each status was written. */
+  const written = new Map<string, number>();
   /** When a status of the kind may be written again. The right is the same for all objects of a kind. */
   const refusedUntil = new Map<ClusterDocument['kind'], number>();
   const keyOf = (document: ClusterDocument, status: DocumentStatus): string => {
@@ -62,8 +66,9 @@ export function createStatusWriter(
         if (performance.now() < (refusedUntil.get(kind) ?? 0)) continue;
         const status = statusOfDocument(latest, result, now);
         const key = keyOf(latest, status);
-        if (written.has(key) || saysTheSame(latest, status)) continue;
-        written.add(key);
+        const isRepeated = performance.now() < (written.get(key) ?? -Infinity) + statusRepeatMs;
+        if (isRepeated || saysTheSame(latest, status)) continue;
+        written.set(key, performance.now());
         await patch(latest, status).catch((error: unknown) => {
           // Another one wrote the status first, or the object was deleted.
           if (statusOf(error) === 404) return;
