@@ -5,6 +5,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
+import { webhookMetrics } from '../../admission/service/catalogue.ts';
 import { eventNames } from '../../fleet/records/record-names.ts';
 import { goodState, post, requestOf, startFleet, temporaryFolder, until } from '../../fleet/fleet.fixture.ts';
 import { fleetMetrics } from '../../fleet/service/catalogue.ts';
@@ -22,10 +23,11 @@ const rulesIn = (file: string) =>
 const rules = rulesIn('rules.yaml');
 const alerts = rulesIn('alerts.yaml');
 
-const catalogued: readonly MetricDefinition[] = [
+const catalogued: readonly Pick<MetricDefinition, 'labels' | 'name' | 'type'>[] = [
   ...Object.values(metricCatalogue),
   ...Object.values(proxyCatalogue),
   ...Object.values(fleetMetrics),
+  ...Object.values(webhookMetrics),
 ];
 const known = new Map<string, readonly string[]>(
   catalogued.flatMap(({ name, type, labels }) =>
@@ -58,7 +60,7 @@ const prometheus = find('prometheus');
 const isAbsent = 'Prometheus is not installed: apt-get install prometheus, or set PORTCULLIS_PROMETHEUS';
 
 describe('rules and dashboards', () => {
-  it('name only metrics and labels that the daemon, the proxy and the aggregator have', () => {
+  it('name only metrics and labels that the daemon, the proxy, the aggregator and the webhook have', () => {
     for (const { expr, record, alert } of [...rules, ...alerts])
       assert.deepEqual(unknownIn(expr), [], record ?? alert ?? '');
     for (const file of readdirSync(join(packaging, 'grafana')).filter((name) => name.endsWith('.json'))) {
