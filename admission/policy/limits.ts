@@ -5,6 +5,7 @@ import type { ClusterDocument } from './documents.ts';
 export const policyLimits = { files: 1000, bytes: 8 * 1024 * 1024 } as const;
 
 /**
+ * Refuses a policy that has too many parts.
  * @param on the source of the policy
  * @param count of objects and of the files that they may name
  * @throws PortcullisError `POLICY_OBJECTS_TOO_LARGE` when there are more than a policy may have
@@ -21,7 +22,10 @@ export function requireWithinLimits(on: string, count: number, bytes: number): v
   });
 }
 
-/** @throws PortcullisError `POLICY_OBJECTS_TOO_LARGE` when the objects alone are too many */
+/**
+ * Refuses objects that are too many or too large, whatever files they name.
+ * @throws PortcullisError `POLICY_OBJECTS_TOO_LARGE`
+ */
 export function requireFewDocuments(documents: readonly ClusterDocument[]): void {
   const bytes = documents.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
   requireWithinLimits('the cluster', documents.length, bytes);

@@ -17,8 +17,8 @@ export interface StatusWriter {
 
 /**
  * Writes statuses. Everybody who follows the objects computes the same status, so each writes only a status
- * that the object does not have yet. Two that disagree overwrite each other rarely: each writes the same status
- * again only after a time, or after a change of a document. No leader election is needed.
+ * that the object does not have yet. Two that disagree overwrite each other rarely: each writes the same
+ * status again only after a time, or after a change of a document. No leader election is needed.
  * @param currentOf returns the document of a key, such as `TrustPolicy /base`
  */
 export function createStatusWriter(
