@@ -1,5 +1,5 @@
 import { reasonOf } from '../../base/errors/index.ts';
-import { createCollection, follow, usualTiming } from '../../base/kubernetes/index.ts';
+import { createCollection, expired, follow, statusOf, usualTiming } from '../../base/kubernetes/index.ts';
 import type { ApiClient, Follower, FollowTiming, ListedCollection } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
@@ -161,6 +161,8 @@ function createContact({ log, onContact }: FollowDocumentsOptions): {
       report();
     },
     failed({ plural }, error) {
+      // Only the version was too old: the objects are listed at once, as after each restart of a server.
+      if (statusOf(error) === expired) return;
       troubles.set(plural, `${plural}: ${reasonOf(error)}`);
       report();
     },

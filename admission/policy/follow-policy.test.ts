@@ -213,6 +213,21 @@ test('a policy that may not be the latest is reported while the collections cann
   await says(/^none$/);
 });
 
+test('a version that the API server no longer has is no trouble, because the objects are listed again', async (t) => {
+  const cluster = openCluster();
+  const gone = { code: 'KUBERNETES_API_REFUSED', kind: 'unavailable', attempted: 'watch', on: '' } as const;
+  cluster.client.watch = (_path, _query, _limits, onOpen) => {
+    onOpen();
+    return Promise.reject(
+      new PortcullisError({ ...gone, why: '410', fix: 'wait', details: { status: 410 } }),
+    );
+  };
+  cluster.apply('trustpolicies', 'base', rules('no'));
+  const { policy } = start(t, cluster);
+  await eventually(60_000, async () => assert.notEqual(await Promise.resolve(policy.current()), undefined));
+  assert.equal(policy.problem(), undefined);
+});
+
 test('a problem is reported with its place, the last valid policy stays, and a correction takes effect', async (t) => {
   const cluster = openCluster();
   const { policy } = start(t, cluster);
