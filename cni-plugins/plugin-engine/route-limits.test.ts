@@ -4,7 +4,7 @@ import { inPrivateNetns } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
 import type { PluginFixture } from './plugin-engine.fixture.ts';
 
-/** Routes that the kernel stores with limits of its own, or refuses. */
+/** Routes that the kernel stores in another form, or refuses. */
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: PluginFixture;
   before(() => {
@@ -31,6 +31,21 @@ if (inPrivateNetns(import.meta.filename)) {
     fixture.inside(pod.netns, 'ip route replace 10.5.0.0/16 via 10.92.0.1 dev eth0 mtu 65519 advmss 65495');
     await assert.rejects(fixture.check([conf], pod, result), { code: 'NETWORK_DIFFERS' });
     await fixture.del([conf], pod);
+  });
+
+  test('sbr moves a route that names the main table, and CHECK of the whole chain passes', async () => {
+    const addresses = [{ address: '10.92.0.9/24', gateway: '10.92.0.1' }];
+    const routes = [{ dst: '10.5.0.0/16', gw: '10.92.0.1', table: 254 }];
+    const chain = [
+      bridgeConf({ ipam: { type: 'static', addresses, routes } }),
+      { type: 'portcullis-sbr' },
+    ] as const;
+    const pod = { id: 'main', netns: fixture.pin('main') };
+    const result = await fixture.add(chain, pod);
+    assert.deepEqual(result.routes[0], routes[0]);
+    assert.match(fixture.inside(pod.netns, 'ip route show table 100') ?? '', /10\.5\.0\.0\/16/u);
+    await fixture.check(chain, pod, result);
+    await fixture.del(chain, pod);
   });
 
   for (const [dst, gw, words] of [

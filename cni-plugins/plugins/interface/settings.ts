@@ -1,4 +1,5 @@
 import { parseIp, formatIp } from '../../../base/addresses/index.ts';
+import { mainTable } from '../../../base/netlink/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 import type { LeasedAddress } from '../contract/contract.ts';
@@ -111,10 +112,12 @@ export const ipsOf = (addresses: readonly LeasedAddress[], interfaceIndex: numbe
 
 /**
  * Returns routes with the gateway that the kernel gets: the route's own, or that of the pod's address of the
- * same family.
+ * same family. A route that names the main table is like one without a table, so that sbr and vrf move both.
  */
 export function routesVia(routes: readonly CniRoute[], addresses: readonly LeasedAddress[]): CniRoute[] {
-  return routes.map((route) => {
+  return routes.map((given) => {
+    const { table, ...rest } = given;
+    const route = table === mainTable ? rest : given;
     if (route.gw !== undefined) return route;
     const family = route.dst.includes(':') ? 6 : 4;
     const gateway = addresses.find((candidate) => candidate.gateway?.family === family)?.gateway;
