@@ -13,6 +13,7 @@ import { mostServers, translate } from './translate.ts';
 import type { Translation } from './translate.ts';
 
 const place: Place = { nodeName: 'here' };
+const bothFamilies = ['10.96.0.1', 'fd00:10:96::1'];
 
 interface Written {
   readonly spec?: object;
@@ -193,7 +194,7 @@ test('if the node may connect from its Node address, it may also connect from th
     outside(
       translated(
         {
-          spec: { loadBalancerSourceRanges },
+          spec: { clusterIPs: bothFamilies, loadBalancerSourceRanges },
           status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] } },
         },
         [],
@@ -419,7 +420,7 @@ test('connections from inside the node get any endpoint of a service with an ext
 test('addresses of each kind are served: both families, external addresses, load balancer addresses, node ports', () => {
   const spec = {
     type: 'LoadBalancer',
-    clusterIPs: ['10.96.0.1', 'fd00:10:96::1'],
+    clusterIPs: bothFamilies,
     externalIPs: ['192.0.2.1', '192.0.2.7'],
     ports: [
       { name: 'http', port: 80, targetPort: 'web', nodePort: 30080 },
@@ -456,6 +457,32 @@ test('addresses of each kind are served: both families, external addresses, load
   assert.deepEqual(outside(translation).loadBalancerAddresses, ['192.0.2.7', '192.0.2.8']);
   assert.deepEqual(outside(translation).ports, [{ ...ports[0], nodePort: 30080 }, ports[1]]);
   assert.deepEqual(outside(translation).addresses, []);
+});
+
+test('a service is served only in the families of its cluster addresses', () => {
+  const slices = [slice([endpoint('10.0.0.1')]), slice([endpoint('fd00::1')], { addressType: 'IPv6' })];
+  const written = (clusterIPs: readonly string[]): Written => ({
+    spec: {
+      type: 'LoadBalancer',
+      clusterIP: clusterIPs[0],
+      clusterIPs,
+      externalIPs: ['192.0.2.1', '2001:db8::1'],
+    },
+    status: { loadBalancer: { ingress: [{ ip: '192.0.2.8' }, { ip: '2001:db8::8' }] } },
+  });
+  for (const [clusterIP, external, balanced, backend, notServed] of [
+    ['10.96.0.1', '192.0.2.1', '192.0.2.8', '10.0.0.1', /2001:db8::1 is not served: .* no IPv6/u],
+    ['fd00:10:96::1', '2001:db8::1', '2001:db8::8', 'fd00::1', /192\.0\.2\.8 is not served: .* no IPv4/u],
+  ] as const) {
+    const translation = translated(written([clusterIP]), slices);
+    assert.deepEqual(outside(translation).externalAddresses, [external]);
+    assert.deepEqual(outside(translation).loadBalancerAddresses, [balanced]);
+    assert.equal(reported(outside(translation)), backend);
+    assert.match(translation.notes.join('; '), notServed);
+  }
+  const translation = translated(written(bothFamilies), slices);
+  assert.deepEqual(outside(translation).loadBalancerAddresses, ['192.0.2.8', '2001:db8::8']);
+  assert.deepEqual(translation.notes, []);
 });
 
 test('ready endpoints, hints and the number for load balancers are separate for each family', () => {
@@ -523,7 +550,7 @@ test('source ranges restrict addresses of a load balancer, each family separatel
   for (const [what, loadBalancerSourceRanges, expected, notes] of rows) {
     const translation = translated(
       {
-        spec: { externalIPs: ['192.0.2.1', '192.0.2.8'], loadBalancerSourceRanges },
+        spec: { clusterIPs: bothFamilies, externalIPs: ['192.0.2.1', '192.0.2.8'], loadBalancerSourceRanges },
         status: { loadBalancer: { ingress: both } },
       },
       [],

@@ -98,19 +98,24 @@ function fitting(
   return addresses.slice(0, most);
 }
 
+/** Whether the service has a cluster address of the family. In a family without one, it is not served. */
+const hasFamilyOf = ({ clusterIPs }: Pick<KubernetesService, 'clusterIPs'>, address: string): boolean =>
+  clusterIPs.some((each) => each.includes(':') === address.includes(':'));
+
 /**
  * Returns the endpoints to which connections can lead. The API accepts some addresses to which none can, and
  * one of those would make the whole service refused.
  */
 function usableOf(
-  { clusterIPs }: Pick<KubernetesService, 'clusterIPs'>,
+  service: Pick<KubernetesService, 'clusterIPs'>,
   slices: Iterable<EndpointSlice>,
   notes: string[],
 ): readonly Candidate[] {
   const wrong: string[] = [];
   const usable = [...slices].flatMap(({ ports, endpoints }) =>
     endpoints.flatMap((endpoint): Candidate[] => {
-      const why = clusterIPs.includes(endpoint.address)
+      if (!hasFamilyOf(service, endpoint.address)) return [];
+      const why = service.clusterIPs.includes(endpoint.address)
         ? `${endpoint.address} is a cluster IP of the service itself`
         : wrongAddress(endpoint.address, 'endpoint');
       if (why === undefined) return [{ ...endpoint, ports }];
@@ -169,7 +174,7 @@ function translated(
   // Node ports of both families, or at each address.
   const nodeAddresses = nodeAddressesOf(ports, place, notes);
   const nodePlaces = Math.max(2, nodeAddresses?.length ?? 0);
-  const served = servedOf('status.loadBalancer', service.ingressIPs, place, notes);
+  const served = servedOf('status.loadBalancer', service.ingressIPs, service, place, notes);
   const ingressIPs = fitting('status.loadBalancer', served, ports.length, nodePlaces, notes);
   const balanced = loadBalancerOf({ ...service, ingressIPs }, place, notes);
   // An address that is also a load balancer address is restricted like one.
@@ -243,6 +248,7 @@ function memoryOf(
 function servedOf(
   field: string,
   texts: readonly string[],
+  service: Pick<KubernetesService, 'clusterIPs'>,
   { reserved = [] }: Place,
   notes: string[],
 ): string[] {
@@ -254,7 +260,9 @@ function servedOf(
       wrongAddress(text, 'virtual') ??
       (isReserved(text)
         ? 'it is the address of the API server, or of the name server of the node'
-        : undefined);
+        : hasFamilyOf(service, text)
+          ? undefined
+          : `the Service has no IPv${text.includes(':') ? 6 : 4} cluster address`);
     if (why !== undefined) notes.push(`${field}: ${text} is not served: ${why}`);
     return why === undefined;
   });
@@ -268,10 +276,10 @@ const canonicalOf = (text: string): string => {
 /**
  * Any author of a Service can write external IPs (CVE-2020-8554), so a node may be limited to some prefixes.
  */
-function externalOf({ externalIPs }: KubernetesService, place: Place, notes: string[]): string[] {
+function externalOf(service: KubernetesService, place: Place, notes: string[]): string[] {
   const { externalRanges } = place;
   const ranges = externalRanges?.flatMap((text) => parsePrefix(text) ?? []);
-  return servedOf('externalIPs', externalIPs, place, notes).filter((text) => {
+  return servedOf('externalIPs', service.externalIPs, service, place, notes).filter((text) => {
     const address = parseIp(text);
     const isAllowed =
       ranges === undefined ||
