@@ -4,7 +4,8 @@ import type { Backend, Scheduler, ServicePort } from '../model/model.ts';
 import { mostMaglevSlots } from '../slots/maglev.ts';
 import { inOwnOrder, placesInOwnOrder } from '../slots/own-order.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
-import type { Endpoint } from './objects.ts';
+import { hasFamilyOf } from './objects.ts';
+import type { Endpoint, KubernetesService } from './objects.ts';
 
 /**
  * Selects the endpoints that a port of a Service has on one node, by kube-proxy's rules
@@ -383,11 +384,14 @@ function rowsOf(
  * balancer health checks ask for this number.
  */
 export function localReady(
+  service: Pick<KubernetesService, 'clusterIPs'>,
   slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>,
   nodeName: string,
 ): number {
   const local = [...slices].flatMap(({ endpoints }) =>
-    endpoints.filter(({ ready, node }) => ready && node === nodeName),
+    endpoints.filter(
+      ({ ready, node, address }) => ready && node === nodeName && hasFamilyOf(service, address),
+    ),
   );
   const count = (endpoints: readonly Endpoint[]): number =>
     new Set(endpoints.map(({ address }) => address)).size;

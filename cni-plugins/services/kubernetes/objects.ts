@@ -82,6 +82,12 @@ const portOf = (value: unknown): number | undefined =>
 /** The range that the API allows. */
 const secondsOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 86_400 ? value : undefined;
+/** Whether the service has a cluster address of the family. In a family without one, it is not served. */
+export const hasFamilyOf = (
+  { clusterIPs }: Pick<KubernetesService, 'clusterIPs'>,
+  address: string,
+): boolean => clusterIPs.some((each) => each.includes(':') === address.includes(':'));
+
 const addressesOf = (value: unknown): readonly string[] =>
   value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0);
 

@@ -61,7 +61,9 @@ export function createServiceTable(place: Place, limits?: PairLimits): ServiceTa
   const slicesOf = new Map<string, readonly string[]>();
   /** Services that may have an address for clients outside the cluster. The others have one name. */
   const outward = new Set<string>();
-  const healthChecks = createHealthCheckPorts((key) => localReady(slicesAt(key), place.nodeName));
+  const healthChecks = createHealthCheckPorts((key) =>
+    localReady(serviceAt(key) ?? { clusterIPs: [] }, slicesAt(key), place.nodeName),
+  );
   const dirty = new Set<string>();
   const delivered = createDeliveredState();
   const limited = createLimitedTranslation(limits);

@@ -14,6 +14,7 @@ import type { Translation } from './translate.ts';
 
 const place: Place = { nodeName: 'here' };
 const bothFamilies = ['10.96.0.1', 'fd00:10:96::1'];
+const fourOnly = { clusterIPs: ['10.96.0.1'] };
 
 interface Written {
   readonly spec?: object;
@@ -336,8 +337,8 @@ test('Local policies use the endpoints of this node, and terminating endpoints i
     );
     assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, without other endpoints`);
   }
-  assert.equal(localReady(slicesOf(slices), 'here'), 1);
-  assert.equal(localReady(slicesOf(lastOnes), 'here'), 0);
+  assert.equal(localReady(fourOnly, slicesOf(slices), 'here'), 1);
+  assert.equal(localReady(fourOnly, slicesOf(lastOnes), 'here'), 0);
 });
 
 test('connections from inside the node get any endpoint of a service with an external Local policy', () => {
@@ -514,7 +515,9 @@ test('ready endpoints, hints and the number for load balancers are separate for 
     'IPv6 has no hints: those of IPv4 are followed',
   );
   const pods = [slice([endpoint('10.0.0.1', { node: 'here' })]), six(endpoint('fd00::1', { node: 'here' }))];
-  assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod counts once, whatever addresses it has');
+  const bothOf = { clusterIPs: bothFamilies };
+  assert.equal(localReady(bothOf, slicesOf(pods), 'here'), 1, 'a pod counts once, whatever addresses it has');
+  assert.equal(localReady(fourOnly, slicesOf(pods.slice(1)), 'here'), 0, 'IPv6 is not served');
 });
 
 test('source ranges restrict addresses of a load balancer, each family separately', () => {

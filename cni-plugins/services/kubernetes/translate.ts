@@ -5,7 +5,7 @@ import { withElsewhere } from './elsewhere.ts';
 import { backendsOf, mostTakingOf, withinReach } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { loadBalancerOf } from './load-balancer.ts';
-import { slicePort } from './objects.ts';
+import { hasFamilyOf, slicePort } from './objects.ts';
 import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects.ts';
 
 /**
@@ -97,10 +97,6 @@ function fitting(
   );
   return addresses.slice(0, most);
 }
-
-/** Whether the service has a cluster address of the family. In a family without one, it is not served. */
-const hasFamilyOf = ({ clusterIPs }: Pick<KubernetesService, 'clusterIPs'>, address: string): boolean =>
-  clusterIPs.some((each) => each.includes(':') === address.includes(':'));
 
 /**
  * Returns the endpoints to which connections can lead. The API accepts some addresses to which none can, and
