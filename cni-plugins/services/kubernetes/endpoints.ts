@@ -1,10 +1,9 @@
 import { largest } from '../../../base/lists/index.ts';
 import { maxBackends } from '../description/schema.ts';
-import type { Backend, Scheduler, ServicePort } from '../model/model.ts';
+import type { Backend, Family, Scheduler, ServicePort } from '../model/model.ts';
 import { mostMaglevSlots } from '../slots/maglev.ts';
 import { inOwnOrder, placesInOwnOrder } from '../slots/own-order.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
-import { hasFamilyOf } from './objects.ts';
 import type { Endpoint, KubernetesService } from './objects.ts';
 
 /**
@@ -380,20 +379,22 @@ function rowsOf(
 }
 
 /**
- * Returns how many endpoints of this node would get a new connection, for the family that has more. Load
- * balancer health checks ask for this number.
+ * Returns how many endpoints of this node would get a new connection, for each family of the service. Load
+ * balancer health checks ask for these numbers.
  */
 export function localReady(
-  service: Pick<KubernetesService, 'clusterIPs'>,
+  { clusterIPs }: Pick<KubernetesService, 'clusterIPs'>,
   slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>,
   nodeName: string,
-): number {
+): ReadonlyMap<Family, number> {
   const local = [...slices].flatMap(({ endpoints }) =>
-    endpoints.filter(
-      ({ ready, node, address }) => ready && node === nodeName && hasFamilyOf(service, address),
+    endpoints.filter(({ ready, node }) => ready && node === nodeName),
+  );
+  const count = (isSix: boolean): number =>
+    new Set(local.filter((each) => isIpv6(each) === isSix).map(({ address }) => address)).size;
+  return new Map(
+    clusterIPs.map((address): [Family, number] =>
+      isIpv6({ address }) ? [6, count(true)] : [4, count(false)],
     ),
   );
-  const count = (endpoints: readonly Endpoint[]): number =>
-    new Set(endpoints.map(({ address }) => address)).size;
-  return Math.max(count(local.filter(isIpv6)), count(local.filter((each) => !isIpv6(each))));
 }

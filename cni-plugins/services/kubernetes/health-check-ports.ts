@@ -1,10 +1,12 @@
+import type { Family } from '../model/model.ts';
 import type { KubernetesService } from './objects.ts';
 
 export interface HealthCheckPort {
   readonly port: number;
   readonly namespace: string;
   readonly name: string;
-  readonly localEndpoints: number;
+  /** For each family of the service. */
+  readonly localEndpoints: ReadonlyMap<Family, number>;
 }
 
 /** The ports at which load balancers ask whether a Service has endpoints on this node. No side effects. */
@@ -17,14 +19,16 @@ export interface HealthCheckPorts {
 }
 
 /** @param countLocal counts the ready endpoints of a Service on this node */
-export function createHealthCheckPorts(countLocal: (key: string) => number): HealthCheckPorts {
+export function createHealthCheckPorts(
+  countLocal: (key: string) => ReadonlyMap<Family, number>,
+): HealthCheckPorts {
   /** The endpoints of this node by the key of their Service, since it last changed. */
-  const localEndpoints = new Map<string, number>();
+  const localEndpoints = new Map<string, ReadonlyMap<Family, number>>();
   const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
   /** Undefined: an answer may have changed. */
   let ports: readonly HealthCheckPort[] | undefined;
 
-  const localEndpointsOf = (key: string): number => {
+  const localEndpointsOf = (key: string): ReadonlyMap<Family, number> => {
     const count = localEndpoints.get(key) ?? countLocal(key);
     localEndpoints.set(key, count);
     return count;

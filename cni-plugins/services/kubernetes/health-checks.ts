@@ -18,6 +18,15 @@ export interface HealthChecks {
   close(): Promise<void>;
 }
 
+/**
+ * Returns the number for the family of the address at which the load balancer asks, as kube-proxy does. At an
+ * address of a family that the service does not have, it is that of the other family.
+ */
+function numberAt(address: string, { localEndpoints }: HealthCheckPort): number {
+  const [first = 0] = localEndpoints.values();
+  return localEndpoints.get(address.includes('.') ? 4 : 6) ?? first;
+}
+
 /** A port that another program has taken may become free. */
 const retryAfterMs = 30_000;
 
@@ -40,10 +49,11 @@ export function openHealthChecks(
         maxHeaderSize: 8192,
         connectionsCheckingInterval,
       },
-      (_request, response) => {
+      ({ socket }, response) => {
         const check = current.get(port);
         if (check === undefined) return void response.writeHead(503).end();
-        const { namespace, name, localEndpoints } = check;
+        const { namespace, name } = check;
+        const localEndpoints = numberAt(socket.localAddress ?? '', check);
         const serviceProxyHealthy = isHealthy();
         response.writeHead(localEndpoints > 0 && serviceProxyHealthy ? 200 : 503, {
           'content-type': 'application/json',

@@ -337,8 +337,8 @@ test('Local policies use the endpoints of this node, and terminating endpoints i
     );
     assert.equal(reported(outside(translated({ spec }, lastOnes))), last, `${what}, without other endpoints`);
   }
-  assert.equal(localReady(fourOnly, slicesOf(slices), 'here'), 1);
-  assert.equal(localReady(fourOnly, slicesOf(lastOnes), 'here'), 0);
+  assert.deepEqual([...localReady(fourOnly, slicesOf(slices), 'here')], [[4, 1]]);
+  assert.deepEqual([...localReady(fourOnly, slicesOf(lastOnes), 'here')], [[4, 0]]);
 });
 
 test('connections from inside the node get any endpoint of a service with an external Local policy', () => {
@@ -515,9 +515,23 @@ test('ready endpoints, hints and the number for load balancers are separate for 
     'IPv6 has no hints: those of IPv4 are followed',
   );
   const pods = [slice([endpoint('10.0.0.1', { node: 'here' })]), six(endpoint('fd00::1', { node: 'here' }))];
-  const bothOf = { clusterIPs: bothFamilies };
-  assert.equal(localReady(bothOf, slicesOf(pods), 'here'), 1, 'a pod counts once, whatever addresses it has');
-  assert.equal(localReady(fourOnly, slicesOf(pods.slice(1)), 'here'), 0, 'IPv6 is not served');
+  const counted = (clusterIPs: readonly string[], ...objects: readonly object[]): unknown => [
+    ...localReady({ clusterIPs }, slicesOf(objects), 'here'),
+  ];
+  assert.deepEqual(
+    [counted(bothFamilies, ...pods, ...pods), counted(bothFamilies, ...pods.slice(1))],
+    [
+      [
+        [4, 1],
+        [6, 1],
+      ],
+      [
+        [4, 0],
+        [6, 1],
+      ],
+    ],
+  );
+  assert.deepEqual(counted(fourOnly.clusterIPs, ...pods.slice(1)), [[4, 0]], 'IPv6 is not served');
 });
 
 test('source ranges restrict addresses of a load balancer, each family separately', () => {
