@@ -42,3 +42,18 @@ test('metrics of another kind are ignored, and bytes that are not a message are 
     readTaskMetrics({ typeUrl: 'io.containerd.cgroups.v2.Metrics', value: Buffer.from('ff', 'hex') }),
   );
 });
+
+test('a processor time that the CRI cannot express is refused', () => {
+  // 2^63 nanoseconds, and 2^64 - 1 microseconds.
+  const times = { v1: '1a0d0a0b0880808080808080808001', v2: '120b08ffffffffffffffffff01' };
+  for (const [version, hex] of Object.entries(times))
+    assert.throws(
+      () =>
+        readTaskMetrics({
+          typeUrl: `io.containerd.cgroups.${version}.Metrics`,
+          value: Buffer.from(hex, 'hex'),
+        }),
+      /a processor time of \d+ s/,
+      version,
+    );
+});

@@ -73,13 +73,20 @@ const codec = createCodecs(
 const version1 = codec<Version1>('Version1');
 const version2 = codec<Version2>('Version2');
 
-/** Returns the usage in a shim's answer to Stats. Undefined: it answers with a message of another kind. */
+/** About 146 years of one processor. The CRI cannot express much more (uint64), nor the rate of it. */
+const mostCpuNs = 2 ** 62;
+
+/**
+ * Returns the usage in a shim's answer to Stats. Undefined: it answers with a message of another kind.
+ * @throws Error for an unreadable message, and for an impossible processor time: with it, the statistics of
+ * all containers of the node could not be answered
+ */
 export function readTaskMetrics({ typeUrl, value }: Any): TaskUsage | undefined {
   const name = typeUrl.replace(/^.*\//, '');
   if (name === 'io.containerd.cgroups.v1.Metrics') {
     const { pids, cpu, memory } = version1.decode(value);
     return {
-      cpuNs: cpu?.usage?.total ?? 0,
+      cpuNs: possible(cpu?.usage?.total ?? 0),
       memoryBytes: memory?.usage?.usage ?? 0,
       inactiveFileBytes: memory?.totalInactiveFile ?? 0,
       rssBytes: memory?.rss ?? 0,
@@ -91,7 +98,7 @@ export function readTaskMetrics({ typeUrl, value }: Any): TaskUsage | undefined 
   if (name !== 'io.containerd.cgroups.v2.Metrics') return undefined;
   const { pids, cpu, memory } = version2.decode(value);
   return {
-    cpuNs: (cpu?.usageUsec ?? 0) * 1_000,
+    cpuNs: possible((cpu?.usageUsec ?? 0) * 1_000),
     memoryBytes: memory?.usage ?? 0,
     inactiveFileBytes: memory?.inactiveFile ?? 0,
     rssBytes: memory?.anon ?? 0,
@@ -99,4 +106,9 @@ export function readTaskMetrics({ typeUrl, value }: Any): TaskUsage | undefined 
     majorPageFaults: memory?.pgmajfault ?? 0,
     tasks: pids?.current ?? 0,
   };
+}
+
+function possible(cpuNs: number): number {
+  if (cpuNs <= mostCpuNs) return cpuNs;
+  throw new Error(`the shim reports a processor time of ${Math.round(cpuNs / 1e9)} s`);
 }
