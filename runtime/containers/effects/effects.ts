@@ -25,13 +25,13 @@ import { restoreInput } from './restore-input.ts';
 import { creationEffects } from './creation.ts';
 import { exitEffects } from './exits.ts';
 import { createMonitors } from './monitors.ts';
+import { createSlots } from '../../processes/slots.ts';
 import { createPlaces } from './container-locations.ts';
 import { processEffects } from './processes.ts';
 import { runningEffects } from './running.ts';
 import { linkPolicyFor } from '../link-class.ts';
 import { containerLogPath } from '../logs/log-path.ts';
 import type { ContainerRecord } from '../record.ts';
-import { createSlots } from './slots.ts';
 
 export interface ContainerEffectDeps {
   readonly startProgram: StartProgram;
@@ -71,9 +71,6 @@ export interface ContainerEffectDeps {
   readonly restores?: Restores | undefined;
 }
 
-/** How long one runtime command may keep others from starting. */
-const slotMs = 10_000;
-
 /** Returns the folder of one container: bundle, pid files, attach socket. */
 export function bundleIn(stateDir: string, id: string): string {
   return join(stateDir, 'containers', id);
@@ -88,7 +85,7 @@ export function createContainerEffects(deps: ContainerEffectDeps): ContainerEffe
 }
 
 function realEffects(input: ContainerEffectDeps): ContainerEffects {
-  const slots = createSlots(availableParallelism(), slotMs);
+  const slots = createSlots(availableParallelism());
   const resourceSupport = detectResourceSupport(input.cgroups);
   const places = createPlaces({ ...input, bundle: (id) => bundleIn(input.stateDir, id) });
   const deps = {

@@ -26,7 +26,7 @@ import type { ContainerRecord } from '../record.ts';
 import { createMonitorPool } from './monitor-pool.ts';
 import { orNoRoom } from './no-room.ts';
 import type { MonitorNeeds, ReservedMonitor } from './monitor-pool.ts';
-import type { Slots } from './slots.ts';
+import type { Slots } from '../../processes/slots.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 
 export interface MonitorDeps {

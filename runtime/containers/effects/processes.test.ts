@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { processIdentity } from '../../../base/process/index.ts';
 import type { ContainerRecord } from '../record.ts';
 import { processEffects } from './processes.ts';
-import { createSlots } from './slots.ts';
+import { createSlots } from '../../processes/slots.ts';
 
 test('a stop reaches a task whose shim is no longer configured, and its stand-in ends only with SIGKILL', async () => {
   const [standIn, task] = [spawn('sleep', ['600']), spawn('sleep', ['600'])];

@@ -5,7 +5,7 @@ import { emptyCgroup, thawCgroup } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { sharesPids } from '../pid-namespace.ts';
-import type { Slots } from './slots.ts';
+import type { Slots } from '../../processes/slots.ts';
 import { signalNumber } from '../stop-signal.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 import { continueRestored, isStopped } from './restored.ts';

@@ -10,6 +10,7 @@ import { containerCgroup, systemdAnnotations } from '../../cgroups/cgroup-driver
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { runCommand } from '../../processes/command.ts';
+import { createSlots } from '../../processes/slots.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import { shimAnnotations } from '../../oci/shim-annotations.ts';
 import type { ShimTasks } from '../../shim/tasks.ts';
@@ -42,8 +43,7 @@ export async function openInfraProcesses(parts: {
   // One at a time: all files have fixed names, so that the next daemon takes over everything that a killed
   // daemon left.
   const providing = pLimit(1);
-  // Runtimes that all start at once slow down each other and the daemon.
-  const slots = pLimit(availableParallelism());
+  const slots = createSlots(availableParallelism());
   await provideProgram(root);
   const tasksOf = ({ runtimeHandler }: Pick<SandboxRecord, 'runtimeHandler'>): ShimTasks | undefined =>
     handlers.get(runtimeHandler)?.tasks;
@@ -88,9 +88,11 @@ export async function openInfraProcesses(parts: {
       });
       await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
       if (tasks !== undefined)
-        return slots(() => tasks.startPod(record.id, folder, cgroup.systemd)).catch((cause: unknown) => {
-          throw failed(record, reasonOf(cause), 'shim');
-        });
+        return slots
+          .run(() => tasks.startPod(record.id, folder, cgroup.systemd))
+          .catch((cause: unknown) => {
+            throw failed(record, reasonOf(cause), 'shim');
+          });
       const pidFile = join(folder, 'pid');
       const args = [
         ...(cgroup.systemd ? ['--systemd-cgroup'] : []),
@@ -102,7 +104,7 @@ export async function openInfraProcesses(parts: {
         pidFile,
         record.id,
       ];
-      const said = await slots(() =>
+      const said = await slots.run(() =>
         runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]),
       );
       if (said.exitCode !== 0)

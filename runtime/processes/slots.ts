@@ -12,9 +12,9 @@ export interface Slots {
  * Runtimes that all start at once slow down each other and the daemon; a few per processor keep all
  * processors busy. A runtime that takes long waits for something other than a processor, such as a file
  * server that does not answer: others need not wait with it.
- * @param mostMs after this time an act no longer holds its slot
+ * @param mostMs after this time an act no longer holds its slot. Default: 10 seconds
  */
-export function createSlots(atOnce: number, mostMs: number): Slots {
+export function createSlots(atOnce: number, mostMs = 10_000): Slots {
   const limited = pLimit(atOnce);
   return {
     run: <T>(act: () => Promise<T>) => {
