@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { PortcullisError } from '../errors/index.ts';
-import { diskIsFull, storageFailure } from './failure.ts';
+import { isPortcullisError, PortcullisError } from '../errors/index.ts';
+import { diskIsFull, isDiskFull, storageFailure } from './failure.ts';
 import type { KeptRoom } from './room.ts';
 import type { Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
@@ -104,8 +104,10 @@ export function createConnection(
           if (!addsNothing(call) && room?.allowsMore() === false) throw diskIsFull('write to database', path);
           outcomes.push({ results: call.map(execute) });
         } catch (error) {
-          // A full disk or an I/O error ends the whole transaction (sqlite.org/lang_transaction.html §3).
-          if (!db.isTransaction) throw error;
+          // A full disk or an I/O error ends the whole transaction, or only the statement, such as an INSERT
+          // that selects or returns rows (sqlite.org/lang_transaction.html §3). Only a call that is repeated
+          // gets more space.
+          if (!db.isTransaction || (isDiskFull(error) && !isPortcullisError(error))) throw error;
           db.exec('ROLLBACK TO call');
           outcomes.push({ error: storageFailure(error, 'write to database', path) });
         }
