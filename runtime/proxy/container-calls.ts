@@ -15,6 +15,8 @@ import { criCodec } from '../cri/contract/services.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type {
   ContainerConfig,
+  ContainerStatusRequest,
+  ContainerStatusResponse,
   CreateContainerRequest,
   CreateContainerResponse,
   ImageSpec,
@@ -108,12 +110,30 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
         criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest'),
         call.request,
       );
-      const id = records.containers.find(request.containerId)?.id;
+      const id = await recordedId(records, call, request.containerId);
       if (id === undefined) return call.forward(call.request);
       // Each update is judged by the limits that the one before it has left.
       return updates.run(id, () => updateResources(records, call, id, request.linux));
     },
   };
+}
+
+/**
+ * Returns the id of the container of an update. Undefined: it was not created through the proxy, and has no
+ * limits. The beginning of an id may mean several records here, such as of containers that the backend has
+ * removed, and one container for the backend, which is asked then.
+ */
+async function recordedId(
+  { containers }: ProxyRecords,
+  call: Pick<InterceptedCall, 'ask'>,
+  asked: string,
+): Promise<string | undefined> {
+  const known = containers.find(asked);
+  if (known !== undefined || !containers.list().some(({ id }) => id.startsWith(asked))) return known?.id;
+  const request = criCodec<ContainerStatusRequest>('ContainerStatusRequest').encode({ containerId: asked });
+  const answer = await call.ask('RuntimeService/ContainerStatus', request);
+  const { status } = decoded(criCodec<ContainerStatusResponse>('ContainerStatusResponse'), answer);
+  return containers.get(status?.id ?? '')?.id;
 }
 
 async function updateResources(
