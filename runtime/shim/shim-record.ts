@@ -1,4 +1,5 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { lstat, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { failure, meansGone } from '../../base/errors/index.ts';
@@ -41,6 +42,26 @@ export async function readShimRecord(
     if (meansGone(cause) || cause instanceof SyntaxError) return undefined;
     throw cause;
   }
+}
+
+/**
+ * Removes the socket of a shim that has ended. The shim alone has named the path: another file stays, and so
+ * does a socket at which a process listens.
+ */
+export async function removeDeadSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isSocket() === true && (await isRefused(path))) await rm(path, { force: true });
+}
+
+function isRefused(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
 }
 
 const longestSocketPath = 107;

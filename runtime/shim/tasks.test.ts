@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -120,4 +120,28 @@ test('an update that the shim does not answer ends when its container is stopped
   const updating = tasks.update('c1', folder, { typeUrl: '', value: Buffer.alloc(0) }, stopped.signal);
   setTimeout(() => stopped.abort(new Error('it is being stopped')), 50);
   await assert.rejects(updating, /it is being stopped/u);
+});
+
+test('the end of a pod removes the socket of its shim, and no other file that the shim named', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { tasks, server } = await shimThatReports(folder, process.pid);
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  const [file, dead] = [join(folder, 'file'), join(folder, 'dead.sock')];
+  writeFileSync(file, 'of another program');
+  const listen = `require('net').createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  await once(spawn(process.execPath, ['-e', listen], { stdio: 'ignore' }), 'exit');
+  assert.ok(existsSync(dead));
+  for (const [socket, stays] of [
+    [file, true],
+    [join(folder, 'shim.sock'), true],
+    [dead, false],
+  ] as const) {
+    await writeShimRecord(folder, { version: 3, socket });
+    await tasks.endPod(folder.slice(-6).repeat(5), folder);
+    assert.equal(existsSync(socket), stays, socket);
+  }
 });

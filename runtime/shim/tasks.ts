@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -17,7 +16,7 @@ import { requireStartedSince, ticksNow } from './shim-process.ts';
 import type { ShimProgram } from './launch.ts';
 import { leaveInput } from './task-api.ts';
 import type { TaskApi } from './task-api.ts';
-import { forgetShim, readShimRecord, writeShimRecord } from './shim-record.ts';
+import { forgetShim, readShimRecord, removeDeadSocket, writeShimRecord } from './shim-record.ts';
 import { isTimeout } from './unresponsive-shim.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
@@ -332,7 +331,7 @@ function podTasks(
       await killShim(record?.process, 2_000);
       await endProcesses(id, folder);
       api?.close();
-      if (record !== undefined) await rm(record.socket, { force: true });
+      if (record !== undefined) await removeDeadSocket(record.socket);
     },
   };
 }
