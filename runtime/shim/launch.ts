@@ -45,16 +45,17 @@ export async function startShim(shim: ShimProgram, id: string, bundle: string): 
   const args = ['-id', id, 'start'];
   const first = await run(shim, args, bundle, parameters, startMs);
   // A shim of containerd 2.2 or older reads runtime options instead, and none are needed to start.
-  const { code, stdout, stderr } =
-    first.code === 0 ? first : await run(shim, args, bundle, Buffer.alloc(0), startMs);
+  const isLast = first.code === 0 || first.isLate;
+  const last = isLast ? first : await run(shim, args, bundle, Buffer.alloc(0), startMs);
+  const { code, stdout } = last;
   if (code !== 0) {
-    const said = (first.stderr || stderr || stdout.toString('utf8')).trim().slice(0, 2_000);
+    const said = (first.stderr || last.stderr || stdout.toString('utf8')).trim().slice(0, 2_000);
     throw failure(
       'SHIM_START_FAILED',
       'internal',
       'start shim',
       shim.path,
-      said === '' ? `it ended with code ${code}` : said,
+      whyFailed(last, startMs, said),
       'correct the cause that the shim names, and check whether the programs that it starts are installed',
     );
   }
@@ -68,16 +69,30 @@ export async function startShim(shim: ShimProgram, id: string, bundle: string): 
  */
 export async function deleteDeadTask(shim: ShimProgram, id: string, bundle: string): Promise<void> {
   const args = ['-id', id, '-bundle', bundle, 'delete'];
-  const { code, stderr } = await run(shim, args, bundle, Buffer.alloc(0), deleteMs);
-  if (code === 0) return;
+  const end = await run(shim, args, bundle, Buffer.alloc(0), deleteMs);
+  if (end.code === 0) return;
   throw failure(
     'SHIM_DELETE_FAILED',
     'internal',
     'remove the leftovers of a task with',
     shim.path,
-    stderr.trim().slice(0, 2_000) || `it ended with code ${code}`,
+    whyFailed(end, deleteMs, end.stderr.trim().slice(0, 2_000)),
     'correct the cause that the shim names, and repeat the removal',
   );
+}
+
+/** How a call of the shim's program ended. */
+interface CallEnd {
+  readonly code: number;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+  /** Whether it was killed because it did not end in time. */
+  readonly isLate: boolean;
+}
+
+function whyFailed({ code, isLate }: CallEnd, timeoutMs: number, said: string): string {
+  if (!isLate) return said || `it ended with code ${code}`;
+  return `it did not end within ${timeoutMs / 1_000} s and was killed${said && `; it wrote: ${said}`}`;
 }
 
 async function run(
@@ -86,10 +101,11 @@ async function run(
   cwd: string,
   input: Buffer,
   timeoutMs: number,
-): Promise<{ readonly code: number; readonly stdout: Buffer; readonly stderr: string }> {
+): Promise<CallEnd> {
   const [stdout, stderr] = openOutputs({ bytes: answerLimit }, { bytes: answerLimit });
   const stdin = openPipe();
   let timer: NodeJS.Timeout | undefined;
+  let isLate = false;
   try {
     // It is far smaller than a pipe.
     writeFd(stdin.write, input);
@@ -116,11 +132,14 @@ async function run(
     });
     stdout.closeWrite();
     stderr.closeWrite();
-    timer = setTimeout(() => child.kill(SIGKILL), timeoutMs);
+    timer = setTimeout(() => {
+      isLate = true;
+      child.kill(SIGKILL);
+    }, timeoutMs);
     const code = await child.exited;
     // The shim that stays running may hold the pipes.
     await Promise.all([stdout.ended(20), stderr.ended(20)]);
-    return { code, stdout: stdout.bytes(), stderr: stderr.bytes().toString('utf8') };
+    return { code, stdout: stdout.bytes(), stderr: stderr.bytes().toString('utf8'), isLate };
   } finally {
     clearTimeout(timer);
     closeFd(stdin.read);
