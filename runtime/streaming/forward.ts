@@ -23,13 +23,19 @@ const connectMs = 30_000;
  * @throws Error with the sentence that other runtimes write to the error stream
  */
 export async function forward(plan: ForwardPlan, port: number, data: Duplex): Promise<void> {
+  const hasLeft = (): boolean => data.destroyed;
   let target: Socket;
   try {
-    target = await dial(plan, port);
+    target = await dial(plan, port, data);
   } catch (cause) {
     throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${reasonOf(cause)}`, {
       cause,
     });
+  }
+  // Its `close` is over then, and nothing would ever close the connection.
+  if (hasLeft()) {
+    target.destroy();
+    return;
   }
   let failure: Error | undefined;
   target.on('error', (reason) => (failure = reason));
@@ -47,19 +53,20 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
   data.pipe(target);
   target.pipe(data);
   await done;
-  if (failure !== undefined && !data.destroyed)
+  if (failure !== undefined && !hasLeft())
     throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${failure.message}`);
 }
 
 /**
  * Connects to 127.0.0.1, then to [::1], inside the pod's network namespace. The sockets are created inside
  * and used from outside.
+ * @param data the client's side: when it is destroyed, nothing waits for the connection any more
  */
-async function dial(plan: ForwardPlan, port: number): Promise<Socket> {
+async function dial(plan: ForwardPlan, port: number, data: Duplex): Promise<Socket> {
   const failures: string[] = [];
   for (const version of [4, 6] as const) {
     try {
-      return await connect(plan.namespace, version, port);
+      return await connect(plan.namespace, version, port, data);
     } catch (cause) {
       if (meansGone(cause))
         throw new Error(`network namespace for sandbox "${plan.sandbox}" is closed`, { cause });
@@ -74,14 +81,20 @@ async function dial(plan: ForwardPlan, port: number): Promise<Socket> {
   );
 }
 
-async function connect(namespace: string | undefined, version: 4 | 6, port: number): Promise<Socket> {
+async function connect(
+  namespace: string | undefined,
+  version: 4 | 6,
+  port: number,
+  data: Duplex,
+): Promise<Socket> {
   const fd = namespace === undefined ? openLoopbackSocket(version) : openInside(namespace, version);
   if (!connectLoopback(fd, version, port)) {
     const deadline = performance.now() + connectMs;
     for (let waitMs = 1; !loopbackConnected(fd, version, port); waitMs = Math.min(waitMs * 2, 100)) {
-      if (performance.now() > deadline) {
+      const hasLeft = data.destroyed;
+      if (hasLeft || performance.now() > deadline) {
         closeFd(fd);
-        throw new Error('connection timed out');
+        throw new Error(hasLeft ? 'the client has left' : 'connection timed out');
       }
       await pause(waitMs);
     }
