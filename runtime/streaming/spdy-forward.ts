@@ -46,10 +46,16 @@ export async function serveSpdyForward(input: {
         clearTimeout(pair.timer);
         pairs.delete(id);
         void run(input.plan, portOf(pair.data) ?? port, pair.data, pair.error);
-      }
+      } else stream.duplex.once('close', () => forget(id, pair));
       return true;
     },
   });
+  /** The limit of streams does not count a pair whose only stream the client has reset. */
+  const forget = (id: string, pair: Pair): void => {
+    if (pairs.get(id) !== pair) return;
+    clearTimeout(pair.timer);
+    pairs.delete(id);
+  };
   const open = (id: string): Pair => {
     const pair: Pair = {};
     pair.timer = setTimeout(() => {
