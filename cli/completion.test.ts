@@ -110,13 +110,23 @@ describe('the completion script', () => {
         ],
         [['portcullis', 'sign', '--key', 'k', '--output', 'j'], ['json']],
         [['portcullis', 'verify', 'image', '--policy', 'pol'], ['policy.yaml']],
+        [['portcullis', 'images', 'push', 'pol'], ['policy.yaml']],
         [['portcullis', 'completion', 'f'], ['fish']],
+        [['portcullis', 'help', 'trust', 'archive', 'c'], ['create']],
         [['portcullisd', '--print'], ['--print-config']],
       ] as const)
         it(`${words.join(' ')}: ${expected.join(', ')}`, () => {
           assert.deepEqual([...complete(...words)].sort(), expected);
         });
     });
+
+  describe('in zsh', { skip: installed('zsh') ? false : 'no zsh' }, () => {
+    it('offers choices and files after =, and after a letter without a space', () => {
+      assert.deepEqual(zsh('portcullis', 'ps', '--output=j'), ['json']);
+      assert.deepEqual(zsh('portcullis', 'ps', '-oj'), ['json']);
+      assert.deepEqual(zsh('portcullis', 'verify', '--policy=pol'), ['policy.yaml']);
+    });
+  });
 
   describe('in bash', { skip: installed('bash') ? false : 'no bash' }, () => {
     it('offers the choices of an option after =, and nothing where a name is expected', () => {

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import type { Argument } from 'commander';
 import { formatHelp } from '../output/help-format.ts';
 import { wrapHelp } from '../output/wrap-help.ts';
 import manifest from '../../package.json' with { type: 'json' };
@@ -95,7 +96,7 @@ function nodeOf(command: Command, before: readonly string[]): CommandNode {
       ...valueOf(option),
     })),
     arguments: command.registeredArguments.map((argument) => ({
-      ...describeValue(argument.name(), argument.argChoices),
+      ...describeArgument(argument),
       description: argument.description,
       variadic: argument.variadic,
     })),
@@ -119,6 +120,16 @@ function valueOf(option: { readonly flags: string; readonly argChoices?: readonl
   return name === undefined ? {} : { value: describeValue(name, option.argChoices) };
 }
 
+/** An argument is also a file if its description says so, such as the source of `images push`. */
+function describeArgument(argument: Argument): CommandValue {
+  const value = describeValue(argument.name(), argument.argChoices);
+  return {
+    ...value,
+    isFile: value.isFile || /\bfile\b|\bfolder\b|\blayout\b|\.json/u.test(argument.description),
+  };
+}
+
 function describeValue(name: string, choices: readonly string[] = []): CommandValue {
-  return { name, choices, isFile: /file|path|folder|^dir$|profile|^(?:first|second)$/iu.test(name) };
+  const isFile = /file|path|folder|^dir$|profile|^(?:first|second|place|program)$/iu.test(name);
+  return { name, choices, isFile };
 }

@@ -66,7 +66,7 @@ ${children.map(({ name, summary }) => `        '${message(name)}:${escaped(summa
       ;;
     rest)
       case $line[1] in
-${children.map(({ name }) => `        ${name}) _portcullis${prefix}${nameOf([name])} ;;`).join('\n')}
+${children.map(({ name }) => `        ${name}) _portcullis${prefix}${nameOf([name])} ;;`).join('\n')}${prefix === '' ? '\n        help) _portcullis ;;' : ''}
       esac
       ;;
   esac`;
@@ -75,9 +75,12 @@ ${children.map(({ name }) => `        ${name}) _portcullis${prefix}${nameOf([nam
 function optionOf({ names, description, value }: CommandOption): string {
   const about = `[${escaped(description).replaceAll(/[[\]]/gu, String.raw`\$&`)}]`;
   const takes = value === undefined ? '' : `:${message(value.name)}:${action(value)}`;
-  const [only = ''] = names;
   if (names.includes('--help')) return `'(- *)'{${names.join(',')}}'${about}'`;
-  return names.length === 1 ? `'*${only}${about}${takes}'` : `'*'{${names.join(',')}}'${about}${takes}'`;
+  // The value is the next word, or the rest of this one: --output json, --output=json, -o json, -ojson.
+  const marks = value === undefined ? { long: '', short: '' } : { long: '=', short: '+' };
+  const marked = names.map((name) => name + (name.startsWith('--') ? marks.long : marks.short));
+  const [only = ''] = marked;
+  return marked.length === 1 ? `'*${only}${about}${takes}'` : `'*'{${marked.join(',')}}'${about}${takes}'`;
 }
 
 function action({ choices, isFile }: CommandValue): string {
