@@ -50,7 +50,11 @@ async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
   let ending: Promise<void> | undefined;
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
   const leave = (code: number) => void end().then(() => process.exit(code));
-  const signals = onEndSignal(() => leave(130));
+  const signals = onEndSignal(() => {
+    // The running step fails now, because what it uses is removed: that is no finding of the quickstart.
+    report.interrupt('interrupted; removing everything that the quickstart created');
+    leave(130);
+  });
   // The reader of the output is gone, or an error occurred outside of any step: clean up in these cases, too.
   // (The command's own listener would end the process at once.)
   process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
@@ -66,12 +70,12 @@ async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
   } catch (thrown) {
     held = report.close() && false;
     // The output already shows a failure that a step found. Any other error is a defect of the quickstart.
-    if (!isPortcullisError(thrown))
+    if (!report.isInterrupted() && !isPortcullisError(thrown))
       process.stderr.write(
         `${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
       );
   }
-  if (output === 'json')
+  if (output === 'json' && !report.isInterrupted())
     process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
   if (keep && held) {
     signals.staying();

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { cgroupsBelow } from './cleanup.ts';
@@ -33,12 +34,19 @@ describe('portcullis quickstart', () => {
   });
 
   it('cleans up when it is interrupted in the middle', async () => {
-    const child = spawn(command, ['quickstart'], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(command, ['quickstart'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;
-    for await (const chunk of child.stdout) if (String(chunk).includes('RunPodSandbox')) break;
-    child.kill('SIGINT');
-    const [code] = await exited;
-    assert.notEqual(code, 0);
+    const errors = text(child.stderr);
+    let output = '';
+    for await (const chunk of child.stdout) {
+      const seen = output.includes('RunPodSandbox');
+      output += String(chunk);
+      if (!seen && output.includes('RunPodSandbox')) child.kill('SIGINT');
+    }
+    assert.deepEqual(await exited, [130, null]);
+    assert.match(output, /interrupted; removing everything that the quickstart created\n$/);
+    assert.doesNotMatch(output, /failed/);
+    assert.equal(await errors, '');
     assert.deepEqual(remains(), []);
   });
 

@@ -78,4 +78,14 @@ describe('the story', () => {
     assert.deepEqual(wrap('unbreakable-and-long', 5), ['unbreakable-and-long']);
     assert.deepEqual(wrap('', 5), ['']);
   });
+
+  it('prints nothing of steps that end after an interrupt', async () => {
+    const { story: report, text } = reported();
+    await report.step('start', () => {
+      report.interrupt('interrupted');
+    });
+    await assert.rejects(report.step('go on', () => Promise.reject(new Error('it is gone'))));
+    assert.equal(report.close(), false);
+    assert.equal(text(), '\ninterrupted\n');
+  });
 });

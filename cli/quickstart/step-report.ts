@@ -18,6 +18,9 @@ export interface StepReport {
   say(...lines: readonly string[]): void;
   /** Prints the closing line. Returns whether every step succeeded. */
   close(): boolean;
+  /** Ends the line of the running step, and prints a last line. Steps that go on print nothing more. */
+  interrupt(last: string): void;
+  isInterrupted(): boolean;
   /** The steps so far, for machine-readable output. */
   readonly steps: readonly Step[];
 }
@@ -37,6 +40,10 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
   const began = clock();
   const steps: Step[] = [];
   let chapterTitle = '';
+  let interrupted = false;
+  const write = (text: string): void => {
+    if (!interrupted) paper.write(text);
+  };
 
   const line = (mark: string, title: string, time: string): string => {
     const gap = Math.max(1, paper.width - 4 - textWidth(mark) - textWidth(title) - textWidth(time));
@@ -45,7 +52,7 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
   const show = (mark: string, style: Style, title: string, ms: number | undefined): void => {
     const time = ms === undefined ? '' : duration(ms);
     const text = line(mark, title, time).replace(mark, paint(style, mark));
-    paper.write(
+    write(
       `${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint('dim', time)}`,
     );
   };
@@ -53,16 +60,16 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
     const reported = (typeof lines === 'string' ? [lines] : lines).flatMap((text) =>
       wrap(shortenDigests(text), paper.width - 6),
     );
-    for (const text of reported) paper.write(`${paint('dim', `      ${text}`)}\n`);
+    for (const text of reported) write(`${paint('dim', `      ${text}`)}\n`);
   };
 
   return {
     steps,
     chapter: (title) => {
       chapterTitle = title;
-      paper.write(`\n${paint('bold', title)}\n`);
+      write(`\n${paint('bold', title)}\n`);
     },
-    say: (...lines) => paper.write(lines.map((text) => `${text}\n`).join('')),
+    say: (...lines) => write(lines.map((text) => `${text}\n`).join('')),
     async step(title, body, report) {
       if (paper.live) show(running, 'yellow', title, undefined);
       const started = clock();
@@ -76,7 +83,7 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
           found: typeof found === 'string' ? [found] : found,
         });
         show(mark, style, title, ms);
-        paper.write('\n');
+        write('\n');
         details(found);
       };
       try {
@@ -102,9 +109,14 @@ export function createStepReport(paper: Paper, clock: () => number = () => perfo
       const verdict = whole
         ? `${good} all ${held} steps succeeded`
         : `${bad} ${steps.length - held} of ${steps.length} steps failed`;
-      paper.write(`\n${paint(whole ? 'green' : 'red', verdict)} in ${seconds} s\n`);
+      write(`\n${paint(whole ? 'green' : 'red', verdict)} in ${seconds} s\n`);
       return whole;
     },
+    interrupt(last) {
+      write(`\n${last}\n`);
+      interrupted = true;
+    },
+    isInterrupted: () => interrupted,
   };
 }
 
