@@ -11,6 +11,7 @@ import { seedFindings } from './doctor/seeds.ts';
 import { sigstoreSeeds } from '../trust/sigstore/index.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
+import { paperFor } from './output/terminal.ts';
 import { packageRoot } from './environment/package-root.ts';
 import { fromVariable, socketPath } from './options/endpoint.ts';
 
@@ -73,7 +74,7 @@ async function examine({ fix, config, socket, output }: DoctorFlags): Promise<nu
   ];
   const findings = chapters.flatMap((chapter) => chapter.findings);
   const ready = findings.every((finding) => finding.state !== 'missing');
-  const colour = process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
-  print(output, { ready, chapters }, `${formatFindings(chapters, colour)}\n${verdictOf(findings)}\n`);
+  const paper = paperFor(process.stdout, process.env);
+  print(output, { ready, chapters }, `${formatFindings(chapters, paper)}\n${verdictOf(findings)}\n`);
   return ready ? exitCodes.yes : exitCodes.no;
 }

@@ -1,16 +1,24 @@
 import { painter, textWidth } from '../output/terminal.ts';
+import type { Paper } from '../output/terminal.ts';
 import type { Chapter, Finding } from './finding.ts';
 
 const marks = { fine: ['✓', 'green'], degraded: ['!', 'yellow'], missing: ['✗', 'red'] } as const;
+const asciiMarks = { fine: 'ok', degraded: '! ', missing: 'NO' } as const;
 
 /** Formats the findings, one line each, with explanations below those that are not fine. */
-export function formatFindings(chapters: readonly Chapter[], colour: boolean): string {
+export function formatFindings(
+  chapters: readonly Chapter[],
+  { colour, unicode }: Pick<Paper, 'colour' | 'unicode'>,
+): string {
   const paint = painter(colour);
   const line = (finding: Finding): string => {
-    const [mark, style] = marks[finding.state];
+    const [sign, style] = marks[finding.state];
+    const mark = unicode ? sign : asciiMarks[finding.state];
     const below = [
       ...(finding.meaning ?? []),
-      ...(finding.fix !== undefined && finding.state !== 'fine' ? [`→ ${finding.fix}`] : []),
+      ...(finding.fix !== undefined && finding.state !== 'fine'
+        ? [`${unicode ? '→' : '->'} ${finding.fix}`]
+        : []),
     ];
     return [
       `  ${paint(style, mark)} ${padded(finding.topic, 20)} ${finding.found}`,

@@ -115,4 +115,10 @@ describe('the paper of a terminal', () => {
     assert.equal(paperFor(terminal, { LC_ALL: '', LANG: 'C.UTF-8' }).unicode, true);
     assert.equal(paperFor(terminal, { LC_ALL: 'C', LANG: 'C.UTF-8' }).unicode, false);
   });
+
+  it('has lines of a usable width, also on a terminal that is tiny or reports no size', () => {
+    const widthOf = (columns: number): number =>
+      paperFor({ isTTY: true, columns } as NodeJS.WriteStream, {}).width;
+    assert.deepEqual([0, 1, 80, 300].map(widthOf), [100, 40, 80, 100]);
+  });
 });

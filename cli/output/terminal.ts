@@ -2,6 +2,9 @@ import { stripVTControlCharacters, styleText } from 'node:util';
 import type { Command } from 'commander';
 import { eastAsianWidth } from 'get-east-asian-width';
 
+/** A terminal narrower than this gets lines of this width. */
+const leastWidth = 40;
+
 export interface Paper {
   readonly write: (text: string) => void;
   /** A terminal: shows a running step before it is done, and uses colours. */
@@ -23,12 +26,11 @@ export function paperFor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Pa
     live,
     colour: live && (env['NO_COLOR'] ?? '') === '',
     unicode: !stream.isTTY || /utf-?8/i.test(locale),
-    width: Math.min(stream.isTTY ? stream.columns : 100, 100),
+    // A serial console may report no columns at all.
+    width: Math.min(stream.isTTY ? Math.max(leastWidth, stream.columns || 100) : 100, 100),
   };
 }
 
-/** A terminal narrower than this gets lines of this width. */
-const leastWidth = 40;
 let wide = false;
 
 /** Adds `--wide`, the option of commands that print tables or reasons. */
