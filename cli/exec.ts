@@ -27,12 +27,13 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n',
+      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n\nThe output is printed as it arrives; with --timeout or --output json at the end, and then at most 16 MiB.\n',
     )
     .action((container: string, given: string[], flags: Flags, command: Command) => {
       // kubectl separates the command by "--", which is never a program.
       const words = given[0] === '--' && given.length > 1 ? given.slice(1) : given;
-      const streamed = flags.interactive || flags.tty;
+      // Only a whole answer can be JSON, and only ExecSync has a time limit. Its output is limited, too.
+      const streamed = flags.output !== 'json' && flags.timeout === 0;
       const wrong = wrongUse(flags);
       if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });
       return run(flags.output, () =>

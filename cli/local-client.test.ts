@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
 import { PortcullisError } from '../base/errors/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { ContainerState, createCriServer, PodSandboxState } from '../runtime/index.ts';
@@ -13,6 +18,7 @@ import { commandFile } from '../test/fixtures/command.ts';
 
 let folder: string;
 let server: Awaited<ReturnType<typeof createCriServer>>;
+let streams: WebSocketServer;
 const now = BigInt(Date.now()) * 1_000_000n;
 const minute = 60_000_000_000n;
 
@@ -45,7 +51,23 @@ const containers = [
   createdAt: now - minute,
 }));
 
+/** Answers a streamed command as execSync does. */
+function stream(socket: WebSocket, { url = '' }: IncomingMessage): void {
+  const [, id = '', ...words] = url.split('/');
+  const cause = { reason: 'ExitCode', message: '7' };
+  for (const [channel, text] of [
+    [1, words.join(' ')],
+    [2, id.slice(0, 2)],
+    [3, JSON.stringify({ status: 'Failure', details: { causes: [cause] } })],
+  ] as const)
+    socket.send(Buffer.concat([Buffer.from([channel]), Buffer.from(text)]));
+  socket.close();
+}
+
 before(async () => {
+  streams = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  streams.on('connection', stream);
+  await once(streams, 'listening');
   folder = await mkdtemp(join(tmpdir(), 'portcullis-cli-'));
   const log = join(folder, '0.log');
   const time = '2026-11-20T08:00:00.000000000Z';
@@ -81,7 +103,7 @@ before(async () => {
             state: ContainerState.CONTAINER_EXITED,
           },
         }),
-      execSync: ({ cmd, containerId }) => {
+      exec: ({ cmd, containerId }) => {
         if (cmd[0] === 'denied') {
           throw new PortcullisError({
             code: 'X_DENIED',
@@ -101,16 +123,20 @@ before(async () => {
             why: 'unknown',
             fix: 'wait',
           });
-        return Promise.resolve({
+        const { port } = streams.address() as AddressInfo;
+        return Promise.resolve({ url: `http://127.0.0.1:${port}/${containerId}/${cmd.join('/')}` });
+      },
+      execSync: ({ cmd, containerId }) =>
+        Promise.resolve({
           stdout: Buffer.from(cmd.join(' ')),
           stderr: Buffer.from(containerId.slice(0, 2)),
           exitCode: 7,
-        });
-      },
+        }),
     },
   });
 });
 after(async () => {
+  streams.close();
   await server.close({ graceMs: 100 });
   await rm(folder, { recursive: true });
 });
@@ -208,6 +234,7 @@ test('exec passes on the output, the flags and the exit code of the command', as
     await portcullis('exec', 'c1', '--', 'ls', '-l', '--output', 'x'),
     await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'),
   );
+  assert.equal((await portcullis('exec', '--timeout', '5', 'c1', 'id')).stdout, 'id');
   assert.deepEqual(JSON.parse((await portcullis('exec', '--output', 'json', 'side', 'id')).stdout), {
     exitCode: 7,
     stdout: 'id',

@@ -103,3 +103,16 @@ for (const [what, status] of [
       isFailed(/status/u),
     );
   });
+
+test('a command that cannot start is reported by its cause, and not by the address of the stream', async (t) => {
+  const url = await served(t, (socket) => {
+    const why = 'error executing command in container: executable file `nope` not found in $PATH';
+    const status = { status: 'Failure', message: `Internal error occurred: ${why}` };
+    socket.send(message(statusChannel, JSON.stringify(status)));
+    socket.close();
+  });
+  await assert.rejects(
+    runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough() }),
+    /^PortcullisError: run a command in the container: executable file `nope` not found in \$PATH; check/u,
+  );
+});

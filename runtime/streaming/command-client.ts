@@ -110,18 +110,21 @@ interface Status {
   };
 }
 
+/** The words by which kubelets know a command that failed, and the cause. */
+const envelope = /^Internal error occurred: error executing command in container: (.+)$/su;
+const inContainerFix =
+  'check that the container runs, and the command: the program, its folder and its permissions are those inside the container';
+
 /** Reads the metav1.Status that ends a command (v4 and later). */
 function exitCodeOf(text: string, problem: string, url: string): number {
-  const fails = (why: string): PortcullisError =>
-    new PortcullisError({
-      code: 'CRI_STREAM_FAILED',
-      kind: 'unavailable',
-      attempted: 'run a command at',
-      // The path is a token.
-      on: new URL(url).origin,
-      why,
-      fix: 'check the log of the daemon, and try again',
-    });
+  const fails = (
+    why: string,
+    attempted = 'run a command at',
+    // The path is a token.
+    on = new URL(url).origin,
+    fix = 'check the log of the daemon, and try again',
+  ): PortcullisError =>
+    new PortcullisError({ code: 'CRI_STREAM_FAILED', kind: 'unavailable', attempted, on, why, fix });
   if (text === '') throw fails(problem === '' ? 'the connection ended before the command did' : problem);
   let read: Status;
   try {
@@ -134,5 +137,8 @@ function exitCodeOf(text: string, problem: string, url: string): number {
   if (read.status === 'Success') return 0;
   const code = read.details?.causes?.find((cause) => cause?.reason === 'ExitCode')?.message;
   if (typeof code === 'string' && /^\d{1,3}$/u.test(code) && Number(code) <= 255) return Number(code);
-  throw fails(typeof read.message === 'string' ? read.message : 'its status does not contain an exit code');
+  if (typeof read.message !== 'string') throw fails('its status does not contain an exit code');
+  const inContainer = envelope.exec(read.message)?.[1];
+  if (inContainer === undefined) throw fails(read.message);
+  throw fails(inContainer, 'run a command in', 'the container', inContainerFix);
 }
