@@ -41,6 +41,7 @@ const containers = [
   { id: `c2${'0'.repeat(62)}`, name: 'side', pod: 0, state: ContainerState.CONTAINER_RUNNING },
   { id: `d3${'0'.repeat(62)}`, name: 'app', pod: 1, state: ContainerState.CONTAINER_EXITED },
   { id: `e4${'0'.repeat(62)}`, name: 'mixed', pod: 1, state: ContainerState.CONTAINER_EXITED },
+  { id: `f5${'0'.repeat(62)}`, name: 'later', pod: 1, state: ContainerState.CONTAINER_EXITED },
 ].map(({ id, name, pod, state }) => ({
   id,
   podSandboxId: pods[pod]?.id ?? '',
@@ -80,6 +81,11 @@ before(async () => {
     mixed,
     `${time} stdout P o\n${time} stderr F two\n${time} stdout F ne\n${time} stderr F four\n`,
   );
+  const later = join(folder, 'later.log');
+  const at = (hour: string, text: string): string =>
+    `2026-11-20T${hour}:00:00.000000000+00:00 stdout F ${text}\n`;
+  await writeFile(later, at('08', 'eight') + at('09', 'nine') + at('10', 'ten'));
+  const logs: Readonly<Record<string, string>> = { c2: '', e4: mixed, f5: later };
   server = await createCriServer({
     socketPath: join(folder, 'cri.sock'),
     log: createLogger({ level: 'silent' }),
@@ -99,7 +105,7 @@ before(async () => {
         Promise.resolve({
           status: {
             id: containerId,
-            logPath: containerId.startsWith('c2') ? '' : containerId.startsWith('e4') ? mixed : log,
+            logPath: logs[containerId.slice(0, 2)] ?? log,
             state: ContainerState.CONTAINER_EXITED,
           },
         }),
@@ -188,7 +194,13 @@ test('ps lists the running containers with their pods, and with -a all container
     string,
     unknown
   >[];
-  assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'exited', 'running', 'running']);
+  assert.deepEqual(listed.map(({ state }) => state).sort(), [
+    'exited',
+    'exited',
+    'exited',
+    'running',
+    'running',
+  ]);
 });
 
 test('ps -q and pods -q print whole ids, and nothing else', async () => {
@@ -221,6 +233,14 @@ test('logs writes each stream to its own output, and joins partial lines', async
     partial: true,
     content: 'th',
   });
+});
+
+test('logs --since prints the lines from a time on, and --tail counts all lines', async () => {
+  const since = async (...words: string[]) => (await portcullis('logs', 'later', ...words)).stdout;
+  assert.equal(await since('--since', '2026-11-20T09:30:00Z'), 'ten\n');
+  assert.equal(await since('--since', '2026-11-20T10:00:00+01:00'), 'nine\nten\n');
+  assert.equal(await since('--since', '2026-11-20T08:00:00Z', '--tail', '1'), 'ten\n');
+  assert.equal((await portcullis('logs', 'later', '--since', '10')).code, 2);
 });
 
 test('exec passes on the output, the flags and the exit code of the command', async () => {

@@ -4,12 +4,14 @@ import { once } from 'node:events';
 import { PortcullisError } from '../base/errors/index.ts';
 import { ContainerState, entryBytes, findContainer, followContainerLog } from '../runtime/index.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
+import { withSince } from './options/since-option.ts';
 import { run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
 interface Options {
   follow?: boolean;
   tail?: number;
+  since?: string;
   timestamps?: boolean;
   socket: string;
   output: OutputFormat;
@@ -17,13 +19,16 @@ interface Options {
 
 /** `portcullis logs`: prints what a container wrote. */
 export function register(program: Command): void {
-  withSocket(withOutput(program.command('logs')))
+  withSince(withSocket(withOutput(program.command('logs'))), 'lines')
     .description("print a container's log")
     .argument('<container>', 'its id, the beginning of its id, or its name')
     .option('-f, --follow', 'keep following until the container ends')
     .option('--tail <lines>', 'only the last lines', lineCount)
     .option('-t, --timestamps', 'print the time of each line')
-    .addHelpText('after', '\nExamples:\n  $ portcullis logs web\n  $ portcullis logs -f --tail 20 3f2a9c\n')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis logs web\n  $ portcullis logs -f --tail 20 3f2a9c\n  $ portcullis logs --since 10m web\n',
+    )
     .action((container: string, options: Options) => run(options.output, () => printLog(container, options)));
 }
 
@@ -58,12 +63,14 @@ function printLog(container: string, options: Options): Promise<number> {
     const follow = options.follow === true;
     /** The streams whose last line is not complete. */
     const unfinished = new Set<string>();
+    const from = options.since === undefined ? Number.NEGATIVE_INFINITY : Date.parse(options.since);
     for await (const entry of followContainerLog(path, {
       follow,
       isRunning,
       ...(options.tail === undefined ? {} : { tail: options.tail }),
     })) {
       const { time, stream, partial, content } = entry;
+      if (Date.parse(time) < from) continue;
       if (options.output === 'json')
         await write(
           process.stdout,

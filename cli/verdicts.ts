@@ -25,6 +25,7 @@ import { printable } from './output/printable.ts';
 import { logAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run } from './output/output.ts';
 import { collect } from './options/registry-options.ts';
+import { withSince } from './options/since-option.ts';
 import { shortId, table } from './output/table.ts';
 import { tree, withWide } from './output/terminal.ts';
 import { replay } from './verdict-replay.ts';
@@ -44,7 +45,7 @@ export function register(program: Command): void {
   const verdicts = program
     .command('verdicts')
     .description('the verdict log: list, show, replay, verify, export');
-  withLog(withWide(verdicts.command('ls')).description('list verdicts, newest first'))
+  withSince(withLog(withWide(verdicts.command('ls')).description('list verdicts, newest first')), 'verdicts')
     .option('--image <text>', 'only those whose reference or digest contains this')
     .option('--namespace <name>', 'only those for this namespace')
     .addOption(
@@ -53,11 +54,6 @@ export function register(program: Command): void {
         'deny',
         'undecided',
       ]),
-    )
-    .option(
-      '--since <time>',
-      'only verdicts since this time, such as 2026-11-20T10:00:00Z, or within this period: 90m, 36h, 7d',
-      since,
     )
     .option('--limit <count>', 'maximum number', count, 100)
     .addHelpText(
@@ -158,15 +154,6 @@ interface ExportFlags extends LogFlags {
 function count(text: string): number {
   if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a number above 0.');
   return Number(text);
-}
-
-function since(text: string): string {
-  const ago = /^([0-9]{1,6})([smhd])$/.exec(text);
-  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[(ago?.[2] ?? 's') as 's' | 'm' | 'h' | 'd'];
-  const time = ago === null ? Date.parse(text) : Date.now() - Number(ago[1]) * unit * 1000;
-  if (!Number.isFinite(time))
-    throw new InvalidArgumentError('It must be a time such as 2026-11-20T10:00:00Z, or 90m, 36h, 7d.');
-  return new Date(time).toISOString();
 }
 
 function list(log: LogSource, flags: ListFlags): number {

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createHttpClient, isLoopback } from '../../base/http/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { countOf } from '../options/server-options.ts';
+import { withSince } from '../options/since-option.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { table } from '../output/table.ts';
@@ -52,13 +54,21 @@ export function registerList(fleet: Command): void {
         ),
       ),
   );
-  withServer(fleet.command('verdicts').description('list verdicts of all nodes, the newest first'))
+  withSince(
+    withServer(fleet.command('verdicts').description('list verdicts of all nodes, the newest first')),
+    'verdicts',
+  )
     .option('--node <name>', 'only of this node')
-    .option('--outcome <outcome>', 'admit, deny or undecided')
+    .addOption(
+      new Option('--outcome <outcome>', 'only those with this outcome').choices([
+        'admit',
+        'deny',
+        'undecided',
+      ]),
+    )
     .option('--namespace <name>', 'only of this namespace')
     .option('--image <text>', 'a part of the reference or of the digest')
     .option('--reason <code>', 'a code of the reasons')
-    .option('--since <time>', 'only from this time on (ISO 8601, UTC)')
     .action((flags: ListFlags) => {
       const { node, outcome, namespace, image, reason, since, most } = flags;
       return run(flags.output, () =>
