@@ -78,6 +78,10 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /option '--backend.*must be the path of a unix socket/,
   },
   { args: ['stop', 'x'], code: 2, says: /unknown command 'stop'\n\(use crictl stop\)\n/ },
+  { args: ['info'], code: 2, says: /unknown command 'info'\n\(use crictl info\)\n/ },
+  { args: ['kill', 'x'], code: 2, says: /unknown command 'kill'\n\(use crictl stop --timeout 0\)\n/ },
+  { args: ['generate-key-pair'], code: 2, says: /\(Did you mean sign --generate-key\?\)/ },
+  { args: ['verify-attestation', 'x'], code: 2, says: /\(Did you mean verify\?\)/ },
   {
     args: ['login', '-o', 'json'],
     code: 2,

@@ -15,6 +15,13 @@ const counterparts = new Map(
     containers: 'ps',
     load: 'images import',
     save: 'images export',
+    'generate-key-pair': 'sign --generate-key',
+    'verify-attestation': 'verify',
+    'sign-blob': 'sigstore-sign-bundle',
+    'verify-blob': 'sigstore-verify-bundle',
+    initialize: 'sigstore-root update',
+    tree: 'images evidence',
+    triangulate: 'images evidence',
   }),
 );
 
@@ -22,11 +29,13 @@ const counterparts = new Map(
 const otherPrograms = new Map(
   Object.entries({
     ...Object.fromEntries(
-      ['attach', 'port-forward', 'rmp', 'run', 'runp', 'start', 'stats', 'stop', 'stopp'].map((verb) => [
-        verb,
-        `crictl ${verb}`,
-      ]),
+      [
+        ...['attach', 'checkpoint', 'imagefsinfo', 'info', 'inspecti', 'inspectp', 'port-forward', 'rmp'],
+        ...['run', 'runp', 'start', 'stats', 'statsp', 'stop', 'stopp'],
+      ].map((verb) => [verb, `crictl ${verb}`]),
     ),
+    kill: 'crictl stop --timeout 0',
+    top: 'crictl stats',
     login: 'podman login or docker login',
     logout: 'podman logout or docker logout',
   }),
