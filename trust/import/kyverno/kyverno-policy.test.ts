@@ -38,6 +38,20 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [],
     ],
     [
+      'a rule that verifies no signature',
+      `apiVersion: kyverno.io/v1
+kind: ClusterPolicy
+metadata: { name: registries }
+spec:
+  rules:
+    - name: r
+      match: { any: [{ resources: { kinds: [Pod] } }] }
+      validate: { message: m, pattern: { spec: { containers: [{ image: 'ghcr.io/*' }] } } }
+`,
+      /^\[\]$/,
+      [/`validate` has no counterpart, because it verifies no signature/],
+    ],
+    [
       'a key without the log',
       policyOf(keys('                    rekor: { ignoreTlog: true, url: "" }\n')),
       /"cosign":\{"key":"keys\/p-r\.pub"\}/,

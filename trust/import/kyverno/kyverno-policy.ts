@@ -43,6 +43,9 @@ function isOurs({ apiVersion, kind }: Json): boolean {
   );
 }
 
+/** What a rule can do besides verifying images. */
+const otherActions = ['validate', 'mutate', 'generate'];
+
 function readPolicy(value: Json, base: Path, importing: Importing): void {
   if (textOf(value['apiVersion'])?.startsWith('policies.kyverno.io/') === true) {
     readValidatingPolicy(value, base, importing);
@@ -53,6 +56,13 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   for (const [index, each] of listOf(spec['rules']).entries()) {
     const rule = recordOf(each) ?? {};
     const path = [...base, 'spec', 'rules', index];
+    for (const action of otherActions.filter((one) => rule[one] !== undefined))
+      reportUnmapped(
+        importing,
+        [...path, action],
+        `\`${action}\` has no counterpart, because it verifies no signature`,
+        'it is left out; keep it in Kyverno',
+      );
     const namespaces = own === undefined ? namespacesOf(rule, path, importing) : [own];
     for (const [number, verify] of listOf(rule['verifyImages']).entries()) {
       const place = {
