@@ -123,7 +123,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const wrong = [...unread, ...problems];
   const lines: string[] = [];
   if (file.length > 0 && described.length + wrong.length === 0)
-    lines.push(`${file.join(', ')}: they describe no service`);
+    lines.push(`${file.join(', ')}: no service is described here`);
   const switched =
     backend === undefined || check
       ? undefined

@@ -11,6 +11,7 @@ import {
   writeImported,
 } from '../../trust/import/index.ts';
 import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/import/index.ts';
+import { readStandardInput } from '../files/input-file.ts';
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, printNote, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -28,6 +29,7 @@ Examples:
   $ portcullis policy import --from containers /etc/containers/policy.json /etc/containers/registries.d --out imported
   $ portcullis policy import --from cluster-image-policy cip.yaml > policy.yaml
   $ portcullis policy import --from kyverno policies/ --out imported --output json
+  $ kubectl get clusterpolicies -o yaml | portcullis policy import --from kyverno - --out imported
 
 Exit status: 0 everything was mapped; 1 something was not mapped (0 with --allow-unmapped); 2 the source
 cannot be read.`;
@@ -43,6 +45,9 @@ Examples:
 Exit status: 0 everything was expressed; 1 something could not be expressed (0 with --allow-unmapped); 2 the
 policy is not valid.`;
 
+/** More than any cluster's policies have. */
+const mostBytes = 16 * 2 ** 20;
+
 export function registerConvert(policy: Command): void {
   withOutput(
     policy
@@ -53,7 +58,7 @@ export function registerConvert(policy: Command): void {
           .choices(importFormats)
           .makeOptionMandatory(),
       )
-      .argument('<path...>', 'files or folders of the other tool')
+      .argument('<path...>', 'files or folders of the other tool; -: standard input')
       .option(
         '--out <folder>',
         'write policy.yaml and the keys it names there, instead of printing the policy',
@@ -87,7 +92,8 @@ async function importFrom(
   paths: readonly string[],
   flags: Flags & { readonly from: ImportFormat },
 ): Promise<number> {
-  const imported = await importPolicy(flags.from, paths);
+  const input = paths.includes('-') ? await readStandardInput(mostBytes) : undefined;
+  const imported = await importPolicy(flags.from, paths, input);
   const source = `${flags.from}: ${paths.join(', ')}`;
   const written = flags.out === undefined ? [] : await writeImported(imported, source, flags.out);
   const text = importedText(imported, source);

@@ -100,6 +100,25 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'import', '--from', 'containers', 'missing.json').code, 2);
   });
 
+  it('import: reads - from standard input, and names it in the positions', () => {
+    const rule =
+      "{ name: r, validate: { message: m }, verifyImages: [{ imageReferences: ['ghcr.io/a/*'] }] }";
+    const input = `apiVersion: kyverno.io/v1
+kind: ClusterPolicyList
+items:
+  - { apiVersion: kyverno.io/v1, kind: ClusterPolicy, metadata: { name: p }, spec: { rules: [${rule}] } }
+`;
+    const args = [commandFile, 'policy', 'import', '--from', 'kyverno', '-'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+      cwd: folder,
+      input,
+      encoding: 'utf8',
+    });
+    assert.match(stdout, /ghcr\.io\/a\/\*/u);
+    assert.match(stderr, /not mapped: -:4:\d+: items\[0\]\.spec\.rules\[0\]\.validate/u);
+    assert.equal(status, 1);
+  });
+
   it('simulate: says what would change, and refuses a path without evidence', () => {
     write('s.yaml', policy(signed));
     write('nothing.txt', 'nothing');

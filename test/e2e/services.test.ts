@@ -113,7 +113,10 @@ describe('the services command', () => {
     );
     writeFileSync(join(folder, 'empty.yaml'), '');
     const empty = await service('apply', '-f', join(folder, 'empty.yaml'));
-    assert.deepEqual([empty.code, /empty\.yaml: they describe no service\n$/u.test(empty.stderr)], [1, true]);
+    assert.deepEqual(
+      [empty.code, /empty\.yaml: no service is described here\n$/u.test(empty.stderr)],
+      [1, true],
+    );
     const many = join(folder, 'many');
     mkdirSync(many);
     symlinkSync('circle.yaml', join(many, 'circle.yaml'));

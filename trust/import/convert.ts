@@ -22,19 +22,27 @@ export type ExportFormat = (typeof exportFormats)[number];
 /**
  * Converts another tool's policy to ours. `containers`: policy.json, followed by registries.d folders or
  * files; `notation`: trustpolicy.json.
+ * @param standardInput the bytes of the path `-`; without them, `-` is the name of a file
  * @throws PortcullisError `TRUST_IMPORT_INVALID`, `TRUST_IMPORT_UNREADABLE`
  */
-export async function importPolicy(from: ImportFormat, paths: readonly string[]): Promise<ImportedPolicy> {
+export async function importPolicy(
+  from: ImportFormat,
+  paths: readonly string[],
+  standardInput?: Uint8Array,
+): Promise<ImportedPolicy> {
   switch (from) {
     case 'cluster-image-policy':
-      return (await import('./sigstore/cluster-image-policy.ts')).importClusterImagePolicies(paths);
+      return (await import('./sigstore/cluster-image-policy.ts')).importClusterImagePolicies(
+        paths,
+        standardInput,
+      );
     case 'kyverno':
-      return (await import('./kyverno/kyverno-policy.ts')).importKyvernoPolicies(paths);
+      return (await import('./kyverno/kyverno-policy.ts')).importKyvernoPolicies(paths, standardInput);
     case 'notation': {
       const { importNotation } = await import('./notation/import.ts');
       const parts = await Promise.all(
         paths.map(async (file) =>
-          importNotation(await readText(file), { file, truststoreFolder: 'truststore' }),
+          importNotation(await readText(file, standardInput), { file, truststoreFolder: 'truststore' }),
         ),
       );
       return {
@@ -48,7 +56,7 @@ export async function importPolicy(from: ImportFormat, paths: readonly string[])
       const [file = '', ...registries] = paths;
       const registriesD = (await Promise.all(registries.map(filesAt))).flat();
       return importContainersPolicy({
-        policyJson: { file, text: await readText(file) },
+        policyJson: { file, text: await readText(file, standardInput) },
         directory: process.cwd(),
         ...(registries.length === 0
           ? {}
@@ -121,7 +129,8 @@ async function filesAt(path: string): Promise<readonly string[]> {
 /** More than any configuration of another tool has. */
 const mostBytes = 16 * 2 ** 20;
 
-async function readText(file: string): Promise<string> {
+async function readText(file: string, standardInput?: Uint8Array): Promise<string> {
+  if (file === '-' && standardInput !== undefined) return Buffer.from(standardInput).toString('utf8');
   try {
     return (await readGivenFile(file, mostBytes)).toString('utf8');
   } catch (error) {

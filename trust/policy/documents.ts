@@ -22,17 +22,24 @@ const maximumFileBytes = 1024 * 1024;
 /**
  * Reads YAML and JSON files. From a folder it reads, sorted by name, the files that end in .yaml, .yml or
  * .json and do not begin with a dot.
+ * @param standardInput the bytes of the path `-`; without them, `-` is the name of a file
  */
-export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFiles> {
+export async function readPolicyFiles(
+  paths: readonly string[],
+  standardInput?: Uint8Array,
+): Promise<ReadFiles> {
+  const input = new Map<string, Uint8Array>(standardInput === undefined ? [] : [['-', standardInput]]);
   const problems: Problem[] = [];
   const documents: Document[] = [];
   const texts: { file: string; text: string }[] = [];
   const digests: { name: string; digest: string }[] = [];
-  const files = (await Promise.all(paths.map((path) => filesAt(path, problems)))).flat();
+  const filesOf = async (path: string): Promise<string[]> =>
+    input.has(path) ? [path] : filesAt(path, problems);
+  const files = (await Promise.all(paths.map(filesOf))).flat();
   for (const file of new Set(files)) {
-    let bytes: Buffer;
+    let bytes: Uint8Array;
     try {
-      bytes = await readPlainFile(file, maximumFileBytes);
+      bytes = input.get(file) ?? (await readPlainFile(file, maximumFileBytes));
     } catch (error) {
       problems.push(unreadable(file, error, 'name a readable file'));
       continue;

@@ -25,12 +25,16 @@ type Path = readonly PathSegment[];
  * or condition without a counterpart denies the images.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
  */
-export function importKyvernoPolicies(paths: readonly string[]): Promise<ImportedPolicy> {
+export function importKyvernoPolicies(
+  paths: readonly string[],
+  standardInput?: Uint8Array,
+): Promise<ImportedPolicy> {
   return importDocuments(
     paths,
     isOurs,
     'ClusterPolicy, Policy or ImageValidatingPolicy of Kyverno',
     readPolicy,
+    standardInput,
   );
 }
 

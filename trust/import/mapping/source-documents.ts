@@ -28,8 +28,9 @@ export async function importDocuments(
   isOurs: (document: Json) => boolean,
   what: string,
   read: (value: Json, path: readonly PathSegment[], importing: Importing) => void,
+  standardInput?: Uint8Array,
 ): Promise<ImportedPolicy> {
-  const { documents, problems } = await readPolicyFiles(paths);
+  const { documents, problems } = await readPolicyFiles(paths, standardInput);
   const result = { rules: [] as ImportedRule[], files: [] as Importing['files'], unmapped: [] as Unmapped[] };
   let found = 0;
   for (const document of documents) {

@@ -30,8 +30,12 @@ const publicCertificates = 'https://fulcio.sigstore.dev';
  * its images.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
  */
-export function importClusterImagePolicies(paths: readonly string[]): Promise<ImportedPolicy> {
-  return importDocuments(paths, isOurs, 'ClusterImagePolicy of policy.sigstore.dev', readPolicy);
+export function importClusterImagePolicies(
+  paths: readonly string[],
+  standardInput?: Uint8Array,
+): Promise<ImportedPolicy> {
+  const what = 'ClusterImagePolicy of policy.sigstore.dev';
+  return importDocuments(paths, isOurs, what, readPolicy, standardInput);
 }
 
 function isOurs(document: Json): boolean {
