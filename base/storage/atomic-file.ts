@@ -55,7 +55,7 @@ export async function createFileAtomic(
   return created;
 }
 
-/** What link(2) reports on a file system without hard links, such as FAT. */
+/** Errors of link(2) on a file system without hard links, such as FAT. */
 const noLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 /**

@@ -47,7 +47,7 @@ function isOurs({ apiVersion, kind }: Json): boolean {
   );
 }
 
-/** What a rule can do besides verifying images. */
+/** Actions of a rule besides the verification of images. */
 const otherActions = ['validate', 'mutate', 'generate'];
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
