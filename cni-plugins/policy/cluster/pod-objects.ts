@@ -183,4 +183,4 @@ const foreignAddress = (key: string): string =>
   `the pod ${key} reports an address that does not belong to its node, so rules about peers ignore this address; check spec.podCIDRs and status.addresses of the Node objects`;
 
 const tooManyLabels = (key: string): string =>
-  `the pod ${key} has more than ${mostLabels} labels or ${mostNamedPorts} named ports, so its labels count as unknown: rules that allow do not select it, and it is isolated where policies may select it; remove labels or names of ports`;
+  `the pod ${key} has more than ${mostLabels} labels or ${mostNamedPorts} named ports, so its labels count as unknown: rules that allow by labels of pods do not select it, and it is isolated where policies may select it; remove labels or names of ports`;

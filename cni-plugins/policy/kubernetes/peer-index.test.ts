@@ -182,6 +182,24 @@ test('a pod whose labels are not known is in the group of a rule that may deny i
   assert.deepEqual(members(), [['-', '10.0.0.1']]);
 });
 
+test('a pod whose labels are not known is in the group of a rule that needs none of its labels', () => {
+  const index = open();
+  const byName = [{ key: nameLabel, operator: 'In' as const, values: ['new'] }];
+  const groups = [
+    clusterGroup([{ namespaces: [] }], undefined, 'denied'),
+    clusterGroup([{ namespaces: byName }], undefined, 'denied'),
+    clusterGroup([{ pods: [], namespaces: byName }], undefined, 'denied'),
+    groupDefinition('new', [{ pods: [] }]),
+  ];
+  for (const group of groups) index.addGroup(group);
+  index.putNamespace('new', {});
+  index.putPod('a', { ...pod('new', '10.0.0.1'), labels: {}, labelsUnknown: true });
+  assert.deepEqual(
+    index.take().map(({ add }) => add),
+    [['10.0.0.1'], ['10.0.0.1'], ['10.0.0.1'], []],
+  );
+});
+
 test('the cost is proportional to the pods, and to the groups', async () => {
   const filled = (pods: number, groups: number): PeerIndex => {
     const index = open();

@@ -35,7 +35,10 @@ export interface PeerIndex {
 export interface PeerPod {
   readonly namespace: string;
   readonly labels: Labels;
-  /** The labels have not arrived yet, or are too many to follow. Only rules that deny select the pod. */
+  /**
+   * The labels have not arrived yet, or are too many to follow. No NetworkPolicy selects the pod as a peer. A
+   * rule of a ClusterNetworkPolicy selects it if the rule denies, or needs no labels of pods.
+   */
   readonly labelsUnknown?: true;
   /** Canonical. */
   readonly addresses: readonly string[];
@@ -244,8 +247,8 @@ function memberTexts(
 ): readonly string[] {
   const { peers, port, ofCluster, orMight } = group;
   if (ofCluster === true && pod.hostNetwork === true) return [];
-  // A selector may require the absence of a label.
-  if (pod.labelsUnknown === true && orMight !== true) return [];
+  // NetworkPolicies only allow.
+  if (pod.labelsUnknown === true && ofCluster !== true) return [];
   const numbers =
     port === undefined
       ? []
@@ -255,7 +258,12 @@ function memberTexts(
     if ('cidr' in peer) return false;
     if ('nodes' in peer) return pod.isNode === true && selects(peer.nodes, pod.labels);
     if (pod.isNode === true) return false;
-    if (peer.pods !== undefined && pod.labelsUnknown !== true && !selects(peer.pods, pod.labels))
+    // A selector may require the absence of a label.
+    if (
+      pod.labelsUnknown === true
+        ? selectsPods(peer) && orMight !== true
+        : !selects(peer.pods ?? [], pod.labels)
+    )
       return false;
     if (peer.namespaces === undefined) return pod.namespace === group.namespace;
     const isUnknown = labels === undefined || labels === 'unknown';
