@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n\nThe output is printed as it arrives; with --timeout or --output json at the end, and then at most 16 MiB.\n',
+      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n\nThe output is printed as it arrives. It is printed at the end, and has at most 16 MiB, with\n--timeout, with --output json, and if the streaming server of the daemon cannot be reached from here.\n',
     )
     .action((container: string, given: string[], flags: Flags, command: Command) => {
       // kubectl separates the command by "--", which is never a program.
@@ -77,8 +77,9 @@ async function executeStreamed(
   client: CriClient,
   containerId: string,
   cmd: string[],
-  { interactive, tty }: Flags,
+  flags: Flags,
 ): Promise<number> {
+  const { interactive, tty } = flags;
   const { stdin, stdout, stderr } = process;
   // A terminal has one output.
   const { url } = await client.runtime.exec({
@@ -100,6 +101,8 @@ async function executeStreamed(
       stdout,
       stderr,
       ...(tty && stdout.isTTY && { size }),
+      // The server of streams listens at an address of the daemon's network, which may be another one.
+      ...(!interactive && !tty && { orElse: () => execute(client, containerId, cmd, flags) }),
       // From now on, keys such as Ctrl-C belong to the command.
       ...(raw && { onStart: () => void stdin.setRawMode(true) }),
     });

@@ -129,7 +129,7 @@ before(async () => {
             why: 'unknown',
             fix: 'wait',
           });
-        const { port } = streams.address() as AddressInfo;
+        const port = cmd[0] === 'unreachable' ? 1 : (streams.address() as AddressInfo).port;
         return Promise.resolve({ url: `http://127.0.0.1:${port}/${containerId}/${cmd.join('/')}` });
       },
       execSync: ({ cmd, containerId }) =>
@@ -255,6 +255,10 @@ test('exec passes on the output, the flags and the exit code of the command', as
     await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'),
   );
   assert.equal((await portcullis('exec', '--timeout', '5', 'c1', 'id')).stdout, 'id');
+  assert.deepEqual(await portcullis('exec', 'c1', 'unreachable'), {
+    ...(await portcullis('exec', 'c1', 'id')),
+    stdout: 'unreachable',
+  });
   assert.deepEqual(JSON.parse((await portcullis('exec', '--output', 'json', 'side', 'id')).stdout), {
     exitCode: 7,
     stdout: 'id',

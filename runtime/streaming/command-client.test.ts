@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { test } from 'node:test';
@@ -14,8 +15,14 @@ const message = (channel: number, text: string): Buffer =>
   Buffer.concat([Buffer.from([channel]), Buffer.from(text)]);
 
 /** Serves one streamed command. @returns its URL */
-async function served(t: TestContext, serve: (socket: WebSocket) => void): Promise<string> {
-  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+async function served(
+  t: TestContext,
+  serve: (socket: WebSocket) => void,
+  protocols: readonly string[] = ['v5.channel.k8s.io'],
+): Promise<string> {
+  const handleProtocols = (asked: Set<string>): string | false =>
+    protocols.find((one) => asked.has(one)) ?? false;
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols });
   server.on('connection', serve);
   await once(server, 'listening');
   t.after(() => {
@@ -114,5 +121,35 @@ test('a command that cannot start is reported by its cause, and not by the addre
   await assert.rejects(
     runStreamedCommand(url, { stdout: new PassThrough(), stderr: new PassThrough() }),
     /^PortcullisError: run a command in the container: executable file `nope` not found in \$PATH; check/u,
+  );
+});
+
+test('a server without the protocol that ends an input serves commands without one', async (t) => {
+  const succeed = (socket: WebSocket): void => {
+    socket.send(message(statusChannel, '{"status":"Success"}'));
+    socket.close();
+  };
+  const url = await served(t, succeed, ['v4.channel.k8s.io']);
+  const outputs = { stdout: new PassThrough(), stderr: new PassThrough() };
+  assert.equal(await runStreamedCommand(url, outputs), 0);
+  await assert.rejects(
+    runStreamedCommand(url, { ...outputs, stdin: Readable.from([]) }),
+    isFailed(/subprotocol/u),
+  );
+});
+
+test('where no connection can be made, the command runs in the other way, and only there', async (t) => {
+  const outputs = { stdout: new PassThrough(), stderr: new PassThrough() };
+  const orElse = (): Promise<number> => Promise.resolve(7);
+  assert.equal(await runStreamedCommand('http://127.0.0.1:1/exec/token', { ...outputs, orElse }), 7);
+  const url = await served(t, (socket) => socket.terminate());
+  await assert.rejects(runStreamedCommand(url, { ...outputs, orElse }), isFailed(/ended before/u));
+  const other = createServer((_request, response) => response.writeHead(404).end()).listen(0, '127.0.0.1');
+  t.after(() => other.close());
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  await assert.rejects(
+    runStreamedCommand(`http://127.0.0.1:${port}/exec/token`, { ...outputs, orElse }),
+    isFailed(/404/u),
   );
 });

@@ -15,9 +15,12 @@ export interface CommandEnds {
   readonly size?: { now(): WindowSize; onChange(listener: () => void): void };
   /** Called when the command runs. Until then the keys of a terminal belong to the client. */
   readonly onStart?: () => void;
+  /** Runs the command in another way. Called if no connection can be made, so that it does not run twice. */
+  readonly orElse?: () => Promise<number>;
 }
 
-const protocol = 'v5.channel.k8s.io';
+/** The second one, of older runtimes, cannot end an input. */
+const protocols = ['v5.channel.k8s.io', 'v4.channel.k8s.io'] as const;
 /** The daemon answers at once: it has the request already. */
 const handshakeMs = 10_000;
 /** The status is a short JSON object; a longer one is not a status. */
@@ -31,12 +34,17 @@ const mostStatusBytes = 64 * 1024;
 export async function runStreamedCommand(url: string, ends: CommandEnds): Promise<number> {
   // Only this function needs the library.
   const { WebSocket: Client } = await import('ws');
-  const socket = new Client(url.replace(/^http/u, 'ws'), [protocol], {
+  const usable = ends.stdin === undefined ? [...protocols] : [protocols[0]];
+  const socket = new Client(url.replace(/^http/u, 'ws'), usable, {
     perMessageDeflate: false,
     handshakeTimeout: handshakeMs,
   });
   let problem = '';
-  socket.on('error', (error) => (problem = error.message));
+  let isConnected = true;
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    problem = error.message;
+    if (error.syscall === 'connect') isConnected = false;
+  });
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const status = statusOf(socket, ends);
   socket.once('open', () => {
@@ -54,6 +62,7 @@ export async function runStreamedCommand(url: string, ends: CommandEnds): Promis
       });
   });
   await closed;
+  if (!isConnected && ends.orElse !== undefined) return ends.orElse();
   return exitCodeOf(status(), problem, url);
 }
 
