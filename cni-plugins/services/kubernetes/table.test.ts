@@ -203,6 +203,17 @@ test('a service that no longer fits because a smaller one came is removed', () =
   assert.deepEqual(table.changes().remove, ['shop/large', 'shop/large.external']);
 });
 
+test('a service that is removed while nothing can be delivered leaves its room to others', () => {
+  const [one, two] = [sized('one', 90, 10), sized('two', 90, 10)];
+  const table = filledWith([one], { ofNamespace: 1000, ofAll: 10_000 });
+  table.changes();
+  table.services.removed(one.service);
+  table.markAllUndelivered();
+  table.services.changed(two.service);
+  table.slices.changed(two.slice);
+  assert.deepEqual(namesIn(table.changes().put), ['two']);
+});
+
 /** Records the calls of a control, and answers as the test sets. */
 function recorder() {
   const reported: string[] = [];

@@ -75,6 +75,7 @@ export function createServiceTable(place: Place, limits?: PairLimits): ServiceTa
     else outward.delete(key);
     healthChecks.put(key, service);
     touch(key);
+    if (service === undefined) limited.forget(key);
   }
 
   function touch(key: string): void {
@@ -118,7 +119,6 @@ export function createServiceTable(place: Place, limits?: PairLimits): ServiceTa
   function take(key: string, changes: CollectedChanges): void {
     dirty.delete(key);
     const service = serviceAt(key);
-    if (service === undefined) limited.forget(key);
     const now =
       service &&
       limited.translate(
