@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { runStreamedCommand } from './command-client.ts';
 
 const [stdoutChannel, statusChannel] = [1, 3];
@@ -152,4 +157,24 @@ test('where no connection can be made, the command runs in the other way, and on
     runStreamedCommand(`http://127.0.0.1:${port}/exec/token`, { ...outputs, orElse }),
     isFailed(/404/u),
   );
+});
+
+test('where the certificate of the server is not trusted, the command runs in the other way, and only there', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-streams-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { key, certificate } = makeCertificate(folder, 'server');
+  const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(certificate) });
+  const asked: string[] = [];
+  server.on('upgrade', ({ url }, socket) => {
+    asked.push(url ?? '');
+    socket.destroy();
+  });
+  server.listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const code = await runStreamedCommand(
+    `https://127.0.0.1:${(server.address() as AddressInfo).port}/exec/token`,
+    { stdout: new PassThrough(), stderr: new PassThrough(), orElse: () => Promise.resolve(7) },
+  );
+  assert.deepEqual([code, asked], [7, []]);
 });

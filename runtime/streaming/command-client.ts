@@ -34,20 +34,25 @@ const mostStatusBytes = 64 * 1024;
 export async function runStreamedCommand(url: string, ends: CommandEnds): Promise<number> {
   // Only this function needs the library.
   const { WebSocket: Client } = await import('ws');
+  let connected = false;
+  const isConnected = (): boolean => connected;
   const usable = ends.stdin === undefined ? [...protocols] : [protocols[0]];
   const socket = new Client(url.replace(/^http/u, 'ws'), usable, {
     perMessageDeflate: false,
     handshakeTimeout: handshakeMs,
+    finishRequest(request) {
+      // With TLS, nothing is sent before the certificate of the server is verified.
+      const ready = url.startsWith('https') ? 'secureConnect' : 'connect';
+      request.once('socket', (connection) => connection.once(ready, () => (connected = true)));
+      request.end();
+    },
   });
   let problem = '';
-  let isConnected = true;
-  socket.on('error', (error: NodeJS.ErrnoException) => {
-    problem = error.message;
-    if (error.syscall === 'connect') isConnected = false;
-  });
+  socket.on('error', (error) => (problem = error.message));
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   const status = statusOf(socket, ends);
   socket.once('open', () => {
+    connected = true;
     ends.onStart?.();
     const sendSize = (): void => send(socket, channels.resize, Buffer.from(sizeText(ends.size?.now())));
     if (ends.size !== undefined) {
@@ -62,7 +67,7 @@ export async function runStreamedCommand(url: string, ends: CommandEnds): Promis
       });
   });
   await closed;
-  if (!isConnected && ends.orElse !== undefined) return ends.orElse();
+  if (!isConnected() && ends.orElse !== undefined) return ends.orElse();
   return exitCodeOf(status(), problem, url);
 }
 
