@@ -214,6 +214,34 @@ test('a service that is removed while nothing can be delivered leaves its room t
   assert.deepEqual(namesIn(table.changes().put), ['two']);
 });
 
+test('a service beyond the limit has no endpoints for the health checks of load balancers', () => {
+  const large = {
+    service: service('large', {
+      ...{ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 32_000 },
+      ports: portsOf(90),
+    }),
+    slice: {
+      ...slice('large-1', 'large', []),
+      ports: portsOf(90),
+      endpoints: addressesOf(10).map((address) => ({ addresses: [address], nodeName: 'here' })),
+    },
+  };
+  const table = filledWith([large], { ofNamespace: 1000, ofAll: 10_000 });
+  const counts = (): readonly (readonly number[])[] =>
+    table.healthChecks().map(({ localEndpoints }) => [...localEndpoints.values()]);
+  table.changes();
+  assert.deepEqual(counts(), [[10]]);
+  const small = sized('small', 20, 10);
+  table.services.changed(small.service);
+  table.slices.changed(small.slice);
+  while (table.pending() > 0) table.changes();
+  assert.deepEqual(counts(), [[]]);
+  table.services.removed(small.service);
+  table.services.changed(large.service);
+  table.changes();
+  assert.deepEqual(counts(), [[10]]);
+});
+
 /** Records the calls of a control, and answers as the test sets. */
 function recorder() {
   const reported: string[] = [];

@@ -61,12 +61,14 @@ export function createServiceTable(place: Place, limits?: PairLimits): ServiceTa
   const slicesOf = new Map<string, readonly string[]>();
   /** Services that may have an address for clients outside the cluster. The others have one name. */
   const outward = new Set<string>();
-  const healthChecks = createHealthCheckPorts((key) =>
-    localReady(serviceAt(key) ?? { clusterIPs: [] }, slicesAt(key), place.nodeName),
-  );
   const dirty = new Set<string>();
   const delivered = createDeliveredState();
   const limited = createLimitedTranslation(limits);
+  const healthChecks = createHealthCheckPorts((key) => {
+    // A service that is not served has no endpoints.
+    const service = limited.isBeyond(key) ? undefined : serviceAt(key);
+    return localReady(service ?? { clusterIPs: [] }, slicesAt(key), place.nodeName);
+  });
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
@@ -127,12 +129,13 @@ export function createServiceTable(place: Place, limits?: PairLimits): ServiceTa
         (other) => void dirty.add(other),
       );
     delivered.advance(key, now, changes);
+    if (!limited.isBeyond(key)) return;
+    healthChecks.changed(key);
     // It may be in force from before a restart, which `delivered` does not know.
-    if (limited.isBeyond(key))
-      append(
-        changes.remove,
-        namesOf(key).filter((name) => !changes.remove.includes(name)),
-      );
+    append(
+      changes.remove,
+      namesOf(key).filter((name) => !changes.remove.includes(name)),
+    );
   }
 
   return {
