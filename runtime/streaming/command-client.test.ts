@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -13,6 +12,7 @@ import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { makeCertificate } from '../../test/fixtures/certificate.ts';
+import { createHttpServer } from '../../base/connections/index.ts';
 import { runStreamedCommand } from './command-client.ts';
 
 const [stdoutChannel, statusChannel] = [1, 3];
@@ -149,7 +149,10 @@ test('where no connection can be made, the command runs in the other way, and on
   assert.equal(await runStreamedCommand('http://127.0.0.1:1/exec/token', { ...outputs, orElse }), 7);
   const url = await served(t, (socket) => socket.terminate());
   await assert.rejects(runStreamedCommand(url, { ...outputs, orElse }), isFailed(/ended before/u));
-  const other = createServer((_request, response) => response.writeHead(404).end()).listen(0, '127.0.0.1');
+  const other = createHttpServer((_request, response) => response.writeHead(404).end()).listen(
+    0,
+    '127.0.0.1',
+  );
   t.after(() => other.close());
   await once(other, 'listening');
   const { port } = other.address() as AddressInfo;
