@@ -182,7 +182,7 @@ test('a pod whose labels are not known is in the group of a rule that may deny i
   assert.deepEqual(members(), [['-', '10.0.0.1']]);
 });
 
-test('a pod whose labels are not known is in the group of a rule that needs none of its labels', () => {
+test('a pod whose labels are not known is in the group of a rule that does not depend on labels of pods', () => {
   const index = open();
   const byName = [{ key: nameLabel, operator: 'In' as const, values: ['new'] }];
   const groups = [

@@ -117,7 +117,7 @@ test('only in the form v7 is a file whose name ends with a slash a folder', () =
   assert.deepEqual([typeOf('\0'), typeOf('0'), typeOf('7')], ['directory', 'file', 'file']);
 });
 
-test('a header of GNU has a prefix only if Go wrote it in the place of the times', () => {
+test('a GNU header has a prefix only where Go wrote one over its times', () => {
   const nameWith = (prefix: string): string | undefined => {
     const block = rawBlock('file', '0', 0);
     block.write('ustar  \0', 257, 'latin1');
