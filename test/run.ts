@@ -2,11 +2,12 @@
  * `npm test`: builds the peers that tests are compared with, runs every test beside the conformance suite and
  * the quicker gates, then the fuzzing beside the other gates. The last line is the count: `N passed, N
  * failed, N skipped`.
+ * Files whose tests touch nothing of their process share one with others (shared-process.ts).
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
  * (retry-failed.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they
  * do not fail the run.
- * With paths (`npm test -- base/storage test/e2e/main-path.test.ts`) only the tests there run, once, without
- * gates.
+ * With paths (`npm test -- base/storage test/e2e/main-path.test.ts`) only the tests there run, once, each
+ * file in a process of its own, without gates.
  * Daemons and commands run from the bundle, as in a release: they start in half the time.
  * PORTCULLIS_COVERAGE=1 runs them from their sources and reports code coverage at the end.
  * PORTCULLIS_TEST_TIMES=1 prints the files that use the most processor time at the end.
@@ -28,6 +29,7 @@ import { closingLines } from './house/closing.ts';
 import { add, runAgain } from './house/retry-failed.ts';
 import { interleave } from './house/lanes.ts';
 import { costReport, processorTime } from './house/processor-time.ts';
+import { inSharedProcesses, separately } from './house/shared-process.ts';
 import { runTests } from './house/tests.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -80,10 +82,14 @@ const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
 const conformanceNow = whole && !measured ? runConformance(out) : undefined;
 // Their errors are reported where their results are awaited, after the tests.
 for (const running of [gatesRun, conformanceNow]) running?.catch(() => undefined);
+const code = filesOf(besideTheCode, paths);
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
-  files: interleave(filesOf(acrossModules, paths), filesOf(besideTheCode, paths)),
+  processes: interleave(
+    separately(filesOf(acrossModules, paths)),
+    whole ? inSharedProcesses(code) : separately(code),
+  ),
   concurrency: 3,
   mostWhileIdle: 10,
 });
@@ -93,7 +99,7 @@ await conformanceNow;
 const gatesLast = whole ? runGates(out, gatesLater, 19) : Promise.resolve([]);
 const alone = await runTests(out, {
   title: 'tests by themselves',
-  files: filesOf(byThemselves, paths),
+  processes: separately(filesOf(byThemselves, paths)),
   concurrency: 1,
 });
 delete process.env['NODE_V8_COVERAGE'];

@@ -4,7 +4,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { hasGo } from './peers.ts';
-import type { Counts } from './tests.ts';
+import type { Counts } from './test-process.ts';
 
 /** The script of the conformance suite, and how long it may take. */
 interface ConformanceSuite {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { execa } from 'execa';
-import type { Counts } from './tests.ts';
+import type { Counts } from './test-process.ts';
 
 /**
  * Runs `npm run test:fuzz` for 24 seconds, always with the same seed, so that a new finding comes from the

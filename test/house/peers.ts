@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import type { Counts } from './tests.ts';
+import type { Counts } from './test-process.ts';
 
 /** Peers that build quickly. The others of `test/peers/get` take long; their tests report what is missing. */
 const builtWithGo = ['crictl', 'critest', 'images', 'notary', 'notation', 'containers-judge'];

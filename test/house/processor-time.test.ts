@@ -30,8 +30,8 @@ describe('processor time', () => {
         `import { PassThrough } from 'node:stream';
          import { runTests } from ${house('tests.ts')};
          import { costReport } from ${house('processor-time.ts')};
-         const files = ['idle.test.mjs', 'busy.test.mjs'];
-         await runTests(new PassThrough().resume(), { title: 'all', files, concurrency: 2 });
+         const processes = [['idle.test.mjs'], ['busy.test.mjs']];
+         await runTests(new PassThrough().resume(), { title: 'all', processes, concurrency: 2 });
          process.stdout.write(costReport());`,
       );
       const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;

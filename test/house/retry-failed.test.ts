@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Counts } from './tests.ts';
+import type { Counts } from './test-process.ts';
 
 /** Runs test files as `npm test` does, in a separate process, because Node's test runner cannot be nested. */
 function runTwice(
@@ -25,7 +25,7 @@ function runTwice(
       import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
       import { runAgain } from ${JSON.stringify(join(import.meta.dirname, 'retry-failed.ts'))};
       const out = new PassThrough().resume();
-      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(tests)}, concurrency: 1, limitMs: ${limitMs} });
+      const suite = await runTests(out, { title: 'first', processes: ${JSON.stringify(tests.map((name) => [name]))}, concurrency: 1, limitMs: ${limitMs} });
       console.log(JSON.stringify(await runAgain(out, [suite], ${String(rerun)})));`;
     const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
     writeFileSync(join(folder, 'program.mjs'), program);

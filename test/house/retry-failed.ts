@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
-import type { Counts, Results } from './tests.ts';
+import { separately } from './shared-process.ts';
+import type { Counts } from './test-process.ts';
+import type { Results } from './tests.ts';
 import { runTests } from './tests.ts';
 
 /** With this many failed files the failures count as a defect, and no file is run again. */
@@ -54,7 +56,11 @@ export async function runAgain(
     return { counts, failures, flaky: [], reasons };
   const files = [...failedFiles.keys()].filter((file) => !isFinal(file));
   const isAgain = (failure: string): boolean => files.some((file) => failure.startsWith(`${file}:`));
-  const second = await runTests(out, { title: 'failed, once more and alone', files, concurrency: 1 });
+  const second = await runTests(out, {
+    title: 'failed, once more and alone',
+    processes: separately(files),
+    concurrency: 1,
+  });
   const first = add(...files.map((file) => failedFiles.get(file) ?? { passed: 0, failed: 0, skipped: 0 }));
   // A test that is skipped the second time has not passed.
   if (second.counts.skipped > first.skipped) return { counts, failures, flaky: [], reasons };

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after } from 'node:test';
 import { sealDossier } from '../evidence/dossier.ts';
 import { loadPolicy } from '../policy/load.ts';
 import type { Dossier, Reason, Verdict } from '../findings/types.ts';
@@ -19,8 +19,8 @@ import { openRepositoriesIn } from './repositories.ts';
 import { createTrustServices } from './trust-services.ts';
 import type { TrustServices, TrustServicesOptions } from './trust-services.ts';
 
-const home = await mkdtemp(join(tmpdir(), 'tuf-requirement-'));
-after(() => rm(home, { recursive: true }));
+const home = mkdtempSync(join(tmpdir(), 'tuf-requirement-'));
+process.once('exit', () => rmSync(home, { recursive: true }));
 
 export const image = 'r.example/app';
 /** Two manifests, as far as a tag service is concerned. */

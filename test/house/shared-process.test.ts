@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { canShareProcess, inSharedProcesses } from './shared-process.ts';
+import type { Results } from './tests.ts';
+
+interface Ran extends Pick<Results, 'counts' | 'failures'> {
+  readonly text: string;
+}
+
+/** Runs the files in one process of their own folder. */
+function runTogether(files: Readonly<Record<string, string>>): Ran {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-shared-'));
+  try {
+    for (const [name, text] of Object.entries(files))
+      writeFileSync(
+        join(folder, name),
+        `import assert from 'node:assert';\nimport { before, test } from 'node:test';\n${text}`,
+      );
+    const program = `
+      import { PassThrough } from 'node:stream';
+      import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
+      const out = new PassThrough({ encoding: 'utf8' });
+      let text = '';
+      out.on('data', (chunk) => (text += chunk));
+      const processes = [${JSON.stringify(Object.keys(files).filter((name) => name.includes('.test.')))}];
+      const { counts, failures } = await runTests(out, { title: 'all', processes, concurrency: 1 });
+      console.log(JSON.stringify({ counts, failures, text }));`;
+    writeFileSync(join(folder, 'program.mjs'), program);
+    const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
+    return JSON.parse(
+      execFileSync(process.execPath, ['program.mjs'], { cwd: folder, env, encoding: 'utf8' }),
+    ) as Ran;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+describe('several test files in one process', () => {
+  it('counts and reports the tests of each file', () => {
+    const { counts, failures, text } = runTogether({
+      'a.test.mjs': "test('one', () => undefined);\ntest('two', { skip: 'no' }, () => undefined);\n",
+      'b.test.mjs': "test('three', (t) => t.test('four', () => undefined));\n",
+    });
+    assert.deepEqual({ counts, failures }, { counts: { passed: 3, failed: 0, skipped: 1 }, failures: [] });
+    assert.match(text, /✔ a\.test\.mjs \(1 passed, 1 skipped, .*\n✔ b\.test\.mjs \(2 passed, /u);
+  });
+
+  it('applies the hooks of a file only to its own tests', () => {
+    const { counts } = runTogether({
+      'a.test.mjs':
+        "let is = false;\nbefore(() => (is = globalThis.a = true));\ntest('a', () => assert.ok(is));\n",
+      'b.test.mjs':
+        "before(() => (globalThis.b = true));\ntest('b', () => assert.ok(globalThis.a && globalThis.b));\n",
+      'c.test.mjs': "test('c', () => assert.ok(globalThis.b));\n",
+    });
+    assert.deepEqual(counts, { passed: 3, failed: 0, skipped: 0 });
+  });
+
+  it('runs each file by itself after a failure, and reports the failed test', () => {
+    const { counts, failures, text } = runTogether({
+      'a.test.mjs': "test('passes', () => undefined);\n",
+      'b.test.mjs': "test('fails', () => assert.equal(1, 2));\n",
+    });
+    assert.deepEqual(counts, { passed: 1, failed: 1, skipped: 0 });
+    assert.deepEqual(failures, ['b.test.mjs:3 fails']);
+    assert.match(text, /✖ b\.test\.mjs:3 fails\n.*1 == 2/su);
+  });
+
+  it('fails when files pass only by themselves', () => {
+    const { counts, failures } = runTogether({
+      'a.test.mjs': "test('sets', () => (globalThis.set = true));\n",
+      'b.test.mjs': "test('observes', () => assert.equal(globalThis.set, undefined));\n",
+    });
+    assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 0 });
+    assert.deepEqual(failures, ['a.test.mjs:0 fails in one process with 1 other files']);
+  });
+
+  it('fails when a file declares no tests', () => {
+    const { counts } = runTogether({ 'a.test.mjs': "test('passes', () => undefined);\n", 'b.test.mjs': '' });
+    assert.deepEqual(counts, { passed: 1, failed: 1, skipped: 0 });
+  });
+
+  it('fails, and says why, when the tests of a file are not in its suite', () => {
+    const { counts, text } = runTogether({
+      'awaits.mjs': 'await new Promise((resolve) => setTimeout(resolve, 5));\n',
+      'a.test.mjs': "import './awaits.mjs';\ntest('a', () => undefined);\n",
+      'b.test.mjs': "import './awaits.mjs';\ntest('b', () => undefined);\n",
+    });
+    assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 0 });
+    assert.match(
+      text,
+      /b\.test\.mjs declares no tests, exited, or loads a module that awaits at its top level/u,
+    );
+  });
+
+  it('fails when a file exits early', () => {
+    const { counts } = runTogether({
+      'a.test.mjs': "test('passes', () => undefined);\n",
+      'b.test.mjs': "test('exits', () => process.exit(0));\n",
+    });
+    assert.deepEqual(counts, { passed: 1, failed: 1, skipped: 0 });
+  });
+});
+
+describe('the processes of test files', () => {
+  const texts: Readonly<Record<string, string>> = {
+    'base/net/a.test.ts': "import { parse } from './address.ts';\n",
+    'base/net/deep/b.test.ts': 'const seeds = 3;\n',
+    'base/net/c.test.ts': "import { spawn } from 'node:child_process';\n",
+    'base/net/d.test.ts': '',
+    'base/files/e.test.ts': '',
+    'test/house/f.test.ts': '',
+    'test/house/g.test.ts': '',
+  };
+
+  it('are shared by files of one folder that can share them', () => {
+    assert.deepEqual(
+      inSharedProcesses(Object.keys(texts), (file) => texts[file] ?? ''),
+      [
+        ['base/net/a.test.ts', 'base/net/deep/b.test.ts', 'base/net/d.test.ts'],
+        ['base/net/c.test.ts'],
+        ['base/files/e.test.ts'],
+        ['test/house/f.test.ts'],
+        ['test/house/g.test.ts'],
+      ],
+    );
+  });
+
+  it('have a largest number of files', () => {
+    const files = Array.from({ length: 40 }, (_, index) => `base/net/${index}.test.ts`);
+    const sizes = inSharedProcesses(files, () => '').map(({ length }) => length);
+    assert.deepEqual(sizes, [16, 16, 8]);
+  });
+
+  for (const text of [
+    "process.env['HOME'] = folder;",
+    "process.on('exit', remove);",
+    'process.chdir(folder);',
+    'const began = performance.now();',
+    "new Worker('x');",
+    "execFileSync('ip', ['link']);",
+    "import '../fixtures/private-namespaces.ts';",
+    'readdirSync("/proc/self/fd");',
+    "import { growth } from '../../test/fixtures/cost.ts';",
+    'mock.timers.enable();',
+  ])
+    it(`are not shared by a test with ${text}`, () => assert.ok(!canShareProcess(text)));
+
+  for (const text of [
+    "Number(process.env['FUZZ_SEED'] ?? 1)",
+    'process.pid',
+    '{ skip: process.getuid?.() !== 0 }',
+  ])
+    it(`are shared by a test with ${text}`, () => assert.ok(canShareProcess(text)));
+});

@@ -1,0 +1,55 @@
+import { existsSync, readFileSync } from 'node:fs';
+
+/** Files that one process runs, one after another. */
+export type TestProcess = readonly string[];
+
+/** A process with more files takes longer than others, and repeats more tests after a failure. */
+const mostFiles = 16;
+
+/**
+ * Matches the text of tests that change or observe their whole process, start other processes or threads, or
+ * measure time or memory: state, load and garbage of other tests would disturb them.
+ */
+const wholeProcess = new RegExp(
+  [
+    String.raw`\bprocess\.(?!pid\b|platform\b|arch\b|execPath\b|cwd\b|gete?[ug]id\b|env\['\w+'\] (?:\?\?|===))`,
+    String.raw`child_process|\bspawn|\bexec(?:File)?(?:Sync)?\(|worker_threads|[wW]orkers?\(|\.worker\b`,
+    String.raw`unshare|setns|/proc/|performance\.|memoryUsage|eventLoop|node:v8|\bgc\(|watchdog`,
+    String.raw`globalThis|\bmock\.|setDefault|defaultMaxListeners|diagnostics_channel`,
+    'fixtures/(?:private-namespaces|cost|daemon|command|registry|stage|pod|etcd|dockerd|tools)',
+  ].join('|'),
+  'u',
+);
+
+/** Returns whether a test with this text can run in one process with others. */
+export function canShareProcess(text: string): boolean {
+  return !wholeProcess.test(text);
+}
+
+/** Returns a process for each file. */
+export const separately = (files: readonly string[]): readonly TestProcess[] => files.map((file) => [file]);
+
+/**
+ * Returns the processes that run all files, in the order of their first files. Files of the same folder, or
+ * of the same folder of a module, share a process, if they can: a process loads the modules that they test
+ * once, which takes longer than most of these tests. Files below test/ are few, and most start programs.
+ */
+export function inSharedProcesses(
+  files: readonly string[],
+  read: (file: string) => string = (file) => (existsSync(file) ? readFileSync(file, 'utf8') : ''),
+): readonly TestProcess[] {
+  const processes: string[][] = [];
+  const open = new Map<string, string[]>();
+  for (const file of files) {
+    const folder = file.split('/').slice(0, 2).join('/');
+    const shared = open.get(folder);
+    if (folder.startsWith('test/') || !canShareProcess(read(file))) processes.push([file]);
+    else if (shared !== undefined && shared.length < mostFiles) shared.push(file);
+    else {
+      const opened = [file];
+      open.set(folder, opened);
+      processes.push(opened);
+    }
+  }
+  return processes;
+}
