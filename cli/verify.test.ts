@@ -61,6 +61,48 @@ test('a key is made, an image is denied, signed and admitted', { skip }, async (
   assert.equal((JSON.parse(admitted.stdout) as { outcome: string }).outcome, 'admit');
 });
 
+test(
+  'each manifest that some runtime selects must be admitted, and the other one is named',
+  { skip },
+  async () => {
+    const client = createRegistryClient({ tagSettleMs: 0 });
+    const [repository] = client.repositories({ registry: registry.host, repository: 'several' });
+    assert.ok(repository);
+    const config = await repository.pushBlob(Buffer.from('{"architecture":"amd64","os":"linux"}'));
+    const digests: string[] = [];
+    const manifests: object[] = [];
+    for (const name of ['plain', 'zstd']) {
+      const bytes = Buffer.from(
+        JSON.stringify({
+          ...{ schemaVersion: 2, mediaType: manifestType, layers: [], annotations: { name } },
+          config: { ...config, mediaType: 'application/vnd.oci.image.config.v1+json' },
+        }),
+      );
+      const { digest } = await repository.pushManifest(bytes, manifestType, {});
+      digests.push(digest);
+      const platform = { os: 'linux', architecture: 'amd64' };
+      manifests.push({ mediaType: manifestType, digest, size: bytes.length, platform });
+    }
+    const indexType = 'application/vnd.oci.image.index.v1+json';
+    const index = { schemaVersion: 2, mediaType: indexType, manifests };
+    await repository.pushManifest(Buffer.from(JSON.stringify(index)), indexType, { tag: '1' });
+    await client.close();
+    const [first = '', second = ''] = digests;
+    const name = `${registry.host}/several`;
+    const verify = (): ReturnType<typeof portcullis> =>
+      portcullis('verify', `${name}:1`, '--key', 'cosign.pub', '--platform', 'linux/amd64');
+    assert.equal(portcullis('sign', `${name}@${first}`, '--key', 'cosign.key').status, 0);
+    const denied = verify();
+    assert.equal(denied.status, 1, denied.stdout);
+    assert.ok(denied.stdout.includes(`platform linux/amd64: ${second}`), denied.stdout);
+    assert.ok(denied.stdout.includes(`${first}, ${second}; the verdict is about ${second}`), denied.stdout);
+    assert.equal(portcullis('sign', `${name}@${second}`, '--key', 'cosign.key').status, 0);
+    const admitted = verify();
+    assert.equal(admitted.status, 0, admitted.stdout);
+    assert.match(admitted.stdout, /each of them is admitted/);
+  },
+);
+
 test('a mirror that dropped the evidence is named', { skip }, async () => {
   const mirror = await startRegistry();
   const client = createRegistryClient({ tagSettleMs: 0 });

@@ -16,7 +16,15 @@ import {
   verifyFiles,
   verifyImage,
 } from '../trust/index.ts';
-import type { Dossier, FileDigest, FileFinding, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
+import type {
+  Dossier,
+  FileDigest,
+  FileFinding,
+  Platform,
+  TrustPolicy,
+  Verdict,
+  VerifiedImage,
+} from '../trust/index.ts';
 import { readRecording, saveRecording } from '../trust/policy/testing/index.ts';
 import { mirrorLosses } from '../trust/transfer/index.ts';
 import { readInputFile } from './files/input-file.ts';
@@ -101,15 +109,16 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
     flags.key === undefined
       ? (await loadPolicy({ paths: flags.policy ?? [] })).policy
       : await policyOfKey(flags.key);
-  const { verdict, dossier, places } =
+  const decided =
     flags.dossier === undefined
       ? await verifyOnline(reference, policy, flags)
       : await verifyOffline(reference, policy, flags.dossier, flags);
+  const { verdict, dossier, places } = decided;
   if (flags.saveDossier !== undefined && dossier !== undefined)
     await saveRecording(flags.saveDossier, verdict, dossier);
   const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
   const files = verdict.outcome === 'admit' ? await filesOf(reference, verdict, flags) : undefined;
-  const notes = mirrorNotes(reference, verdict, dossier, places);
+  const notes = [...manifestNotes(decided), ...mirrorNotes(reference, verdict, dossier, places)];
   print(
     flags.output,
     { ...verdict, ...(files === undefined ? {} : { files }), ...(notes.length === 0 ? {} : { notes }) },
@@ -155,11 +164,25 @@ function describeFile({ file, digest, included, title }: FileFinding): string {
 
 type Place = Pick<RegistryRepository, 'host' | 'repository'>;
 
-interface Decided {
-  readonly verdict: Verdict;
-  readonly dossier?: Dossier;
+interface Decided extends VerifiedImage {
   /** The places that were asked, in their order. */
   readonly places?: readonly Place[];
+}
+
+/** Says which manifest the verdict is about, where container runtimes select different ones. */
+function manifestNotes({
+  verdict: { platform, outcome, manifestDigest },
+  manifests = [],
+}: Decided): string[] {
+  if (manifests.length < 2) return [];
+  const { os, architecture } = platform;
+  const about =
+    outcome === 'admit'
+      ? `each of them is admitted, and the verdict shows ${manifestDigest}`
+      : `the verdict is about ${manifestDigest}`;
+  return [
+    `container runtimes select different manifests of the index for ${os}/${architecture}: ${manifests.join(', ')}; ${about}`,
+  ];
 }
 
 /** Names mirrors that serve the image but not its evidence: many copy tools drop it silently. */

@@ -45,7 +45,7 @@ export { hostPlatform } from './registries/resolve-image.ts';
 export { createTrustServices } from './tuf-requirement/trust-services.ts';
 export type { TrustServices } from './tuf-requirement/trust-services.ts';
 export { verifyImage } from './verify-image.ts';
-export type { VerifyImageInput } from './verify-image.ts';
+export type { VerifiedImage, VerifyImageInput } from './verify-image.ts';
 export { verifyFiles } from './verify-files.ts';
 export type { FileDigest, FileFinding, VerifyFilesInput } from './verify-files.ts';
 export { signReference } from './signing/sign-reference.ts';

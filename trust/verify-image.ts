@@ -1,7 +1,7 @@
 import { parseReference } from '../base/distribution/index.ts';
 import { gather } from './gathering/gather.ts';
 import type { RegistryAccess } from './registries/registry-access.ts';
-import { hostPlatform, resolveImage } from './registries/resolve-image.ts';
+import { hostPlatform, resolvePlatforms } from './registries/resolve-image.ts';
 import type { TrustServices } from './tuf-requirement/trust-services.ts';
 import type { Dossier, Platform, Verdict } from './findings/types.ts';
 import type { TrustPolicy } from './requirements/types.ts';
@@ -30,14 +30,26 @@ export interface VerifyImageInput {
   readonly signal?: AbortSignal;
 }
 
+/** The verdict on an image. */
+export interface VerifiedImage {
+  readonly verdict: Verdict;
+  /** The evidence of the manifest that the verdict is about. */
+  readonly dossier?: Dossier;
+  /**
+   * The manifests that container runtimes select for the platform: one, except in an index where runtimes
+   * select different ones. Absent when no registry was asked.
+   */
+  readonly manifests?: readonly string[];
+}
+
 /**
- * Resolves a reference, gathers its evidence and decides. A reference that no rule can admit is refused
- * without asking any registry; there is then no dossier.
+ * Resolves a reference, gathers its evidence and decides. If container runtimes select different manifests of
+ * an index, each of them must be admitted: otherwise the verdict is the one on the first that is denied, or
+ * else undecided. A reference that no rule can admit is refused without asking any registry; there is then no
+ * dossier.
  * @throws PortcullisError of base/distribution when the image itself cannot be resolved
  */
-export async function verifyImage(
-  input: VerifyImageInput,
-): Promise<{ readonly verdict: Verdict; readonly dossier?: Dossier }> {
+export async function verifyImage(input: VerifyImageInput): Promise<VerifiedImage> {
   const { reference, namespace, policy, now } = input;
   const platform = input.platform ?? hostPlatform();
   const unseen = decideUnseen({ reference, namespace, platform, policy, now });
@@ -47,20 +59,25 @@ export async function verifyImage(
   const repositories = await input.registry.repositories(parsed);
   const signed = await input.services?.ask({ policy, reference, ...signal });
   const wanted = input.digest ?? parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
-  const { digest, manifestDigest } = await resolveImage(repositories, wanted, platform, input.signal);
+  const images = await resolvePlatforms(repositories, wanted, [platform], input.signal);
   const answered = {
     ...(signed === undefined ? {} : { signed }),
     ...(input.offline === undefined ? {} : { offline: input.offline }),
   };
-  const dossier = await gather({
-    reference,
-    digest,
-    manifestDigest,
-    repositories,
-    policy,
-    now,
-    ...answered,
-    ...signal,
-  });
-  return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };
+  const manifests = images.map(({ manifestDigest }) => manifestDigest);
+  let result: VerifiedImage | undefined;
+  for (const { digest, manifestDigest } of images) {
+    const dossier = await gather({
+      ...{ reference, digest, manifestDigest, repositories, policy, now },
+      ...answered,
+      ...signal,
+    });
+    const verdict = decide({ dossier, reference, namespace, platform, policy, now });
+    const decided = { verdict, dossier, manifests };
+    if (verdict.outcome === 'deny') return decided;
+    if (result === undefined || (result.verdict.outcome === 'admit' && verdict.outcome !== 'admit'))
+      result = decided;
+  }
+  if (result === undefined) throw new Error(`no manifest of ${reference}`);
+  return result;
 }

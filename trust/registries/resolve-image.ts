@@ -3,12 +3,6 @@ import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { Platform } from '../findings/types.ts';
 
-/** The image that a reference resolves to at this moment. Both digests are equal when there is no index. */
-export interface ResolvedImage {
-  readonly digest: string;
-  readonly manifestDigest: string;
-}
-
 const architectures: Readonly<Record<string, string>> = {
   x64: 'amd64',
   arm64: 'arm64',
@@ -22,23 +16,10 @@ export function hostPlatform(): Platform {
   return { os: 'linux', architecture: architectures[process.arch] ?? process.arch };
 }
 
-/**
- * Resolves a tag or digest once, at the first repository that has it, and picks the platform's manifest from
- * an index.
- * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
- */
-export async function resolveImage(
-  repositories: readonly RegistryRepository[],
-  tagOrDigest: string,
-  platform: Platform,
-  signal?: AbortSignal,
-): Promise<ResolvedImage> {
-  const answer = await firstAnswer(repositories, tagOrDigest, signal);
-  return (await pick(answer, platform, { repositories, signal })).chosen;
-}
-
-/** An image for one platform. */
-export interface PlatformImage extends ResolvedImage {
+/** An image for one platform. Both digests are equal when there is no index. */
+export interface PlatformImage {
+  readonly digest: string;
+  readonly manifestDigest: string;
   readonly platform: Platform;
   /** With `all`: the index also has entries that name no platform. */
   readonly partial?: true;
@@ -51,9 +32,10 @@ const noneStated: Platform = { os: 'unknown', architecture: 'unknown' };
 const maximumPlatforms = 64;
 
 /**
- * Resolves a tag or digest once, for several platforms. `all`: every entry of the index. An image without
- * an index is the same for every platform, and is returned once. A platform is returned several times if
- * runtimes choose different manifests of the index for it.
+ * Resolves a tag or digest once, at the first repository that has it, for several platforms. `all`: every
+ * entry of the index. An image without an index is the same for every platform, and is returned once. A
+ * platform is returned several times if runtimes choose different manifests of the index for it: the first is
+ * the one that the nodes choose.
  * @throws PortcullisError `TRUST_NO_PLATFORM`, and the errors of base/distribution
  */
 export async function resolvePlatforms(
@@ -71,8 +53,8 @@ export async function resolvePlatforms(
   if (platforms !== 'all') {
     const images: PlatformImage[] = [];
     for (const platform of platforms) {
-      const { chosen, others } = await pick(answer, platform, { repositories, signal });
-      for (const image of [chosen, ...others]) images.push({ ...image, platform });
+      for (const manifestDigest of await pick(answer, platform, { repositories, signal }))
+        images.push({ digest, manifestDigest, platform });
     }
     return images;
   }
@@ -102,23 +84,16 @@ export async function resolvePlatforms(
 const maximumNestedIndexes = 4;
 
 /**
- * Selects the manifest as the nodes do (`choosePlatform`). `others`: those that other runtimes choose instead
+ * Selects the manifest as the nodes do (`choosePlatform`), and then those that other runtimes choose instead
  * of it.
  */
 async function pick(
   top: FetchedManifest,
   platform: Platform,
   asked: { readonly repositories: readonly RegistryRepository[]; readonly signal: AbortSignal | undefined },
-): Promise<{ readonly chosen: ResolvedImage; readonly others: readonly ResolvedImage[] }> {
-  const { digest } = top;
+): Promise<readonly string[]> {
   const others = new Set<string>();
-  const found = (manifestDigest: string): Awaited<ReturnType<typeof pick>> => {
-    others.delete(manifestDigest);
-    return {
-      chosen: { digest, manifestDigest },
-      others: [...others].map((other) => ({ digest, manifestDigest: other })),
-    };
-  };
+  const found = (chosen: string): readonly string[] => [...new Set([chosen, ...others])];
   let own = top;
   for (let level = 0; own.content.kind === 'index'; level += 1) {
     const entries = own.content.manifests.filter(isImage);
@@ -130,7 +105,7 @@ async function pick(
     for (const other of otherChoices(entries, platform, chosen).filter(isManifest)) others.add(other.digest);
     if (others.size > maximumPlatforms)
       throw noPlatform(
-        digest,
+        top.digest,
         `the index has more than ${maximumPlatforms} manifests for ${platform.os}/${platform.architecture}`,
       );
     if (isManifest(chosen)) return found(chosen.digest);
