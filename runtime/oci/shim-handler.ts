@@ -6,7 +6,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
 import { TaskStatus } from '../shim/contract.types.ts';
 import type { EventSink } from '../shim/event-sink.ts';
-import { releaseRunsc, shimOptions } from '../shim/options.ts';
+import { isRunscShim, releaseRunsc, shimOptions } from '../shim/options.ts';
 import type { ShimConfig } from '../shim/options.ts';
 import { createShimTasks } from '../shim/tasks.ts';
 import { unusable } from './runtime-handler.ts';
@@ -41,7 +41,7 @@ function guestKernelOf(
   { path, configPath }: ShimConfig,
 ): Pick<RuntimeHandler, 'guestKernel'> {
   if (usesNodeKernel(path)) return {};
-  const filtersCalls = basename(path).startsWith('containerd-shim-runsc-') && configPath === undefined;
+  const filtersCalls = isRunscShim(path) && configPath === undefined;
   return { guestKernel: { handler, filtersCalls } };
 }
 
@@ -75,6 +75,7 @@ export async function openShimHandler(input: {
       events: input.events,
     },
     options: await shimOptions(config, stateDir),
+    signalsUnstarted: !isRunscShim(path),
     idle: () => releaseRunsc(stateDir),
     log: input.log,
   });

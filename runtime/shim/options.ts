@@ -16,6 +16,11 @@ export interface ShimConfig {
   readonly configPath?: string;
 }
 
+/** Whether a program is gVisor's shim. */
+export function isRunscShim(path: string): boolean {
+  return basename(path).startsWith('containerd-shim-runsc-');
+}
+
 /**
  * Returns the options that a shim gets with each task. containerd-shim-runc-v2 takes the program and the
  * state folder of its runtime as fields. gVisor's shim takes them from a file, which is written here unless
@@ -32,7 +37,7 @@ export async function shimOptions(
       typeUrl: 'containerd.runc.v1.Options',
       value: runcOptions.encode({ binaryName: runtimePath ?? 'runc', root: stateDir, systemdCgroup }),
     });
-  if (configPath === undefined && !name.startsWith('containerd-shim-runsc-')) return () => undefined;
+  if (configPath === undefined && !isRunscShim(path)) return () => undefined;
   const file = configPath ?? (await writeRunscFile(stateDir, runtimePath ?? 'runsc'));
   const value = fileOptions.encode({ typeUrl: 'io.containerd.runsc.v1.options', configPath: file });
   return () => ({ typeUrl: 'runtimeoptions.v1.Options', value });

@@ -53,6 +53,7 @@ async function shimThatReports(folder: string, shimPid: number) {
       },
     },
     options: () => undefined,
+    signalsUnstarted: true,
     idle: () => undefined,
     log: createLogger({ level: 'silent' }),
   });

@@ -20,6 +20,8 @@ import { forgetShim, readShimRecord, removeDeadSocket, writeShimRecord } from '.
 import { isTimeout } from './unresponsive-shim.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
+import { createUnstartedTasks } from './unstarted.ts';
+import type { UnstartedTasks } from './unstarted.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
 
 /** The tasks of the pods of one runtime handler, each pod with its own shim. */
@@ -81,6 +83,8 @@ interface ShimTasksInput {
   readonly program: ShimProgram;
   /** Returns the shim's own options for a task. */
   readonly options: (systemdCgroup: boolean) => Any | undefined;
+  /** Whether the shim sends signals to tasks before their start. */
+  readonly signalsUnstarted: boolean;
   /** Called when the daemon stops and no pod has a shim. */
   readonly idle: () => void;
   readonly log: Logger;
@@ -118,7 +122,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     }
     return undefined;
   };
-  const remove = removalOfTasks(input, connections);
+  const unstarted = createUnstartedTasks(program, input.signalsUnstarted);
+  const remove = removalOfTasks(input, connections, unstarted);
   const forget = async (id: string, bundle: string): Promise<void> => {
     await remove(id, bundle);
     // A repeated removal has nothing to do, even if the shim has ended meanwhile.
@@ -157,6 +162,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     status: async (id, bundle) => {
       try {
+        await unstarted.settled(id);
         const api = await apiOf(bundle);
         return api === undefined ? 'absent' : (await api.state({ id })).status;
       } catch (cause) {
@@ -166,6 +172,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     kill: async (id, bundle, signal, all) => {
       const api = await apiOf(bundle);
+      if (api !== undefined && signal === SIGKILL) await unstarted.end(api, id, bundle);
       if (api !== undefined) await kill(api, id, signal, all);
     },
     update: async (id, bundle, resources, signal) => {
@@ -209,11 +216,13 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
 function removalOfTasks(
   { program }: ShimTasksInput,
   { apiOf, isDead }: ShimConnections,
+  unstarted: UnstartedTasks,
 ): (id: string, folder: string) => Promise<void> {
   return async (id, folder) => {
     try {
       const api = await apiOf(folder);
       if (api === undefined) return;
+      await unstarted.end(api, id, folder);
       const { status } = await api.state({ id });
       if (status !== TaskStatus.STOPPED) {
         await kill(api, id, SIGKILL, true);

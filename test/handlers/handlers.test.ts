@@ -161,9 +161,7 @@ describe('pods of every handler in one daemon', () => {
         await removePod(stage, pod);
       });
 
-      // runsc does not end a container before its start (docs/runtimes.md).
-      const isGvisor = name === 'gvisor';
-      it('stops and removes containers that were never started', { skip: isGvisor }, async () => {
+      it('stops and removes containers that were never started', async () => {
         const pod = await runPod(stage, `${name}-created`, {}, name);
         const ids = [
           await createContainer(stage, pod, { image, name: 'stopped', command: ['sleep', '600'] }),
