@@ -14,22 +14,31 @@ import { parseDeclaration } from '../../base/protobuf/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { serveTtrpc, ttrpcHandler, ttrpcMethods } from '../../base/ttrpc/index.ts';
 import declaration from './contract.json' with { type: 'json' };
+import { processIdentity } from '../../base/process/index.ts';
+import { readTaskExit } from './stand-in.ts';
 import { writeShimRecord } from './shim-record.ts';
 import { createShimTasks } from './tasks.ts';
 
-/** A shim that this process serves, and that reports a process as its own. */
-async function shimThatReports(folder: string, shimPid: number) {
+/**
+ * A shim that this process serves, and that reports a process as its own.
+ * @param own its answers to some calls
+ */
+async function shimThatReports(
+  folder: string,
+  shimPid: number,
+  own: Readonly<Record<string, () => object>> = {},
+) {
   const path = join(folder, 'shim.sock');
   const method = ttrpcMethods(parseDeclaration(declaration));
-  const answer = (name: string, response: object) =>
-    ttrpcHandler<object, object>(method('Task', name), () => response);
   const server = createServer((socket) => {
     serveTtrpc(
       socket,
       [
         ttrpcHandler<object, object>(method('Task', 'Connect'), () => ({ shimPid })),
         ttrpcHandler<object, object>(method('Task', 'Update'), () => new Promise(() => undefined)),
-        ...['Create', 'Start', 'State', 'Kill', 'Wait', 'Delete', 'Shutdown'].map((name) => answer(name, {})),
+        ...['Create', 'Start', 'State', 'Kill', 'Wait', 'Delete', 'Shutdown'].map((name) =>
+          ttrpcHandler<object, object>(method('Task', name), own[name] ?? (() => ({}))),
+        ),
       ],
       { name: 'the test' },
     );
@@ -121,6 +130,32 @@ test('an update that the shim does not answer ends when its container is stopped
   const updating = tasks.update('c1', folder, { typeUrl: '', value: Buffer.alloc(0) }, stopped.signal);
   setTimeout(() => stopped.abort(new Error('it is being stopped')), 50);
   await assert.rejects(updating, /it is being stopped/u);
+});
+
+test('the end of a task is reported, although its shim answers no wait for it', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  let isEnded = false;
+  const { tasks, server } = await shimThatReports(folder, process.pid, {
+    Wait: () => {
+      throw new Error('no wait');
+    },
+    State: () => (isEnded ? { status: 3, exitStatus: 7, exitedAt: { seconds: 5, nanos: 6 } } : { status: 2 }),
+  });
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  const own = processIdentity(process.pid);
+  assert.ok(own !== undefined);
+  await writeShimRecord(folder, { version: 3, socket: join(folder, 'shim.sock'), process: own });
+  tasks.follow('c1', folder);
+  await pause(300);
+  assert.equal(await readTaskExit(folder), undefined);
+  isEnded = true;
+  for (let waited = 0; waited < 20_000 && (await readTaskExit(folder)) === undefined; waited += 50)
+    await pause(50);
+  assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5000000006' });
 });
 
 test('the end of a pod removes the socket of its shim, and no other file that the shim named', async (t) => {

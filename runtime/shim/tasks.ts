@@ -6,7 +6,7 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { CallOptions } from '../../base/ttrpc/index.ts';
 import { endProcessesWithArgument, signalProcess } from '../processes/processes.ts';
 import { TaskStatus } from './contract.types.ts';
-import type { Any, Timestamp, WaitResponse } from './contract.types.ts';
+import type { Any } from './contract.types.ts';
 import { createConnections } from './connections.ts';
 import type { ShimConnections } from './connections.ts';
 import { createHungShims } from './hung-shim.ts';
@@ -20,6 +20,7 @@ import { forgetShim, readShimRecord, removeDeadSocket, writeShimRecord } from '.
 import { isTimeout } from './unresponsive-shim.ts';
 import { readTaskMetrics } from './task-metrics.ts';
 import type { TaskUsage } from './task-metrics.ts';
+import { createTaskEnds, isNotFound } from './task-ends.ts';
 import { createUnstartedTasks } from './unstarted.ts';
 import type { UnstartedTasks } from './unstarted.ts';
 import { releaseStreams, reportExit, standInStreams } from './stand-in.ts';
@@ -71,7 +72,6 @@ export interface ShimTasks extends Pick<HungShims, 'reportKilled'> {
 
 const SIGKILL = 9;
 const endMs = 10_000;
-const againMs = 250;
 /** How long a shim that has just started may take to answer. */
 const firstMs = 10_000;
 /** How long a shim may take to report a creation whose OCI runtime was killed. */
@@ -100,29 +100,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const followed = new Set<string>();
   const { isHung, reportKilled } = createHungShims(connections, (id) => followed.has(id));
   let closed = false;
-  /** Waits for the end of a task. Undefined: the shim has ended, and its task was killed. */
-  const ended = async (id: string, folder: string): Promise<WaitResponse | undefined> => {
-    while (!closed) {
-      try {
-        return await (await required(folder)).wait({ id }, { timeoutMs: Infinity });
-      } catch (cause) {
-        if (isNotFound(cause)) return undefined;
-        if (await isDead(folder)) {
-          await deleteDeadTask(program, id, folder).catch((second: unknown) =>
-            log.warn(
-              { container: id, cause: reasonOf(second) },
-              'the task of a shim that ended is not removed',
-            ),
-          );
-          return undefined;
-        }
-        // The connection was lost, and the shim lives.
-        await pause(againMs, undefined, { ref: false });
-      }
-    }
-    return undefined;
-  };
   const unstarted = createUnstartedTasks(program, input.signalsUnstarted);
+  const ended = createTaskEnds({ program, connections, unstarted, log, isClosed: () => closed });
   const remove = removalOfTasks(input, connections, unstarted);
   const forget = async (id: string, bundle: string): Promise<void> => {
     await remove(id, bundle);
@@ -193,11 +172,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       followed.add(id);
       void ended(id, bundle)
         .then(async (exit) => {
-          if (closed) return;
-          await reportExit(bundle, {
-            code: exit?.exitStatus ?? 128 + SIGKILL,
-            finishedAt: exit?.exitedAt === undefined ? nowNs() : nanoseconds(exit.exitedAt),
-          });
+          if (!closed) await reportExit(bundle, exit);
         })
         .catch((cause: unknown) =>
           log.error({ container: id, cause: reasonOf(cause) }, 'the exit of a task could not be reported'),
@@ -375,12 +350,6 @@ async function kill(
 const given = (options: Any | undefined): { readonly options?: Any } =>
   options === undefined ? {} : { options };
 
-function isNotFound(thrown: unknown): boolean {
-  return (
-    isPortcullisError(thrown) && (thrown.kind === 'not-found' || /container not created/.test(thrown.message))
-  );
-}
-
 function isClosed(thrown: unknown): boolean {
   return isPortcullisError(thrown) && thrown.code === 'TTRPC_CLOSED';
 }
@@ -389,12 +358,4 @@ function isClosed(thrown: unknown): boolean {
 function unlessEnded(thrown: unknown): void {
   const ended = /process already finished|not found|no such process|already (?:dead|exited|stopped)/i;
   if (!isNotFound(thrown) && !ended.test(reasonOf(thrown))) throw thrown;
-}
-
-function nanoseconds({ seconds, nanos }: Timestamp): string {
-  return (BigInt(seconds) * 1_000_000_000n + BigInt(nanos)).toString();
-}
-
-function nowNs(): string {
-  return (BigInt(Date.now()) * 1_000_000n).toString();
 }
