@@ -135,10 +135,11 @@ function start(
   t: TestContext,
   cluster: ReturnType<typeof openCluster>,
   referred?: string,
+  loader = load,
 ): { policy: FollowedPolicy; folder: string } {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-follow-policy-'));
   const policy = followPolicy({
-    ...{ client: cluster.client, load, folder: join(folder, 'policy'), statusJitterMs: 50 },
+    ...{ client: cluster.client, load: loader, folder: join(folder, 'policy'), statusJitterMs: 50 },
     log: createLogger({ level: 'silent' }),
     ...(referred !== undefined && { referred }),
   });
@@ -372,4 +373,38 @@ test('a document has the fields of its author, and no fields of the server', () 
   );
   for (const name of ['../x', 'a/b', '', '.hidden', 'A', 7])
     assert.equal(documentOf('TrustPolicy', { metadata: { name } }), undefined);
+});
+
+test('a policy is loaded again when a file that it names has changed, and not otherwise', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const keys = mkdtempSync(join(tmpdir(), 'portcullis-follow-keys-'));
+  t.after(() => rmSync(keys, { recursive: true }));
+  copyFileSync(join(fixtureKeys, 'ecdsa-p256.pub'), join(keys, 'team.pub'));
+  const cluster = openCluster();
+  cluster.apply('trustpolicies', 'base', {
+    rules: [{ images: ['**'], require: { cosign: { key: 'team.pub' } } }],
+  });
+  let loads = 0;
+  const { policy } = start(t, cluster, keys, (options) => {
+    loads += 1;
+    return load(options);
+  });
+  const loaded = (count: number): Promise<void> =>
+    eventually(60_000, async () => assert.equal(await Promise.resolve(loads), count));
+  await loaded(1);
+  // Only the first load says which files the policy names.
+  t.mock.timers.tick(30_000);
+  await loaded(2);
+  const before = policy.current()?.revision;
+  assert.notEqual(before, undefined);
+  t.mock.timers.tick(30_000);
+  await sleep(500);
+  assert.equal(loads, 2);
+  copyFileSync(join(fixtureKeys, 'ecdsa-p384.pub'), join(keys, 'team.pub'));
+  t.mock.timers.tick(30_000);
+  await eventually(60_000, async () => {
+    await Promise.resolve();
+    assert.notEqual(policy.current()?.revision, before);
+  });
+  assert.equal(loads, 3);
 });

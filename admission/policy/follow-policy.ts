@@ -1,6 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { ApiClient, FollowTiming } from '../../base/kubernetes/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { signatureOfFiles } from '../../base/storage/index.ts';
 import { profileSet } from '../../entitlements/index.ts';
 import type { ProfileSet } from '../../entitlements/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
@@ -46,8 +47,18 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
   let problem: string | undefined = unread;
   /** Why the collections are not watched: the policy in force may not be the latest. */
   let trouble: string | undefined;
+  /** The files that the last set named beside the documents, whether it is still in force or not. */
+  let files: readonly string[] = [];
+  /** The documents and the state of the files before the last load, if it succeeded. */
+  let last:
+    | { readonly all: readonly ClusterDocument[]; readonly files: string; readonly result: LoadResult }
+    | undefined;
 
   async function loadAll(all: readonly ClusterDocument[]): Promise<LoadResult> {
+    // Thousands of rules take seconds to load, in which no review is answered.
+    const seen = await signatureOfFiles(files);
+    if (last?.files === seen && sameTexts(last.all, all)) return last.result;
+    last = undefined;
     const lacking = lacksPolicy(all);
     if (lacking !== undefined) {
       policy = undefined;
@@ -64,7 +75,11 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
       problem = undefined;
       const { revision, rules } = set.policy;
       if (changed) log.info({ revision, rules: rules.length }, 'policy in force');
-      return { revision, problems: new Map(), failure: undefined };
+      // Each load writes the documents again.
+      const written = new Set(paths);
+      files = set.files.filter((file) => !written.has(file));
+      last = { all, files: seen, result: { revision, problems: new Map(), failure: undefined } };
+      return last.result;
     } catch (error) {
       const text = isPortcullisError(error) ? error.message : reasonOf(error);
       // An operator knows the objects, and not the folder of this process.
@@ -93,4 +108,11 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     },
     close: following.close,
   };
+}
+
+function sameTexts(some: readonly ClusterDocument[], others: readonly ClusterDocument[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every(({ file, text }, at) => file === others[at]?.file && text === others[at].text)
+  );
 }

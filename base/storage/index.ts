@@ -4,6 +4,7 @@ export type { KeptRoom } from './room.ts';
 export type { Ballast, TendedBallast } from './ballast.ts';
 export { openDatabase } from './database.ts';
 export { foreignSchema, foreignSchemaFix } from './foreign-schema.ts';
+export { signatureOfFiles } from './file-signature.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';

@@ -1,7 +1,8 @@
 import { watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { signatureOfFiles } from '../../base/storage/index.ts';
 
 /**
  * How long the files must stay unchanged, in ms. An editor writes in several steps, and half a policy is not
@@ -58,7 +59,7 @@ export function watchPolicyFiles(
       if (!closed) silent.reportSilent();
     }, silent.afterMs).unref();
     if (isIncomplete) await watchFolders();
-    const found = await signature(paths);
+    const found = await signatureOfFiles(paths);
     clearTimeout(late);
     pending = undefined;
     if (closed) return;
@@ -102,7 +103,7 @@ export function watchPolicyFiles(
     async follow(wanted, read) {
       paths = wanted;
       const late = await writtenSince(paths, read.getTime() - clockGrainMs);
-      seen = late ? '' : await signature(paths);
+      seen = late ? '' : await signatureOfFiles(paths);
       await watchFolders();
       if (late && !closed) touched();
     },
@@ -169,25 +170,4 @@ async function writtenSince(paths: readonly string[], time: number): Promise<boo
     if (facts !== undefined && facts.ctimeMs >= time) return true;
   }
   return false;
-}
-
-/**
- * Returns a string that changes when a file changes: identity, size and times of each file, and the names in
- * each folder.
- */
-async function signature(paths: readonly string[]): Promise<string> {
-  const parts: string[] = [];
-  for (const path of paths) {
-    try {
-      const facts = await stat(path, { bigint: true });
-      parts.push(
-        facts.isDirectory()
-          ? `${path} ${(await readdir(path)).sort().join('/')}`
-          : `${path} ${facts.dev}:${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`,
-      );
-    } catch (error) {
-      parts.push(`${path} ${String((error as NodeJS.ErrnoException).code)}`);
-    }
-  }
-  return parts.join('\n');
 }
