@@ -80,7 +80,8 @@ export function messageEditor(edit: (message: Buffer) => Buffer): Transform {
   let length = 0;
   const take = (): Buffer | undefined => {
     if (length < prefixLength) return undefined;
-    const first = Buffer.concat(waiting);
+    // One chunk may hold thousands of messages: it is not copied for each of them.
+    const first = waiting.length === 1 && waiting[0] !== undefined ? waiting[0] : Buffer.concat(waiting);
     waiting = [first];
     if (first[0] !== 0) throw compressed('the stream');
     const end = prefixLength + first.readUInt32BE(1);
