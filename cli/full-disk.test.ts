@@ -4,7 +4,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { mount, umount } from '../base/kernel/index.ts';
+import { MS_RDONLY, mount, umount } from '../base/kernel/index.ts';
 import { portcullis } from '../test/fixtures/command.ts';
 
 /** Commands that write keys and policies to a file system without a free block. */
@@ -45,3 +45,20 @@ for (const { words, place } of cases)
     assert.equal(code, 4);
     assert.deepEqual(readdirSync(place), []);
   });
+
+test('a read-only file system is a failure, too, and not wrong use', async (t) => {
+  const folder = join(home, 'read-only');
+  mkdirSync(folder);
+  mount('tmpfs', folder, 'tmpfs', MS_RDONLY, '');
+  t.after(() => umount(folder));
+  for (const words of [
+    ['sign', '--generate-key', join(folder, 'cosign')],
+    ['policy', 'init', join(folder, 'policy.yaml')],
+    ['policy', 'import', '--from', 'containers', join(home, 'policy.json'), '--out', folder],
+    ['policy', 'import', '--from', 'containers', join(home, 'policy.json'), '--out', join(folder, 'new')],
+  ]) {
+    const { code, stderr } = await portcullis(words, { ...process.env, PORTCULLIS_PASSPHRASE: '' });
+    assert.match(stderr, /read-only/u, words.join(' '));
+    assert.equal(code, 4, stderr);
+  }
+});

@@ -106,6 +106,16 @@ function byErrno(errno: string): Explanation | undefined {
   }
 }
 
+/**
+ * Returns the kind of an error about a file that a user named and that could not be written: a file system
+ * that is full or read-only is a failure of the machine, and everything else is a wrong name.
+ */
+export function kindOfUnwritten(thrown: unknown): 'exhausted' | 'precondition' | 'invalid' {
+  if (!isPortcullisError(thrown)) return 'invalid';
+  if (thrown.code === diskFull.code) return 'exhausted';
+  return thrown.code === readOnly.code ? 'precondition' : 'invalid';
+}
+
 const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
 
 /**

@@ -31,5 +31,5 @@ export type {
   Statement,
   WriteResult,
 } from './types.ts';
-export { diskIsFull, isDiskFull, sqliteResult, storageFailure } from './failure.ts';
+export { diskIsFull, isDiskFull, kindOfUnwritten, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

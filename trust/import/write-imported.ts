@@ -1,7 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PortcullisError, fileReason, isPortcullisError } from '../../base/errors/index.ts';
-import { createFileAtomic, makeFolderSync } from '../../base/storage/index.ts';
+import { createFileAtomic, kindOfUnwritten, makeFolderSync } from '../../base/storage/index.ts';
 import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
 import type { ImportedPolicy, Unmapped } from './mapping/imported.ts';
@@ -57,14 +57,17 @@ export async function writeImported(
     { name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) },
   ];
   const notWritten = (file: string, error: unknown): PortcullisError => {
-    const full = isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL';
+    const kind = kindOfUnwritten(error);
     return new PortcullisError({
       code: 'TRUST_IMPORT_NOT_WRITTEN',
-      kind: full ? 'exhausted' : 'invalid',
+      kind,
       attempted: 'write imported policy',
       on: file,
       why: fileReason(error, file),
-      fix: full ? error.failure.fix : 'name a new folder: --out FOLDER',
+      fix:
+        kind !== 'invalid' && isPortcullisError(error)
+          ? error.failure.fix
+          : 'name a new folder: --out FOLDER',
     });
   };
   const exists = (file: string): PortcullisError =>

@@ -4,7 +4,7 @@ import { rm, stat } from 'node:fs/promises';
 import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { onlyPemBlock, writePem } from '../../base/pem/index.ts';
-import { createFileAtomic } from '../../base/storage/index.ts';
+import { createFileAtomic, kindOfUnwritten } from '../../base/storage/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
@@ -196,7 +196,7 @@ async function writeNew(file: string, text: string, mode: number): Promise<void>
       file,
       isPortcullisError(error) ? error.failure.why : reasonOf(error),
       isPortcullisError(error) ? error.failure.fix : 'choose a prefix in a writable folder',
-      isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL' ? 'exhausted' : 'invalid',
+      kindOfUnwritten(error),
     );
   }
   if (!created)
@@ -208,7 +208,7 @@ function notWritten(
   file: string,
   why: string,
   fix: string,
-  kind: 'exhausted' | 'invalid' = 'invalid',
+  kind: ReturnType<typeof kindOfUnwritten> = 'invalid',
 ): PortcullisError {
   return new PortcullisError({ code, kind, attempted: 'write key', on: file, why, fix });
 }

@@ -6,7 +6,7 @@ import {
   PortcullisError,
   reasonOf,
 } from '../../base/errors/index.ts';
-import { createFileAtomic, writeFileAtomic } from '../../base/storage/index.ts';
+import { createFileAtomic, kindOfUnwritten, writeFileAtomic } from '../../base/storage/index.ts';
 import { parseImagePattern } from '../requirements/image-pattern.ts';
 import { formatPolicy } from './format.ts';
 import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
@@ -102,10 +102,10 @@ export async function writeStarterPolicy(
       throw new Error('it exists already, and nothing is overwritten');
     await writeFileAtomic(schema.file, schema.content, { mode: 0o644 });
   } catch (error) {
-    const why = whyNotWritten(error, file);
-    if (isPortcullisError(error) && error.code === 'STORAGE_DISK_FULL')
-      throw notWritten(file, why, error.failure.fix, 'exhausted');
-    throw notWritten(file, why, 'name a new file in a writable folder');
+    const kind = kindOfUnwritten(error);
+    const isOfMachine = kind !== 'invalid' && isPortcullisError(error);
+    const fix = isOfMachine ? error.failure.fix : 'name a new file in a writable folder';
+    throw notWritten(file, whyNotWritten(error, file), fix, kind);
   }
   return { file, schemaFile: schema.file };
 }
@@ -114,7 +114,7 @@ const notWritten = (
   on: string,
   why: string,
   fix: string,
-  kind: 'exhausted' | 'invalid' = 'invalid',
+  kind: ReturnType<typeof kindOfUnwritten> = 'invalid',
 ): PortcullisError =>
   new PortcullisError({
     code: 'TRUST_POLICY_NOT_WRITTEN',
