@@ -288,6 +288,18 @@ test('a pattern that matches more than that of Kyverno is listed, and the rule s
   );
 });
 
+test('a policy without a rule that verifies images is listed', async () => {
+  for (const spec of ['{}', '{ rules: [] }', '{ rules: [{ name: a, match: {} }] }']) {
+    const text = `apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: { name: p }\nspec: ${spec}\n`;
+    const { result } = await imported('kyverno', text);
+    assert.deepEqual(result.rules, []);
+    assert.deepEqual(
+      result.unmapped.map(({ path, line }) => [path, line]),
+      [['spec', 4]],
+    );
+  }
+});
+
 test('fields that must be texts and are not are no errors of the program', async () => {
   const other = '{ toString: x }';
   const skipping = `${keys()}          skipImageReferences: [${other}]\n`;

@@ -49,6 +49,7 @@ function isOurs({ apiVersion, kind }: Json): boolean {
 
 /** Actions of a rule besides the verification of images. */
 const otherActions = ['validate', 'mutate', 'generate'];
+const actions = ['verifyImages', ...otherActions];
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
   if (textOf(value['apiVersion'])?.startsWith('policies.kyverno.io/') === true) {
@@ -57,7 +58,15 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
   }
   const spec = recordOf(value['spec']) ?? {};
   const own = value['kind'] === 'Policy' ? textOf(recordOf(value['metadata'])?.['namespace']) : undefined;
-  for (const [index, each] of listOf(spec['rules']).entries()) {
+  const rules = listOf(spec['rules']);
+  if (!rules.some((rule) => Object.keys(recordOf(rule) ?? {}).some((key) => actions.includes(key))))
+    reportUnmapped(
+      importing,
+      [...base, 'spec'],
+      'it has no rule that verifies images',
+      'nothing is imported',
+    );
+  for (const [index, each] of rules.entries()) {
     const rule = recordOf(each) ?? {};
     const path = [...base, 'spec', 'rules', index];
     for (const action of otherActions.filter((one) => rule[one] !== undefined))
