@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { describePolicy, explainPolicy, explainReason, loadPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
 import { starterPolicy, writeStarterPolicy } from '../trust/policy/index.ts';
+import { readStandardInput } from './files/input-file.ts';
 import { policyCheckAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
@@ -47,7 +48,7 @@ export function register(program: Command): void {
       .description(
         'check policies and profiles as the daemon loads them: every problem at once, as file:line:column',
       )
-      .argument('<path...>', 'files or folders'),
+      .argument('<path...>', 'files or folders; -: standard input'),
   )
     .addHelpText(
       'after',
@@ -103,9 +104,16 @@ Then check the policy:   portcullis policy check ${shellWord(written.file)}
   return exitCodes.yes;
 }
 
+/** More than any policy has. */
+const mostBytes = 4 * 2 ** 20;
+
 async function check(paths: readonly string[], flags: Flags): Promise<number> {
   const { loadPolicySet } = await import('../runtime/index.ts');
-  const { policy, profiles, otherDocuments, files } = await loadPolicySet({ paths });
+  const input = paths.includes('-') ? await readStandardInput(mostBytes) : undefined;
+  const { policy, profiles, otherDocuments, files } = await loadPolicySet({
+    paths,
+    ...(input === undefined ? {} : { standardInput: input }),
+  });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
   const others = otherDocuments.flatMap(({ kind, name }) =>
     kind === 'PolicyTest' || kind === 'Waivers' ? [`not part of the policy: ${kind} ${name}\n`] : [],

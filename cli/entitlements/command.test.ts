@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,18 @@ describe('portcullis entitlements', () => {
       );
     });
   }
+
+  it('check and fmt: read - from standard input', () => {
+    const piped = (input: string, ...args: string[]) =>
+      spawnSync(process.execPath, [commandFile, 'entitlements', ...args], { input, encoding: 'utf8' });
+    const text = readFileSync(join(folder, 'web.yaml'), 'utf8');
+    const valid = piped(text, 'check', '-');
+    assert.match(valid.stdout, /^valid: .*web/mu, valid.stderr);
+    assert.match(piped(text.replace('network.user', 'network.usr'), 'check', '-').stdout, /^-:\d+:\d+: /mu);
+    const { stdout, stderr } = piped(text, 'fmt', '-');
+    assert.match(stdout, /^kind: EntitlementProfile$/mu, stderr);
+    assert.equal(piped(stdout, 'fmt', '-').stdout, stdout);
+  });
 
   it('show and explain: the error for an unknown name suggests the name that was probably meant', async () => {
     const [shown, explained] = [await run('show', 'netwrok.proxy'), await run('explain', 'basline')];

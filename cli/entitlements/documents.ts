@@ -6,7 +6,7 @@ import type { Problem } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
 import type { CheckedFiles } from '../../entitlements/index.ts';
-import { readInputFile } from '../files/input-file.ts';
+import { readInputFile, readStandardInput } from '../files/input-file.ts';
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -51,7 +51,7 @@ export function registerDocuments(entitlements: Command): void {
   entitlements
     .command('check')
     .description('check profiles: every problem at once, as file:line:column, and lint findings')
-    .argument('<path...>', 'files or folders')
+    .argument('<path...>', 'files or folders; -: standard input')
     .option('--strict', 'fail on lint findings too', false)
     .addOption(
       new Option('-o, --output <format>', 'how to print the result')
@@ -66,7 +66,7 @@ export function registerDocuments(entitlements: Command): void {
     entitlements
       .command('fmt')
       .description('write profiles in the canonical form')
-      .argument('<file...>', 'files')
+      .argument('<file...>', 'files; -: standard input, whose canonical form is printed')
       .option('--check', 'change nothing, and report the files that are not in canonical form', false),
   )
     .addHelpText(
@@ -75,6 +75,9 @@ export function registerDocuments(entitlements: Command): void {
     )
     .action((files: readonly string[], flags: FormatFlags) => run(flags.output, () => format(files, flags)));
 }
+
+/** More than any profile has. */
+const mostBytes = 4 * 2 ** 20;
 
 async function init(
   file: string | undefined,
@@ -91,7 +94,8 @@ async function init(
 }
 
 async function check(paths: readonly string[], flags: CheckFlags): Promise<number> {
-  const checked = await checkFiles(paths);
+  const input = paths.includes('-') ? await readStandardInput(mostBytes) : undefined;
+  const checked = await checkFiles(paths, input);
   const { problems, findings, profiles } = checked;
   if (flags.output === 'sarif') {
     const lint = findings.map((finding) => ({ ...finding, rule: finding.code, level: 'warning' as const }));
@@ -141,8 +145,10 @@ function text({ problems, findings, profiles }: CheckedFiles): string {
 async function format(files: readonly string[], flags: FormatFlags): Promise<number> {
   const changed: string[] = [];
   const written: (readonly [string, string])[] = [];
+  let printed: string | undefined;
   for (const file of files) {
-    const before = (await readInputFile(file)).toString('utf8');
+    const bytes = file === '-' ? await readStandardInput(mostBytes) : await readInputFile(file, mostBytes);
+    const before = bytes.toString('utf8');
     const { text: after, problems } = formatProfile(before, file);
     if (problems.length > 0) {
       throw new PortcullisError({
@@ -154,13 +160,20 @@ async function format(files: readonly string[], flags: FormatFlags): Promise<num
         fix: 'correct the lines named',
       });
     }
+    if (file === '-') printed = after;
     if (after === before) continue;
     changed.push(file);
-    written.push([file, after]);
+    if (file !== '-') written.push([file, after]);
   }
   // Read every file before writing the first: one invalid file leaves all files unchanged.
   if (!flags.check) for (const [file, after] of written) await writeFileAtomic(file, after, { mode: 0o644 });
   const word = flags.check ? 'not in canonical form' : 'formatted';
-  print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));
+  const lines = changed.filter((file) => flags.check || file !== '-').map((file) => `${word}: ${file}\n`);
+  const shown = flags.check ? undefined : printed;
+  print(
+    flags.output,
+    { changed, check: flags.check, ...(shown === undefined ? {} : { text: shown }) },
+    [...lines, shown ?? ''].join(''),
+  );
   return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
 }

@@ -3,7 +3,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { formatPolicy } from '../../trust/policy/index.ts';
-import { readInputFile } from '../files/input-file.ts';
+import { readInputFile, readStandardInput } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 
@@ -18,6 +18,7 @@ Comments and meaning do not change; keys, spaces and line breaks get a uniform f
 Examples:
   $ portcullis policy fmt policy.yaml
   $ portcullis policy fmt --check policy.yaml tests.yaml    for CI: changes nothing
+  $ portcullis policy fmt - <policy.yaml                    prints the canonical form
 
 Exit status: 0 done, or nothing to do; 1 with --check: a file is not in canonical form; 2 a file is not
 YAML.`;
@@ -27,7 +28,7 @@ export function registerFormat(policy: Command): void {
     policy
       .command('fmt')
       .description('write policies and their tests in the canonical form')
-      .argument('<file...>', 'files')
+      .argument('<file...>', 'files; -: standard input, whose canonical form is printed')
       .option('--check', 'change nothing, and report the files that are not in canonical form', false),
   )
     .addHelpText('after', examples)
@@ -37,18 +38,27 @@ export function registerFormat(policy: Command): void {
 async function format(files: readonly string[], flags: Flags): Promise<number> {
   const changed: string[] = [];
   const written: (readonly [string, string])[] = [];
+  let printed: string | undefined;
   for (const file of files) {
-    const before = (await readInputFile(file, mostBytes)).toString('utf8');
+    const bytes = file === '-' ? await readStandardInput(mostBytes) : await readInputFile(file, mostBytes);
+    const before = bytes.toString('utf8');
     const { text, problems } = formatPolicy(before, file);
     if (problems.length > 0) throw unreadable(file, describeProblems(problems));
+    if (file === '-') printed = text;
     if (text === before) continue;
     changed.push(file);
-    written.push([file, text]);
+    if (file !== '-') written.push([file, text]);
   }
   // Read every file before writing the first: one invalid file leaves all files unchanged.
   if (!flags.check) for (const [file, text] of written) await writeFileAtomic(file, text, { mode: 0o644 });
   const word = flags.check ? 'not in canonical form' : 'formatted';
-  print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));
+  const lines = changed.filter((file) => flags.check || file !== '-').map((file) => `${word}: ${file}\n`);
+  const text = flags.check ? undefined : printed;
+  print(
+    flags.output,
+    { changed, check: flags.check, ...(text === undefined ? {} : { text }) },
+    [...lines, text ?? ''].join(''),
+  );
   return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
 }
 

@@ -119,6 +119,31 @@ items:
     assert.equal(status, 1);
   });
 
+  it('check and fmt: read - from standard input', () => {
+    const piped = (input: string, ...args: readonly string[]): ReturnType<typeof portcullis> => {
+      const given = { cwd: folder, input, encoding: 'utf8' } as const;
+      const { status, stdout, stderr } = spawnSync(process.execPath, [commandFile, ...args], given);
+      return { code: status, out: stdout, err: stderr };
+    };
+    const valid = piped(policy(signed), 'policy', 'check', '-');
+    assert.match(valid.out, /^valid: 1 rule, /u, valid.err);
+    const invalid = piped(policy('  - imagse: []\n'), 'policy', 'check', '-');
+    assert.match(invalid.err, /^.*-:5:\d+/mu);
+    assert.equal(invalid.code, 1);
+    const formatted = piped(policy(signed), 'policy', 'fmt', '-');
+    assert.equal(formatted.code, 0, formatted.err);
+    assert.match(formatted.out, /^apiVersion: portcullis\.dev\/v1alpha1\n/u);
+    assert.equal(piped(formatted.out, 'policy', 'fmt', '-').out, formatted.out);
+    const untidy = piped(
+      policy(signed).replace('default: deny', 'default:   deny'),
+      'policy',
+      'fmt',
+      '--check',
+      '-',
+    );
+    assert.deepEqual([untidy.code, untidy.out], [1, 'not in canonical form: -\n']);
+  });
+
   it('simulate: says what would change, and refuses a path without evidence', () => {
     write('s.yaml', policy(signed));
     write('nothing.txt', 'nothing');

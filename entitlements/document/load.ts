@@ -48,14 +48,22 @@ export async function readProfileFiles(paths: readonly string[]): Promise<readon
   return texts;
 }
 
-/** Reads the texts of files and folders, and reports those that could not be read. */
+/**
+ * Reads the texts of files and folders, and reports those that could not be read.
+ * @param standardInput the bytes of the path `-`; without them, `-` is the name of a file
+ */
 export async function collectProfileFiles(
   paths: readonly string[],
+  standardInput?: Uint8Array,
 ): Promise<{ readonly texts: readonly SourceFile[]; readonly unread: readonly Problem[] }> {
   const unread: Problem[] = [];
-  const files = (await Promise.all(paths.map((path) => filesAt(path, unread)))).flat();
+  const isInput = (path: string): boolean => path === '-' && standardInput !== undefined;
+  const filesOf = async (path: string): Promise<string[]> => (isInput(path) ? [path] : filesAt(path, unread));
+  const files = (await Promise.all(paths.map(filesOf))).flat();
   const texts: SourceFile[] = [];
-  for (const file of new Set(files)) append(texts, await textOf(file, unread));
+  for (const file of new Set(files))
+    if (isInput(file)) texts.push({ file, text: Buffer.from(standardInput ?? []).toString('utf8') });
+    else append(texts, await textOf(file, unread));
   return { texts, unread };
 }
 

@@ -23,8 +23,11 @@ export interface CheckedFiles {
 }
 
 /** Checks profiles and seccomp JSON in files and folders. Never throws because of their content. */
-export async function checkFiles(paths: readonly string[]): Promise<CheckedFiles> {
-  const { texts, unread } = await collectProfileFiles(paths);
+export async function checkFiles(
+  paths: readonly string[],
+  standardInput?: Uint8Array,
+): Promise<CheckedFiles> {
+  const { texts, unread } = await collectProfileFiles(paths, standardInput);
   const seccomp = texts.filter(({ text }) => isSeccomp(text));
   const documents = texts.filter((file) => !seccomp.includes(file));
   const { profiles, exact, problems } = checkProfiles(documents);

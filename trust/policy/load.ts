@@ -73,6 +73,8 @@ interface ReadPolicy extends Omit<LoadedPolicy, 'policy' | 'sources'> {
 
 interface PolicyOptions {
   readonly paths: readonly string[];
+  /** The bytes of the path `-`; without them, `-` is the name of a file. */
+  readonly standardInput?: Uint8Array;
   /**
    * Bytes that replace the content of files which the policy refers to, by absolute path: the keys of policy
    * tests.
@@ -105,7 +107,7 @@ export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> 
  */
 export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   const { substitutes, carriedRoots, within } = options;
-  const read = await readPolicyFiles(options.paths);
+  const read = await readPolicyFiles(options.paths, options.standardInput);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
   const tufRoots = new Map<string, TufRoot>();
