@@ -66,6 +66,7 @@ test('no line of help is wider than a terminal, except for examples and defaults
 const uses: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
   { args: [], code: 2, says: /Usage: portcullis/ },
   { args: ['--version'], code: 0, says: /^\d+\.\d+\.\d+\n$/ },
+  { args: ['--version', '-o', 'json'], code: 0, says: /^\{\n {2}"version": "\d+\.\d+\.\d+"\n\}\n$/ },
   { args: ['nope'], code: 2, says: /unknown command 'nope'/ },
   { args: ['constructor'], code: 2, says: /unknown command 'constructor'\n\(see --help\)/ },
   { args: ['pod'], code: 2, says: /Did you mean pods/ },

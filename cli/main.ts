@@ -15,7 +15,7 @@ const format = formatAsked(args);
 const isEarly = args[0]?.startsWith('-') === true && commands.some(({ name }) => args.includes(name));
 const program = new Command('portcullis')
   .description(manifest.description)
-  .version(manifest.version)
+  .version(format === 'json' ? JSON.stringify({ version: manifest.version }, null, 2) : manifest.version)
   .enablePositionalOptions()
   .exitOverride()
   .showHelpAfterError(`(${isEarly ? 'write options after the command; ' : ''}see --help)`)
