@@ -151,8 +151,9 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     kill: async (id, bundle, signal, all) => {
       const api = await apiOf(bundle);
-      if (api !== undefined && signal === SIGKILL) await unstarted.end(api, id, bundle);
-      if (api !== undefined) await kill(api, id, signal, all);
+      if (api === undefined) return;
+      if (signal === SIGKILL) await unstarted.end(api, id, bundle).catch(() => undefined);
+      await kill(api, id, signal, all);
     },
     update: async (id, bundle, resources, signal) => {
       const api = await required(bundle);

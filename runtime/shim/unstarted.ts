@@ -17,10 +17,10 @@ export interface UnstartedTasks {
 }
 
 /**
- * gVisor's shim sends no signal to a container that is not started, and reports no end of it. Its Delete waits
- * for the streams of the container, which only a start closes. But if a start fails, the shim closes them and
- * reports the end (createdState in init_state.go of gVisor). So the program of the shim first removes the
- * container, without the shim, and the start then fails, because there is no container.
+ * gVisor's shim sends no signal to a container that is not started, and reports no end of it. Its Delete
+ * waits for the streams of the container, which only a start closes. But if a start fails, the shim closes
+ * them and reports the end (createdState in init_state.go of gVisor). So the program of the shim first
+ * removes the container, without the shim, and the start then fails, because there is no container.
  *
  * Before the start, the shim must not be asked for the state: it would take the task for one that has ended,
  * refuse the start at once, and never report the end.
