@@ -105,12 +105,13 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const remove = removalOfTasks(input, connections, unstarted);
   const forget = async (id: string, bundle: string): Promise<void> => {
     await remove(id, bundle);
+    unstarted.forget(id);
     // A repeated removal has nothing to do, even if the shim has ended meanwhile.
     await forgetShim(bundle);
   };
 
   return {
-    ...podTasks(input, connections, { remove, isHung }),
+    ...podTasks(input, connections, { remove, isHung, unstarted }),
     reportKilled,
     create: async ({ id, bundle, podFolder, standIn, terminal, stdin, systemdCgroup, signal }) => {
       const shim = await readShimRecord(podFolder);
@@ -138,6 +139,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     start: async (id, bundle, signal) => {
       const api = await required(bundle);
       await endedBy(signal, (options) => api.start({ id }, { timeoutMs: 60_000, ...options }));
+      unstarted.started(id);
     },
     status: async (id, bundle) => {
       try {
@@ -277,7 +279,11 @@ function podTasks(
   {
     remove,
     isHung,
-  }: Pick<HungShims, 'isHung'> & { readonly remove: (id: string, folder: string) => Promise<void> },
+    unstarted,
+  }: Pick<HungShims, 'isHung'> & {
+    readonly remove: (id: string, folder: string) => Promise<void>;
+    readonly unstarted: UnstartedTasks;
+  },
 ): Pick<ShimTasks, 'startPod' | 'endPod'> {
   // A shim whose record a killed daemon did not finish has the id among its arguments, and so has each
   // client with which a user stops this pod. Only a shim and its programs also name one of these paths.
@@ -295,6 +301,7 @@ function podTasks(
       });
       await api.create({ id, bundle: folder, ...given(options(systemdCgroup)) }, { timeoutMs: 60_000 });
       await api.start({ id });
+      unstarted.started(id);
       const pid = shimPid === 0 ? (await api.connect({ id })).shimPid : shimPid;
       const shim = processIdentity(pid);
       if (shim === undefined) throw new Error('the shim ended at once');
@@ -317,6 +324,7 @@ function podTasks(
       await endProcesses(id, folder);
       api?.close();
       if (record !== undefined) await removeDeadSocket(record.socket);
+      unstarted.forget(id);
     },
   };
 }

@@ -52,8 +52,12 @@ test('a task that is still there after its removal is not started', async () => 
 
 test('a task that has started is left alone, and so is each task of a shim that signals all', async () => {
   const running = shimWith(TaskStatus.RUNNING);
-  await createUnstartedTasks(running.program, false).end(running.api, 'c', tmpdir());
-  assert.deepEqual(running.calls, ['state']);
+  const tasks = createUnstartedTasks(running.program, false);
+  await tasks.end(running.api, 'c', tmpdir());
+  await tasks.end(running.api, 'c', tmpdir());
+  tasks.started('d');
+  await tasks.end(running.api, 'd', tmpdir());
+  assert.deepEqual(running.calls, ['state'], 'the shim is asked once, and not for a task that was started');
   const other = shimWith(TaskStatus.CREATED);
   await createUnstartedTasks(other.program, true).end(other.api, 'c', tmpdir());
   assert.deepEqual(other.calls, []);

@@ -12,6 +12,10 @@ export interface UnstartedTasks {
    * @throws PortcullisError SHIM_DELETE_FAILED, and the errors of the shim
    */
   end(api: Pick<TaskApi, 'start' | 'state' | 'stats'>, id: string, bundle: string): Promise<void>;
+  /** Notes that a task has started, so that {@link end} need not ask the shim. */
+  started(id: string): void;
+  /** Forgets a task that was removed. */
+  forget(id: string): void;
   /** Waits until {@link end} has ended, for a call that must not reach the shim meanwhile. Never rejects. */
   settled(id: string): Promise<void>;
 }
@@ -28,25 +32,36 @@ export interface UnstartedTasks {
  */
 export function createUnstartedTasks(program: ShimProgram, signalsUnstarted: boolean): UnstartedTasks {
   const ending = new Map<string, Promise<void>>();
+  const started = new Set<string>();
+  const end = async (
+    api: Parameters<UnstartedTasks['end']>[0],
+    id: string,
+    bundle: string,
+  ): Promise<void> => {
+    if ((await api.state({ id })).status === TaskStatus.CREATED) await endUnstarted(program, api, id, bundle);
+    else started.add(id);
+  };
   return {
     end: (api, id, bundle) => {
-      if (signalsUnstarted) return Promise.resolve();
-      const promise =
-        ending.get(id) ?? endUnstarted(program, api, id, bundle).finally(() => ending.delete(id));
+      if (signalsUnstarted || started.has(id)) return Promise.resolve();
+      const promise = ending.get(id) ?? end(api, id, bundle).finally(() => ending.delete(id));
       ending.set(id, promise);
       return promise;
     },
+    started: (id) => {
+      if (!signalsUnstarted) started.add(id);
+    },
+    forget: (id) => void started.delete(id),
     settled: async (id) => ending.get(id)?.catch(() => undefined),
   };
 }
 
 async function endUnstarted(
   program: ShimProgram,
-  api: Pick<TaskApi, 'start' | 'state' | 'stats'>,
+  api: Pick<TaskApi, 'start' | 'stats'>,
   id: string,
   bundle: string,
 ): Promise<void> {
-  if ((await api.state({ id })).status !== TaskStatus.CREATED) return;
   await deleteDeadTask(program, id, bundle);
   // The program reports no failure. A container that is still there would be started.
   const isThere = await api.stats({ id }).then(
