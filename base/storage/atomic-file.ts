@@ -9,6 +9,8 @@ import { storageFailure } from './failure.ts';
 export interface AtomicWriteOptions {
   /** Default 0600, regardless of the umask. */
   readonly mode?: number;
+  /** Default: the user and the group of this process. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
   /** False omits both fsyncs: the file is still atomic for readers, but not across a power failure. */
   readonly durable?: boolean;
 }
@@ -23,9 +25,9 @@ export interface AtomicWriteOptions {
 export async function writeFileAtomic(
   path: string,
   data: string | Uint8Array,
-  { mode = 0o600, durable = true }: AtomicWriteOptions = {},
+  { mode = 0o600, owner, durable = true }: AtomicWriteOptions = {},
 ): Promise<void> {
-  await place(path, data, { mode, durable, publish: (temporary) => rename(temporary, path) });
+  await place(path, data, { mode, owner, durable, publish: (temporary) => rename(temporary, path) });
 }
 
 /**
@@ -51,7 +53,7 @@ export async function createFileAtomic(
     }
     await rm(temporary, { force: true });
   };
-  await place(path, data, { mode, durable: true, publish });
+  await place(path, data, { mode, owner: undefined, durable: true, publish });
   return created;
 }
 
@@ -81,6 +83,7 @@ export async function giveNewName(temporary: string, path: string): Promise<void
 
 interface Placement {
   readonly mode: number;
+  readonly owner: AtomicWriteOptions['owner'] | undefined;
   readonly durable: boolean;
   /** Gives the complete temporary file its name. */
   readonly publish: (temporary: string) => Promise<void>;
@@ -89,7 +92,7 @@ interface Placement {
 async function place(
   path: string,
   data: string | Uint8Array,
-  { mode, durable, publish }: Placement,
+  { mode, owner, durable, publish }: Placement,
 ): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
@@ -101,6 +104,7 @@ async function place(
     );
     try {
       await file.writeFile(data);
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid);
       await file.chmod(mode);
       if (durable) await file.sync();
     } finally {

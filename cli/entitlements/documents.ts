@@ -1,12 +1,11 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError } from '../../base/errors/index.ts';
-import { describeProblems, listProblems } from '../../base/schema/index.ts';
+import { listProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
-import { writeFileAtomic } from '../../base/storage/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
 import type { CheckedFiles } from '../../entitlements/index.ts';
-import { readInputFile, readStandardInput } from '../files/input-file.ts';
+import { formatFiles, formattedText } from '../files/format-files.ts';
+import { readStandardInput } from '../files/input-file.ts';
 import { writeNewFile } from '../files/output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -143,37 +142,9 @@ function text({ problems, findings, profiles }: CheckedFiles): string {
 }
 
 async function format(files: readonly string[], flags: FormatFlags): Promise<number> {
-  const changed: string[] = [];
-  const written: (readonly [string, string])[] = [];
-  let printed: string | undefined;
-  for (const file of files) {
-    const bytes = file === '-' ? await readStandardInput(mostBytes) : await readInputFile(file, mostBytes);
-    const before = bytes.toString('utf8');
-    const { text: after, problems } = formatProfile(before, file);
-    if (problems.length > 0) {
-      throw new PortcullisError({
-        code: 'CLI_FORMAT_UNREADABLE',
-        kind: 'invalid',
-        attempted: 'format profile',
-        on: file,
-        why: describeProblems(problems),
-        fix: 'correct the lines named',
-      });
-    }
-    if (file === '-') printed = after;
-    if (after === before) continue;
-    changed.push(file);
-    if (file !== '-') written.push([file, after]);
-  }
-  // Read every file before writing the first: one invalid file leaves all files unchanged.
-  if (!flags.check) for (const [file, after] of written) await writeFileAtomic(file, after, { mode: 0o644 });
-  const word = flags.check ? 'not in canonical form' : 'formatted';
-  const lines = changed.filter((file) => flags.check || file !== '-').map((file) => `${word}: ${file}\n`);
-  const shown = flags.check ? undefined : printed;
-  print(
-    flags.output,
-    { changed, check: flags.check, ...(shown === undefined ? {} : { text: shown }) },
-    [...lines, shown ?? ''].join(''),
-  );
-  return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
+  const { check: onlyCheck } = flags;
+  const attempted = 'format profile';
+  const result = await formatFiles(files, { check: onlyCheck, attempted, format: formatProfile });
+  print(flags.output, { ...result, check: onlyCheck }, formattedText(result, onlyCheck));
+  return onlyCheck && result.changed.length > 0 ? exitCodes.no : exitCodes.yes;
 }

@@ -85,6 +85,17 @@ describe('portcullis policy', () => {
     assert.equal(portcullis('policy', 'fmt', 'f.yaml', '--check').code, 0);
   });
 
+  it('fmt: refuses to write to a pipe', () => {
+    write('piped.yaml', policy(signed));
+    const script = 'cat piped.yaml | "$0" "$1" policy fmt /proc/self/fd/0';
+    const { status, stderr } = spawnSync('sh', ['-c', script, process.execPath, commandFile], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    assert.equal(status, 2);
+    assert.match(stderr, /not a regular file.*\[CLI_FILE_UNWRITABLE\]/);
+  });
+
   it('export and import: to the format of another tool and back; parts that it cannot express are listed', () => {
     write('e.yaml', policy(signed));
     const exported = portcullis('policy', 'export', '--to', 'containers', 'e.yaml', '--out', 'out');
