@@ -43,6 +43,18 @@ for (const [index, [what, usage, fits]] of rows.entries()) {
   });
 }
 
+test('of several authorities with one name, the problem is that of the one that has issued the certificate', () => {
+  const named = { extensions: [...rootExtensions, 'extendedKeyUsage=timeStamping'], subject: '/CN=renewed' };
+  const former = authority.issue('former', named);
+  const renewed = authority.issue('renewed', { ...named, extensions: rootExtensions });
+  const leaf = read(authority.issue('below-former', { extensions: [...signerExtensions], by: former }));
+  const roots = [read(former), read(renewed)];
+  for (const anchors of [roots, roots.toReversed()]) {
+    const found = findPath(leaf, { anchors, intermediates: [] }, [], codeSigning);
+    assert.match('problem' in found ? found.problem : '', /for another use/);
+  }
+});
+
 /** Creates a certificate of version 1, which openssl writes when no extension is requested. */
 function firstVersion(name: string, by?: Issued): Issued {
   const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };

@@ -11,6 +11,8 @@ export interface PathAnchors {
   readonly intermediates: readonly Certificate[];
 }
 
+const noIssuer = 'no trusted authority has issued the certificate';
+
 /** More than any authority has between its root and its leaves; bounds the search. */
 const maximumPathLength = 6;
 
@@ -33,7 +35,7 @@ export function findPath(
   const late = notValidAt(leaf, times);
   if (late !== undefined) return { problem: `the certificate ${late}` };
   if (anchors.some((anchor) => anchor.raw.equals(leaf.raw))) return { path: [leaf] };
-  let problem = 'no trusted authority has issued the certificate';
+  let problem = noIssuer;
   // Anyone may supply certificates that look like issuers. Only this many are tried, because each costs a
   // verification.
   let budget = 12;
@@ -50,6 +52,12 @@ export function findPath(
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
+        // Authorities that have one name but different keys are usual while a key is replaced. Only a flaw of
+        // the one that has signed explains why there is no path.
+        if (!signedBy(current, issuer)) {
+          if (problem === noIssuer) problem = 'the signature of the authority that it names does not match';
+          continue;
+        }
         const flaw = issuerFlaw(issuer, path, {
           trusted,
           times,
@@ -58,10 +66,6 @@ export function findPath(
         });
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
-          continue;
-        }
-        if (!signedBy(current, issuer)) {
-          problem = 'the signature of the authority that it names does not match';
           continue;
         }
         if (trusted) return [...path, issuer];
