@@ -157,9 +157,13 @@ function timestampOf(
   return nextTufTimestamp({ former: stored.get('timestamp'), snapshot, held, now });
 }
 
+/** Before every expiry. */
+const always = new Date(0);
+
 /**
  * Checks that every role that the snapshot names exists and is signed, and that every posted role is
- * delegated to.
+ * delegated to. A stored delegated role may have expired: clients refuse only its own names, and its signers
+ * may be others than the publisher.
  */
 function judgeTargets(
   begun: TrustedSet,
@@ -185,7 +189,8 @@ function judgeTargets(
     const edge = `${delegator}\n${name}`;
     if (seen.has(edge)) continue;
     seen.add(edge);
-    const judged = verifiedTargets(set, { name, delegator, bytes: bytesOf(name) }, now);
+    const moment = name === 'targets' || uploads.has(name) ? now : always;
+    const judged = verifiedTargets(set, { name, delegator, bytes: bytesOf(name) }, moment);
     targets.set(name, judged);
     const { delegations } = judged.signed;
     const succinct = delegations?.succinct;
