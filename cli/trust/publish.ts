@@ -18,7 +18,10 @@ Examples:
 
 Reads what is published, applies what is staged, signs both dialects, and sends each place the files that it
 lacks. Also renews metadata that will expire soon: run it from a timer if snapshot and timestamp are signed
-with local keys. Exit status 1: signatures of other owners are missing, and nothing was sent.
+with local keys. A delegated role that has expired does not keep the rest from being published.
+
+Exit status 1: signatures of other owners are missing. Nothing was sent, unless only delegated roles that have
+expired lack them.
 ${ownerHelp}`;
 
 export function registerPublish(trust: Command): void {
@@ -35,9 +38,10 @@ export function registerPublish(trust: Command): void {
     return performOwner(name, flags, async (owner) => {
       const published = await owner.publish({ to: flags.to, countersign: flags.countersign, expiry });
       const lines = [
-        ...published.missing.map(
-          ({ dialect, role, by, have, threshold, keyids }) =>
-            `${role} (${dialect}): ${have} of ${threshold} signatures that ${by} demands; keys that may sign: ${keyids.map((id) => id.slice(0, 12)).join(', ')}`,
+        ...published.missing.map((one) => `${one.role} (${one.dialect}): ${lackingOf(one)}`),
+        ...published.expired.map(
+          (one) =>
+            `${one.role} (${one.dialect}) has expired, and clients refuse its names: ${lackingOf(one)}`,
         ),
         ...published.signed.map(
           ({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`,
@@ -53,7 +57,19 @@ export function registerPublish(trust: Command): void {
         );
       else if (lines.length === 0) lines.push('everything is published already');
       print(flags.output, { name, ...published }, `${lines.join('\n')}\n`);
-      return published.missing.length > 0 ? exitCodes.no : exitCodes.yes;
+      return published.missing.length + published.expired.length > 0 ? exitCodes.no : exitCodes.yes;
     });
   });
+}
+
+interface Lacking {
+  readonly by: string;
+  readonly have: number;
+  readonly threshold: number;
+  readonly keyids: readonly string[];
+}
+
+function lackingOf({ by, have, threshold, keyids }: Lacking): string {
+  const keys = keyids.map((id) => id.slice(0, 12)).join(', ');
+  return `${have} of ${threshold} signatures that ${by} demands; keys that may sign: ${keys}`;
 }

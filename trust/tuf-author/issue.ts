@@ -42,6 +42,11 @@ export interface Issued {
   readonly standing: Standing;
   /** Empty when every required file is signed. Otherwise nothing of this may be published. */
   readonly missing: readonly MissingSignatures[];
+  /**
+   * What delegated roles lack whose files have expired. The rest may be published without them: readers
+   * refuse only the names of these roles.
+   */
+  readonly expired: readonly MissingSignatures[];
   /** Drafts that wait for signatures of other users, by role. */
   readonly pending: Standing;
 }
@@ -59,6 +64,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
   const files = new Map<string, Buffer>();
   const pending = new Map<string, Buffer>();
   const missing: MissingSignatures[] = [];
+  const expired: MissingSignatures[] = [];
 
   const make = async (role: string, type: TopRole, body: Json, demands: readonly Demand[]): Promise<void> => {
     const former = existing.get(role);
@@ -78,8 +84,8 @@ export async function issue(input: IssueInput): Promise<Issued> {
     if (lacking.length === 0) {
       all.set(role, bytes);
       files.set(role, bytes);
-    } else if (need === 'must') {
-      append(missing, lacking);
+    } else if (need !== 'due') {
+      append(need === 'must' ? missing : expired, lacking);
       pending.set(role, bytes);
     }
   };
@@ -95,7 +101,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
       authored.delegations.length === 0;
     if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
   }
-  if (missing.length > 0) return { files: new Map(), standing: existing, missing, pending };
+  if (missing.length > 0) return { files: new Map(), standing: existing, missing, expired, pending };
 
   if (!serverManaged.has('snapshot')) {
     const listed = [...all].filter(
@@ -110,13 +116,14 @@ export async function issue(input: IssueInput): Promise<Issued> {
       topDemand(collection, 'timestamp'),
     ]);
   return missing.length > 0
-    ? { files: new Map(), standing: existing, missing, pending }
-    : { files, standing: all, missing, pending };
+    ? { files: new Map(), standing: existing, missing, expired, pending }
+    : { files, standing: all, missing, expired, pending };
 }
 
 /**
  * Returns whether a file must be signed again. `due`: it should be renewed, but is kept when no signer is
- * available here.
+ * available here. `expired`: the file of a delegated role, whose signers may be others, must be renewed, but
+ * the rest does not wait for that.
  */
 function needOf(
   { collection: { dialect }, expiry, force, now }: IssueInput,
@@ -125,11 +132,12 @@ function needOf(
   body: Json,
   demands: readonly Demand[],
   former: Buffer | undefined,
-): 'none' | 'due' | 'must' {
+): 'none' | 'due' | 'expired' | 'must' {
   if (former === undefined || force?.has(role) === true) return 'must';
   const { signed } = readMetadata(dialect, type, former);
-  if (!sameBody(former, body) || signed.expires <= now.getTime()) return 'must';
+  if (!sameBody(former, body)) return 'must';
   if (missingOf(dialect, { role, type, demands }, former).length > 0) return 'must';
+  if (signed.expires <= now.getTime()) return role === type ? 'must' : 'expired';
   const left = signed.expires - now.getTime();
   // A role that is signed every day is renewed at half its lifetime. A role that people sign is renewed when
   // a quarter is left.

@@ -47,6 +47,7 @@ class Published {
   readonly files = new Map<string, Buffer>();
   standing: Standing = new Map();
   signers: Signer[] = [];
+  expired: readonly string[] = [];
   collection: Collection;
 
   constructor(collection: Collection, signers: readonly Signer[]) {
@@ -64,6 +65,7 @@ class Published {
     });
     if (issued.missing.length > 0)
       return issued.missing.map(({ role, have, threshold }) => `${role} ${have}/${threshold}`);
+    this.expired = issued.expired.map(({ role, have, threshold }) => `${role} ${have}/${threshold}`);
     this.standing = issued.standing;
     for (const [role, bytes] of issued.files) {
       const version = versionOf('tuf', role, bytes);
@@ -229,6 +231,32 @@ describe('published metadata, read by tuf-js and by our client', () => {
     assert.deepEqual(versions(), ['root 1', 'snapshot 1', 'targets 1', 'timestamp 1']);
     assert.deepEqual(await served.publish(new Date(now.getTime() + 8 * 86_400_000)), []);
     assert.deepEqual(versions(), ['root 1', 'snapshot 1', 'targets 1', 'timestamp 2']);
+  });
+
+  it('publishes other roles when a delegated role has expired and its signers are elsewhere', async () => {
+    served = begun();
+    const { listed, signer } = makeKey();
+    served.signers.push(signer);
+    served.collection = delegate(served.collection, 'targets', {
+      name: 'team',
+      keys: [listed],
+      threshold: 1,
+      terminating: false,
+      scope: everyPath,
+    });
+    assert.deepEqual(await served.publish(), []);
+    served.signers.pop();
+    const later = new Date(now.getTime() + 400 * 86_400_000);
+    assert.deepEqual(await served.publish(later), []);
+    assert.deepEqual(served.expired, ['team 0/1']);
+    const versions = [...served.standing].map(([role, bytes]) => `${role} ${versionOf('tuf', role, bytes)}`);
+    assert.deepEqual(versions.sort(), ['root 2', 'snapshot 2', 'targets 2', 'team 1', 'timestamp 2']);
+    served.signers.push(signer);
+    assert.deepEqual(await served.publish(later), []);
+    assert.deepEqual(
+      [served.expired, versionOf('tuf', 'team', served.standing.get('team') as Buffer)],
+      [[], 2],
+    );
   });
 
   // @tufjs/models reads a role in time quadratic in the number of its targets. Therefore this many targets

@@ -35,6 +35,8 @@ export interface Published {
   readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
   /** Missing signatures. When there are any, nothing was published. */
   readonly missing: readonly (MissingSignatures & { readonly dialect: Dialect })[];
+  /** What delegated roles lack that have expired. Everything else was published. */
+  readonly expired: readonly (MissingSignatures & { readonly dialect: Dialect })[];
 }
 
 interface Prepared {
@@ -56,6 +58,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const settings = await folder.settings();
   const staged = await folder.staged();
   const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
+  const expired: (MissingSignatures & { readonly dialect: Dialect })[] = [];
   const prepared: Prepared[] = [];
   // Notary first: what its clients published may have to be signed in the other dialect.
   const dialects = [...settings.dialects].sort();
@@ -96,9 +99,13 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       missing,
       issued.missing.map((one) => ({ ...one, dialect })),
     );
+    append(
+      expired,
+      issued.expired.map((one) => ({ ...one, dialect })),
+    );
     prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
   }
-  if (missing.length > 0) return { signed: [], sent: [], missing };
+  if (missing.length > 0) return { signed: [], sent: [], missing, expired };
 
   for (const { dialect, files } of prepared) {
     const root = files.get('root');
@@ -121,7 +128,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const signed = prepared.flatMap(({ dialect, files }) =>
     [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
   );
-  return { signed, sent, missing };
+  return { signed, sent, missing, expired };
 }
 
 /** Sends a place everything that it lacks, in all its dialects at once. */
