@@ -115,6 +115,14 @@ describe('compile', () => {
     assert.match(degraded.join('\n'), /lacks .*SETUID/);
   });
 
+  it('reports standard devices that a profile cannot take away', () => {
+    const { devices } = builtin('default');
+    const without = devices.filter(({ major, minor }) => major !== 1 || minor !== 3);
+    const { degraded } = compile({ ...builtin('default'), devices: without }, target);
+    assert.deepEqual(degraded, ['every OCI runtime always allows the devices c 1:3 rw']);
+    assert.deepEqual(compile(builtin('default'), target).degraded, []);
+  });
+
   it('lowers limits that the daemon may not raise, and says so', () => {
     const status = 'CapEff:\t00000000a80425fb\n';
     const text =

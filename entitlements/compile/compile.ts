@@ -2,8 +2,9 @@ import type { Target } from './target.ts';
 import { appArmorProfile } from '../apparmor/profile-text.ts';
 import { capabilitySets } from '../capabilities/sets.ts';
 import { LIMIT_NAMES } from '../profile/sets.ts';
-import { deviceRules } from '../profile/devices.ts';
+import { deviceExcess, deviceRules, formatRule } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
+import { STANDARD_DEVICES } from '../profile/standard-devices.ts';
 import type { Settings } from '../types.ts';
 import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
@@ -45,6 +46,8 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
       'AppArmor cannot be used here: file, mount and signal rules of the default AppArmor profile are not enforced',
     );
   }
+  const added = addedDevices(profile);
+  if (added.length > 0) degraded.push(`every OCI runtime always allows the devices ${added.join(', ')}`);
   const held = target.heldCapabilities;
   const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
   if (missing.length > 0)
@@ -70,6 +73,17 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     degraded,
     digest,
   };
+}
+
+/** Returns the devices that a container may read or write although the profile does not grant them. */
+function addedDevices({ devices }: Profile): string[] {
+  const added = STANDARD_DEVICES.filter(
+    // To create a node takes a capability, whatever the device rules say.
+    (grant) => grant.access !== 'm' && deviceExcess(devices, [grant]) !== undefined,
+  );
+  return deviceRules(added)
+    .filter(({ allow }) => allow)
+    .map(formatRule);
 }
 
 /** Returns the limits. No hard limit is above what this process may set. */

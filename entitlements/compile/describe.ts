@@ -1,5 +1,6 @@
 import { largest } from '../../base/lists/index.ts';
-import type { DeviceRule, OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
+import { formatRule } from '../profile/devices.ts';
+import type { OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
 import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
 import type { Profile } from '../profile/model.ts';
@@ -29,7 +30,7 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
         ? "all of the host's"
         : settings.devices
             .filter((rule) => rule.allow)
-            .map(device)
+            .map(formatRule)
             .join(', '),
     ],
     ['masked paths', listed(settings.maskedPaths)],
@@ -91,10 +92,6 @@ function describeSyscalls(profile: Profile, settings: Settings): [string, string
       `${settings.seccomp.bpf.length / 8} BPF instructions; ${settings.seccomp.oci.syscalls.length} OCI rules`,
     ],
   ];
-}
-
-function device({ type, major, minor, access }: DeviceRule): string {
-  return `${type} ${major ?? '*'}:${minor ?? '*'} ${access}`;
 }
 
 function peerText({ cidr, protocol, ports: { low, high } }: NetworkRule): string {

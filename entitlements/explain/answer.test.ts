@@ -141,3 +141,18 @@ it('a device with * for a number stands for all such devices', () => {
     assert.match(JSON.stringify(found), words);
   }
 });
+
+it('standard devices are allowed whatever the list of devices and the file rules contain', () => {
+  const profile = read(
+    "devices: { drop: ['c 1:3 rw'] }\nfiles: { read: [/app/**], deny: { read: [/dev/zero] } }",
+  );
+  for (const [question, yes] of [
+    ['device c 1:3 rw', true],
+    ['device c 1:11 r', false],
+    ['read /dev/null', true],
+    ['read /dev/pts/0', true],
+    ['read /dev/zero', false],
+    ['read /dev/kmsg', false],
+  ] as const)
+    assert.equal(answer(profile, parseQuestion(question)).yes, yes, question);
+});

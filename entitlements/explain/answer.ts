@@ -7,6 +7,7 @@ import { deviceExcess } from '../profile/devices.ts';
 import { matchesPath } from '../files/automaton.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import type { Profile } from '../profile/model.ts';
+import { STANDARD_DEVICES, withStandardDevices } from '../profile/standard-devices.ts';
 import { intersectClauses, remaining, witnessOf } from '../seccomp/clause.ts';
 import type { Clause } from '../seccomp/clause.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
@@ -69,10 +70,12 @@ function find(profile: Profile, question: Question): Found {
         ...(major === undefined ? {} : { major }),
         ...(minor === undefined ? {} : { minor }),
       }));
-      const excess = deviceExcess(profile.devices, wanted);
+      const excess = deviceExcess([...profile.devices, ...STANDARD_DEVICES], wanted);
       // A number that is not given means every number.
       const isOne = major !== undefined && minor !== undefined;
-      if (excess === undefined) return yes(`the list of devices contains ${isOne ? 'it' : 'all of them'}`);
+      const isListed = deviceExcess(profile.devices, wanted) === undefined;
+      const how = isListed ? 'the list of devices contains' : 'every OCI runtime always allows';
+      if (excess === undefined) return yes(`${how} ${isOne ? 'it' : 'all of them'}`);
       const act = { r: 'reading', w: 'writing', m: 'making' }[excess.access];
       return no(
         isOne
@@ -207,15 +210,17 @@ function file(profile: Profile, { access, path }: Extract<Question, { kind: 'fil
   const mounted = mountedAgainst(profile, access, path);
   const undo = mounted.length === 0 ? undefined : undoOfMounts(profile);
   const against = undo === undefined ? [...mounted] : [];
-  if (
-    fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !==
-    undefined
-  ) {
+  const asked = [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }];
+  const enforced = profile.files && withStandardDevices(profile.files);
+  if (fileExcess(enforced, asked) !== undefined)
     against.push(`no file rule grants it${deniedBy(profile, path, access)}`);
-  }
   if (against.length > 0) return no(...against);
   const how =
-    profile.files === undefined ? 'the profile does not restrict files there' : 'a file rule grants it';
+    profile.files === undefined
+      ? 'the profile does not restrict files there'
+      : fileExcess(profile.files, asked) === undefined
+        ? 'a file rule grants it'
+        : 'file rules do not restrict standard devices';
   const found = yes(`${how}; the file's own mode and owner count as well`);
   return undo === undefined
     ? found

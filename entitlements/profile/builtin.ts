@@ -5,6 +5,7 @@ import type { Capability } from '../types.ts';
 import { parseDeviceGrants } from './devices.ts';
 import type { Profile } from './model.ts';
 import { pathRestrictions } from './paths.ts';
+import { STANDARD_DEVICES } from './standard-devices.ts';
 
 /**
  * containerd's masked paths and two more from docker: kernel memory, keys, timers, sensors, interrupt timing
@@ -32,24 +33,6 @@ export const READONLY_PATHS: readonly string[] = [
   '/proc/irq',
   '/proc/sys',
   '/proc/sysrq-trigger',
-];
-
-/**
- * null, zero, full, random, urandom, tty, console, ptmx, pts. Creating any node is also granted, because it
- * opens nothing.
- */
-export const DEFAULT_DEVICES: readonly string[] = [
-  'c *:* m',
-  'b *:* m',
-  'c 1:3 rwm',
-  'c 1:5 rwm',
-  'c 1:7 rwm',
-  'c 1:8 rwm',
-  'c 1:9 rwm',
-  'c 5:0 rwm',
-  'c 5:1 rwm',
-  'c 5:2 rwm',
-  'c 136:* rwm',
 ];
 
 /** Grants everything: the top of the lattice, and the Pod Security level `privileged`. */
@@ -84,7 +67,7 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
     syscalls: defaultPolicy(capabilities),
     noNewPrivileges: false,
     paths: pathRestrictions(MASKED_PATHS, READONLY_PATHS),
-    devices: parseDeviceGrants(DEFAULT_DEVICES),
+    devices: STANDARD_DEVICES,
     hostDevices: false,
     hostPaths: false,
     hostPorts: false,

@@ -166,3 +166,8 @@ function key(grant: DeviceGrant): string {
 
 /** Returns a grant as text: `c 1:3 r`. */
 export const formatDevice = key;
+
+/** Returns a rule of the device cgroup as text: `c 1:3 rw`. */
+export function formatRule({ type, major, minor, access }: DeviceRule): string {
+  return `${type} ${major ?? '*'}:${minor ?? '*'} ${access}`;
+}
