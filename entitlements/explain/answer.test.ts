@@ -156,3 +156,18 @@ it('standard devices are allowed whatever the list of devices and the file rules
   ] as const)
     assert.equal(answer(profile, parseQuestion(question)).yes, yes, question);
 });
+
+it('peer rules and the network class do not restrict the loopback of the pod', () => {
+  const ruled = read('network: { egress: [{ to: 10.0.0.0/8 }], ingress: [] }');
+  const without = read('network: { egress: [] }\nsyscalls: { drop: [socket] }');
+  for (const [profile, question, yes] of [
+    [ruled, 'connect tcp 127.0.0.1:80', true],
+    [ruled, 'connect udp [::1]:53', true],
+    [ruled, 'accept tcp 127.9.9.9:80', true],
+    [ruled, 'connect tcp 128.0.0.1:80', false],
+    [{ ...ruled, network: 'none' }, 'connect tcp 127.0.0.1:80', true],
+    [{ ...ruled, network: 'none' }, 'connect tcp 10.0.0.1:80', false],
+    [without, 'connect tcp 127.0.0.1:80', false],
+  ] as const)
+    assert.equal(answer(profile, parseQuestion(question)).yes, yes, question);
+});

@@ -20,6 +20,8 @@ import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Question } from './question.ts';
 import type { FileAccess } from '../types.ts';
 import { isRequestOfIoUring } from './io-uring.ts';
+import { isLoopback, openingCalls, usingCalls } from './socket-calls.ts';
+import type { NetworkQuestion } from './socket-calls.ts';
 import { outcomeText, valueText } from './words.ts';
 
 /**
@@ -267,47 +269,6 @@ function deniedBy(profile: Profile, path: string, access: string): string {
   return rule === undefined ? '' : `, and ${rule.pattern} denies it`;
 }
 
-/** linux/socket.h */
-const [AF_INET, AF_INET6, AF_PACKET, AF_SMC] = [2n, 10n, 17n, 43n];
-/** linux/socket.h: send(2) connects first. */
-const MSG_FASTOPEN = 0x20000000n;
-
-/** The calls that send to an address, with the position of their flags. */
-const SENDING = [
-  ['sendto', 3],
-  ['sendmsg', 2],
-  ['sendmmsg', 3],
-] as const;
-
-type NetworkQuestion = Extract<Question, { kind: 'network' }>;
-
-/** Returns the calls that open a socket for a peer. Sockets of inet6 also reach IPv4, by ::ffff:0:0/96. */
-function openingCalls({ protocol, cidr }: NetworkQuestion): (readonly [string, Clause])[] {
-  const families = [
-    ...(cidr.includes(':') ? [] : [AF_INET]),
-    AF_INET6,
-    AF_PACKET,
-    ...(protocol === 'tcp' ? [AF_SMC] : []),
-  ];
-  return families.map((family) => ['socket', bits('socket', 0, { low: family, high: family })] as const);
-}
-
-/** Returns the calls of which one is enough to use the socket. listen(2) and sending choose a port. */
-function usingCalls({ direction, protocol }: NetworkQuestion): (readonly [string, Clause])[] {
-  const sending = SENDING.map(([name, flags]) => {
-    const must = protocol === 'tcp' ? bits(name, flags, { mask: MSG_FASTOPEN, value: MSG_FASTOPEN }) : [];
-    return [name, must] as const;
-  });
-  if (direction === 'egress') return [['connect', []], ...sending];
-  if (protocol === 'tcp' || protocol === 'sctp') return [['listen', []]];
-  return protocol === 'icmp' ? [] : [['bind', []], ['connect', []], ...sending];
-}
-
-function bits(name: string, index: number, set: Parameters<typeof argumentTest>[2]): Clause {
-  const test = argumentTest(index, argumentWidth(name, index), set);
-  return test === undefined ? [] : [test];
-}
-
 /** Returns what blocks the calls; empty if they pass. */
 function blockedCalls(profile: Profile, question: NetworkQuestion): readonly string[] {
   return [openingCalls(question), usingCalls(question)].flatMap((calls) => {
@@ -318,9 +279,9 @@ function blockedCalls(profile: Profile, question: NetworkQuestion): readonly str
 
 function network(profile: Profile, question: NetworkQuestion): Found {
   const { direction, protocol, cidr, port } = question;
-  const against: string[] = [];
-  if (profile.network === 'none') against.push('the network class is none: the pod has no link');
-  append(against, blockedCalls(profile, question));
+  const against = [...blockedCalls(profile, question)];
+  if (isLoopback(cidr) && against.length === 0) return yes('nothing restricts the loopback of the pod');
+  if (profile.network === 'none') against.unshift('the network class is none: the pod has no link');
   const rules = direction === 'egress' ? profile.egress : profile.ingress;
   if (
     networkExcess(rules, [

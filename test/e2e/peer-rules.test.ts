@@ -58,6 +58,8 @@ describe('peer rules', () => {
     await reaches(held, there, 8080);
     assert.equal(await fetch(held, there, 8081), false);
     assert.equal(await fetch(server, here, 8080), false);
+    // Packets of the pod's own loopback do not cross its link.
+    await reaches(held, '127.0.0.1', 8081);
     await stage.restart({ kill: true });
     await reaches(held, there, 8080);
     assert.equal(await fetch(held, there, 8081), false);
