@@ -50,6 +50,12 @@ describe('records of etcd', () => {
       assert.equal(readSubnet(text), undefined);
     });
 
+  it('have no MAC address or MTU that the kernel refuses or stores differently', () => {
+    for (const mac of ['00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '33:33:00:00:00:01'])
+      assert.equal(record({ ...host, vxlan: { ...vxlan, mac } }), undefined, mac);
+    for (const mtu of [575, 1450.5, 65_536]) assert.equal(record({ ...host, mtu }), undefined, `${mtu}`);
+  });
+
   it('start no program: the overlay uses only netlink to change the kernel', () => {
     const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' }).filter((file) =>
       /(?<!\.test)\.ts$/.test(file),

@@ -64,20 +64,18 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
 
   const apply = (held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): readonly string[] => {
     const { remove, put } = difference(held, wanted);
+    const requests = (entries: readonly Entry[], act: 'put' | 'remove'): Request[] =>
+      entries.flatMap((entry) => requestsFor(index, entry, act));
     // Entries of a removed link are gone already.
-    for (const refusal of send(
-      route,
-      remove.flatMap((entry) => requestsFor(index, entry, 'remove')),
-    ))
-      if (!['ENOENT', 'ESRCH', 'ENODEV'].includes(refusal.code.slice('NETWORK_KERNEL_'.length)))
-        throw refusal;
+    const unremoved = [...send(route, requests(remove, 'remove'))].filter(
+      ({ code }) => !['ENOENT', 'ESRCH', 'ENODEV'].includes(code.slice('NETWORK_KERNEL_'.length)),
+    );
     wireguard?.put(put.filter(isPeer));
     wireguard?.remove(remove.filter(isPeer));
-    for (const refusal of send(
-      route,
-      put.flatMap((entry) => requestsFor(index, entry, 'put')),
-    ))
-      throw refusal;
+    const unput = [...send(route, requests(put, 'put'))];
+    // The refused entry of one host does not keep the entries of the others out of the kernel.
+    const refusal = unremoved[0] ?? unput[0];
+    if (refusal !== undefined) throw refusal;
     return [
       ...remove.map((entry) => `${keyOf(entry)} existed`),
       ...put.map((entry) => `${keyOf(entry)} was missing or different`),

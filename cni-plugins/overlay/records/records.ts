@@ -256,12 +256,17 @@ export const encode = (value: object): Buffer => Buffer.from(JSON.stringify(valu
 
 const isPort = (value: unknown): value is number =>
   Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+const isMtu = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) >= 576 && Number(value) <= 65_535;
 const isKey = (value: unknown): value is string =>
   typeof value === 'string' &&
   /^[A-Za-z0-9+/]{43}=$/u.test(value) &&
   Buffer.from(value, 'base64').toString('base64') === value;
+/** The second digit of a group address is odd. The kernel replaces no forwarding entry of such an address. */
 const isMac = (value: unknown): value is string =>
-  typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
+  typeof value === 'string' &&
+  /^[0-9a-f][02468ace](?::[0-9a-f]{2}){5}$/u.test(value) &&
+  value !== '00:00:00:00:00:00';
 
 /** Returns undefined when it is not a JSON object. */
 export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
@@ -279,8 +284,7 @@ export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
 export function readHost(bytes: Buffer): HostRecord | undefined {
   const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
-  if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535)
-    return undefined;
+  if (typeof id !== 'string' || address === undefined || !isMtu(mtu)) return undefined;
   // A record with both would allow packets with and without encryption.
   if ((vxlan === undefined) === (wireguard === undefined)) return undefined;
   const end = wireguard === undefined ? readVxlan(vxlan) : readWireguardEnd(wireguard);
