@@ -9,7 +9,7 @@ import type { CredentialSource, Credentials } from './credentials.ts';
 import { tooLarge, unreachable } from './failures.ts';
 import { createMembers } from './members.ts';
 import { endOf, rpcs, streams } from './messages.ts';
-import type { Comparison, KeyValue, Step, WatchAnswer, WatchAsk } from './messages.ts';
+import type { Comparison, KeyValue, RawKeyValue, Step, WatchAnswer, WatchAsk } from './messages.ts';
 import { openStream } from './stream.ts';
 import type { Stream } from './stream.ts';
 
@@ -92,7 +92,7 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
     isClosed: () => closed,
   };
 
-  const page = async (key: string, prefix: string, limit: number, revision: number, keysOnly: boolean) => {
+  const page = async (key: Buffer, prefix: string, limit: number, revision: number, keysOnly: boolean) => {
     for (let most = limit; ; most = Math.ceil(most / 8)) {
       try {
         return {
@@ -127,19 +127,23 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
       const pairs: KeyValue[] = [];
       let revision = 0;
       let limit = pageSize;
-      for (let from = prefix; ;) {
+      for (let from = Buffer.from(prefix); ;) {
         const { header, kvs, more, most } = await page(from, prefix, limit, revision, keysOnly);
         limit = Math.min(most * 2, pageSize);
-        for (const pair of kvs) pairs.push(pair);
+        for (const pair of kvs) pairs.push(withText(pair));
         if (revision === 0) ({ revision } = header);
         const last = kvs.at(-1);
         if (!more || last === undefined) return { revision, cluster: header.clusterId, pairs };
-        from = `${last.key}\0`;
+        from = Buffer.concat([last.key, Buffer.of(0)]);
       }
     },
-    get: async (key) => (await callEtcd(memberAccess, rpcs.range, { key })).kvs[0],
+    async get(key) {
+      const [found] = (await callEtcd(memberAccess, rpcs.range, { key: Buffer.from(key) })).kvs;
+      return found && withText(found);
+    },
     async agreed(key) {
-      const { header } = await callEtcd(memberAccess, rpcs.range, { key, keysOnly: true, limit: 1 });
+      const ask = { key: Buffer.from(key), keysOnly: true, limit: 1 };
+      const { header } = await callEtcd(memberAccess, rpcs.range, ask);
       return { revision: header.revision, cluster: header.clusterId };
     },
     transact: async (compare, steps) => (await commit(compare, steps)).succeeded,
@@ -161,6 +165,9 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
     },
   };
 }
+
+/** Returns the key as text. One that is not UTF-8 has replacement characters: no such key is ours. */
+const withText = ({ key, ...rest }: RawKeyValue): KeyValue => ({ key: key.toString(), ...rest });
 
 function openOrThrow(access: EtcdAccess, report: ((problem: string) => void) | undefined): CredentialSource {
   const { ca, cert, key } = access;

@@ -151,6 +151,44 @@ describe('the client of a real etcd', { skip: tool.skip }, () => {
       });
   });
 
+  test('lists and follows the other keys when a key is not UTF-8', async () => {
+    const client = open({ endpoints: ['http://127.0.0.1:2379'] });
+    const put = (key: string): Promise<boolean> =>
+      client.transact([], [{ put: { key, value: Buffer.from('') } }]);
+    await until('etcd answers', () => put('/c/1'));
+    /** More than one page. A host that may write below a prefix may write any bytes there. */
+    const foreign = Array.from({ length: 1100 }, (_, index) =>
+      Buffer.concat([Buffer.from('/c/'), Buffer.of(0xff), Buffer.from(String(index).padStart(4, '0'))]),
+    );
+    const heard: string[] = [];
+    const unfollow = followPrefix(open({ endpoints: ['http://127.0.0.1:2379'] }), '/c/', {
+      onListing: ({ pairs }) => heard.push(...pairs.map(({ key }) => key)),
+      onChanges: (changes) => heard.push(...changes.map(({ key }) => key)),
+      onHere: () => undefined,
+      onAway: (thrown) => heard.push(String(thrown)),
+    });
+    await until('it is followed', () => heard.includes('/c/1'));
+    for (let at = 0; at < foreign.length; at += 100) {
+      const success = foreign
+        .slice(at, at + 100)
+        .map((key) => ({ requestPut: { key: key.toString('base64'), value: '' } }));
+      const written = await fetch('http://127.0.0.1:2379/v3/kv/txn', {
+        method: 'POST',
+        body: JSON.stringify({ success }),
+      });
+      assert.equal(written.status, 200);
+    }
+    await put('/c/2');
+    await until('a later change is heard', () => heard.includes('/c/2'));
+    unfollow();
+    assert.deepEqual(
+      heard.filter((key) => !key.startsWith('/c/\ufffd')),
+      ['/c/1', '/c/2'],
+    );
+    const { pairs } = await client.list('/c/');
+    assert.equal(pairs.length, foreign.length + 2);
+  });
+
   test('reads everything again after revisions were compacted while it was disconnected, and continues from there', async () => {
     const sockets = new Set<Socket>();
     let isCut = false;

@@ -105,7 +105,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
         if (last !== undefined) {
           follower.onChanges(
             whole.map(({ type, kv: { key, value, createRevision, modRevision } }) => ({
-              key,
+              key: key.toString(),
               value: type === 0 ? value : undefined,
               createRevision,
               modRevision,

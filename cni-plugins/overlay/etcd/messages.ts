@@ -11,15 +11,16 @@ type Fields = Readonly<Record<string, readonly [type: string, number: number, ru
 const declarations: Readonly<Record<string, Fields>> = {
   // A cluster's id has 64 bits: as a number it is only good for comparison with itself.
   ResponseHeader: { clusterId: ['uint64', 1], revision: ['int64', 3] },
+  // Whoever may write keys may write any bytes: as a `string`, bytes that are not UTF-8 spoil an answer.
   KeyValue: {
-    key: ['string', 1],
+    key: ['bytes', 1],
     createRevision: ['int64', 2],
     modRevision: ['int64', 3],
     value: ['bytes', 5],
     lease: ['int64', 6],
   },
   RangeRequest: {
-    key: ['string', 1],
+    key: ['bytes', 1],
     rangeEnd: ['string', 2],
     limit: ['int64', 3],
     revision: ['int64', 4],
@@ -135,8 +136,13 @@ export interface KeyValue {
   readonly lease: number;
 }
 
+/** A key as etcd sends it. */
+export interface RawKeyValue extends Omit<KeyValue, 'key'> {
+  readonly key: Buffer;
+}
+
 interface Range {
-  readonly key: string;
+  readonly key: Buffer;
   readonly rangeEnd?: string;
   readonly limit?: number;
   readonly revision?: number;
@@ -146,7 +152,7 @@ interface Range {
 
 interface RangeAnswer {
   readonly header: Header;
-  readonly kvs: readonly KeyValue[];
+  readonly kvs: readonly RawKeyValue[];
   readonly more: boolean;
 }
 
@@ -202,7 +208,7 @@ export interface WatchAnswer {
   /** More of the same answer follows. */
   readonly fragment: boolean;
   /** Type 0: put, 1: deleted. */
-  readonly events: readonly { readonly type: number; readonly kv: KeyValue }[];
+  readonly events: readonly { readonly type: number; readonly kv: RawKeyValue }[];
 }
 
 /** Opens a watch, or asks for a sign of progress. */
