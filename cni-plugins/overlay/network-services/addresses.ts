@@ -34,6 +34,8 @@ interface Taken {
   readonly subnets: ReadonlyMap<string, string>;
   /** The service of each address. */
   readonly addresses: ReadonlyMap<string, string>;
+  /** Returns who has the oldest claim on a subnet, also if it does not count now. */
+  readonly oldestClaimOf: (subnet: string) => string | undefined;
 }
 
 /**
@@ -44,12 +46,16 @@ interface Taken {
  * @throws NETWORK_ADDRESS_OUT_OF_RANGE · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESSES_EXHAUSTED
  */
 export function chooseAddresses(
-  view: Pick<Ownership, 'addresses' | 'subnets'>,
+  view: Pick<Ownership, 'addresses' | 'oldestClaimOf' | 'subnets'>,
   networks: readonly OverlayNetwork[],
   service: string,
   { wanted, former }: { readonly wanted: readonly string[]; readonly former: readonly string[] },
 ): string[] {
-  const taken: Taken = { subnets: view.subnets(), addresses: view.addresses() };
+  const taken: Taken = {
+    subnets: view.subnets(),
+    addresses: view.addresses(),
+    oldestClaimOf: view.oldestClaimOf,
+  };
   for (const address of wanted)
     if (networkWith(networks, address) === undefined)
       throw outOfRange(service, address, 'it is in no network of the overlay');
@@ -186,14 +192,15 @@ function another(network: OverlayNetwork, taken: Taken): IpPrefix {
   const start = placeOf(addressHolder) % count;
   for (let at = 0; at < count && at < attempts + taken.subnets.size; at += 1) {
     const subnet = subnetAt(network, (start + at) % count);
-    if (!taken.subnets.has(prefixText(subnet))) return subnet;
+    if (taken.oldestClaimOf(prefixText(subnet)) === undefined) return subnet;
   }
   throw exhausted(addressHolder, network);
 }
 
 /** Returns undefined when virtual addresses may come from the subnet. */
 function hostWith(subnet: IpPrefix, taken: Taken): string | undefined {
-  const holder = taken.subnets.get(prefixText(subnet));
+  const text = prefixText(subnet);
+  const holder = taken.subnets.get(text) ?? taken.oldestClaimOf(text);
   return holder === addressHolder ? undefined : holder;
 }
 

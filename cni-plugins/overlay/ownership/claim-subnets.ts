@@ -86,7 +86,9 @@ async function claimOne(
         : await client.commit(compare, steps);
     if (!succeeded || isTaken) continue;
     await view.reached(steps.length === 0 ? (existing?.modRevision ?? 0) : revision);
-    if (view.subnetHolder(subnet) === host) return subnet;
+    // An older claim that does not count may count later. A host that has pods in the subnet keeps it.
+    const isSafe = subnet === wanted || view.oldestClaimOf(subnet) === host;
+    if (view.subnetHolder(subnet) === host && isSafe) return subnet;
     lost.add(subnet);
     if (subnet === wanted) throw await giveUp(member, subnet, view.subnetHolder(subnet) ?? 'somebody');
   }
@@ -142,7 +144,7 @@ function findFree({ host, view }: Member, network: OverlayNetwork, lost: Readonl
   const start = createHash('sha256').update(host).digest().readUInt32BE(0) % count;
   for (let at = 0; at < count && at < attempts + view.subnets().size; at += 1) {
     const subnet = prefixText(subnetAt(network, (start + at) % count));
-    if (view.subnetHolder(subnet) === undefined && !lost.has(subnet)) return subnet;
+    if (view.oldestClaimOf(subnet) === undefined && !lost.has(subnet)) return subnet;
   }
   throw exhausted(network);
 }

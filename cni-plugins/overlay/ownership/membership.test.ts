@@ -17,6 +17,7 @@ import type { EtcdMember } from '../../../test/fixtures/etcd.ts';
 import { parsePrefix } from '../../../base/addresses/index.ts';
 import { openEtcd } from '../etcd/client.ts';
 import type { EtcdAccess, EtcdClient } from '../etcd/client.ts';
+import type { Step } from '../etcd/messages.ts';
 import { followPrefix } from '../etcd/follow.ts';
 import { agreeOnNetwork, leaveNetwork, mayWriteForOthers, register, requireName } from './membership.ts';
 import { claimSubnets } from './claim-subnets.ts';
@@ -114,6 +115,26 @@ describe('hosts in a real etcd', { skip: etcdTool.skip }, () => {
       (await one.client.list(keys.own('double').subnets)).pairs.map(({ key }) => key),
       [keys.own('double').subnet('10.130.2.0/24')],
     );
+  });
+
+  test('a host takes no subnet that another host could get by the removal of its other claim', async () => {
+    const victim = member('victim', { endpoints: [plain.endpoint] });
+    const evil = keys.own('evil');
+    const write = async (...steps: Step[]): Promise<void> => {
+      const { revision } = await victim.client.commit([], steps);
+      await victim.view.reached(revision);
+    };
+    const claim = (subnet: string) => ({ put: { key: evil.subnet(subnet), value: encode({ id: 'evil' }) } });
+    // The search begins at a position that everybody can compute.
+    const [first] = await claimSubnets(victim, networks, []);
+    await write({ deleteRange: { key: keys.own('victim').subnet(first!) } });
+    await write(claim('10.129.77.0/24'));
+    await write(claim(first!));
+    const [second] = await claimSubnets(victim, networks, []);
+    assert.notEqual(second, first);
+    await write({ deleteRange: { key: evil.subnet('10.129.77.0/24') } });
+    assert.equal(victim.view.subnetHolder(first!), 'evil');
+    assert.equal(victim.view.subnetHolder(second!), 'victim');
   });
 
   test('thirty hosts that join a network of thirty-two subnets at once get one subnet each', async () => {

@@ -34,6 +34,7 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
   const { keys, facts, refusals, quotas, records, services } = deps;
   const { key, value, createRevision, modRevision } = written;
   const { host, kind, name, of } = own;
+  reserve(deps, own, written);
   if (!quotas.admit(own, written)) return;
   refusals.lift(key);
   const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
@@ -69,6 +70,17 @@ export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Writt
   }
 }
 
+/** Keeps a claim on a subnet also if it is refused: its host can make it count later. */
+function reserve({ subnets }: OwnClaimsDeps, own: OwnKey, written: Required<Written>): void {
+  const subnet = subnetOf(own);
+  if (subnet === undefined) return;
+  const host = own.kind === 'shared' ? addressHolder : own.host;
+  subnets.reserve(subnet, { ...written, host: own.host, value: encode({ host, id: '' }) });
+}
+
+const subnetOf = ({ kind, name }: OwnKey): string | undefined =>
+  kind === 'subnets' || kind === 'shared' ? readSubnet(name) : undefined;
+
 function putSubnet(
   { refusals, subnets }: OwnClaimsDeps,
   { host, kind, name }: OwnKey,
@@ -92,6 +104,8 @@ export function removeOwn(
 ): void {
   const { host, kind, name } = own;
   refusals.lift(key);
+  const subnet = subnetOf(own);
+  if (subnet !== undefined) subnets.forget(subnet, key);
   if (!quotas.dismiss(own, key)) return;
   switch (kind) {
     case 'record':
@@ -100,10 +114,8 @@ export function removeOwn(
       return records.unclaim(name, host);
     case 'subnets':
       return subnets.unclaim(host, key);
-    case 'shared': {
-      const subnet = readSubnet(name);
+    case 'shared':
       return subnet === undefined ? undefined : subnets.withdraw(subnet, key);
-    }
     case 'virtual':
       return services.virtual.gone(name, key);
     case 'addresses':

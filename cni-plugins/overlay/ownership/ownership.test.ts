@@ -267,6 +267,24 @@ test('the refused keys of one host do not hide those of others', () => {
   assert.match(refusals(view), /^hosts\/host-a\/holders\/web: it cannot be read$/mu);
 });
 
+test('the oldest claim on a subnet is known although it does not count, so that nobody chooses the subnet', () => {
+  const view = opened(two());
+  const hidden = ['10.128.8.0/24', '10.128.7.0/24', '10.128.9.0/24'] as const;
+  // One that is not the first of its family, one that cannot be read yet, and one over quota.
+  change(view, put(a.subnet(hidden[0]), { id: 'id-1' }), put(a.subnet(hidden[1]), 'x'));
+  const others = Array.from({ length: 6 }, (_, index) => `10.129.${index}.0/24`);
+  change(view, ...others.map((subnet) => put(a.subnet(subnet), { id: 'id-1' })));
+  change(view, put(a.subnet(hidden[2]), { id: 'id-1' }));
+  for (const subnet of hidden) {
+    assert.equal(view.subnetHolder(subnet), undefined);
+    assert.equal(view.oldestClaimOf(subnet), 'host-a');
+  }
+  change(view, put(b.subnet(hidden[0]), { id: 'id-2' }));
+  assert.equal(view.oldestClaimOf(hidden[0]), 'host-a');
+  change(view, ...hidden.map((subnet) => gone(a.subnet(subnet))));
+  assert.deepEqual(hidden.map(view.oldestClaimOf), ['host-b', undefined, undefined]);
+});
+
 test('keys or bytes beyond the limit of a host are ignored, and other hosts continue', () => {
   const view = opened(two());
   for (let index = 0; index < 40; index += 1)

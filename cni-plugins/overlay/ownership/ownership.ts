@@ -32,6 +32,11 @@ export interface Ownership {
   reached(revision: number): Promise<void>;
   /** Returns the holder of the subnet: a host, or `(services)`. @param subnet canonical */
   subnetHolder(subnet: string): string | undefined;
+  /**
+   * Returns who has the oldest claim on the subnet, also if that claim does not count now: it may count
+   * later, so no other host may choose the subnet. @param subnet canonical
+   */
+  oldestClaimOf(subnet: string): string | undefined;
   /** Returns all subnets that have a holder. */
   subnets(): ReadonlyMap<string, string>;
   /** Returns the service of each virtual address. */
@@ -93,6 +98,7 @@ export function createOwnership(keys: Keys): Ownership {
     },
     reached: seen.reached,
     subnetHolder: subnets.holder,
+    oldestClaimOf: subnets.oldest,
     subnets: subnets.holders,
     addresses: () => servicesOf(services.address),
     addressHolder: (address) => serviceIn(services.address.winner(address))[0],

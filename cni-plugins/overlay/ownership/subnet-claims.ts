@@ -21,6 +21,15 @@ export interface SubnetClaims {
    */
   contend(subnet: string, claimant: Claimant): void;
   withdraw(subnet: string, key: string): void;
+  /** Adds a claim, which need not count: it may be over quota or unreadable, which its host can change. */
+  reserve(subnet: string, claimant: Claimant): void;
+  /** Removes a claim that was reserved. */
+  forget(subnet: string, key: string): void;
+  /**
+   * Returns who has the oldest claim on the subnet, also if that claim does not count now: it will if its
+   * host removes its other claims. No host may choose the subnet meanwhile.
+   */
+  oldest(subnet: string): string | undefined;
   /** Returns the holder of the subnet: a host, or `(services)`. */
   holder(subnet: string): string | undefined;
   /** Returns all subnets that have a holder. */
@@ -44,6 +53,7 @@ interface OfHost {
 export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps): SubnetClaims {
   const hosts = new Map<string, OfHost>();
   const contests = createContests();
+  const known = createKnownClaims();
   const hostOf = (name: string): OfHost => {
     const found = hosts.get(name) ?? { subnets: new Map(), counted: new Map() };
     hosts.set(name, found);
@@ -71,8 +81,10 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
     for (const each of concerned) if (each !== undefined && winner !== undefined) judge(subnet, each, winner);
     facts.say(keys.subnet(subnet), winner?.value);
   };
-  const contend = (subnet: string, claimant: Claimant): void =>
+  const contend = (subnet: string, claimant: Claimant): void => {
+    known.put(subnet, claimant);
     contest(subnet, claimant.key, (all) => all.put(subnet, claimant));
+  };
   const withdraw = (subnet: string, key: string): void =>
     contest(subnet, key, (all) => all.gone(subnet, key));
 
@@ -115,7 +127,13 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
       recount(host);
     },
     contend,
-    withdraw,
+    withdraw(subnet, key) {
+      known.gone(subnet, key);
+      withdraw(subnet, key);
+    },
+    reserve: known.put,
+    forget: known.gone,
+    oldest: known.oldest,
     holder(subnet) {
       const winner = contests.winner(subnet);
       return winner && holderOf(winner);
@@ -130,8 +148,40 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
     clear() {
       hosts.clear();
       contests.clear();
+      known.clear();
     },
   };
 }
 
 const holderOf = ({ value }: Claimant): string => readClaim(value)?.host ?? '';
+
+/** More claims than this, of all hosts together, keep new hosts out. */
+const mostKnown = 262_144;
+
+/** All claims of subnets, also those that do not count. */
+function createKnownClaims() {
+  const contests = createContests();
+  const known = new Set<string>();
+  /** The host with the first claim that is not kept. */
+  let overflow: string | undefined;
+  return {
+    put(subnet: string, claimant: Claimant): void {
+      if (known.size < mostKnown) known.add(claimant.key);
+      if (known.has(claimant.key)) contests.put(subnet, claimant);
+      else overflow ??= claimant.host;
+    },
+    gone(subnet: string, key: string): void {
+      known.delete(key);
+      contests.gone(subnet, key);
+    },
+    oldest(subnet: string): string | undefined {
+      const oldest = contests.winner(subnet);
+      return oldest === undefined ? overflow : holderOf(oldest);
+    },
+    clear(): void {
+      contests.clear();
+      known.clear();
+      overflow = undefined;
+    },
+  };
+}
