@@ -48,6 +48,8 @@ export interface Agent {
   close(): Promise<void>;
 }
 
+/** As much as one host may have. */
+const largeListing = 32 * 1024 * 1024;
 const lookEveryMs = 10_000;
 /** How soon this host switches to the next key of a host after a handshake with that key, without etcd. */
 const meetingsEveryMs = 2000;
@@ -85,6 +87,7 @@ export async function startAgent(
   let wasListed = false;
   let leaving = false;
   const unfollow = followPrefix(client, keys.all, {
+    bound: { bytes: largeListing, keep: parts.view.within },
     onListing(listing) {
       heard.onListing(listing);
       if (wasListed) lease.renew();

@@ -28,6 +28,19 @@ export interface Listing {
   readonly pairs: readonly KeyValue[];
 }
 
+interface ListOptions {
+  readonly keysOnly?: boolean;
+  readonly bound?: ListingBound | undefined;
+}
+
+/** Limits what is kept of a listing while it is read. */
+export interface ListingBound {
+  /** `keep` is called when so many bytes were read, and each time they double. */
+  readonly bytes: number;
+  /** Returns what is kept of the pairs that were read so far. */
+  keep(pairs: readonly KeyValue[]): readonly KeyValue[];
+}
+
 /** The outcome of a transaction. */
 export interface Outcome {
   /** Whether the comparisons were true and the steps were applied. */
@@ -44,10 +57,10 @@ export interface Outcome {
 export interface EtcdClient {
   /**
    * Lists all keys with this prefix, of one revision.
-   * With `keysOnly`, the values are left out.
+   * With `keysOnly`, the values are left out. `bound` limits what is kept.
    * @throws OVERLAY_ETCD_UNREACHABLE · OVERLAY_ETCD_DENIED, as each of these
    */
-  list(prefix: string, options?: { readonly keysOnly?: boolean }): Promise<Listing>;
+  list(prefix: string, options?: ListOptions): Promise<Listing>;
   get(key: string): Promise<KeyValue | undefined>;
   /**
    * Returns the revision that etcd has agreed on by now, and its cluster.
@@ -123,14 +136,21 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
   };
 
   return {
-    async list(prefix, { keysOnly = false } = {}) {
-      const pairs: KeyValue[] = [];
+    async list(prefix, { keysOnly = false, bound } = {}) {
+      let pairs: KeyValue[] = [];
       let revision = 0;
+      let [bytes, next] = [0, bound?.bytes ?? Infinity];
       let limit = pageSize;
       for (let from = Buffer.from(prefix); ;) {
         const { header, kvs, more, most } = await page(from, prefix, limit, revision, keysOnly);
         limit = Math.min(most * 2, pageSize);
         for (const pair of kvs) pairs.push(withText(pair));
+        bytes += bytesOf(kvs);
+        if (bound !== undefined && bytes > next) {
+          pairs = [...bound.keep(pairs)];
+          bytes = bytesOf(pairs);
+          next = Math.max(bound.bytes, bytes * 2);
+        }
         if (revision === 0) ({ revision } = header);
         const last = kvs.at(-1);
         if (!more || last === undefined) return { revision, cluster: header.clusterId, pairs };
@@ -165,6 +185,9 @@ export function openEtcd(access: EtcdAccess, report?: (problem: string) => void)
     },
   };
 }
+
+const bytesOf = (pairs: readonly Pick<RawKeyValue | KeyValue, 'key' | 'value'>[]): number =>
+  pairs.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 
 /** Returns the key as text. One that is not UTF-8 has replacement characters: no such key is ours. */
 const withText = ({ key, ...rest }: RawKeyValue): KeyValue => ({ key: key.toString(), ...rest });

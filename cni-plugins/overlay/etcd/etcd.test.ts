@@ -189,6 +189,32 @@ describe('the client of a real etcd', { skip: tool.skip }, () => {
     assert.equal(pairs.length, foreign.length + 2);
   });
 
+  test('keeps of a long listing what its reader wants, while it is read', async () => {
+    const client = open({ endpoints: ['http://127.0.0.1:2379'] });
+    for (let at = 0; at < 2500; at += 100)
+      await until('keys are written', () =>
+        client.transact(
+          [],
+          Array.from({ length: 100 }, (_, index) => ({
+            put: { key: `/d/${at + index}`, value: Buffer.from('x') },
+          })),
+        ),
+      );
+    const lengths: number[] = [];
+    const { pairs } = await client.list('/d/', {
+      bound: {
+        bytes: 1000,
+        keep(read) {
+          lengths.push(read.length);
+          return read.slice(0, 2);
+        },
+      },
+    });
+    assert.ok(lengths.length > 1, 'it is called before everything was read');
+    assert.ok(Math.max(...lengths) < 2500);
+    assert.equal(pairs.length, 2);
+  });
+
   test('reads everything again after revisions were compacted while it was disconnected, and continues from there', async () => {
     const sockets = new Set<Socket>();
     let isCut = false;

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import type { EtcdClient, Listing } from './client.ts';
+import type { EtcdClient, Listing, ListingBound } from './client.ts';
 import type { WatchAnswer } from './messages.ts';
 
 /** A change of a key. */
@@ -13,6 +13,8 @@ export interface Change {
 }
 
 export interface Follower {
+  /** Limits what is kept of a listing. */
+  readonly bound?: ListingBound;
   /** Called with all existing keys, at the start and after changes were missed. */
   onListing(listing: Listing): void;
   /** Called in the order of revisions, with all changes of one revision together. */
@@ -138,7 +140,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
       const began = performance.now();
       try {
         if (seen === undefined) {
-          const listing = await client.list(prefix);
+          const listing = await client.list(prefix, { bound: follower.bound });
           if (isClosed()) return;
           follower.onListing(listing);
           seen = { revision: listing.revision, cluster: listing.cluster };

@@ -6,6 +6,12 @@ export interface Written {
   readonly modRevision?: number;
 }
 
+/** A key of a listing. */
+export interface Listed extends Written {
+  /** Its value was left out, because its host has too many keys. */
+  readonly isOverQuota?: true;
+}
+
 /** The change of a fact or a key. Without a value it was removed. */
 export interface Changed {
   readonly key: string;

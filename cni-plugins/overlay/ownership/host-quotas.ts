@@ -1,5 +1,6 @@
-import type { Written } from './facts.ts';
-import type { OwnKey } from '../records/records.ts';
+import type { Listed, Written } from './facts.ts';
+import type { Keys, OwnKey } from '../records/records.ts';
+import { createRefusals } from './refusals.ts';
 import type { Refusals } from './refusals.ts';
 
 /** The keys that each host wrote, within limits on their number and size. Pure. */
@@ -75,4 +76,28 @@ export function createHostQuotas(refusals: Refusals): HostQuotas {
     keysOf: (host) => new Set(hosts.get(host)?.keys.keys()),
     clear: () => hosts.clear(),
   };
+}
+
+/**
+ * Returns what is to be kept of a listing: the keys that have a meaning, as many as each host may have. One
+ * key over quota of each host stays, so that it is refused, and so do claims of subnets, without their value.
+ */
+export function withinQuotas<Pair extends Listed>(keys: Keys, written: readonly Pair[]): readonly Pair[] {
+  const room = createHostQuotas(createRefusals(keys));
+  const over = new Set<string>();
+  const age = ({ createRevision = 0 }: Written): number => createRevision;
+  return written
+    .toSorted((one, other) => age(one) - age(other))
+    .flatMap((each) => {
+      const own = keys.readOwn(each.key);
+      if (own === undefined)
+        return keys.read(each.key).kind === 'other' && each.key !== keys.network ? [] : [each];
+      if (each.isOverQuota !== true && room.admit(own, each)) return [each];
+      const isFirst = !over.has(own.host);
+      over.add(own.host);
+      if (isFirst) return [each];
+      return own.kind === 'subnets' || own.kind === 'shared'
+        ? [{ ...each, value: Buffer.alloc(0), isOverQuota: true as const }]
+        : [];
+    });
 }

@@ -30,12 +30,17 @@ export interface OwnClaimsDeps {
 }
 
 /** Applies the key, or refuses it when the host may not write it, or its value cannot be read. */
-export function putOwn(deps: OwnClaimsDeps, own: OwnKey, written: Required<Written>): void {
+export function putOwn(
+  deps: OwnClaimsDeps,
+  own: OwnKey,
+  written: Required<Written>,
+  isOverQuota: boolean,
+): void {
   const { keys, facts, refusals, quotas, records, services } = deps;
   const { key, value, createRevision, modRevision } = written;
   const { host, kind, name, of } = own;
   reserve(deps, own, written);
-  if (!quotas.admit(own, written)) return;
+  if (isOverQuota || !quotas.admit(own, written)) return;
   refusals.lift(key);
   const claimant = (fact: Buffer): Claimant => ({ host, key, createRevision, modRevision, value: fact });
   const said = objectOf(value)?.['host'];

@@ -303,6 +303,25 @@ test('keys or bytes beyond the limit of a host are ignored, and other hosts cont
   assert.ok(view.refused.size <= 1000);
 });
 
+test('what is kept of an incomplete listing is bounded for each host, and means the same as the whole listing', () => {
+  const large = { id: 'id-1', members: [], more: 'x'.repeat(1024 * 1024) };
+  const written = [
+    ...Array.from({ length: 40 }, (_, index) => put(a.members(`s${index}`), large)),
+    ...Array.from({ length: 10 }, (_, index) => put(a.subnet(`10.129.${index}.0/24`), large)),
+    ...Array.from({ length: 10 }, (_, index) => put(`${a.all}no-kind/${index}`, large)),
+    ...two(),
+  ];
+  const view = createOwnership(keys);
+  const kept = view.within(written);
+  const bytes = kept.reduce((sum, { value }) => sum + value.length, 0);
+  assert.ok(bytes < 34 * 1024 * 1024, `${bytes}`);
+  const facts = view.list(kept, revision);
+  assert.deepEqual(facts, createOwnership(keys).list(written, revision));
+  assert.match(refusals(view), /more keys than a host may have/u);
+  for (let index = 0; index < 10; index += 1)
+    assert.equal(view.oldestClaimOf(`10.129.${index}.0/24`), 'host-a');
+});
+
 test('reading n hosts of which each claims a subnet of another takes time in proportion to n', () => {
   const made = (count: number): Written[] =>
     Array.from({ length: count }, (_, index) => {

@@ -1,8 +1,8 @@
 import { createFactContests } from './contests.ts';
 import type { Claimant, Contests } from './contests.ts';
 import { createFacts } from './facts.ts';
-import type { Changed, Fact, Written } from './facts.ts';
-import { createHostQuotas } from './host-quotas.ts';
+import type { Changed, Fact, Listed, Written } from './facts.ts';
+import { createHostQuotas, withinQuotas } from './host-quotas.ts';
 import { createHostRecords } from './host-records.ts';
 import { putHostless, removeHostless } from './hostless-keys.ts';
 import { putOwn, removeOwn } from './own-claims.ts';
@@ -18,11 +18,13 @@ import { createSubnetClaims } from './subnet-claims.ts';
  * may not make, or a value that cannot be read, is refused by its key and changes nothing else. Pure.
  */
 export interface Ownership {
+  /** Returns what is to be kept of an incomplete listing, so that no host can make it unbounded. */
+  within<Pair extends Listed>(written: readonly Pair[]): readonly Pair[];
   /**
    * Processes a listing of etcd.
    * @returns all facts, by the names of {@link Keys}
    */
-  list(written: readonly Written[], revision: number): readonly Fact[];
+  list(written: readonly Listed[], revision: number): readonly Fact[];
   /** @returns the facts that changed, in this order */
   change(changes: readonly Changed[], revision: number): readonly Changed[];
   /**
@@ -68,15 +70,17 @@ export function createOwnership(keys: Keys): Ownership {
   const deps = { keys, facts, refusals, quotas, records, subnets, services };
   const seen = createSeenRevision(keys.all);
 
-  const apply = ({ key, value, createRevision = 0, modRevision = 0 }: Changed): void => {
+  const apply = (each: Changed & Pick<Listed, 'isOverQuota'>): void => {
+    const { key, value, createRevision = 0, modRevision = 0, isOverQuota = false } = each;
     const own = keys.readOwn(key);
     if (value === undefined) return own === undefined ? removeHostless(deps, key) : removeOwn(deps, own, key);
     const written = { key, value, createRevision, modRevision };
-    return own === undefined ? putHostless(deps, written) : putOwn(deps, own, written);
+    return own === undefined ? putHostless(deps, written) : putOwn(deps, own, written, isOverQuota);
   };
 
   return {
     refused: refusals.all,
+    within: (written) => withinQuotas(keys, written),
     list(written, revision) {
       for (const each of [facts, refusals, quotas, records, subnets, ...Object.values(services)])
         each.clear();
