@@ -94,10 +94,19 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const removals = new Set<string>();
+  /** The exit of a running container is recorded first, so that clients get the event of its end. */
+  const kill = async (id: string): Promise<void> => {
+    if (records.get(id)?.phase !== 'running') return;
+    await stopper.stop(id, 0).catch((thrown: unknown) => {
+      log.warn({ container: id, why: reasonOf(thrown) }, 'a container is removed without a recorded exit');
+    });
+  };
   const remove = ({ id }: ContainerRecord): Promise<void> => {
     removals.add(id);
     endActsOf(id);
-    return underLock(id, () => removeContainer(deps, id)).finally(() => removals.delete(id));
+    return kill(id)
+      .then(() => underLock(id, () => removeContainer(deps, id)))
+      .finally(() => removals.delete(id));
   };
   const stop = (record: ContainerRecord, timeoutMs: number, cancelled?: AbortSignal): Promise<void> => {
     if (isUnmade(record)) return underLock(record.id, () => endUnmade(deps, record.id));

@@ -116,6 +116,31 @@ describe('events', () => {
     }
   });
 
+  it('report the end of a running container that is removed', async () => {
+    const watcher = await watch(stage);
+    const pod = await runPod(stage, 'removed');
+    const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    await stage.daemon.cri.runtime.removeContainer({ containerId: id });
+    await removePod(stage, pod);
+    await until('the pod is deleted', () => watcher.of(pod.id).at(-1) === 'deleted pod');
+    assert.deepEqual(watcher.of(pod.id).slice(2), [
+      'created container',
+      'started container',
+      'stopped container',
+      'deleted container',
+      'stopped pod',
+      'deleted pod',
+    ]);
+    const stopped = watcher.events.find(
+      ({ containerId, containerEventType: type }) => containerId === id && type === 2,
+    );
+    assert.deepEqual(
+      stopped?.containersStatuses.map((status) => [status.id, status.exitCode]),
+      [[id, 137]],
+    );
+    await watcher.stop();
+  });
+
   /** Runs and removes pods of a name until the events of one are shown. */
   const shownBy = async (name: string, areShown: (id: string) => boolean): Promise<void> => {
     for (let tries = 0; ; tries += 1) {
