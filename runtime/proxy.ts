@@ -100,6 +100,8 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
     ...{ registries, registryOptions },
   });
   verdictLog.beginRetention();
+  // The connection of this comparison: the lock reports connections that are not the proxy's own.
+  server.probes = () => 1;
   await settleRecords(createCriClient(backend), { images: admitted, records, log });
   const probe = createBackendProbe(backend);
   server.probes = probe.connections;

@@ -1,6 +1,8 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -150,6 +152,25 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     assert.equal(code, 4, output);
     assert.match(output, /RUNTIME_METRICS_LISTEN/u);
     assert.ok(!existsSync(join(other, 'proxy.sock')));
+  });
+
+  it('does not report its own connection to a backend that does not answer at the start', async () => {
+    const folder = join(stage.folders.folder, 'slow');
+    mkdirSync(folder);
+    const backend = join(folder, 'backend.sock');
+    // The proxy looks for connections of others every two seconds.
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      setTimeout(() => {
+        socket.destroy();
+        server.close();
+      }, 5_000);
+    }).listen(backend);
+    await once(server, 'listening');
+    const slow = await startCriProxy(folder, backend, policyFile);
+    assert.match(slow.log(), /the records could not be compared with the backend/u);
+    assert.doesNotMatch(slow.log(), /other processes of root/u);
+    assert.equal(await slow.stop(), 0);
   });
 
   it('refuses an image without a signature, and sends no request to the backend', async () => {
