@@ -26,6 +26,8 @@ describe('paths in a container that is about to be created', () => {
       ['todev', 'dev'],
       ['fds', '/proc/self/fd'],
       ['away', 'proc/../run'],
+      ['nowhere', '/not/there'],
+      ['twice', 'nowhere/below'],
     ] as const)
       symlinkSync(target, join(rootfs, name));
     symlinkSync('/run', join(volume, 'absolute'));
@@ -57,6 +59,17 @@ describe('paths in a container that is about to be created', () => {
       assert.deepEqual([found.path, [...found.through], found.throughVolume], [leadsTo, through, false]);
     });
   }
+
+  for (const [path, dangling] of [
+    ['/nowhere', '/not/there'],
+    ['/nowhere/x/y', '/not/there'],
+    ['/twice/x', '/not/there/below'],
+    ['/var/run/none', undefined],
+    ['/none/x', undefined],
+  ] as const)
+    it(`links on the way to ${path} lead to a missing entry: ${dangling ?? 'none'}`, async () => {
+      assert.equal((await open().resolve(path)).dangling, dangling);
+    });
 
   it('a link to a path of the host stays in the container', async () => {
     assert.equal((await open().resolve('/host/x')).path, join(folder, 'x'));

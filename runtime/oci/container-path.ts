@@ -31,6 +31,8 @@ export interface ResolvedPath {
    * at any moment.
    */
   readonly throughVolume: boolean;
+  /** The last folder or file of the image that a link on the way leads to and that does not exist. */
+  readonly dangling?: string;
 }
 
 /** The limit of the kernel: path_resolution(7). */
@@ -151,6 +153,9 @@ export function openContainerPaths(
       const through = new Set<KernelFolder>();
       let throughVolume = false;
       let links = 0;
+      /** For each link on the way, how many names follow its target. */
+      const targets: number[] = [];
+      let dangling: string | undefined;
       const done: { readonly name: string; readonly level: Level }[] = [];
       for (let name = ahead.pop(); name !== undefined; name = ahead.pop()) {
         count(1);
@@ -167,14 +172,20 @@ export function openContainerPaths(
         throughVolume ||= level.mount?.source !== undefined && level.mount.at !== next;
         if (typeof found === 'string') {
           done.push({ name, level: { ...level, missing: found === 'missing' } });
+          while (ahead.length <= (targets.at(-1) ?? -1)) {
+            targets.pop();
+            if (found === 'missing' && level.mount === undefined) dangling = next;
+          }
           continue;
         }
         links += 1;
         if (links > mostLinks) throw new Error(`it leads through more than ${mostLinks} links`);
+        targets.push(ahead.length);
         if (found.target.startsWith('/')) done.length = 0;
         append(ahead, partsOf(found.target).reverse());
       }
-      return { path: `/${done.map((one) => one.name).join('/')}`, through, throughVolume };
+      const path = `/${done.map((one) => one.name).join('/')}`;
+      return { path, through, throughVolume, ...(dangling !== undefined && { dangling }) };
     },
   };
 }

@@ -20,6 +20,14 @@ export interface CheckedPlaces {
 }
 
 /**
+ * Folders to which links of the image lead and which do not exist. crun 1.8.1 cannot mount behind such a
+ * link, runc creates the folder.
+ */
+export interface MissingFolders {
+  readonly missing: readonly string[];
+}
+
+/**
  * Resolves every destination of a container, and its working directory, as the runtime will: through links of
  * the image and of volumes. Refuses a path that leads to /dev, /proc or /sys, because a runtime trusts those
  * to be the kernel's. A volume at /dev whose `null` is a link leaves masked files readable (CVE-2025-31133),
@@ -41,15 +49,16 @@ export async function checkDestinations(input: {
   readonly privileged: boolean;
   readonly container: string;
   readonly paths: DestinationPaths;
-}): Promise<CheckedPlaces> {
+}): Promise<CheckedPlaces & MissingFolders> {
   const { spec, rootfs, privileged, launcher } = input;
   const fd = openFile(rootfs, O_PATH | O_DIRECTORY);
   try {
     const paths = openContainerPaths({ fd, path: rootfs }, input.paths);
     const throughVolumes: string[] = [];
+    const missing: string[] = [];
     for (const mount of spec.mounts) {
       const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
-      const { path, through, throughVolume } = own
+      const { path, through, throughVolume, dangling } = own
         ? asWritten(mount)
         : await resolved(paths, mount.destination);
       if (!own) {
@@ -58,6 +67,8 @@ export async function checkDestinations(input: {
         if (!privileged && !(await isHarmless(path, through, mount, input.paths)))
           throw notGranted('mount at', mount.destination, path, through);
         if (throughVolume) throughVolumes.push(path);
+        if (dangling !== undefined && (dangling !== path || (await isFolder(mount, input.paths))))
+          missing.push(dangling);
       }
       paths.place({ at: path, ...(mount.type === 'bind' && { source: mount.source }) });
     }
@@ -67,7 +78,7 @@ export async function checkDestinations(input: {
         throw notGranted('add device at', device.path, path, through);
     }
     await checkCwd(paths, spec.process.cwd, input.container);
-    return { throughVolumes };
+    return { throughVolumes, missing };
   } finally {
     closeFd(fd);
   }
@@ -155,10 +166,15 @@ async function isHarmless(
   if (path === '/dev' || runtimesNames.has(path.split('/')[2] ?? '') || mount.type !== 'bind') return false;
   // The source is already resolved, so a link in a volume cannot pretend to be a folder of the host.
   if (isAtOrBelow(mount.source, '/dev') && mount.source !== '/dev') return true;
+  return !(await isFolder(mount, paths));
+}
+
+/** A missing source will be created as a folder. */
+async function isFolder(mount: OciMount, paths: DestinationPaths): Promise<boolean> {
+  if (mount.type !== 'bind') return true;
   return paths.facts(mount.source).then(
-    (facts) => !isOf(facts, 'folder'),
-    // The runtime will create it as a folder.
-    notThere,
+    (facts) => isOf(facts, 'folder'),
+    (thrown: unknown) => !notThere(thrown),
   );
 }
 

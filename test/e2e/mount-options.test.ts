@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { layerOf } from '../fixtures/image.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -45,6 +46,33 @@ describe('options of a mount', () => {
       const mounts = (await execute(stage, id, 'cat', '/proc/mounts')).stdout;
       const options = / \/restricted \S+ (\S+)/.exec(mounts)?.[1]?.split(',') ?? [];
       for (const option of restricted) assert.ok(options.includes(option), options.join());
+      await removePod(stage, pod);
+    });
+
+  for (const handler of ['crun', 'runc'])
+    it(`are not needed to mount behind a link of the image to a missing folder (${handler})`, async () => {
+      const layers = [
+        await layerOf([
+          { name: 'var/', type: 'directory' },
+          { name: 'var/run', type: 'symlink', linkname: '/missing' },
+          { name: 'folder', type: 'symlink', linkname: '/also/missing' },
+        ]),
+      ];
+      const { reference } = await stage.publish(`app/links-${handler}:1`, { layers });
+      const pod = await runPod(stage, `links-${handler}`, {}, handler);
+      const id = await runContainer(stage, pod, {
+        image: await stage.pull(reference),
+        command: ['sleep', '600'],
+        more: {
+          mounts: [
+            mount('/var/run/secrets/account', []),
+            mount('/folder', []),
+            { containerPath: '/var/run/file', hostPath: join(folder, 'program') },
+          ],
+        },
+      });
+      for (const path of ['/missing/secrets/account/program', '/also/missing/program', '/missing/file'])
+        assert.equal((await execute(stage, id, path)).stdout, 'ran\n', path);
       await removePod(stage, pod);
     });
 

@@ -16,6 +16,7 @@ import { podDirIn } from '../../pods/effects.ts';
 import { podFilesIn } from '../../pods/files.ts';
 import { settleAll } from '../../state/settle.ts';
 import { cgroupViewOf } from './cgroup-view.ts';
+import { makeFolderInRoot } from './declared-volumes.ts';
 import { bundleDevices, bundleMounts } from './mounts.ts';
 import { preparedFields } from './prepared.ts';
 import { checkRequest } from './request.ts';
@@ -27,7 +28,7 @@ import type { Prepared } from '../container-effects.ts';
 import { checkPropagation, makeMissing } from '../mount-sources.ts';
 import { argumentsOf, environmentOf, withoutVariables, workingDirOf } from './process-of.ts';
 import { writableLimit } from './rootfs-limit.ts';
-import { checkUserIn, hostOwner, joinedUserNamespace } from './user-namespace.ts';
+import { checkUserIn, hostOwner, joinedUserNamespace, rootOwner } from './user-namespace.ts';
 import { resolveUser } from './user.ts';
 
 /**
@@ -117,7 +118,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const spec = (await request.restore?.accept(asSpecified, settings)) ?? asSpecified;
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
-  const [, places] = await settleAll([
+  const [, { missing, ...places }] = await settleAll([
     writeAll(configFile, serialiseSpec(spec)),
     checkDestinations({
       spec,
@@ -128,6 +129,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
       paths: deps.paths,
     }),
   ]);
+  for (const folder of missing) makeFolderInRoot(rootfs.path, folder, rootOwner(userNamespace));
   if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
   const containerPlan = { ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) };
   request.restore?.checkPlan(containerPlan);

@@ -79,6 +79,11 @@ function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
   }
 }
 
+/** Creates a folder of the root file system, and those above it. */
+export function makeFolderInRoot(rootfs: string, path: string, owner: FolderOwner = hostRoot): void {
+  closeFd(madeInRoot(rootfs, path, owner));
+}
+
 function tryOpen(rootfs: string, path: string): number | undefined {
   try {
     return openInRoot(rootfs, path, { flags: O_PATH });
