@@ -140,6 +140,21 @@ export const stages: readonly Stage[] = [
     figures: /^((?:ipvs|nftables)(?=: \d+ of)|# (?:pass|fail|skipped)(?= \d))/,
   },
   {
+    name: 'kube-proxy',
+    what: 'random Services with IPVS, compared with a real kube-proxy',
+    command: [
+      ...['sh', '-c', 'modprobe -a ip_vs ip_vs_rr ip_vs_wrr dummy; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', 'packaging/node', 'test/kube-proxy/run.ts', '--balancer', 'ipvs'],
+      ...['--seed', '1', '--seed', '2', '--steps', '5', '--services', '4'],
+    ],
+    kernel: 'audit=0',
+    memoryMiB: 3072,
+    limitMinutes: 240,
+    peers: ['kube-proxy'],
+    host: [],
+    figures: /^(ipvs(?=: \d+ of))/,
+  },
+  {
     name: 'services-chaos',
     what: 'kills of the programs that change services and the balancer, with IPVS and with nf_tables',
     command: [
