@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Answer, Probe } from './end.ts';
 import { addressAt } from './layout.ts';
@@ -33,10 +34,10 @@ export interface Difference {
  * work. The number of connections makes it unlikely that an endpoint gets none of them.
  */
 const rounds = [
-  { connections: 8, patienceMs: 500 },
-  { connections: 24, patienceMs: 1000 },
-  { connections: 80, patienceMs: 2500 },
-  { connections: 200, patienceMs: 6000 },
+  { pauseMs: 0, connections: 8, patienceMs: 500 },
+  { pauseMs: 200, connections: 24, patienceMs: 1000 },
+  { pauseMs: 1000, connections: 80, patienceMs: 2500 },
+  { pauseMs: 3000, connections: 200, patienceMs: 6000 },
 ] as const;
 const [{ connections: fewest }] = rounds;
 
@@ -131,6 +132,7 @@ export async function compare(
   const reasons = new Set<string>();
   let served = 0;
   for (const round of rounds) {
+    await sleep(round.pauseMs);
     const probes = open.map((question, at) =>
       probeOf(question, random, isServed[at] === true ? round : { ...round, connections: fewest }),
     );

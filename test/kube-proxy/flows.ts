@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Answer, Probe } from './end.ts';
 import { addressAt, clients } from './layout.ts';
@@ -23,7 +24,13 @@ export interface Flows {
 }
 
 const [mostTargets, flowsOfTarget] = [10, 10];
-const patiences = [1000, 3000, 6000] as const;
+/** A proxy ends flows a while after it serves new connections by the change. */
+const rounds = [
+  { pauseMs: 0, patienceMs: 1000 },
+  { pauseMs: 500, patienceMs: 1000 },
+  { pauseMs: 2000, patienceMs: 3000 },
+  { pauseMs: 8000, patienceMs: 6000 },
+] as const;
 
 /** Opens the same flows on all nodes. */
 export async function openFlows(
@@ -100,7 +107,8 @@ export async function compareFlows(
   const wrong: FlowDifference[] = [];
   for (const [end, flows] of byEnd) {
     let found: FlowDifference[] = [];
-    for (const patienceMs of patiences) {
+    for (const { pauseMs, patienceMs } of rounds) {
+      await sleep(pauseMs);
       const now = await Promise.all(nodes.map((node) => node.ask(end, patienceMs)));
       found = flows.flatMap(({ client, target }, at) => {
         const [theirs, ours] = nodes.map((_, which) =>
