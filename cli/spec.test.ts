@@ -15,3 +15,8 @@ test('spec validate reads standard input that is a socket, as programs that star
   );
   assert.deepEqual([code, output], [0, 'valid by the runtime-spec\n']);
 });
+
+test('the help of spec generate shows the default user as it is written', async () => {
+  const { output } = await portcullis(['spec', 'generate', '--help']);
+  assert.match(output.replace(/\s+/gu, ' '), /--user <uid\[:gid\]> .* \(default: "0:0"\)/u);
+});

@@ -53,7 +53,11 @@ export function register(program: Command): void {
       .option('--rootfs <path>', 'the root file system, relative to the bundle', 'rootfs')
       .option('--env <name=value>', 'a variable of the environment; may be repeated', collect, [defaultPath])
       .option('--cwd <path>', 'the working folder', '/')
-      .option('--user <uid[:gid]>', 'numeric user id, and group id', readUser, { uid: 0, gid: 0 })
+      .addOption(
+        new Option('--user <uid[:gid]>', 'numeric user id, and group id, which is otherwise the user id')
+          .argParser(readUser)
+          .default({ uid: 0, gid: 0 }, '"0:0"'),
+      )
       .option('--hostname <name>', 'the host name', 'portcullis')
       .option('--tty', 'with a terminal', false),
   )

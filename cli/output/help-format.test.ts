@@ -20,6 +20,13 @@ test('the help shows a default that says something, and no empty one', () => {
   assert.match(help, /format \(default: "auto"\)/u);
 });
 
+test('the help shows a default that is a list as its elements', () => {
+  const program = new Command('program');
+  formatHelp(program);
+  const help = program.command('run').option('--dir <dir...>', 'folders', ['/a', '/b']).helpInformation();
+  assert.match(help, /folders \(default: "\/a" "\/b"\)/u);
+});
+
 test('the help of a group wraps the descriptions of its commands at 80 columns', () => {
   const program = new Command('program');
   formatHelp(program);

@@ -9,7 +9,8 @@ import { wrapHelp } from './wrap-help.ts';
  * - `[options]` in lists of subcommands: all of them have options, and the longer column would leave too
  *   little room for the descriptions to be wrapped
  *
- * The text after the lists is wrapped as wide as the lists.
+ * A default that is a list is shown as its elements. The text after the lists is wrapped as wide as they
+ * are.
  */
 export function formatHelp(program: Command): void {
   program.configureHelp({
@@ -17,10 +18,7 @@ export function formatHelp(program: Command): void {
     minWidthToWrap: 30,
     subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(argumentTerm)].join(' '),
     optionDescription(this: Help, option: Option) {
-      const shown: Option = isEmpty(option.defaultValue)
-        ? Object.assign(Object.create(option) as Option, { defaultValue: undefined })
-        : option;
-      return Help.prototype.optionDescription.call(this, shown);
+      return Help.prototype.optionDescription.call(this, withReadableDefault(option));
     },
   });
   program.configureOutput({
@@ -32,6 +30,15 @@ export function formatHelp(program: Command): void {
 function argumentTerm(argument: Argument): string {
   const name = argument.name() + (argument.variadic ? '...' : '');
   return argument.required ? `<${name}>` : `[${name}]`;
+}
+
+function withReadableDefault(option: Option): Option {
+  const { defaultValueDescription } = option;
+  const defaultValue: unknown = option.defaultValue;
+  const other = (changes: object): Option => Object.assign(Object.create(option) as Option, changes);
+  if (isEmpty(defaultValue)) return other({ defaultValue: undefined });
+  if (!Array.isArray(defaultValue) || defaultValueDescription !== undefined) return option;
+  return other({ defaultValueDescription: defaultValue.map((one) => JSON.stringify(one)).join(' ') });
 }
 
 const isEmpty = (value: unknown): boolean =>
