@@ -112,9 +112,13 @@ export interface ConfigOption {
   readonly meaning: string;
 }
 
-/** Returns every option of the file, in the order of the schema. Words in backquotes are literal. */
-export function configOptions(): readonly ConfigOption[] {
-  return describe(configSchema, '');
+/**
+ * Returns every option of the file, in the order of the schema. Words in backquotes are literal.
+ *
+ * @throws Error for an option of the type integer without a minimum or a maximum
+ */
+export function configOptions(schema = configSchema): readonly ConfigOption[] {
+  return describe(schema, '');
 }
 
 function describe(schema: ConfigSchema, prefix: string): ConfigOption[] {
@@ -122,7 +126,7 @@ function describe(schema: ConfigSchema, prefix: string): ConfigOption[] {
     const name = `${prefix}${key}`;
     const option = {
       name,
-      type: typeText(property),
+      type: typeText(property, name),
       ...defaultOf(property),
       meaning: property.description,
     };
@@ -134,14 +138,20 @@ function describe(schema: ConfigSchema, prefix: string): ConfigOption[] {
   });
 }
 
-function typeText(schema: ConfigSchema): string {
+function typeText(schema: ConfigSchema, name: string): string {
   if (Array.isArray(schema.enum)) return schema.enum.map((value) => `\`${String(value)}\``).join(', ');
   if (schema.type === 'array') return `list of ${(schema.items as ConfigSchema).type}s`;
-  if (schema.type === 'integer') return `integer, ${String(schema.minimum)} to ${String(schema.maximum)}`;
+  if (schema.type === 'integer') {
+    const { minimum, maximum } = schema;
+    if (typeof minimum !== 'number' || typeof maximum !== 'number')
+      throw new Error(`the option ${name} has no minimum or no maximum: add both to the schema`);
+    return `integer, ${minimum} to ${maximum}`;
+  }
   return schema.type === 'object' ? 'map' : schema.type;
 }
 
 function defaultOf(schema: ConfigSchema): { readonly value?: string } {
   if (schema.default === undefined) return {};
+  if (schema.default === '') return { value: "''" };
   return { value: typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default) };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { configurationReference, publishedSchema } from './generate-reference.ts';
+import { configOptions, configurationReference, publishedSchema } from './generate-reference.ts';
 import { configFlags } from './flags.ts';
 import { configSchema } from './schema.ts';
 
@@ -26,4 +26,15 @@ test('every flag sets an option that exists', () => {
       schema = next;
     }
   }
+});
+
+test('an empty text is a default that the reference shows as the file has it', () => {
+  const address = configOptions().find(({ name }) => name === 'metrics.address');
+  assert.equal(address?.value, "''");
+});
+
+test('the reference names an option of the type integer that lacks a bound', () => {
+  const minutes = { type: 'integer', description: 'Minutes.', minimum: 1 } as const;
+  const schema = { type: 'object', description: 'File.', properties: { minutes } } as const;
+  assert.throws(() => configOptions(schema), /^Error: the option minutes has no minimum or no maximum/);
 });
