@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { silentDaemonFix } from './daemon.ts';
+import { policyFix, silentDaemonFix } from './daemon.ts';
 import { lostLinkFix } from './lost-links.ts';
 
 it('the advice to a user who may not connect is not to start a daemon that may run', () => {
@@ -17,4 +17,9 @@ it('without systemd, the advice about a silent daemon is not to start a service'
 it('without a daemon, the advice about lost links is to start it', () => {
   assert.match(lostLinkFix(true), /^portcullis network gc /);
   assert.match(lostLinkFix(false), /^start the daemon: it restores them/);
+});
+
+it('the advice about a policy of which no file exists is to write a first one', () => {
+  assert.match(policyFix({ policy: ['/nowhere/policy'] }), /^portcullis setup /);
+  assert.match(policyFix({ policy: ['/nowhere/policy', import.meta.dirname] }), /^portcullis policy check /);
 });

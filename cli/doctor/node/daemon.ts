@@ -39,6 +39,8 @@ interface PolicyInForce {
   readonly failingRoots?: readonly { readonly url: string; readonly why: string; readonly until?: string }[];
 }
 
+type PolicySources = Pick<DaemonConfig, 'policy' | 'policySubscription' | 'cluster'>;
+
 const patienceMs = 5_000;
 
 /** Asks the daemon at the socket. Returns a string that says why when it does not answer. */
@@ -143,10 +145,10 @@ async function policyFindingsOf(
   config: DaemonConfig,
   policy: PolicyInForce | undefined,
 ): Promise<readonly Finding[]> {
-  if (policy !== undefined) return policyFindings(policy);
+  if (policy !== undefined) return policyFindings(policy, config);
   const { policySubscription, cluster } = config;
   if (policySubscription === undefined && cluster?.policies !== true)
-    return policyFindings(await policyOnDisk(config));
+    return policyFindings(await policyOnDisk(config), config);
   const found =
     policySubscription === undefined
       ? 'objects of the cluster'
@@ -156,12 +158,12 @@ async function policyFindingsOf(
   return [{ topic: 'policy', state: 'degraded', found, meaning, fix }];
 }
 
-function policyFindings(policy: PolicyInForce): readonly Finding[] {
+function policyFindings(policy: PolicyInForce, config: DaemonConfig): readonly Finding[] {
   const topic = 'policy';
   const found = policy.inForce
     ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} ${policy.rules === 1 ? 'rule' : 'rules'}`
     : 'none in force';
-  const fix = 'portcullis policy check PATH names every problem; the daemon loads corrected files by itself';
+  const fix = policyFix(config);
   const meaning = [
     ...(policy.inForce ? [] : ['everything new is denied']),
     ...(policy.problem === undefined ? [] : [policy.problem]),
@@ -186,6 +188,15 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
     },
     ...exceptions,
   ];
+}
+
+/** Returns what to do about a policy that is not valid, or of which nothing exists yet. */
+export function policyFix({ policy, policySubscription, cluster }: PolicySources): string {
+  if (policySubscription !== undefined || cluster?.policies === true)
+    return 'portcullis policy status says why';
+  return policy.some((path) => existsSync(path))
+    ? 'portcullis policy check PATH names every problem; the daemon loads corrected files by itself'
+    : 'portcullis setup writes a first policy, and a network if there is none; the daemon loads both by itself';
 }
 
 /** Reports evidence that has ended and roots that cannot be updated, on which the policy relies. */
