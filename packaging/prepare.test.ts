@@ -118,6 +118,26 @@ describe('packaging/prepare', () => {
     });
   }
 
+  it('start: leaves out what only the tests need', () => {
+    npm('exit 1');
+    const list = join(clone, 'packaging/debian-packages');
+    const before = readFileSync(list);
+    writeFileSync(
+      list,
+      'shell|/none/shell|story|install|a shell|https://example.com\ntoken|/none/token|tests|install|a token|https://example.com\n',
+    );
+    const missing = (purpose: string): readonly string[] =>
+      [
+        ...prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora') }, 0, purpose).text.matchAll(
+          /missing {2}(shell|token)/gu,
+        ),
+      ].map(([, name = '']) => name);
+    assert.deepEqual(missing('start'), ['shell']);
+    assert.deepEqual(missing('test'), ['shell', 'token']);
+    writeFileSync(list, before);
+    untouched();
+  });
+
   it('reports an npm that cannot read the lock file', () => {
     npm('exit 1', '6.14.4');
     const { status, text } = prepare();

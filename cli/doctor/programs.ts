@@ -8,7 +8,10 @@ interface Requirement {
   readonly packageName: string;
   /** A command, or the absolute path of a file. */
   readonly command: string;
+  /** `daemon`, `story` (the quickstart and the tests) or `tests`. */
   readonly neededBy: string;
+  /** Where it is; undefined if it is missing. */
+  readonly path: string | undefined;
   readonly why: string;
   readonly elsewhere: string;
 }
@@ -22,38 +25,66 @@ const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/b
 
 /**
  * Reports the programs of the operating system, except OCI runtimes, with their versions and open
- * vulnerabilities. The list is the table that packaging/prepare installs from.
+ * vulnerabilities. The list is the table that packaging/prepare installs from. An installed package has no
+ * tests, so it needs no program of theirs.
  */
 export function programFindings(packageRoot: string): readonly Finding[] {
-  return (
-    readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
-      .split('\n')
-      .filter((line) => line !== '' && !line.startsWith('#'))
-      // Skip libraries that Node itself is linked with: without them this code would not run.
-      .filter((line) => !line.includes('|lib:'))
-      .map((line) => {
-        const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
-        return { packageName, command, neededBy, why, elsewhere };
-      })
-      .filter(({ command }) => !ociRuntimes.some((name) => name === command))
-      .map((requirement) => programFinding(requirement))
-  );
+  const isCheckout = existsSync(join(packageRoot, 'cli/main.ts'));
+  const requirements = readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    // Skip libraries that Node itself is linked with: without them this code would not run.
+    .filter((line) => !line.includes('|lib:'))
+    .map((line): Requirement => {
+      const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
+      // The daemon does not search PATH.
+      const path = findProgram(command, neededBy === 'daemon' ? programFolders : undefined);
+      return { packageName, command, neededBy, path, why, elsewhere };
+    })
+    .filter(({ command }) => !ociRuntimes.some((name) => name === command))
+    .filter(({ neededBy }) => neededBy !== 'tests' || isCheckout);
+  const absent = (...kinds: readonly string[]): readonly Requirement[] =>
+    requirements.filter(({ neededBy, path }) => path === undefined && kinds.includes(neededBy));
+  return [
+    ...absent('daemon').map((requirement) => absentProgram(requirement)),
+    ...requirements.flatMap(({ path, ...requirement }) =>
+      path === undefined ? [] : [presentProgram(requirement, path)],
+    ),
+    ...lacking('quickstart', absent('story')),
+    ...lacking('tests', absent('tests')),
+  ];
 }
 
-function programFinding(requirement: Requirement): Finding {
-  const { packageName, command, neededBy, why, elsewhere } = requirement;
-  // The daemon does not search PATH.
-  const path = neededBy === 'daemon' ? findProgram(command, programFolders) : findProgram(command);
-  if (path === undefined) {
-    const story = neededBy === 'story' ? ' (the quickstart and the tests only)' : '';
-    return {
-      topic: packageName,
-      state: neededBy === 'daemon' ? 'missing' : 'degraded',
-      found: 'not found',
-      meaning: [`${why}${story}`],
-      fix: `portcullis doctor --fix, apt-get install ${packageName}, or ${elsewhere}`,
-    };
-  }
+function absentProgram({ packageName, why, elsewhere }: Requirement): Finding {
+  return {
+    topic: packageName,
+    state: 'missing',
+    found: 'not found',
+    meaning: [why],
+    fix: `portcullis doctor --fix, apt-get install ${packageName}, or ${elsewhere}`,
+  };
+}
+
+/** Reports programs that the daemon does not need in one finding. */
+function lacking(topic: string, requirements: readonly Requirement[]): readonly Finding[] {
+  if (requirements.length === 0) return [];
+  const names = requirements.map(({ packageName }) => packageName);
+  return [
+    {
+      topic,
+      state: 'degraded',
+      found: `lacks ${names.join(', ')}`,
+      meaning: [
+        'the daemon runs without them',
+        ...requirements.map(({ packageName, why, elsewhere }) => `${packageName}: ${why}; ${elsewhere}`),
+      ],
+      fix: topic === 'tests' ? 'sh packaging/prepare test' : 'portcullis doctor --fix',
+    },
+  ];
+}
+
+function presentProgram(requirement: Omit<Requirement, 'path'>, path: string): Finding {
+  const { packageName, command, elsewhere } = requirement;
   if (command.startsWith('/')) return { topic: packageName, state: 'fine', found: path };
   const version = versionOf(path);
   const open = openAdvisories(command, version, (fix) => debianPackageIsAtLeast(packageName, path, fix));
