@@ -38,7 +38,8 @@ const filesOf = (folders) => `^(${folders.map((folder) => folder.replace('/<root
 const layerRules = Object.entries({ ...layers, ...layersOutside }).flatMap(([module, ofModule]) =>
   ofModule.map((folders, index) => ({
     name: `layer-${index + 1}-of-${module}`,
-    comment: `A folder of this layer imports its own files and the layers below it; entry points are above all layers.`,
+    comment:
+      'A folder of this layer imports its own files and the layers below it; entry points are above all layers. A new folder gets its place in test/house/layers.json.',
     severity: 'error',
     from: { path: filesOf(folders), pathNot: [testCode, `^${aboveLayers}`] },
     to: { path: `^${module}/.*\\.ts$`, pathNot: ['^$1/[^/]+$', ...ofModule.slice(0, index).map(filesOf)] },

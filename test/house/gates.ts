@@ -50,7 +50,12 @@ export const gates: readonly Gate[] = [
   {
     name: 'layers',
     checks: 'the imports between modules (dependency-cruiser)',
-    command: tool('depcruise', '--config', '.dependency-cruiser.cjs', ...modules),
+    // Prints the reason of a broken rule, too.
+    command: tool(
+      'depcruise',
+      ...['--config', '.dependency-cruiser.cjs', '--output-type', 'err-long'],
+      ...modules,
+    ),
   },
   {
     name: 'prose',
