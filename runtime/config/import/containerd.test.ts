@@ -72,3 +72,17 @@ it('the authority of a registry is imported even if its certificate was not veri
   assert.deepEqual(imported.settings, { registries: { tls: { 'a.test': { ca: ['/etc/a.pem'] } } } });
   assert.deepEqual(leftOf(imported), ['plugins.cri.registry.configs."a.test".tls.insecure_skip_verify']);
 });
+
+it('a node that turned AppArmor off is told that Portcullis uses it', () => {
+  const text = (off: boolean): string =>
+    `version = 3\n[plugins.'io.containerd.cri.v1.runtime']\ndisable_apparmor = ${off}\n`;
+  assert.deepEqual(leftOf(converted(text(true))), [
+    `plugins."io.containerd.cri.v1.runtime".disable_apparmor`,
+  ]);
+  assert.deepEqual(leftOf(converted(text(false))), []);
+});
+
+it('both names of the level warn are known', () => {
+  for (const level of ['warn', 'warning'])
+    assert.deepEqual(converted(`version = 3\n[debug]\nlevel = '${level}'\n`).settings, { logLevel: 'warn' });
+});

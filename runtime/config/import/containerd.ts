@@ -126,9 +126,13 @@ export const containerdRules: readonly Rule[] = [
   },
   {
     path: ['disable_apparmor'],
-    map: inherent(
-      'AppArmor is used if the kernel has it; otherwise a pod that asks for a profile is refused',
-    ),
+    map: (value) =>
+      value === true
+        ? { left: 'AppArmor is used if the kernel has it: to run without it, boot with apparmor=0' }
+        : {
+            inherent:
+              'AppArmor is used if the kernel has it; otherwise a pod that asks for a profile is refused',
+          },
   },
   {
     path: ['restrict_oom_score_adj'],

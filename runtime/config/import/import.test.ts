@@ -15,7 +15,7 @@ root = '/mnt/containerd'
 [metrics]
   address = '127.0.0.1:1338'
 [debug]
-  level = 'warning'
+  level = 'loud'
 [plugins.'io.containerd.cri.v1.images'.registry]
   config_path = '/etc/containerd/certs.d:/etc/docker/certs.d'
 [plugins.'io.containerd.cri.v1.images'.registry.configs.'a.test'.auth]

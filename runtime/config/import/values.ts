@@ -31,6 +31,7 @@ export function levelOf(value: unknown): Mapped {
     debug: 'debug',
     info: 'info',
     warn: 'warn',
+    warning: 'warn',
     error: 'error',
     fatal: 'error',
     panic: 'error',
