@@ -56,8 +56,8 @@ const kinds: Readonly<Record<string, ErrorKind>> = {
 const fixes: Readonly<Record<string, string>> = {
   ENOENT: 'check that every part of the path exists',
   EEXIST: 'remove the existing entry first',
-  EPERM: 'run as root with the capability that this call needs',
-  EACCES: 'run as root with the capability that this call needs',
+  EPERM: 'run as root; a container or a unit of systemd may also withhold the capability for this call',
+  EACCES: 'run as root, or give this user access',
   ENOSYS: 'use a kernel that has this system call; `portcullis doctor` lists the features',
   EOPNOTSUPP: 'use a file system and a kernel with this feature; `portcullis doctor` lists them',
   ENOSPC: 'free space or inodes on the file system, or raise the kernel limit',
