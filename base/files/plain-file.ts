@@ -18,23 +18,19 @@ const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
  * @throws the system's error when it cannot be read
  */
 export async function tryPlainFile(path: string, limit: number): Promise<PlainFile> {
-  const file = await open(path, flags);
-  try {
-    const stats = await file.stat();
-    if (!stats.isFile()) return { refused: 'not a plain file' };
-    let bytes = Buffer.alloc(Math.min(stats.size, limit) + 1);
-    let size = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
-      size += bytesRead;
-      if (bytesRead === 0 || size > limit) break;
-      // The file has grown, or reports no size, like a file of /proc.
-      if (size === bytes.length) bytes = Buffer.concat([bytes], Math.min(bytes.length * 2 + 4096, limit + 1));
-    }
-    return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size), mode: stats.mode };
-  } finally {
-    await file.close();
+  await using file = await open(path, flags);
+  const stats = await file.stat();
+  if (!stats.isFile()) return { refused: 'not a plain file' };
+  let bytes = Buffer.alloc(Math.min(stats.size, limit) + 1);
+  let size = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(bytes, size, bytes.length - size, size);
+    size += bytesRead;
+    if (bytesRead === 0 || size > limit) break;
+    // The file has grown, or reports no size, like a file of /proc.
+    if (size === bytes.length) bytes = Buffer.concat([bytes], Math.min(bytes.length * 2 + 4096, limit + 1));
   }
+  return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size), mode: stats.mode };
 }
 
 const notRegular = (): Error => new Error('it is not a regular file');
@@ -152,19 +148,15 @@ export type FilePart =
  * @throws the system's error when it cannot be read
  */
 export async function readFilePart(path: string, start: number, most: number): Promise<FilePart> {
-  const file = await open(path, flags | constants.O_NOFOLLOW);
-  try {
-    const stats = await file.stat();
-    if (!stats.isFile()) return { refused: 'not a plain file' };
-    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(most, stats.size - start)));
-    let length = 0;
-    while (length < bytes.length) {
-      const { bytesRead } = await file.read(bytes, length, bytes.length - length, start + length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return { bytes: bytes.subarray(0, length), size: stats.size };
-  } finally {
-    await file.close();
+  await using file = await open(path, flags | constants.O_NOFOLLOW);
+  const stats = await file.stat();
+  if (!stats.isFile()) return { refused: 'not a plain file' };
+  const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(most, stats.size - start)));
+  let length = 0;
+  while (length < bytes.length) {
+    const { bytesRead } = await file.read(bytes, length, bytes.length - length, start + length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
   }
+  return { bytes: bytes.subarray(0, length), size: stats.size };
 }

@@ -48,6 +48,7 @@ export {
   syncfsOf,
   tryLockFile,
   unlockFile,
+  withOpen,
   writeFd,
 } from './files/files.ts';
 export type { OpenInRoot, Times } from './files/files.ts';

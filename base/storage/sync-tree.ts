@@ -17,10 +17,6 @@ export async function syncTree(folder: string): Promise<void> {
 }
 
 async function sync(path: string): Promise<void> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  await file.sync();
 }

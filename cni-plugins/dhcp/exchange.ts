@@ -80,12 +80,9 @@ export function openExchange({ index }: ExchangeLink, listener: ExchangeListener
 
 /** Sends one packet that is not answered. Call it in the network namespace of the link. */
 export function sendOnce({ index }: ExchangeLink, sent: Sent): void {
-  const fd = openPacketSocket(index, clientPort);
-  try {
-    sendOn(fd, index, sent);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openPacketSocket(index, clientPort), closeFd);
+  sendOn(fd, index, sent);
 }
 
 function sendOn(fd: number, index: number, { message, from, to }: Sent): void {

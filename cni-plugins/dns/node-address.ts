@@ -23,22 +23,18 @@ const loopback = 1;
  */
 export function putNodeAddress(address: IpAddress): void {
   const bytes = ipBytes(address);
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    const equal = listHostAddresses(route).filter((each) => bytes.equals(each.address));
-    const other = equal.find(({ index }) => index !== loopback);
-    if (other !== undefined) throw taken(address, other.index);
-    if (!equal.some(({ length }) => length === bytes.length * 8))
-      route.run([
-        putAddress(
-          loopback,
-          { address: bytes, length: bytes.length * 8 },
-          { prefixRoute: false, isSource: false },
-        ),
-      ]);
-  } finally {
-    route.close();
-  }
+  using route = openNetlink(NETLINK_ROUTE);
+  const equal = listHostAddresses(route).filter((each) => bytes.equals(each.address));
+  const other = equal.find(({ index }) => index !== loopback);
+  if (other !== undefined) throw taken(address, other.index);
+  if (!equal.some(({ length }) => length === bytes.length * 8))
+    route.run([
+      putAddress(
+        loopback,
+        { address: bytes, length: bytes.length * 8 },
+        { prefixRoute: false, isSource: false },
+      ),
+    ]);
 }
 
 function taken(address: IpAddress, index: number): PortcullisError {
@@ -55,13 +51,11 @@ function taken(address: IpAddress, index: number): PortcullisError {
 /** Removes the address from the loopback link. */
 function removeNodeAddress(address: IpAddress): void {
   const bytes = ipBytes(address);
-  const route = openNetlink(NETLINK_ROUTE);
+  using route = openNetlink(NETLINK_ROUTE);
   try {
     route.run([deleteAddress(loopback, bytes, bytes.length * 8)]);
   } catch (thrown) {
     if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
-  } finally {
-    route.close();
   }
 }
 

@@ -25,12 +25,9 @@ export interface OpenNamespace extends HostNamespace {
 const ownPath = '/proc/thread-self/ns/net';
 
 function namespaceIdInside(inside: <T>(body: () => T) => T, path: string): string {
-  const fd = inside(() => socket(AF_INET, SOCK_DGRAM, 0));
-  try {
-    return namespaceIdOf(fd, path);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const open = (): number => socket(AF_INET, SOCK_DGRAM, 0);
+  return namespaceIdOf(opened.adopt(inside(open), closeFd), path);
 }
 
 /** Returns the namespace of this thread. */

@@ -34,19 +34,16 @@ function answerTo<Reading extends object>(
     result: { unreadable: [`${path}:1:1: ${why}`] },
   });
   try {
-    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      const stats = fstatSync(descriptor, { bigint: true });
-      if (!isSame(stampOfStats(stats), stamp)) return { name, stamp };
-      if (stats.size > BigInt(mostBytes))
-        return refused(`the file is larger than ${mostBytes} bytes; split it`);
-      const bytes = readFileSync(descriptor);
-      // The file may have been written during the read.
-      if (!isSame(stampOfStats(fstatSync(descriptor, { bigint: true })), stamp)) return { name, stamp };
-      return { name, stamp, result: read({ file: path, text: textOf(bytes) }) };
-    } finally {
-      closeSync(descriptor);
-    }
+    using opened = new DisposableStack();
+    const descriptor = opened.adopt(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK), closeSync);
+    const stats = fstatSync(descriptor, { bigint: true });
+    if (!isSame(stampOfStats(stats), stamp)) return { name, stamp };
+    if (stats.size > BigInt(mostBytes))
+      return refused(`the file is larger than ${mostBytes} bytes; split it`);
+    const bytes = readFileSync(descriptor);
+    // The file may have been written during the read.
+    if (!isSame(stampOfStats(fstatSync(descriptor, { bigint: true })), stamp)) return { name, stamp };
+    return { name, stamp, result: read({ file: path, text: textOf(bytes) }) };
   } catch (thrown) {
     return refused(`it cannot be read: ${fileReason(thrown, path)}`);
   }

@@ -90,13 +90,10 @@ export async function connectNetwork(
   readMemberships(options.services ?? [], 'services');
   const target = await targetOf(source, options.target);
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
-  const namespace = openFile(target.pod.netns, constants.O_RDONLY);
-  try {
-    await removeFormer(source, name, { pod: target.pod, asked: options.target, namespace });
-    return await connectTo(source, network, target.pod, options);
-  } finally {
-    closeFd(namespace);
-  }
+  using opened = new DisposableStack();
+  const namespace = opened.adopt(openFile(target.pod.netns, constants.O_RDONLY), closeFd);
+  await removeFormer(source, name, { pod: target.pod, asked: options.target, namespace });
+  return await connectTo(source, network, target.pod, options);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { closeFd, openFile, tryLockFile } from '../../base/kernel/index.ts';
+import { tryLockFile, withOpen } from '../../base/kernel/index.ts';
 
 const pauseMs = 20;
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
@@ -12,14 +12,11 @@ const sleepCell = new Int32Array(new SharedArrayBuffer(4));
  * @throws the errors of opening the folder and of `body`
  */
 export function withFolderLock<T>(folder: string, body: () => T, patienceMs = 2_000): T {
-  const fd = openFile(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
+  return withOpen(folder, constants.O_RDONLY | constants.O_DIRECTORY, (fd) => {
     for (const late = performance.now() + patienceMs; !isLocked(fd) && performance.now() < late;)
       Atomics.wait(sleepCell, 0, 0, pauseMs);
     return body();
-  } finally {
-    closeFd(fd);
-  }
+  });
 }
 
 /** Returns true if the lock was taken, or if there are no locks. */

@@ -9,12 +9,8 @@ import { dropsByDefault, openNetlink } from '../../base/netlink/index.ts';
  * @throws NETWORK_KERNEL_<ERRNO>: nf_tables cannot be queried
  */
 export function forwardDroppers(): readonly string[] {
-  const filter = openNetlink(NETLINK_NETFILTER);
-  try {
-    return dropsByDefault(filter, 'forward').filter(
-      (chain) => !(chain.split(' ')[1] ?? '').startsWith('portcullis'),
-    );
-  } finally {
-    filter.close();
-  }
+  using filter = openNetlink(NETLINK_NETFILTER);
+  return dropsByDefault(filter, 'forward').filter(
+    (chain) => !(chain.split(' ')[1] ?? '').startsWith('portcullis'),
+  );
 }

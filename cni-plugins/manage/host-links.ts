@@ -23,17 +23,13 @@ export function hostAddresses(): readonly {
   readonly address: IpAddress;
   readonly length: number;
 }[] {
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    const names = namesByIndex(route);
-    return listHostAddresses(route).map(({ index, address, length }) => ({
-      link: names.get(index) ?? '',
-      address: ipFromBytes(address),
-      length,
-    }));
-  } finally {
-    route.close();
-  }
+  using route = openNetlink(NETLINK_ROUTE);
+  const names = namesByIndex(route);
+  return listHostAddresses(route).map(({ index, address, length }) => ({
+    link: names.get(index) ?? '',
+    address: ipFromBytes(address),
+    length,
+  }));
 }
 
 /**
@@ -42,16 +38,12 @@ export function hostAddresses(): readonly {
  * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function hostRoutes(): readonly { readonly link: string; readonly prefix: IpPrefix }[] {
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    const names = namesByIndex(route);
-    return listRoutes(route).map(({ index, destination, length }) => ({
-      link: names.get(index) ?? '',
-      prefix: { address: ipFromBytes(destination), length },
-    }));
-  } finally {
-    route.close();
-  }
+  using route = openNetlink(NETLINK_ROUTE);
+  const names = namesByIndex(route);
+  return listRoutes(route).map(({ index, destination, length }) => ({
+    link: names.get(index) ?? '',
+    prefix: { address: ipFromBytes(destination), length },
+  }));
 }
 
 const namesByIndex = (route: NetlinkSocket): ReadonlyMap<number, string> =>
@@ -67,12 +59,8 @@ const namesByIndex = (route: NetlinkSocket): ReadonlyMap<number, string> =>
  * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function linkNames(): ReadonlySet<string> {
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    return new Set(route.dump(listLinks).map((message) => readLink(message).name));
-  } finally {
-    route.close();
-  }
+  using route = openNetlink(NETLINK_ROUTE);
+  return new Set(route.dump(listLinks).map((message) => readLink(message).name));
 }
 
 /**
@@ -85,24 +73,20 @@ export function linkNames(): ReadonlySet<string> {
  */
 export function removeIdleBridges(names: readonly string[]): readonly string[] {
   if (names.length === 0) return [];
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    const links = route.dump(listLinks).map(readLink);
-    const isIdle = ({ kind, group, index }: Link): boolean =>
-      kind === 'bridge' && group === linkGroups.bridge && !links.some(({ master }) => master === index);
-    return links
-      .filter((link) => names.includes(link.name) && isIdle(link))
-      .filter(({ index }) => {
-        try {
-          route.run([deleteLink({ index })]);
-          return true;
-        } catch (thrown) {
-          if (isRefusal(thrown, 'ENODEV')) return false;
-          throw thrown;
-        }
-      })
-      .map(({ name }) => name);
-  } finally {
-    route.close();
-  }
+  using route = openNetlink(NETLINK_ROUTE);
+  const links = route.dump(listLinks).map(readLink);
+  const isIdle = ({ kind, group, index }: Link): boolean =>
+    kind === 'bridge' && group === linkGroups.bridge && !links.some(({ master }) => master === index);
+  return links
+    .filter((link) => names.includes(link.name) && isIdle(link))
+    .filter(({ index }) => {
+      try {
+        route.run([deleteLink({ index })]);
+        return true;
+      } catch (thrown) {
+        if (isRefusal(thrown, 'ENODEV')) return false;
+        throw thrown;
+      }
+    })
+    .map(({ name }) => name);
 }

@@ -2,13 +2,12 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PortcullisError, errnoOf, meansGone, meansShortage } from '../../base/errors/index.ts';
 import {
-  O_DIRECTORY,
-  O_PATH,
   cachedFile,
-  closeFd,
   localFileSystems,
   namedFile,
-  openFile,
+  O_DIRECTORY,
+  O_PATH,
+  withOpen,
 } from '../../base/kernel/index.ts';
 import { ownNamespace } from './netns.ts';
 import { probePath } from './path-probe.ts';
@@ -119,12 +118,7 @@ function findForeignDevice(path: string, root: Root, tables: MountTables): strin
   if (root.fd !== undefined) return walk(path, root.fd, isLocal);
   const found = path.startsWith('/') ? cachedFile(path, { followLink: true }) : undefined;
   if (found === 'missing' || (found !== undefined && isLocal(found.device))) return undefined;
-  const fd = openFile('/', O_PATH | O_DIRECTORY);
-  try {
-    return walk(path, fd, isLocal);
-  } finally {
-    closeFd(fd);
-  }
+  return withOpen('/', O_PATH | O_DIRECTORY, (fd) => walk(path, fd, isLocal));
 }
 
 function walk(path: string, root: number, isLocal: (device: string) => boolean): string | undefined {

@@ -28,12 +28,9 @@ export function namespaceIdOf(socketFd: number, nsPath: string): string {
 
 /** Returns the id of the calling thread's network namespace. */
 export function ownNamespaceId(): string {
-  const fd = socket(AF_INET, SOCK_DGRAM, 0);
-  try {
-    return namespaceIdOf(fd, '/proc/thread-self/ns/net');
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(socket(AF_INET, SOCK_DGRAM, 0), closeFd);
+  return namespaceIdOf(fd, '/proc/thread-self/ns/net');
 }
 
 function nameOf(socketFd: number, nsPath: string): string {

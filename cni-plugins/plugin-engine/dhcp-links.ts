@@ -141,12 +141,8 @@ const sameResource = (a: Resource, b: Resource): boolean => JSON.stringify(a) ==
 
 /** Takes an interface that another program created down or up, as the upstream program does. */
 export function switchLink({ client: { index } }: DhcpDocument, isUp: boolean, kernel: ResourceKernel): void {
-  const route = kernel.inPod(() => openNetlink(NETLINK_ROUTE));
-  try {
-    route.run([isUp ? setUp({ index }) : setDown({ index })]);
-  } finally {
-    route.close();
-  }
+  using route = kernel.inPod(() => openNetlink(NETLINK_ROUTE));
+  route.run([isUp ? setUp({ index }) : setDown({ index })]);
 }
 
 export const releaseFailure = (thrown: unknown): string => `the release was not sent: ${reasonOf(thrown)}`;

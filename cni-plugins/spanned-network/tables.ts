@@ -88,10 +88,6 @@ export function removeTables(name: string): boolean {
 }
 
 function withSocket<T>(body: (socket: NetlinkSocket) => T): T {
-  const socket = openNetlink(NETLINK_NETFILTER);
-  try {
-    return body(socket);
-  } finally {
-    socket.close();
-  }
+  using socket = openNetlink(NETLINK_NETFILTER);
+  return body(socket);
 }

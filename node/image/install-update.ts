@@ -120,28 +120,24 @@ async function write(
   path: string,
 ): Promise<void> {
   const { bytes, sha256 } = parts[part];
-  const file = await open(path, part === 'root' ? 'r+' : 'w');
-  try {
-    if (part === 'root') await requireRoom(file, path, bytes);
-    const digest = createHash('sha256');
-    let size = 0;
-    for await (const piece of source.pieces(imageParts[part], bytes)) {
-      size += piece.length;
-      if (size > bytes) break;
-      digest.update(piece);
-      await file.writeFile(piece);
-    }
-    await file.sync();
-    if (size !== bytes || digest.digest('hex') !== sha256)
-      throw failed(
-        'NODE_IMAGE_DAMAGED',
-        `${source.name} (${imageParts[part]})`,
-        'its bytes are not those that were signed',
-        'copy the image to the source again',
-      );
-  } finally {
-    await file.close();
+  await using file = await open(path, part === 'root' ? 'r+' : 'w');
+  if (part === 'root') await requireRoom(file, path, bytes);
+  const digest = createHash('sha256');
+  let size = 0;
+  for await (const piece of source.pieces(imageParts[part], bytes)) {
+    size += piece.length;
+    if (size > bytes) break;
+    digest.update(piece);
+    await file.writeFile(piece);
   }
+  await file.sync();
+  if (size !== bytes || digest.digest('hex') !== sha256)
+    throw failed(
+      'NODE_IMAGE_DAMAGED',
+      `${source.name} (${imageParts[part]})`,
+      'its bytes are not those that were signed',
+      'copy the image to the source again',
+    );
 }
 
 async function requireRoom(device: FileHandle, path: string, bytes: number): Promise<void> {

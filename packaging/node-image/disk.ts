@@ -29,16 +29,13 @@ export function writeDisk(
     { name: partitions.state, type: 'linux', bytes: sizes.stateMiB * mib },
   ]);
   const [first, second] = table.partitions;
-  const disk = openSync(path, 'w', 0o644);
-  try {
-    ftruncateSync(disk, table.diskBytes);
-    writeAt(disk, table.head, 0);
-    writeAt(disk, boot, first?.at ?? 0);
-    writeAt(disk, root, second?.at ?? 0);
-    writeAt(disk, table.tail, table.diskBytes - table.tail.length);
-  } finally {
-    closeSync(disk);
-  }
+  using opened = new DisposableStack();
+  const disk = opened.adopt(openSync(path, 'w', 0o644), closeSync);
+  ftruncateSync(disk, table.diskBytes);
+  writeAt(disk, table.head, 0);
+  writeAt(disk, boot, first?.at ?? 0);
+  writeAt(disk, root, second?.at ?? 0);
+  writeAt(disk, table.tail, table.diskBytes - table.tail.length);
 }
 
 function writeAt(disk: number, bytes: Uint8Array, at: number): void {

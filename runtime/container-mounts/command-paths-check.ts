@@ -30,13 +30,10 @@ export interface AskedPlace {
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR; RUNTIME_CONTAINER_ROOT_UNKNOWN
  */
 export function checkPlace({ container, init, place, runtimeChecks }: AskedPlace): void {
-  const root = openRoot(init, container);
-  try {
-    if (place.launcher !== undefined) checkLauncher(root, place.launcher, container);
-    checkWorkingDir({ root, cwd: place.cwd, container, runtimeChecks });
-  } finally {
-    closeFd(root);
-  }
+  using opened = new DisposableStack();
+  const root = opened.adopt(openRoot(init, container), closeFd);
+  if (place.launcher !== undefined) checkLauncher(root, place.launcher, container);
+  checkWorkingDir({ root, cwd: place.cwd, container, runtimeChecks });
 }
 
 function openRoot(pid: number, container: string): number {

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
+  closeFd,
+  fileIdentityOf,
+  kernelFileSystemOf,
   O_DIRECTORY,
   O_PATH,
-  RESOLVE_IN_ROOT,
-  closeFd,
-  kernelFileSystemOf,
   openFile,
   openInRootIfThere,
-  fileIdentityOf,
+  RESOLVE_IN_ROOT,
+  withOpen,
 } from '../../base/kernel/index.ts';
 import type { CommandPlace } from './command-paths-check.ts';
 import { isAtOrBelow } from './at-or-below.ts';
@@ -44,8 +45,7 @@ export function checkMadeContainer(
   plan: ContainerPlan,
   mounts: readonly MountLine[],
 ): void {
-  const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
-  try {
+  withOpen(`/proc/${init}/root`, O_PATH | O_DIRECTORY, (root) => {
     const byTarget = Map.groupBy(mounts, ({ target }) => target);
     for (const destination of plan.throughVolumes)
       if (!byTarget.has(destination))
@@ -59,9 +59,7 @@ export function checkMadeContainer(
     }
     checkCwd(container, init, new Set(mounts.map(({ id }) => id)));
     if (plan.place.launcher !== undefined) checkLauncher(root, plan.place.launcher, container);
-  } finally {
-    closeFd(root);
-  }
+  });
 }
 
 /**

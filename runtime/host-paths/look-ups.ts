@@ -103,17 +103,14 @@ export const lookUps = {
  */
 async function inRealFolder<T>(folder: string, body: (at: string) => Promise<T>): Promise<T> {
   // Not in a thread: a container waits for it, and the kernel has just looked up the path.
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    const at = `/proc/self/fd/${fd}`;
-    if (readlinkSync(at) !== folder)
-      throw Object.assign(new Error(`ELOOP: a link is in place of a folder of ${JSON.stringify(folder)}`), {
-        code: 'ELOOP',
-      });
-    return await body(at);
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY), closeSync);
+  const at = `/proc/self/fd/${fd}`;
+  if (readlinkSync(at) !== folder)
+    throw Object.assign(new Error(`ELOOP: a link is in place of a folder of ${JSON.stringify(folder)}`), {
+      code: 'ELOOP',
+    });
+  return await body(at);
 }
 
 /** Moves a file of the daemon to a path on the same mount. @param to with the real path of the folder */
@@ -174,15 +171,11 @@ async function makeFileAt(path: string, mode: number): Promise<void> {
 /** Sets the mode of a regular file; never follows a link. @param path with the real path of the folder */
 function setFileMode(path: string, mode: number): Promise<void> {
   return inRealFolder(dirname(path), async (at) => {
-    const file = await open(
+    await using file = await open(
       join(at, basename(path)),
       constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | constants.O_NOFOLLOW,
     );
-    try {
-      if ((await file.stat()).isFile()) await file.chmod(mode);
-    } finally {
-      await file.close();
-    }
+    if ((await file.stat()).isFile()) await file.chmod(mode);
   });
 }
 

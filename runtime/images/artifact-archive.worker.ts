@@ -65,19 +65,14 @@ function writeArchive(
 
 /** Reads exactly the bytes that the header announces. */
 function copy({ blob, path, size }: ArchivedFile, buffer: Buffer, put: (bytes: Uint8Array) => void): void {
-  const source = openSync(blob, 'r');
-  try {
-    let left = size;
-    for (let read = -1; read !== 0; left -= read) {
-      read = readSync(source, buffer, 0, buffer.length, null);
-      if (read > left) break;
-      put(buffer.subarray(0, read));
-    }
-    if (left !== 0)
-      throw new Error(
-        `the blob of ${JSON.stringify(path)} does not have the ${size} bytes of its descriptor`,
-      );
-  } finally {
-    closeSync(source);
+  using opened = new DisposableStack();
+  const source = opened.adopt(openSync(blob, 'r'), closeSync);
+  let left = size;
+  for (let read = -1; read !== 0; left -= read) {
+    read = readSync(source, buffer, 0, buffer.length, null);
+    if (read > left) break;
+    put(buffer.subarray(0, read));
   }
+  if (left !== 0)
+    throw new Error(`the blob of ${JSON.stringify(path)} does not have the ${size} bytes of its descriptor`);
 }

@@ -51,37 +51,34 @@ export async function checkDestinations(input: {
   readonly paths: DestinationPaths;
 }): Promise<CheckedPlaces & MissingFolders> {
   const { spec, rootfs, privileged, launcher } = input;
-  const fd = openFile(rootfs, O_PATH | O_DIRECTORY);
-  try {
-    const paths = openContainerPaths({ fd, path: rootfs }, input.paths);
-    const throughVolumes: string[] = [];
-    const missing: string[] = [];
-    for (const mount of spec.mounts) {
-      const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
-      const { path, through, throughVolume, dangling } = own
-        ? asWritten(mount)
-        : await resolved(paths, mount.destination);
-      if (!own) {
-        const reserved = reservedPlace(path);
-        if (reserved !== undefined) throw badMount(mount.destination, reserved);
-        if (!privileged && !(await isHarmless(path, through, mount, input.paths)))
-          throw notGranted('mount at', mount.destination, path, through);
-        if (throughVolume) throughVolumes.push(path);
-        if (dangling !== undefined && (dangling !== path || (await isFolder(mount, input.paths))))
-          missing.push(dangling);
-      }
-      paths.place({ at: path, ...(mount.type === 'bind' && { source: mount.source }) });
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openFile(rootfs, O_PATH | O_DIRECTORY), closeFd);
+  const paths = openContainerPaths({ fd, path: rootfs }, input.paths);
+  const throughVolumes: string[] = [];
+  const missing: string[] = [];
+  for (const mount of spec.mounts) {
+    const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
+    const { path, through, throughVolume, dangling } = own
+      ? asWritten(mount)
+      : await resolved(paths, mount.destination);
+    if (!own) {
+      const reserved = reservedPlace(path);
+      if (reserved !== undefined) throw badMount(mount.destination, reserved);
+      if (!privileged && !(await isHarmless(path, through, mount, input.paths)))
+        throw notGranted('mount at', mount.destination, path, through);
+      if (throughVolume) throughVolumes.push(path);
+      if (dangling !== undefined && (dangling !== path || (await isFolder(mount, input.paths))))
+        missing.push(dangling);
     }
-    for (const device of privileged ? [] : spec.linux.devices) {
-      const { path, through } = await resolved(paths, device.path);
-      if (through.size > 0 || !isHarmlessDevice(path, device))
-        throw notGranted('add device at', device.path, path, through);
-    }
-    await checkCwd(paths, spec.process.cwd, input.container);
-    return { throughVolumes, missing };
-  } finally {
-    closeFd(fd);
+    paths.place({ at: path, ...(mount.type === 'bind' && { source: mount.source }) });
   }
+  for (const device of privileged ? [] : spec.linux.devices) {
+    const { path, through } = await resolved(paths, device.path);
+    if (through.size > 0 || !isHarmlessDevice(path, device))
+      throw notGranted('add device at', device.path, path, through);
+  }
+  await checkCwd(paths, spec.process.cwd, input.container);
+  return { throughVolumes, missing };
 }
 
 async function checkCwd(paths: ContainerPaths, cwd: string, container: string): Promise<void> {

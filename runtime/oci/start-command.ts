@@ -191,12 +191,9 @@ async function withNullDevice<T>(
   start: (descriptors: Descriptors) => Promise<T>,
 ): Promise<T> {
   if (stdin !== null && stdout !== null && stderr !== null) return start([stdin, stdout, stderr]);
-  const device = openNullDevice();
-  try {
-    return await start([stdin ?? device, stdout ?? device, stderr ?? device]);
-  } finally {
-    closeFd(device);
-  }
+  using opened = new DisposableStack();
+  const device = opened.adopt(openNullDevice(), closeFd);
+  return await start([stdin ?? device, stdout ?? device, stderr ?? device]);
 }
 
 async function startDirectly(

@@ -3,14 +3,14 @@ import type { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
-  O_RDONLY,
   adopt,
   closeFd,
   connectLoopback,
   inNamespaces,
   loopbackConnected,
-  openFile,
+  O_RDONLY,
   openLoopbackSocket,
+  withOpen,
 } from '../../base/kernel/index.ts';
 import type { ForwardPlan } from './plan.ts';
 
@@ -103,12 +103,7 @@ async function connect(
 }
 
 function openInside(namespace: string, version: 4 | 6): number {
-  const net = openFile(namespace, O_RDONLY);
-  try {
-    return inNamespaces({ net }, () => openLoopbackSocket(version));
-  } finally {
-    closeFd(net);
-  }
+  return withOpen(namespace, O_RDONLY, (net) => inNamespaces({ net }, () => openLoopbackSocket(version)));
 }
 
 /** Uses the wording of Go, so that programs that parse messages of other runtimes can parse ours. */

@@ -194,12 +194,8 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<boolea
 
 /** Writes a size to the monitor's FIFO. */
 async function writeSize(fifo: string, { rows, columns }: WindowSize): Promise<void> {
-  const file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
-  try {
-    await file.write(`${rows} ${columns}\n`);
-  } finally {
-    await file.close();
-  }
+  await using file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+  await file.write(`${rows} ${columns}\n`);
 }
 
 /** Passes sizes on. If several sizes arrive at once, only the latest is passed on. */

@@ -129,11 +129,7 @@ function parsed(file: string, bytes: Uint8Array, what: string): unknown {
 }
 
 async function headOf(file: string): Promise<Uint8Array> {
-  const handle = await open(file);
-  try {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(file);
+  const { bytesRead, buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
+  return buffer.subarray(0, bytesRead);
 }

@@ -41,22 +41,19 @@ export function openDetachedMount(fstype: string, file?: MountedFile): number {
 }
 
 function open(fstype: string, source: string | undefined, flags: readonly string[]): number {
-  const context = checked(c.fsopen(fstype, FSOPEN_CLOEXEC), 'fsopen', fstype);
-  try {
-    const configure = (command: number, key: string | null, value: string | null): void => {
-      if (c.fsconfig(context, command, key, value, 0) === -1)
-        throw contextError(context, 'fsconfig', source ?? fstype);
-    };
-    if (source !== undefined) configure(FSCONFIG_SET_STRING, 'source', cString(source, 'fsconfig'));
-    for (const flag of flags) configure(FSCONFIG_SET_FLAG, flag, null);
-    if (source !== undefined) configure(FSCONFIG_SET_FLAG, 'ro', null);
-    configure(FSCONFIG_CMD_CREATE, null, null);
-    return checked(
-      c.fsmount(context, FSMOUNT_CLOEXEC, source === undefined ? 0 : MOUNT_ATTR_RDONLY),
-      'fsmount',
-      fstype,
-    );
-  } finally {
-    closeFd(context);
-  }
+  using opened = new DisposableStack();
+  const context = opened.adopt(checked(c.fsopen(fstype, FSOPEN_CLOEXEC), 'fsopen', fstype), closeFd);
+  const configure = (command: number, key: string | null, value: string | null): void => {
+    if (c.fsconfig(context, command, key, value, 0) === -1)
+      throw contextError(context, 'fsconfig', source ?? fstype);
+  };
+  if (source !== undefined) configure(FSCONFIG_SET_STRING, 'source', cString(source, 'fsconfig'));
+  for (const flag of flags) configure(FSCONFIG_SET_FLAG, flag, null);
+  if (source !== undefined) configure(FSCONFIG_SET_FLAG, 'ro', null);
+  configure(FSCONFIG_CMD_CREATE, null, null);
+  return checked(
+    c.fsmount(context, FSMOUNT_CLOEXEC, source === undefined ? 0 : MOUNT_ATTR_RDONLY),
+    'fsmount',
+    fstype,
+  );
 }

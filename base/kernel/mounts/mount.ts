@@ -1,6 +1,6 @@
 import { checked, cString, isErrno, kernelError } from '../ffi/errno.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
-import { closeFd, openFile } from '../files/files.ts';
+import { closeFd, openFile, withOpen } from '../files/files.ts';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -143,12 +143,9 @@ export function bindMount(source: string, target: string, options: BindOptions =
  * words
  */
 export function checkIdmap(source: string, userNamespace: string): void {
-  const tree = cloneTree(source, 0);
-  try {
-    idmapTree(tree, userNamespace, 0, source);
-  } finally {
-    closeFd(tree);
-  }
+  using opened = new DisposableStack();
+  const tree = opened.adopt(cloneTree(source, 0), closeFd);
+  idmapTree(tree, userNamespace, 0, source);
 }
 
 function cloneTree(source: string, recursive: number): number {
@@ -194,8 +191,7 @@ const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
  * ELOOP: following it would mount elsewhere, and the kernel would even mount on the link itself.
  */
 export function attach(mountFd: number, target: string): void {
-  const place = openFile(target, O_PATH | O_NOFOLLOW);
-  try {
+  withOpen(target, O_PATH | O_NOFOLLOW, (place) => {
     const mode = statx(place, '', AT_EMPTY_PATH, target).readUInt16LE(28);
     if ((mode & S_IFMT) === S_IFLNK)
       throw kernelError('ELOOP', 'move_mount', target, 'the mount point is a symbolic link');
@@ -204,9 +200,7 @@ export function attach(mountFd: number, target: string): void {
       'move_mount',
       target,
     );
-  } finally {
-    closeFd(place);
-  }
+  });
 }
 
 const STATX_TYPE = 1;

@@ -85,34 +85,31 @@ function layerName(path: string, fits: boolean, held: number[]): string {
 }
 
 function mountByLayers({ lower, upper, work, target, context: label }: Overlay, held: number[]): void {
-  const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
+  using opened = new DisposableStack();
+  const context = opened.adopt(checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay'), closeFd);
+  const set = (key: string, path: string, value: string): void => {
+    if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1)
+      throw contextError(context, 'mount overlay', path);
+  };
+  // The kernel removes backslashes from upperdir and workdir, but not from lowerdir+. Such a path is passed
+  // through its descriptor.
+  const short = (path: string): string =>
+    layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
+  set('source', 'overlay', 'overlay');
+  for (const path of lower) set('lowerdir+', path, short(path));
+  if (upper !== undefined && work !== undefined) {
+    set('upperdir', upper, short(upper));
+    set('workdir', work, short(work));
+  }
+  if (label !== undefined) set('context', target, label);
+  if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1)
+    throw contextError(context, 'mount overlay', target);
+  const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
+  if (mounted === -1) throw contextError(context, 'mount overlay', target);
   try {
-    const set = (key: string, path: string, value: string): void => {
-      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1)
-        throw contextError(context, 'mount overlay', path);
-    };
-    // The kernel removes backslashes from upperdir and workdir, but not from lowerdir+. Such a path is passed
-    // through its descriptor.
-    const short = (path: string): string =>
-      layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
-    set('source', 'overlay', 'overlay');
-    for (const path of lower) set('lowerdir+', path, short(path));
-    if (upper !== undefined && work !== undefined) {
-      set('upperdir', upper, short(upper));
-      set('workdir', work, short(work));
-    }
-    if (label !== undefined) set('context', target, label);
-    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1)
-      throw contextError(context, 'mount overlay', target);
-    const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
-    if (mounted === -1) throw contextError(context, 'mount overlay', target);
-    try {
-      attach(mounted, target);
-    } finally {
-      closeFd(mounted);
-    }
+    attach(mounted, target);
   } finally {
-    closeFd(context);
+    closeFd(mounted);
   }
 }
 

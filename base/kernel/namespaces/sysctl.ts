@@ -1,5 +1,5 @@
 import { isErrno, kernelError } from '../ffi/errno.ts';
-import { closeFd, openFile, writeFd } from '../files/files.ts';
+import { withOpen, writeFd } from '../files/files.ts';
 import { O_WRONLY } from '../ffi/constants.ts';
 import type { NamespaceType } from './namespaces.ts';
 
@@ -83,12 +83,7 @@ export function checkSysctls(
 export function writeSysctls(sysctls: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(sysctls)) {
     try {
-      const fd = openFile(sysctlPath(name), O_WRONLY);
-      try {
-        writeFd(fd, Buffer.from(value));
-      } finally {
-        closeFd(fd);
-      }
+      withOpen(sysctlPath(name), O_WRONLY, (fd) => writeFd(fd, Buffer.from(value)));
     } catch (error) {
       if (isErrno(error, 'ENOENT'))
         throw kernelError(

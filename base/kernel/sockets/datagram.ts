@@ -23,14 +23,7 @@ export function sendDatagram(address: string, data: Uint8Array): void {
   const target = Buffer.alloc(2 + name.length + (abstract ? 0 : 1));
   target.writeUInt16LE(AF_UNIX, 0);
   name.copy(target, 2);
-  const fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-  try {
-    uninterrupted(
-      () => sendto(fd, data, data.length, MSG_NOSIGNAL, target, target.length),
-      'sendto',
-      address,
-    );
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0), closeFd);
+  uninterrupted(() => sendto(fd, data, data.length, MSG_NOSIGNAL, target, target.length), 'sendto', address);
 }

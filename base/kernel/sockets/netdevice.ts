@@ -81,13 +81,10 @@ export function linkMacOf(fd: number, name: string): Buffer | undefined {
 
 /** Brings `lo` up in the calling thread's network namespace. */
 export function raiseLoopback(): void {
-  const fd = socket(AF_INET, SOCK_DGRAM, 0);
-  try {
-    const flags = linkFlagsOf(fd, 'lo') ?? 0;
-    // The request still contains the name.
-    request.writeUInt16LE(flags | IFF_UP, nameLength);
-    checked(c.ioctl(fd, SIOCSIFFLAGS, request), 'ioctl SIOCSIFFLAGS', 'lo');
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(socket(AF_INET, SOCK_DGRAM, 0), closeFd);
+  const flags = linkFlagsOf(fd, 'lo') ?? 0;
+  // The request still contains the name.
+  request.writeUInt16LE(flags | IFF_UP, nameLength);
+  checked(c.ioctl(fd, SIOCSIFFLAGS, request), 'ioctl SIOCSIFFLAGS', 'lo');
 }

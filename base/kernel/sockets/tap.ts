@@ -1,6 +1,6 @@
 import { O_RDWR } from '../ffi/constants.ts';
 import { checked, cString, kernelError } from '../ffi/errno.ts';
-import { closeFd, openFile } from '../files/files.ts';
+import { withOpen } from '../files/files.ts';
 import { glibc } from '../ffi/libc.ts';
 
 /** TAP devices. Source: Documentation/networking/tuntap.rst, linux/if_tun.h. */
@@ -47,8 +47,7 @@ export function keepTap(name: string, settings: TapSettings, beforeKept: () => v
   const request = Buffer.alloc(40); // struct ifreq
   request.write(text, 'utf8');
   request.writeUInt16LE(IFF_TAP | IFF_NO_PI | (settings.multiQueue ? IFF_MULTI_QUEUE : 0), nameLength);
-  const fd = openFile(tapControl, O_RDWR);
-  try {
+  withOpen(tapControl, O_RDWR, (fd) => {
     checked(c.withRequest(fd, TUNSETIFF, request), attempted, name);
     if (settings.owner !== undefined)
       checked(c.withNumber(fd, TUNSETOWNER, settings.owner), 'ioctl TUNSETOWNER', name);
@@ -56,7 +55,5 @@ export function keepTap(name: string, settings: TapSettings, beforeKept: () => v
       checked(c.withNumber(fd, TUNSETGROUP, settings.group), 'ioctl TUNSETGROUP', name);
     beforeKept();
     checked(c.withNumber(fd, TUNSETPERSIST, 1), 'ioctl TUNSETPERSIST', name);
-  } finally {
-    closeFd(fd);
-  }
+  });
 }

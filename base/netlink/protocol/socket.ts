@@ -124,7 +124,7 @@ const aheadMs = 10_000;
 const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 
 /**
- * Opens a netlink socket in the network namespace of the calling thread.
+ * Opens a netlink socket in the network namespace of the calling thread. `using` closes it.
  * @param protocol NETLINK_ROUTE or NETLINK_NETFILTER
  * @param asksOnce always behaves as within `askingOnce`: this socket changes nothing
  * @throws PortcullisError if the kernel refuses the socket or its options
@@ -132,17 +132,14 @@ const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 export function openNetlink(
   protocol: number,
   { asksOnce = false }: { readonly asksOnce?: boolean } = {},
-): NetlinkSocket {
+): NetlinkSocket & Disposable {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
-  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol));
-  try {
-    bindNetlink(fd);
-    setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-    setSockOpt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  using opening = new DisposableStack();
+  const fd = opening.adopt(enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol)), closeFd);
+  bindNetlink(fd);
+  setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+  setSockOpt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  opening.move();
   const { exchange, exchangeAhead, receive, takeSequence, whenSent } = createExchange(fd, protocol);
 
   const ask = (request: Request): readonly Received[] => {
@@ -228,6 +225,9 @@ export function openNetlink(
       if (sent === undefined) closeFd(fd);
       // Another file could get the number before the other thread uses it.
       else void sent.then(() => closeFd(fd));
+    },
+    [Symbol.dispose]() {
+      this.close();
     },
   };
 }

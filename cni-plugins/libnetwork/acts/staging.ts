@@ -1,13 +1,14 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  NETLINK_ROUTE,
-  O_RDONLY,
   closeFd,
   inNamespaces,
+  NETLINK_ROUTE,
+  O_RDONLY,
   openFile,
   pinNamespaces,
   unpinNamespaces,
+  withOpen,
 } from '../../../base/kernel/index.ts';
 import type { Host, Hosts } from '../../namespaces/caller.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
@@ -89,19 +90,11 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
   const inHost = <T>({ netnsFd }: Caller, body: (host: Host) => T): T =>
     hosts.with(netnsFd === undefined ? {} : { netnsFd }, body);
 
-  const inside = <T>(endpoint: string, body: (pod: NetlinkSocket, fd: number) => T): T => {
-    const fd = openFile(pathOf(endpoint), O_RDONLY);
-    try {
-      const pod = inNamespaces({ net: fd }, () => openNetlink(NETLINK_ROUTE));
-      try {
-        return body(pod, fd);
-      } finally {
-        pod.close();
-      }
-    } finally {
-      closeFd(fd);
-    }
-  };
+  const inside = <T>(endpoint: string, body: (pod: NetlinkSocket, fd: number) => T): T =>
+    withOpen(pathOf(endpoint), O_RDONLY, (fd) => {
+      using pod = inNamespaces({ net: fd }, () => openNetlink(NETLINK_ROUTE));
+      return body(pod, fd);
+    });
 
   const put = (pod: NetlinkSocket, index: number, addresses: CniResult['ips']): void =>
     pod.run(

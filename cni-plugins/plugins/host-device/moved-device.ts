@@ -1,4 +1,4 @@
-import { O_RDONLY, closeFd, openFile } from '../../../base/kernel/index.ts';
+import { O_RDONLY, withOpen } from '../../../base/kernel/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import {
   findLink,
@@ -145,12 +145,9 @@ function moveOut(
     ...(link.alias === resource.device ? [] : [setAlias({ index: link.index }, resource.device)]),
   ]);
   kernel.inHost(() => {
-    const host = openFile('/proc/thread-self/ns/net', O_RDONLY);
-    try {
-      pod.run([moveLink(link.index, host, resource.device)]);
-    } finally {
-      closeFd(host);
-    }
+    withOpen('/proc/thread-self/ns/net', O_RDONLY, (host) =>
+      pod.run([moveLink(link.index, host, resource.device)]),
+    );
   });
 }
 

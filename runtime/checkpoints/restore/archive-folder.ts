@@ -67,24 +67,16 @@ export async function openArchiveFolder(folder: string, on: string): Promise<Arc
     return {
       images,
       size: async (name) => {
-        const file = await openRegular(name);
-        try {
-          return (await file.stat()).size;
-        } finally {
-          await file.close();
-        }
+        await using file = await openRegular(name);
+        return (await file.stat()).size;
       },
       read: async (name, most) => {
-        const file = await openRegular(name);
-        try {
-          const { size } = await file.stat();
-          if (size > most) throw badArchive(on, `${name} has ${size} bytes, and at most ${most} are allowed`);
-          const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0);
-          if (bytesRead !== size) throw badArchive(on, `${name} is cut off`);
-          return buffer;
-        } finally {
-          await file.close();
-        }
+        await using file = await openRegular(name);
+        const { size } = await file.stat();
+        if (size > most) throw badArchive(on, `${name} has ${size} bytes, and at most ${most} are allowed`);
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0);
+        if (bytesRead !== size) throw badArchive(on, `${name} is cut off`);
+        return buffer;
       },
       has: (name) => {
         const found = orBad(() => find(name, O_PATH), on, name);
@@ -92,16 +84,8 @@ export async function openArchiveFolder(folder: string, on: string): Promise<Arc
         return found !== undefined;
       },
       copy: async (name, to) => {
-        const file = await openRegular(name);
-        try {
-          await copyFile(
-            `/proc/self/fd/${file.fd}`,
-            to,
-            constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE,
-          );
-        } finally {
-          await file.close();
-        }
+        await using file = await openRegular(name);
+        await copyFile(`/proc/self/fd/${file.fd}`, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       },
       open: openRegular,
       close: () => {

@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
 import {
+  closeFd,
   O_DIRECTORY,
   O_PATH,
+  openInRootIfThere,
   RESOLVE_BENEATH,
   RESOLVE_NO_SYMLINKS,
-  closeFd,
-  openFile,
-  openInRootIfThere,
+  withOpen,
 } from '../../../base/kernel/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
@@ -31,8 +31,7 @@ export function whyNotOpened(
   { user, capabilities }: Pick<OciSpec['process'], 'user' | 'capabilities'>,
 ): string | undefined {
   const isMighty = capabilities.permitted.includes('CAP_DAC_OVERRIDE');
-  const root = openFile(rootfs, O_PATH | O_DIRECTORY);
-  try {
+  return withOpen(rootfs, O_PATH | O_DIRECTORY, (root) => {
     for (const { name, access } of files) {
       const shown = JSON.stringify(name.slice(0, 200));
       const steps = stepsTo(name);
@@ -46,9 +45,7 @@ export function whyNotOpened(
       }
     }
     return undefined;
-  } finally {
-    closeFd(root);
-  }
+  });
 }
 
 /**
@@ -56,12 +53,9 @@ export function whyNotOpened(
  * path that does not exist leads nowhere. criu mounts by plain paths, outside the container.
  */
 export function linkOnTheWay(rootfs: string, paths: readonly string[]): string | undefined {
-  const root = openFile(rootfs, O_PATH | O_DIRECTORY);
-  try {
-    return paths.find((path) => typeof modeOf(root, path) === 'string');
-  } finally {
-    closeFd(root);
-  }
+  return withOpen(rootfs, O_PATH | O_DIRECTORY, (root) =>
+    paths.find((path) => typeof modeOf(root, path) === 'string'),
+  );
 }
 
 /** The folders above a file, from the root, and the file. */

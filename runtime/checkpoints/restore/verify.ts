@@ -1,11 +1,11 @@
 import { readFile, stat } from 'node:fs/promises';
 import {
+  closeFd,
   O_DIRECTORY,
   O_PATH,
-  RESOLVE_IN_ROOT,
-  closeFd,
-  openFile,
   openInRootIfThere,
+  RESOLVE_IN_ROOT,
+  withOpen,
 } from '../../../base/kernel/index.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
@@ -74,16 +74,16 @@ async function joinedNamespaces(spec: OciSpec): Promise<Partial<Record<Namespace
 
 /** Returns the masked and read-only paths that exist in a container. */
 function presentPaths(init: number, { linux }: OciSpec): ReadonlySet<string> {
-  const root = openFile(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
-  try {
-    return new Set(
-      [...linux.maskedPaths, ...linux.readonlyPaths].filter((path) => {
-        const found = openInRootIfThere(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
-        if (found !== undefined) closeFd(found);
-        return found !== undefined;
-      }),
-    );
-  } finally {
-    closeFd(root);
-  }
+  return withOpen(
+    `/proc/${init}/root`,
+    O_PATH | O_DIRECTORY,
+    (root) =>
+      new Set(
+        [...linux.maskedPaths, ...linux.readonlyPaths].filter((path) => {
+          const found = openInRootIfThere(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
+          if (found !== undefined) closeFd(found);
+          return found !== undefined;
+        }),
+      ),
+  );
 }

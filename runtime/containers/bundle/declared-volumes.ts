@@ -56,19 +56,16 @@ export function declaredVolumes(
 /** Returns the real path below the root; creates it when it is missing. */
 function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
   try {
-    const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path, owner);
-    try {
-      const place = readlinkSync(`/proc/self/fd/${found}`);
-      if (!isWithin(place, rootfs) || place === rootfs)
-        throw badVolume(
-          path,
-          'it leads out of the root file system, or to its root',
-          'build the image without it',
-        );
-      return place;
-    } finally {
-      closeFd(found);
-    }
+    using opened = new DisposableStack();
+    const found = opened.adopt(tryOpen(rootfs, path) ?? madeInRoot(rootfs, path, owner), closeFd);
+    const place = readlinkSync(`/proc/self/fd/${found}`);
+    if (!isWithin(place, rootfs) || place === rootfs)
+      throw badVolume(
+        path,
+        'it leads out of the root file system, or to its root',
+        'build the image without it',
+      );
+    return place;
   } catch (thrown) {
     if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
     const why =
@@ -101,14 +98,14 @@ function madeInRoot(rootfs: string, path: string, owner: FolderOwner): number {
       closeFd(known);
       continue;
     }
-    const parent = openInRoot(rootfs, parts.slice(0, at).join('/') || '.', { flags: O_PATH | O_DIRECTORY });
-    try {
-      const made = `/proc/self/fd/${parent}/${name}`;
-      mkdirSync(made, { mode: 0o755 });
-      if (owner !== hostRoot) lchownSync(made, owner.uid, owner.gid);
-    } finally {
-      closeFd(parent);
-    }
+    using opened = new DisposableStack();
+    const parent = opened.adopt(
+      openInRoot(rootfs, parts.slice(0, at).join('/') || '.', { flags: O_PATH | O_DIRECTORY }),
+      closeFd,
+    );
+    const made = `/proc/self/fd/${parent}/${name}`;
+    mkdirSync(made, { mode: 0o755 });
+    if (owner !== hostRoot) lchownSync(made, owner.uid, owner.gid);
   }
   return openInRoot(rootfs, path, { flags: O_PATH });
 }

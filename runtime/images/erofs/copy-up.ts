@@ -56,26 +56,23 @@ export function copyUp(from: LowerFolder, deps: CopyUpDeps): TreeNode {
 }
 
 function copyFile(source: string | Buffer, { content, xattrs, budget }: CopyUpDeps, on: string): TreeFile {
-  const input = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const stats = fstatSync(input);
-    const at = content.begin();
-    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
-    let size = 0;
-    for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
-      budget.goOn();
-      content.write(buffer.subarray(0, read));
-      size += read;
-    }
-    const attributes = {
-      mode: stats.mode & 0o7777,
-      uid: stats.uid,
-      gid: stats.gid,
-      mtime: fileTime(fstatSync(input, { bigint: true }).mtimeNs),
-    };
-    const kept = xattrs.keep(keptXattrs(input), on);
-    return { kind: 'file', ...attributes, size, at: size === 0 ? 0 : at, xattrs: kept, slot: 0, links: 0 };
-  } finally {
-    closeSync(input);
+  using opened = new DisposableStack();
+  const input = opened.adopt(openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW), closeSync);
+  const stats = fstatSync(input);
+  const at = content.begin();
+  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
+  let size = 0;
+  for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
+    budget.goOn();
+    content.write(buffer.subarray(0, read));
+    size += read;
   }
+  const attributes = {
+    mode: stats.mode & 0o7777,
+    uid: stats.uid,
+    gid: stats.gid,
+    mtime: fileTime(fstatSync(input, { bigint: true }).mtimeNs),
+  };
+  const kept = xattrs.keep(keptXattrs(input), on);
+  return { kind: 'file', ...attributes, size, at: size === 0 ? 0 : at, xattrs: kept, slot: 0, links: 0 };
 }

@@ -40,19 +40,16 @@ export async function probeLayerMounts(
       new AbortController().signal,
     );
     const isProtected = protectFile(path) !== undefined;
-    const fd = openLayerFile(path, record);
-    try {
-      const failures: string[] = [];
-      for (const kind of planned.kind === 'file' ? (['file', 'loop'] as const) : (['loop'] as const)) {
-        const way = { ...planned, kind, ...(isProtected && { verity: true }) };
-        const failure = await tryMount(kernel, fd, way);
-        if (failure === undefined) return way;
-        failures.push(`${kind}: ${failure}`);
-      }
-      return { kind: 'none', why: failures.join('; ') };
-    } finally {
-      closeSync(fd);
+    using opened = new DisposableStack();
+    const fd = opened.adopt(openLayerFile(path, record), closeSync);
+    const failures: string[] = [];
+    for (const kind of planned.kind === 'file' ? (['file', 'loop'] as const) : (['loop'] as const)) {
+      const way = { ...planned, kind, ...(isProtected && { verity: true }) };
+      const failure = await tryMount(kernel, fd, way);
+      if (failure === undefined) return way;
+      failures.push(`${kind}: ${failure}`);
     }
+    return { kind: 'none', why: failures.join('; ') };
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
@@ -65,14 +62,11 @@ async function tryMount(
   way: Exclude<MountWay, { kind: 'none' }>,
 ): Promise<string | undefined> {
   try {
-    const mount = await mountBy(kernel, fd, way);
-    try {
-      return readFileSync(`/proc/self/fd/${mount}/${fileName}`, 'utf8') === content
-        ? undefined
-        : 'a file has other content';
-    } finally {
-      closeSync(mount);
-    }
+    using opened = new DisposableStack();
+    const mount = opened.adopt(await mountBy(kernel, fd, way), closeSync);
+    return readFileSync(`/proc/self/fd/${mount}/${fileName}`, 'utf8') === content
+      ? undefined
+      : 'a file has other content';
   } catch (thrown) {
     return reasonOf(thrown);
   }

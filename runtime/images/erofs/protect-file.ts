@@ -20,17 +20,14 @@ const patience = { attempts: 200, ms: 10 } as const;
  */
 export function protectFile(path: string): string | undefined {
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      if (!enablePatiently(fd)) return undefined;
-      fsyncSync(fd);
-      const digest = verityDigest(fd);
-      if (digest === undefined)
-        throw new Error('the kernel does not report the digest of a file that it protects');
-      return digest;
-    } finally {
-      closeSync(fd);
-    }
+    using opened = new DisposableStack();
+    const fd = opened.adopt(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), closeSync);
+    if (!enablePatiently(fd)) return undefined;
+    fsyncSync(fd);
+    const digest = verityDigest(fd);
+    if (digest === undefined)
+      throw new Error('the kernel does not report the digest of a file that it protects');
+    return digest;
   } catch (thrown) {
     throw unwritable(thrown, 'layer');
   }

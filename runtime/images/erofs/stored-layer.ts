@@ -64,12 +64,9 @@ export function checkStoredLayer(fd: number, path: string, record: StoredLayerRe
  */
 export function verifyStoredLayer(folder: string, record: StoredLayerRecord): void {
   const path = `${folder}/${layerFileName}`;
-  const fd = openLayerFile(path, fileRecord(record));
-  try {
-    checkArchive(fd, path, record);
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openLayerFile(path, fileRecord(record)), closeSync);
+  checkArchive(fd, path, record);
 }
 
 function fileRecord({ manifestSha256, ...record }: StoredLayerRecord): LayerFileRecord {

@@ -24,12 +24,8 @@ export async function download(
   const begun = await sizeIfPresent(path);
   const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
   const stream = await repository.blob(descriptor, signal, left);
-  const file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
-  try {
-    await writeAll(file, stream, begun);
-  } finally {
-    await file.close();
-  }
+  await using file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
+  await writeAll(file, stream, begun);
 }
 
 /** Returns the size of a file in bytes, 0 if there is none. */

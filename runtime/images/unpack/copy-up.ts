@@ -69,31 +69,24 @@ export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string
 }
 
 function copyFile(source: string | Buffer, path: string | Buffer, budget: LayerBudget): Node {
-  const input = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const stats = fstatSync(input);
-    const output = createFile(path);
-    try {
-      const digest = createHash('sha256');
-      const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
-      let size = 0;
-      for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
-        budget.goOn();
-        digest.update(buffer.subarray(0, read));
-        for (let done = 0; done < read;) done += writeSync(output, buffer, done, read - done);
-        size += read;
-      }
-      const mode = stats.mode & 0o7777;
-      setAttributes(output, { mode, uid: stats.uid, gid: stats.gid, xattrs: keptXattrs(input) });
-      const { atimeNs, mtimeNs } = fstatSync(input, { bigint: true });
-      setTimes(`/proc/self/fd/${output}`, { atimeNs, mtimeNs, follow: true });
-      return { kind: 'file', inode: { mode, size, sha256: digest.digest('hex') } };
-    } finally {
-      closeSync(output);
-    }
-  } finally {
-    closeSync(input);
+  using opened = new DisposableStack();
+  const input = opened.adopt(openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW), closeSync);
+  const stats = fstatSync(input);
+  const output = opened.adopt(createFile(path), closeSync);
+  const digest = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
+  let size = 0;
+  for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
+    budget.goOn();
+    digest.update(buffer.subarray(0, read));
+    for (let done = 0; done < read;) done += writeSync(output, buffer, done, read - done);
+    size += read;
   }
+  const mode = stats.mode & 0o7777;
+  setAttributes(output, { mode, uid: stats.uid, gid: stats.gid, xattrs: keptXattrs(input) });
+  const { atimeNs, mtimeNs } = fstatSync(input, { bigint: true });
+  setTimes(`/proc/self/fd/${output}`, { atimeNs, mtimeNs, follow: true });
+  return { kind: 'file', inode: { mode, size, sha256: digest.digest('hex') } };
 }
 
 /** Returns the attributes that an archive could have set; their names are byte strings, as in an archive. */

@@ -105,13 +105,10 @@ const zstd: Format = {
 };
 
 function magicOf(path: string): Buffer {
-  const fd = openSync(path, 'r');
-  try {
-    const bytes = Buffer.alloc(4);
-    return bytes.subarray(0, readSync(fd, bytes, 0, 4, 0));
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openSync(path, 'r'), closeSync);
+  const bytes = Buffer.alloc(4);
+  return bytes.subarray(0, readSync(fd, bytes, 0, 4, 0));
 }
 
 function decodingError(thrown: unknown): unknown {

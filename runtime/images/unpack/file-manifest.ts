@@ -50,33 +50,30 @@ const maxManifestBytes = 400 * 1024 * 1024;
 /** Writes the manifest of the tree to `path`, which must not exist. @throws IMAGES_LAYER_TOO_LARGE */
 export function writeFileManifest(root: Folder, path: string, budget: LayerBudget): FileManifest {
   const digest = createHash('sha256');
-  const fd = openSync(path, 'wx', 0o600);
-  try {
-    let text = '';
-    let length = 0;
-    const flush = (): void => {
-      const chunk = Buffer.from(text);
-      text = '';
-      length += chunk.length;
-      if (length > maxManifestBytes)
-        throw layerError(
-          'IMAGES_LAYER_TOO_LARGE',
-          'layer',
-          `the list of its files has more than ${maxManifestBytes} bytes`,
-        );
-      digest.update(chunk);
-      for (let done = 0; done < chunk.length;) done += writeSync(fd, chunk, done);
-    };
-    const usage = forEachLine(root, (line) => {
-      budget.goOn();
-      text += `${JSON.stringify(line)}\n`;
-      if (text.length >= flushLength) flush();
-    });
-    flush();
-    return { sha256: digest.digest('hex'), ...usage };
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openSync(path, 'wx', 0o600), closeSync);
+  let text = '';
+  let length = 0;
+  const flush = (): void => {
+    const chunk = Buffer.from(text);
+    text = '';
+    length += chunk.length;
+    if (length > maxManifestBytes)
+      throw layerError(
+        'IMAGES_LAYER_TOO_LARGE',
+        'layer',
+        `the list of its files has more than ${maxManifestBytes} bytes`,
+      );
+    digest.update(chunk);
+    for (let done = 0; done < chunk.length;) done += writeSync(fd, chunk, done);
+  };
+  const usage = forEachLine(root, (line) => {
+    budget.goOn();
+    text += `${JSON.stringify(line)}\n`;
+    if (text.length >= flushLength) flush();
+  });
+  flush();
+  return { sha256: digest.digest('hex'), ...usage };
 }
 
 function forEachLine(root: Folder, write: (line: Line) => void): Pick<FileManifest, 'bytes' | 'inodes'> {
@@ -164,15 +161,15 @@ function isNode(stats: Stats): boolean {
 
 function fileMatches(path: string | Buffer, line: Line & { readonly t: 'f' }, buffer: Buffer): boolean {
   // O_NONBLOCK: opening a FIFO in place of the file must not block.
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    const stats = fstatSync(fd);
-    if (!stats.isFile() || stats.size !== line.s || (stats.mode & 0o7777) !== line.m) return false;
-    const digest = createHash('sha256');
-    for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer))
-      digest.update(buffer.subarray(0, read));
-    return digest.digest('hex') === line.h;
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(
+    openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
+    closeSync,
+  );
+  const stats = fstatSync(fd);
+  if (!stats.isFile() || stats.size !== line.s || (stats.mode & 0o7777) !== line.m) return false;
+  const digest = createHash('sha256');
+  for (let read = readSync(fd, buffer); read > 0; read = readSync(fd, buffer))
+    digest.update(buffer.subarray(0, read));
+  return digest.digest('hex') === line.h;
 }

@@ -86,12 +86,12 @@ export function setAttributes(fd: number, attributes: Attributes): void {
 }
 
 export function withFolder<T>(path: string | Buffer, body: (fd: number) => T): T {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  try {
-    return body(fd);
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(
+    openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),
+    closeSync,
+  );
+  return body(fd);
 }
 
 export function setOpaque(path: string | Buffer): void {

@@ -81,19 +81,16 @@ const createAndDelete =
  * pipe would never end.
  */
 async function call(command: readonly string[], words: string): Promise<number> {
-  const out = openSync(words, 'a', 0o600);
-  try {
-    const [first = '', ...rest] = [...crunWorkaround(), ...command];
-    const child = spawn(first, rest, {
-      stdio: ['ignore', out, out],
-      timeout: limitMs,
-      killSignal: 'SIGKILL',
-    });
-    const [code] = (await once(child, 'exit')) as [number | null];
-    return code ?? 255;
-  } finally {
-    closeSync(out);
-  }
+  using opened = new DisposableStack();
+  const out = opened.adopt(openSync(words, 'a', 0o600), closeSync);
+  const [first = '', ...rest] = [...crunWorkaround(), ...command];
+  const child = spawn(first, rest, {
+    stdio: ['ignore', out, out],
+    timeout: limitMs,
+    killSignal: 'SIGKILL',
+  });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code ?? 255;
 }
 
 /**
