@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type Koffi from 'koffi';
-import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { attempt, PortcullisError, reasonOf } from '../errors/index.ts';
 import { isMainThread } from 'node:worker_threads';
 import { unterminated } from './termination.ts';
 
@@ -43,9 +43,5 @@ function load(): typeof Koffi {
   }
 }
 
-if (!isMainThread)
-  try {
-    koffi();
-  } catch {
-    // The first call reports why.
-  }
+// If this fails, the first call reports why.
+if (!isMainThread) attempt(koffi);

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import { boundingCapabilities, kernelRelease, limitsProjects } from '../../base/kernel/index.ts';
 import { forwardDroppers } from '../../cni-plugins/index.ts';
 import type { Finding } from './finding.ts';
@@ -37,11 +37,7 @@ export function kernelFindings(): readonly Finding[] {
 }
 
 const read = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
+  return attempt(() => readFileSync(path, 'utf8').trim());
 };
 
 function atLeast(major: number, minor: number): boolean {

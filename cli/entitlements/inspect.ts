@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/capabilities/index.ts';
-import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { attempt, fileReason, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import { ContainerState, findContainer } from '../../runtime/index.ts';
@@ -160,11 +160,7 @@ function readLive(pid: number, named: string): LiveState {
 }
 
 function optional(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return undefined;
-  }
+  return attempt(() => readFileSync(file, 'utf8'));
 }
 
 function unreadable(on: string, why: string, fix: string): PortcullisError {

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { attempt } from '../../base/errors/index.ts';
 import type { CriClient } from './daemon.ts';
 import type { Environment } from './environment.ts';
 
@@ -27,21 +28,11 @@ export async function sweep({
     (name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder),
   );
   const remaining = [...inGroups, ...naming].map(Number).filter((pid) => pid > 1 && pid !== process.pid);
-  for (const pid of remaining) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // it is gone
-    }
-  }
+  // A process may have ended already.
+  for (const pid of remaining) attempt(() => process.kill(pid, 'SIGKILL'));
   if (remaining.length > 0) await pause(200);
-  for (const group of groups) {
-    try {
-      rmdirSync(group);
-    } catch {
-      // The cgroup still has processes, or is gone.
-    }
-  }
+  // A cgroup may still have processes, or be gone.
+  for (const group of groups) attempt(() => rmdirSync(group));
 }
 
 /**
@@ -71,19 +62,12 @@ export function cgroupsBelow(parent: string): string[] {
     `*${parent}/*`,
     ')',
   ];
-  try {
-    return execFileSync('find', find, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
-      .split('\n')
-      .filter((path) => path !== '');
-  } catch {
-    return [];
-  }
+  const listed = attempt(() =>
+    execFileSync('find', find, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+  );
+  return listed?.split('\n').filter((path) => path !== '') ?? [];
 }
 
 function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
+  return attempt(() => readFileSync(path, 'utf8')) ?? '';
 }

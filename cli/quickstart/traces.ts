@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { cgroupsBelow } from './cleanup.ts';
 
@@ -72,19 +73,11 @@ function processes(folder: string): string[] {
 const command = (pid: string): string => read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
 
 function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
+  return attempt(() => readFileSync(path, 'utf8')) ?? '';
 }
 
 function link(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
+  return attempt(() => readlinkSync(path)) ?? '';
 }
 
 /** Lists files under `folders` whose path or content holds one of the needles. */
@@ -107,11 +100,6 @@ export function filesThatHold(
 }
 
 export function filesBelow(folder: string): string[] {
-  try {
-    return readdirSync(folder, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name));
-  } catch {
-    return [];
-  }
+  const entries = attempt(() => readdirSync(folder, { recursive: true, withFileTypes: true })) ?? [];
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }

@@ -2,7 +2,7 @@ import { readFileSync, watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { raiseThreadPriority } from '../../base/kernel/index.ts';
-import { asPortcullisError, errorToJson, reasonOf } from '../../base/errors/index.ts';
+import { asPortcullisError, attempt, errorToJson, reasonOf } from '../../base/errors/index.ts';
 import { openNetworkDatabase } from '../database/database.ts';
 import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
@@ -41,11 +41,8 @@ const restEveryMs = 5000;
 const priority = -10;
 
 function start(): void {
-  try {
-    raiseThreadPriority(priority);
-  } catch {
-    // Without CAP_SYS_NICE names are answered at the usual priority.
-  }
+  // Without CAP_SYS_NICE, names are answered at the usual priority.
+  attempt(() => raiseThreadPriority(priority));
   const database = openNetworkDatabase(settings.databasePath);
   const table = createNameTable(database);
   const figures = createNameCounts();

@@ -1,5 +1,6 @@
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { attempt } from '../../base/errors/index.ts';
 import { deviceOf } from './cached-device.ts';
 
 /** The entries that may lead off a folder's file system: its links, its subfolders and the links in these. */
@@ -76,11 +77,9 @@ function linkStays(link: string, stays: (path: string) => boolean): boolean {
   for (let followed = 0; followed < mostLinks; followed += 1) {
     if (stays(at)) return true;
     if (!stays(dirname(at))) return false;
-    try {
-      at = resolve(dirname(at), readlinkSync(at));
-    } catch {
-      return false;
-    }
+    const target = attempt(() => readlinkSync(at));
+    if (target === undefined) return false;
+    at = resolve(dirname(at), target);
   }
   return false;
 }

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { lstatSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import { dropAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 
 /**
@@ -88,11 +88,7 @@ export function openSetStore<Reading>({ path, format, what, log }: SetStoreOptio
 
 /** Needs no descriptor: a lack of them is not a stored set. */
 function isMissing(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) === undefined;
-  } catch {
-    return false;
-  }
+  return attempt(() => lstatSync(path, { throwIfNoEntry: false }) === undefined) ?? false;
 }
 
 const keyOf = ({ folder, identity, files }: StoredSet<unknown>): string =>

@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { extname, join } from 'node:path';
+import { attempt } from '../../base/errors/index.ts';
 import { readConfFile } from './conf-folder.ts';
 import { fieldsOf } from './fields.ts';
 import type { Problems } from './fields.ts';
@@ -18,25 +19,15 @@ export interface ConfUse {
  * none.
  */
 export function confUses(confDir: string): ConfUse[] {
-  let names: string[];
-  try {
-    names = readdirSync(confDir);
-  } catch {
-    return [];
-  }
-  return names
+  return (attempt(() => readdirSync(confDir)) ?? [])
     .filter((name) => ['.conflist', '.conf', '.json'].includes(extname(name)))
     .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
     .flatMap((name) => useOf(join(confDir, name)) ?? []);
 }
 
 function useOf(file: string): ConfUse | undefined {
-  let text: string;
-  try {
-    text = readConfFile(file);
-  } catch {
-    return undefined;
-  }
+  const text = attempt(() => readConfFile(file));
+  if (text === undefined) return undefined;
   const source = readJson(text);
   if ('message' in source) return undefined;
   const problems: Problems = [];

@@ -1,5 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { LRUCache } from 'lru-cache';
+import { attempt } from '../../base/errors/index.ts';
 
 /** JSON with the position of each value, so that an error can name line and column. Pure. */
 
@@ -68,11 +69,7 @@ export function readJson(text: string): JsonText | JsonFault {
  * locate errors. Returns undefined if the text is not JSON.
  */
 function parsed(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseJson(text));
 }
 
 function isShallow(value: unknown, depth: number): boolean {

@@ -1,4 +1,5 @@
 import { globSync, readFileSync } from 'node:fs';
+import { attempt } from '../../base/errors/index.ts';
 import { landlockVersion } from '../../base/kernel/index.ts';
 import type { LimitName } from '../profile/model.ts';
 
@@ -75,10 +76,6 @@ export function boundLimits(status: string, limits: string): Partial<Record<Limi
 }
 
 function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    // The file is absent if the kernel lacks the feature.
-    return '';
-  }
+  // The file is absent if the kernel lacks the feature.
+  return attempt(() => readFileSync(path, 'utf8')) ?? '';
 }

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
+import { attempt } from '../../base/errors/index.ts';
 import type { Settings } from '../types.ts';
 
 /**
@@ -85,12 +86,9 @@ export function openSettingsStore(folder: string, code: string): SettingsStore |
  * another file.
  */
 function trusted(file: string): Buffer | undefined {
-  let descriptor: number;
-  try {
-    descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return undefined;
-  }
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const descriptor = attempt(() => openSync(file, flags));
+  if (descriptor === undefined) return undefined;
   try {
     const facts = fstatSync(descriptor);
     const own =

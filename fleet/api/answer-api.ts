@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
 import type { Reader } from '../store/queries.ts';
 import { apiOperations, apiVersion } from './operations.ts';
@@ -86,9 +86,5 @@ function valuesOf(
 }
 
 function decode(segment: string): string | undefined {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => decodeURIComponent(segment));
 }

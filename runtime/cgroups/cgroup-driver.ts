@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 
 /**
  * Which program creates cgroups: the OCI runtime itself, or systemd at the runtime's request over D-Bus. A
@@ -41,11 +41,7 @@ export function cgroupDriver(configured: CgroupDriver | 'auto'): CgroupDriver {
  */
 export function runsSystemd(): boolean {
   if (!existsSync('/run/systemd/system')) return false;
-  try {
-    return readFileSync('/proc/1/comm', 'utf8').trim() === 'systemd';
-  } catch {
-    return false;
-  }
+  return attempt(() => readFileSync('/proc/1/comm', 'utf8').trim() === 'systemd') ?? false;
 }
 
 /**

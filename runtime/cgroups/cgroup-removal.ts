@@ -1,7 +1,7 @@
 import { readFile, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { leavesUnknown, meansGone } from '../../base/errors/index.ts';
+import { attempt, leavesUnknown, meansGone } from '../../base/errors/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
 
@@ -115,13 +115,8 @@ async function freezeAndSignal(mounts: CgroupMounts, path: string): Promise<void
       : [join(rootOf(mounts, 'freezer') ?? '', path, 'freezer.state'), 'FROZEN', 'THAWED'];
   await write(file, freeze);
   try {
-    for (const pid of await cgroupProcesses(mounts, path)) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // The process has already ended.
-      }
-    }
+    // A process may have ended already.
+    for (const pid of await cgroupProcesses(mounts, path)) attempt(() => process.kill(pid, 'SIGKILL'));
   } finally {
     // In version 1 a frozen process receives its signal when it is thawed.
     await write(file, thaw);

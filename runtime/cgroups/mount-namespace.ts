@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { leavesUnknown } from '../../base/errors/index.ts';
+import { attempt, leavesUnknown } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import {
   MNT_DETACH,
@@ -161,11 +161,8 @@ export function removeNewMounts(): void {
   const { path, made } = outerNamespace() ?? { path: '', made: [] };
   for (const folder of made) {
     spawnSync('/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder], { stdio: 'ignore' });
-    try {
-      rmSync(join(folder, ownMountFile), { force: true });
-    } catch {
-      // A note without its mount is not taken for ours.
-    }
+    // A note without its mount is not taken for ours.
+    attempt(() => rmSync(join(folder, ownMountFile), { force: true }));
   }
 }
 

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { meansGone } from '../../base/errors/index.ts';
+import { attempt, meansGone } from '../../base/errors/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { countsHugepages } from './hugepages.ts';
 
@@ -43,11 +43,8 @@ function limitsSwap(mounts: CgroupMounts): boolean {
   } catch {
     return false;
   } finally {
-    try {
-      rmdirSync(probe);
-    } catch {
-      // The cgroup could not be created.
-    }
+    // The cgroup exists only if it could be created.
+    attempt(() => rmdirSync(probe));
   }
 }
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isPortcullisError, meansDiskFull, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { attempt, isPortcullisError, meansDiskFull, meansGone, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
@@ -282,11 +282,7 @@ const ifAbsent =
 
 /** Undefined: the plan is incomplete, so no step was done. */
 function readPlan(text: string): Plan | undefined {
-  try {
-    return parseJson(text) as Plan;
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseJson(text) as Plan);
 }
 
 /** Undoes a checkpoint of an earlier run. */

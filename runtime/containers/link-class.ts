@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { LinkClass, LinkPolicy, NamedPort } from '../../cni-plugins/index.ts';
 import { joinNetworkRules } from '../../entitlements/index.ts';
@@ -46,12 +47,7 @@ export function linkPolicyFor(
  */
 function namedPortsOf(annotation: string | undefined): NamedPort[] {
   if (annotation === undefined) return [];
-  let given: unknown;
-  try {
-    given = parseJson(annotation);
-  } catch {
-    return [];
-  }
+  const given = attempt(() => parseJson(annotation));
   return (Array.isArray(given) ? (given as unknown[]) : []).flatMap((one) => {
     const {
       name,

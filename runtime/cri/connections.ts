@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { attempt } from '../../base/errors/index.ts';
 import { createConnectionSlots } from '../../base/connections/index.ts';
 import type { ConnectionPlace } from '../../base/connections/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -125,9 +126,5 @@ function crowdedReporter(log: Logger): (peer: PeerCredentials) => void {
 /** Returns the command name of a process. For the log only, because a process can choose its name. */
 function commandOf(pid: number | undefined): string | undefined {
   if (pid === undefined || pid <= 0) return undefined;
-  try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd();
-  } catch {
-    return undefined;
-  }
+  return attempt(() => readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd());
 }

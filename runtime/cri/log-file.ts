@@ -4,7 +4,7 @@ import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asPortcullisError } from '../../base/errors/index.ts';
+import { asPortcullisError, attempt } from '../../base/errors/index.ts';
 import { parseLogLine } from './log-line.ts';
 import type { LogEntry } from './log-line.ts';
 
@@ -127,11 +127,7 @@ async function change(path: string, signal: AbortSignal | undefined): Promise<vo
 
 /** Undefined where inotify has no watch or instance left: the log is then looked at from time to time. */
 function watched(folder: string, changed: () => void): FSWatcher | undefined {
-  try {
-    return watch(folder, { persistent: false }, changed).on('error', changed);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => watch(folder, { persistent: false }, changed).on('error', changed));
 }
 
 async function openLog(path: string): Promise<FileHandle> {

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import type { Credentials, Reference } from '../../base/distribution/index.ts';
 import type { PullCredentials } from './types.ts';
@@ -27,11 +28,7 @@ export function parseImageName(text: string): ImageName {
 
 /** Like {@link parseImageName}; undefined for a text that is not a name. */
 export function tryImageName(text: string): ImageName | undefined {
-  try {
-    return parseImageName(text);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseImageName(text));
 }
 
 /** Returns the names under which a pull of `name` is recorded; `asked`: the caller wrote it. */

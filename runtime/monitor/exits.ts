@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import type { BigIntStats, FSWatcher } from 'node:fs';
 import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { attempt, meansGone, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { pidfdInfo } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -178,13 +178,11 @@ export async function openExitWatch(input: {
  * an exit is then noticed by the end of the processes alone.
  */
 function watched(folder: string, appeared: (name: string) => void): FSWatcher | undefined {
-  try {
-    return watch(folder, (_event, name) => {
+  return attempt(() =>
+    watch(folder, (_event, name) => {
       if (name !== null) appeared(name);
-    });
-  } catch {
-    return undefined;
-  }
+    }),
+  );
 }
 
 /** Undefined: this kernel does not provide the code. */

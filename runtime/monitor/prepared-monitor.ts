@@ -1,6 +1,7 @@
 import { readFileSync, renameSync, symlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { attempt } from '../../base/errors/index.ts';
 import { closeFd, openPipe } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -59,12 +60,8 @@ export async function prepareMonitor(input: MonitorInput): Promise<PreparedMonit
     closeFd(read);
   }
   const isAlive = (): boolean => {
-    try {
-      return process !== undefined && sameProcess(process);
-    } catch {
-      // Not known, for example without free descriptors: it is ended, and not used.
-      return false;
-    }
+    // A monitor whose state is not known, for example without free descriptors, is ended, and not used.
+    return attempt(() => process !== undefined && sameProcess(process)) ?? false;
   };
   if (!isAlive()) {
     closeFd(fd);

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { attempt } from '../../base/errors/index.ts';
 import { hasNoAnswer } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { openAdvisories } from './advisories.ts';
@@ -66,12 +67,8 @@ function checksWorkingDir({ kind, version }: Pick<RuntimeHandler, 'kind' | 'vers
 }
 
 function hasOnlyLocalMounts(pid: number, container: string): boolean {
-  let mountinfo: string;
-  try {
-    mountinfo = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
-  } catch {
-    // The mounts are unknown. If the process no longer exists, the check of its root reports that.
-    return false;
-  }
+  const mountinfo = attempt(() => readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
+  // The mounts are unknown. If the process no longer exists, the check of its root reports that.
+  if (mountinfo === undefined) return false;
   return isWholeTable(mountinfo, container) && areLocal(parseMountinfo(mountinfo));
 }

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PortcullisError, leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { attempt, leavesUnknown, meansGone, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
@@ -191,9 +191,6 @@ async function unifiedPath(pid: number): Promise<string> {
 }
 
 function sendKill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // The process has already ended.
-  }
+  // The process may have ended already.
+  attempt(() => process.kill(pid, 'SIGKILL'));
 }

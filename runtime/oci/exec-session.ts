@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { meansGone } from '../../base/errors/index.ts';
+import { attempt, meansGone } from '../../base/errors/index.ts';
 import { groupOf, sessionOf } from '../../base/kernel/index.ts';
 
 const SIGHUP = 1;
@@ -26,16 +26,9 @@ export function detachedFrom(command: number): (pid: number) => boolean {
  */
 export function killGroup(command: number, spare?: (pid: number) => boolean): void {
   const group = spare === undefined ? groupOf(command) : undefined;
-  for (const target of [
-    ...(group === undefined || group === groupOf(process.pid) ? [] : [-group]),
-    command,
-  ]) {
-    try {
-      process.kill(target, 'SIGKILL');
-    } catch {
-      // The process no longer exists.
-    }
-  }
+  const targets = [...(group === undefined || group === groupOf(process.pid) ? [] : [-group]), command];
+  // A process may have ended already.
+  for (const target of targets) attempt(() => process.kill(target, 'SIGKILL'));
 }
 
 /**
@@ -45,11 +38,8 @@ export function killGroup(command: number, spare?: (pid: number) => boolean): vo
 export function killSession(leader: number, spare: (pid: number) => boolean = () => false): void {
   for (const pid of readdirSync('/proc').map(Number)) {
     if (!Number.isInteger(pid) || sessionOf(pid) !== leader || spare(pid)) continue;
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // The process no longer exists.
-    }
+    // The process may have ended already.
+    attempt(() => process.kill(pid, 'SIGKILL'));
   }
 }
 

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { attempt, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
@@ -152,11 +152,7 @@ function asCreated(described: PodSandboxConfig, info: string | undefined): PodSa
 const emptyLinux = criCodec<LinuxPodSandboxConfig>('LinuxPodSandboxConfig');
 
 function jsonOf(text: string | undefined): unknown {
-  try {
-    return parseJson(text ?? '');
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseJson(text ?? ''));
 }
 
 const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>

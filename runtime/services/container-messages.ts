@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import type { Init } from '../../base/protobuf/index.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
 import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
@@ -88,11 +89,7 @@ function stopSignal(record: ContainerRecord): Signal {
 }
 
 function safeNumber(name: string): number | undefined {
-  try {
-    return signalNumber(name.replace('SIGNAL_', ''));
-  } catch {
-    return undefined;
-  }
+  return attempt(() => signalNumber(name.replace('SIGNAL_', '')));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { selectImages } from '../cri/filters.ts';
 import type { ImageServiceHandlers } from '../cri/handlers.ts';
@@ -86,9 +86,5 @@ function unknownHandler(name: string): PortcullisError {
 }
 
 function normalise(name: string): string | undefined {
-  try {
-    return formatReference(parseReference(name));
-  } catch {
-    return undefined;
-  }
+  return attempt(() => formatReference(parseReference(name)));
 }

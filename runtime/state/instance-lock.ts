@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync } from 
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, meansGone } from '../../base/errors/index.ts';
+import { attempt, meansGone, PortcullisError } from '../../base/errors/index.ts';
 import { tryLockFile } from '../../base/kernel/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -40,11 +40,8 @@ export async function claimFolders(folders: {
 const processFile = 'daemon.json';
 
 function removeProcessFile(root: string): void {
-  try {
-    rmSync(join(root, processFile), { force: true });
-  } catch {
-    // A stale file does no harm: its process has ended.
-  }
+  // A stale file does no harm: its process has ended.
+  attempt(() => rmSync(join(root, processFile), { force: true }));
 }
 
 function claim(folder: string): number {
@@ -113,9 +110,5 @@ function inUse(
 
 /** Not synced when written: a power failure may leave it empty. */
 function holderIn(text: string): ProcessIdentity | undefined {
-  try {
-    return parseJson(text) as ProcessIdentity;
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseJson(text) as ProcessIdentity);
 }

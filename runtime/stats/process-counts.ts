@@ -1,4 +1,5 @@
 import { readdirSync, readlinkSync } from 'node:fs';
+import { attempt } from '../../base/errors/index.ts';
 import type { ReadText } from './cgroup-files.ts';
 import type { ProcessCounts } from './cgroup-reading.ts';
 
@@ -43,17 +44,9 @@ export function parseOpenFilesLimit(limits: string | undefined): number | undefi
 }
 
 function listed(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
+  return attempt(() => readdirSync(folder)) ?? [];
 }
 
 function target(link: string): string {
-  try {
-    return readlinkSync(link);
-  } catch {
-    return '';
-  }
+  return attempt(() => readlinkSync(link)) ?? '';
 }

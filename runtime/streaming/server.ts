@@ -6,7 +6,7 @@ import {
   createHttpServer,
   limitHttpConnections,
 } from '../../base/connections/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import { hasHungUp } from '../../base/kernel/index.ts';
 import type { RunCommand } from './command-session.ts';
 import type { SessionEnd, SessionKind, SessionPlan, StreamingWorkerData } from './plan.ts';
@@ -135,11 +135,7 @@ export async function startStreamingServer(input: {
 function clientHasGone(socket: Socket): boolean {
   // Node has no public API for it. A TLS socket shows the descriptor of the connection below.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
-  try {
-    return fd >= 0 && hasHungUp(fd);
-  } catch {
-    return false;
-  }
+  return attempt(() => fd >= 0 && hasHungUp(fd)) ?? false;
 }
 
 function isWebSocket(request: IncomingMessage): boolean {

@@ -1,4 +1,5 @@
 import type { CelInput } from '@bufbuild/cel';
+import { attempt } from '../../base/errors/index.ts';
 import { parseReference } from '../../base/distribution/index.ts';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
 import { holdToRoot } from '../cosign/root-expiry.ts';
@@ -150,11 +151,7 @@ export function checkAttestation(
 export function claimedType(item: EvidenceItem): string | undefined {
   const envelope = item.kind === 'attestation' ? envelopeOf(item) : undefined;
   if (envelope === undefined || 'problem' in envelope) return undefined;
-  try {
-    return statementOf(envelope).predicateType;
-  } catch {
-    return undefined;
-  }
+  return attempt(() => statementOf(envelope).predicateType);
 }
 
 function judgeExpressions(finding: SignatureFinding, statement: Statement, run: Run): SignatureFinding {

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import type { Collector } from '../evidence/collector.ts';
@@ -62,9 +63,5 @@ function predicateOf(manifest: ImageManifest): string | undefined {
 }
 
 function isMessageSignature(bundle: Uint8Array): boolean {
-  try {
-    return recordOf(parseStrictJson(bundle))?.['messageSignature'] !== undefined;
-  } catch {
-    return false;
-  }
+  return attempt(() => recordOf(parseStrictJson(bundle))?.['messageSignature'] !== undefined) ?? false;
 }

@@ -1,5 +1,6 @@
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
+import { attempt } from '../../base/errors/index.ts';
 import { decodeBase64 } from '../json/strict-json.ts';
 import type { EvidenceItem } from '../findings/types.ts';
 
@@ -25,9 +26,5 @@ export async function packBytes(
 export function unpackBytes({ bytes, packed }: Pick<EvidenceItem, 'bytes' | 'packed'>): Buffer | undefined {
   const kept = decodeBase64(bytes);
   if (kept === undefined || packed === undefined) return kept;
-  try {
-    return zstdDecompressSync(kept, { maxOutputLength: maximumUnpacked });
-  } catch {
-    return undefined;
-  }
+  return attempt(() => zstdDecompressSync(kept, { maxOutputLength: maximumUnpacked }));
 }

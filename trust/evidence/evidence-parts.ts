@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Dossier } from '../findings/types.ts';
 
@@ -37,11 +38,7 @@ export function lackingParts({ items }: Dossier): readonly string[] {
 
 /** Returns the same digests from a dossier's stored text, and none from a text that cannot be read. */
 export function partsNamed(text: string): readonly string[] {
-  try {
-    return lackingParts(parseJson(text) as Dossier);
-  } catch {
-    return [];
-  }
+  return attempt(() => lackingParts(parseJson(text) as Dossier)) ?? [];
 }
 
 /**

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { largest, smallest } from '../../base/lists/index.ts';
 import type { GpgKey, GpgSigningKey, Revocation } from '../requirements/gpg-key.ts';
 import { isWeakHash } from './algorithms.ts';
@@ -129,11 +130,7 @@ function verifyQuietly(
   key: { readonly algorithm: number; readonly spki: string },
   data: Buffer,
 ): boolean {
-  try {
-    return verifyPacket(signature, key, data);
-  } catch {
-    return false;
-  }
+  return attempt(() => verifyPacket(signature, key, data)) ?? false;
 }
 
 type Own = (signatures: readonly SignaturePacket[], data: Buffer) => readonly SignaturePacket[];

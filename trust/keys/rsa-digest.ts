@@ -1,5 +1,6 @@
 import { constants, createHash, publicDecrypt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { attempt } from '../../base/errors/index.ts';
 
 /** DER of DigestInfo before the digest (RFC 8017 section 9.2, note 1). */
 const digestInfo = {
@@ -22,12 +23,8 @@ export function verifyRsaDigest(
 ): boolean {
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   if (signature.byteLength !== Math.ceil(bits / 8)) return false;
-  let encoded: Buffer;
-  try {
-    encoded = publicDecrypt({ key, padding: constants.RSA_NO_PADDING }, signature);
-  } catch {
-    return false;
-  }
+  const encoded = attempt(() => publicDecrypt({ key, padding: constants.RSA_NO_PADDING }, signature));
+  if (encoded === undefined) return false;
   const tail = Buffer.concat([Buffer.from(digestInfo[algorithm], 'hex'), digest]);
   const padding = encoded.length - tail.length - 3;
   if (

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { recordOf, parseStrictJson } from '../json/strict-json.ts';
 import type { Upload } from './upload.ts';
 import type { NewFile } from './accept-input.ts';
@@ -29,11 +30,7 @@ export function readHeads(uploads: readonly Upload[], isRole: (name: string) => 
 }
 
 function parse(bytes: Buffer): unknown {
-  try {
-    return parseStrictJson(bytes);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => parseStrictJson(bytes));
 }
 
 /**

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Which } from './collections.ts';
 import type { OnlineKey } from './online-keys.ts';
@@ -169,9 +170,5 @@ function tufRoute(method: string, path: string): Route | undefined {
 }
 
 function decodedText(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => decodeURIComponent(text));
 }

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { sha256Digest } from '../json/canonical-json.ts';
 import { emptyType } from '../evidence/cosign-names.ts';
 import type { Collector, FactsStanding, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
@@ -99,11 +100,7 @@ function isNotation(requirement: LeafRequirement): requirement is NotationRequir
 
 function opened(item: EvidenceItem): Envelope | undefined {
   const bytes = decodeBase64(item.bytes);
-  try {
-    return bytes === undefined ? undefined : openEnvelope(item.mediaType, bytes);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => (bytes === undefined ? undefined : openEnvelope(item.mediaType, bytes)));
 }
 
 /**
@@ -211,9 +208,5 @@ async function fetchItem(
 }
 
 function hostOf(url: string): string {
-  try {
-    return new URL(url).host;
-  } catch {
-    return '';
-  }
+  return attempt(() => new URL(url).host) ?? '';
 }

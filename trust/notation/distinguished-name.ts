@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import type { NameAttribute } from '../x509/name.ts';
 
 /** Attributes that an identity must have (trust-store-trust-policy.md, "Trusted Identities Constraints"). */
@@ -101,9 +102,7 @@ function unescape(text: string): string | undefined {
       index += 1;
     } else return undefined;
   }
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(bytes));
-  } catch {
-    return undefined;
-  }
+  return attempt(() =>
+    new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(bytes)),
+  );
 }

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import type { TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { globMatches, parseImagePattern, patternMatches } from '../requirements/image-pattern.ts';
 import type { ImagePattern, NamedImage } from '../requirements/image-pattern.ts';
@@ -11,11 +12,7 @@ const unspelt = 'x0q7-never-written';
  * reference matches nothing.
  */
 export function ruleMatchesReference(rule: TrustRule, reference: string): boolean {
-  try {
-    return ruleNamesImage(rule, normaliseReference(reference));
-  } catch {
-    return false;
-  }
+  return attempt(() => ruleNamesImage(rule, normaliseReference(reference))) ?? false;
 }
 
 /** Whether the rule applies in the namespace. A rule without namespaces applies everywhere. */

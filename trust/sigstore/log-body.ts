@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { attempt } from '../../base/errors/index.ts';
 import { onlyPemBlock } from '../../base/pem/index.ts';
 import { signerOfSpki } from '../keys/canonical-spki.ts';
 import { preAuthEncoding } from '../keys/dsse.ts';
@@ -192,11 +193,7 @@ function sameKey(spki: Buffer, signer: LoggedSigner): boolean {
 }
 
 function sameCertificateKey(certificate: Buffer, signer: LoggedSigner): boolean {
-  try {
-    return sameKey(readCertificate(certificate).spki, signer);
-  } catch {
-    return false;
-  }
+  return attempt(() => sameKey(readCertificate(certificate).spki, signer)) ?? false;
 }
 
 function digestOf(message: SignedMessage, algorithm: string): string | undefined {

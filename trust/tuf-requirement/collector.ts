@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { smallest } from '../../base/lists/index.ts';
 import type { Collector, FactsStanding, GatheringContext, RenewableFacts } from '../evidence/collector.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
@@ -83,9 +84,5 @@ function standingOf(requirement: TufRequirement, { input, collection }: Gatherin
 function endOf(dialect: Dialect, name: string, bytes: Buffer): number[] {
   if (name.endsWith('.root')) return [];
   const type: TopRole = name === 'timestamp' || name === 'snapshot' ? name : 'targets';
-  try {
-    return [readMetadata(dialect, type, bytes).signed.expires];
-  } catch {
-    return [];
-  }
+  return attempt(() => [readMetadata(dialect, type, bytes).signed.expires]) ?? [];
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import { tufFailure } from './failure.ts';
 import { mostHashedBytes } from '../tuf-metadata/limits.ts';
 import { signedBy } from '../tuf-metadata/keys.ts';
@@ -214,11 +214,7 @@ export function keptSnapshot(set: TrustedSet, bytes: Buffer): TrustedSet {
 
 /** Returns the kept metadata of a role; its signatures are verified when it is compared. */
 export function keptTargets(dialect: Dialect, bytes: Buffer): Metadata<Targets> | undefined {
-  try {
-    return readMetadata(dialect, 'targets', bytes);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => readMetadata(dialect, 'targets', bytes));
 }
 
 function ifSigned<T extends 'timestamp' | 'snapshot'>(

@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow, SqlValue } from '../../base/storage/index.ts';
 import type { LogRow } from './chain.ts';
@@ -80,9 +80,5 @@ function rowOf(row: SqlRow): LogRow | UnreadableRow {
 /** Returns bytes as text, but only when they are exactly the UTF-8 bytes of that text. */
 function textOf(bytes: SqlValue | undefined): string | undefined {
   if (!(bytes instanceof Uint8Array)) return undefined;
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
 }

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 import { partsNamed } from '../evidence/evidence-parts.ts';
 import { recordOf } from '../json/strict-json.ts';
 import type { LogRow } from './chain.ts';
@@ -39,12 +39,7 @@ export function* exportLog(source: LogSource, only?: number): Generator<string> 
 }
 
 function textsNamed(entry: string): readonly (readonly [TextKind, string])[] {
-  let record: Readonly<Record<string, unknown>> | undefined;
-  try {
-    record = recordOf(parseJson(entry));
-  } catch {
-    return [];
-  }
+  const record = attempt(() => recordOf(parseJson(entry)));
   return kinds.flatMap((kind) => {
     const id = record?.[kind];
     return typeof id === 'string' && id !== '' ? [[kind, id] as const] : [];

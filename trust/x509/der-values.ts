@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { derTag, DerError, expectTag } from './der.ts';
 import type { DerElement } from './der.ts';
 
@@ -109,11 +110,7 @@ function textProblem(tag: number, content: Buffer): string | undefined {
 }
 
 function utf8(content: Buffer): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content));
 }
 
 function utf32(content: Buffer): string | undefined {

@@ -1,5 +1,6 @@
 import { constants, verify } from 'node:crypto';
 import type { KeyObject, VerifyKeyObjectInput } from 'node:crypto';
+import { attempt } from '../../base/errors/index.ts';
 import { createMemory, nameOfKey } from '../keys/remembered.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
@@ -191,9 +192,5 @@ export function verifyWith(
   key: KeyObject | VerifyKeyObjectInput,
   signature: Uint8Array,
 ): boolean {
-  try {
-    return verify(digest, message, key, signature);
-  } catch {
-    return false;
-  }
+  return attempt(() => verify(digest, message, key, signature)) ?? false;
 }

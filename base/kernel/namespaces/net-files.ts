@@ -1,4 +1,5 @@
 import { readSync } from 'node:fs';
+import { attempt } from '../../errors/index.ts';
 import { closeFd, openFile } from '../files/files.ts';
 import { inNamespaces } from './namespaces.ts';
 import { O_NOFOLLOW, O_RDONLY } from '../ffi/constants.ts';
@@ -13,11 +14,7 @@ const longest = 1024 * 1024;
  */
 export function readNetFiles(pins: readonly string[], name: string): (string | undefined)[] {
   return pins.map((pin) => {
-    try {
-      return readNetFile(pin, name);
-    } catch {
-      return undefined;
-    }
+    return attempt(() => readNetFile(pin, name));
   });
 }
 

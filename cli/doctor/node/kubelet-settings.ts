@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileReason } from '../../../base/errors/index.ts';
+import { attempt, fileReason } from '../../../base/errors/index.ts';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -116,9 +116,5 @@ function readConfiguration(file: string): Record<string, unknown> | string {
 }
 
 function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
+  return attempt(() => readdirSync(folder)) ?? [];
 }

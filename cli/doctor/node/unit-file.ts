@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { attempt } from '../../../base/errors/index.ts';
 
 /** Folders of units, highest precedence first (systemd.unit(5), table 1). */
 const folders = [
@@ -66,9 +67,5 @@ function dropIns(places: readonly string[], folder: string): string[] {
 }
 
 function entries(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
+  return attempt(() => readdirSync(folder)) ?? [];
 }

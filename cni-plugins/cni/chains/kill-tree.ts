@@ -1,4 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
+import { attempt } from '../../../base/errors/index.ts';
 
 /**
  * Sends SIGKILL to a child that was not reaped yet, and to all its descendants. The descendants are collected
@@ -36,11 +37,8 @@ const mostPasses = 20;
 const pauseMs = 1;
 
 function signal(pid: number, name: 'SIGKILL' | 'SIGSTOP'): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // The process has ended in the meantime.
-  }
+  // The process may have ended in the meantime.
+  attempt(() => process.kill(pid, name));
 }
 
 /** proc(5), /proc/PID/stat: returns whether each thread is stopped or has ended. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
-import { errorToJson } from '../../../base/errors/index.ts';
+import { attempt, errorToJson } from '../../../base/errors/index.ts';
 import { diskIsFull, makingRoom as makingRoomIn, tendBallast } from '../../../base/storage/index.ts';
 import { keepLedger } from '../../../base/kernel/index.ts';
 import { collectWhenQuiet } from '../../../base/process/index.ts';
@@ -191,12 +191,8 @@ function refuse(sequence: number, call: Call, thrown: unknown): void {
 }
 
 function loadedNetworks(): readonly LoadedNetwork[] {
-  try {
-    return parts?.networks?.current().networks ?? [];
-  } catch {
-    // The status reports what is wrong with the folder.
-    return [];
-  }
+  // The status reports what is wrong with the folder.
+  return attempt(() => parts?.networks?.current().networks ?? []) ?? [];
 }
 
 /** Releases the connections that commands made for a pod that is gone. */

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { attempt, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { findLink, setFlag, setMac, setMtu, setQueueLength } from '../../../base/netlink/index.ts';
 import type { LinkSettings, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
@@ -95,11 +95,7 @@ const same = (found: string, wanted: string): boolean =>
   found.trim().split(/\s+/u).join(' ') === wanted.trim().split(/\s+/u).join(' ');
 
 function read(path: string): string | undefined {
-  try {
-    return readFileSync(`/proc/sys/${path}`, 'utf8').replace(/\n$/u, '');
-  } catch {
-    return undefined;
-  }
+  return attempt(() => readFileSync(`/proc/sys/${path}`, 'utf8').replace(/\n$/u, ''));
 }
 
 /** Writes only when the value differs: a container's /proc/sys may be read-only and already correct. */

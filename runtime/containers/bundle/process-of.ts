@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../../base/errors/index.ts';
 import type { ContainerConfig } from '../../cri/contract/contract.types.ts';
 import type { ImageConfig } from '../../images/types.ts';
 import { isAtOrBelow } from '../../container-mounts/at-or-below.ts';
@@ -91,11 +91,7 @@ export function workingDirOf(config: ContainerConfig, image: ImageConfig): strin
 }
 
 function utf8(value: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
-  } catch {
-    return undefined;
-  }
+  return attempt(() => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value));
 }
 
 function invalid(code: string, why: string, fix: string): PortcullisError {

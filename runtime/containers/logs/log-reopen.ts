@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { attempt, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
@@ -163,12 +163,8 @@ function noNewFile(record: ContainerRecord): PortcullisError {
 }
 
 function hasEnded({ monitor }: ContainerRecord): boolean {
-  try {
-    return monitor === undefined || !sameProcess(monitor);
-  } catch {
-    // The check failed for now, for example for lack of free descriptors.
-    return false;
-  }
+  // The check may fail for now, for example for lack of free descriptors.
+  return attempt(() => monitor === undefined || !sameProcess(monitor)) ?? false;
 }
 
 function monitorEnded(record: ContainerRecord): PortcullisError {

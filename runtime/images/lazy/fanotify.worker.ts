@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { meansShortage } from '../../../base/errors/index.ts';
+import { attempt, meansShortage } from '../../../base/errors/index.ts';
 import { raiseThreadPriority, readPreContentEvents } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 
@@ -18,11 +18,8 @@ const { group, waiting, most, nice } = workerData as {
 const count = new Int32Array(waiting);
 const pauseMs = 10;
 
-try {
-  raiseThreadPriority(nice);
-} catch {
-  // Without CAP_SYS_NICE, events are read later.
-}
+// Without CAP_SYS_NICE, events are read later.
+attempt(() => raiseThreadPriority(nice));
 
 /** If no descriptor is free for an event, the kernel refuses the read. The filler must survive this. */
 function nextEvents(): readonly PreContentEvent[] {

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { createRegistryClient } from '../../../base/distribution/index.ts';
 import type { RegistryClient } from '../../../base/distribution/index.ts';
-import { meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
+import { attempt, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { answerPreContent, createPreContentGroup, raiseThreadPriority } from '../../../base/kernel/index.ts';
 import type { PreContentEvent } from '../../../base/kernel/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
@@ -111,11 +111,8 @@ export async function runFiller(socket: string): Promise<void> {
  * also work in the background.
  */
 function favourThread(): void {
-  try {
-    raiseThreadPriority(niceOfReaders);
-  } catch {
-    // Without CAP_SYS_NICE, answers come later.
-  }
+  // Without CAP_SYS_NICE, answers come later.
+  attempt(() => raiseThreadPriority(niceOfReaders));
 }
 
 /**
