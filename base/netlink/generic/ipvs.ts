@@ -1,6 +1,16 @@
 import { genlBody, genlHeader } from './genl.ts';
 import type { Request } from '../protocol/socket.ts';
-import { NLM_F_ACK, attribute, attributesOf, be16, nested, text, textOf, u32 } from '../protocol/wire.ts';
+import {
+  attribute,
+  attributesOf,
+  be16,
+  nested,
+  NLM_F_ACK,
+  text,
+  textOf,
+  u16,
+  u32,
+} from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 
 /**
@@ -107,12 +117,6 @@ export interface IpvsTimeouts {
   readonly tcpFin: number;
   readonly udp: number;
 }
-
-const u16 = (value: number): Buffer => {
-  const bytes = Buffer.allocUnsafe(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-};
 
 /** union nf_inet_addr: an IPv4 address is its first four bytes. */
 function wideAddress(address: Uint8Array): Buffer {

@@ -2,7 +2,17 @@ import { ipBytes, ipFromBytes } from '../../addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../addresses/index.ts';
 import { genlBody, genlHeader } from './genl.ts';
 import type { Request } from '../protocol/socket.ts';
-import { NLM_F_ACK, attribute, attributesOf, be16, elementsOf, nested, text, u32 } from '../protocol/wire.ts';
+import {
+  attribute,
+  attributesOf,
+  be16,
+  elementsOf,
+  nested,
+  NLM_F_ACK,
+  text,
+  u16,
+  u32,
+} from '../protocol/wire.ts';
 import type { Received } from '../protocol/wire.ts';
 
 /**
@@ -79,12 +89,6 @@ export interface WireguardDeviceChange {
   readonly replacePeers?: boolean;
   readonly peers?: readonly WireguardPeerChange[];
 }
-
-const u16 = (value: number): Buffer => {
-  const bytes = Buffer.allocUnsafe(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-};
 
 const keyLength = 32;
 /** The list of peers is one attribute, whose length is 16 bits. */

@@ -51,6 +51,13 @@ export function u8(value: number): Buffer {
   return Buffer.of(value);
 }
 
+/** Encodes two bytes, the lowest first: the order of the host. */
+export function u16(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(2);
+  bytes.writeUInt16LE(value);
+  return bytes;
+}
+
 /** Encodes four bytes, the lowest first: the order of the host. */
 export function u32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);

@@ -1,4 +1,4 @@
-import { attribute, be16, nested, text, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from '../protocol/wire.ts';
+import { attribute, be16, nested, NLM_F_CREATE, NLM_F_EXCL, text, u16, u32, u8 } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
 import {
   IFLA_ADDRESS,
@@ -21,12 +21,6 @@ import {
 
 const VETH_INFO_PEER = 1;
 const linkHeaderLength = 16;
-
-const u16 = (value: number): Buffer => {
-  const bytes = Buffer.allocUnsafe(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-};
 
 export const macvlanModes = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
 export const ipvlanModes = { l2: 0, l3: 1, l3s: 2 } as const;
