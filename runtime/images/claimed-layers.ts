@@ -53,6 +53,7 @@ export interface ClaimedLayersDeps {
   readonly folders: StoreFolders;
   readonly trash: Trash;
   readonly roots: Pick<LayerRoots, 'open' | 'forget'>;
+  /** Grows when the disk has lost writes: no pull joins work that began in an earlier era. */
   readonly era: () => number;
   /** Returns the row of a recorded layer folder. */
   readonly recorded: (folder: string) => LayerRow | undefined;

@@ -1,17 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import type { LayerPosition } from './chain-ids.ts';
 import { createClaimedLayers } from './claimed-layers.ts';
-import type { ClaimedLayer, ClaimedLayers, LayerClaim } from './claimed-layers.ts';
+import type { ClaimedLayer, ClaimedLayers, ClaimedLayersDeps, LayerClaim } from './claimed-layers.ts';
 import { hexOf } from './folders.ts';
-import type { StoreFolders } from './folders.ts';
 import { createLayerWithdrawals } from './layer-withdrawals.ts';
 import type { LayerWithdrawals } from './layer-withdrawals.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import type { LayerForm } from './layer-workers/protocol.ts';
-import type { LayerRoots, OpenRoot } from './layer-roots.ts';
+import type { OpenRoot } from './layer-roots.ts';
 import type { LayerRow } from './stored-image.ts';
 import { orAborted } from '../../base/queues/index.ts';
-import type { Trash } from './trash.ts';
 import type { StagedLayer } from './lazy/stage-layer.ts';
 import type { UnpackedLayer } from './unpack/unpack-layer.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
@@ -54,20 +52,14 @@ interface LayerBlob {
   readonly from: string;
 }
 
-interface LayerStoreDeps {
-  readonly folders: StoreFolders;
+interface LayerStoreDeps extends Pick<
+  ClaimedLayersDeps,
+  'folders' | 'trash' | 'roots' | 'era' | 'recorded' | 'isOwned'
+> {
   readonly pool: LayerPool;
-  readonly trash: Trash;
-  readonly roots: Pick<LayerRoots, 'open' | 'forget'>;
   /** The form of new layers. */
   readonly form: LayerForm;
   readonly limits: ImageLimits;
-  /** Grows when the disk has lost writes: no pull joins work that began in an earlier era. */
-  readonly era: () => number;
-  /** Returns the row of a recorded layer folder. */
-  readonly recorded: (folder: string) => LayerRow | undefined;
-  /** Whether an image or a container uses the folder. */
-  readonly isOwned: (folder: string) => boolean;
 }
 
 export function createLayerStore(deps: LayerStoreDeps): LayerStore {

@@ -17,26 +17,18 @@ import {
   RTM_GETLINK,
   RTM_NEWLINK,
 } from './message-numbers.ts';
+import type { Link } from './links.ts';
 
 /** rtnetlink: settings of one link, read and changed. Source: linux/if_link.h, linux/if.h. */
 
 /** Flags of a link that a setting turns on or off (linux/if.h). */
 export const linkFlags = { up: 0x1, promiscuous: 0x100, allMulticast: 0x200 } as const;
 
-export interface LinkSettings {
-  readonly index: number;
-  readonly name: string;
-  readonly kind: string;
-  readonly up: boolean;
-  readonly mac: string;
-  readonly mtu: number;
-  /** Index of the bridge, 0 without one. */
-  readonly master: number;
-  /** Index of the link below or of the other end, in its own namespace; 0 without one. */
-  readonly peer: number;
+export interface LinkSettings extends Omit<
+  Link,
+  'group' | 'peerNamespace' | 'portState' | 'hairpin' | 'isolated'
+> {
   readonly queueLength: number;
-  readonly alias: string;
-  readonly promiscuous: boolean;
   readonly allMulticast: boolean;
   /** IFLA_INFO_DATA: attributes of the link type. */
   readonly data: Attributes;

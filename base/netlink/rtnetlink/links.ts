@@ -331,8 +331,9 @@ export interface Link {
   readonly mtu: number;
   readonly mac: string;
   readonly group: number;
+  /** Index of the bridge; 0 without one. */
   readonly master: number;
-  /** For a veth: index of its other end, in the namespace of that end. */
+  /** Index of the link below or of the other end of a veth, in its own namespace; 0 without one. */
   readonly peer: number;
   /**
    * Number of the other end's namespace, in the namespace that was asked. Absent if both ends are in one

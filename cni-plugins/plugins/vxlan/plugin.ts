@@ -8,18 +8,8 @@ import { hostInterfaces, previousOf, withInterface } from '../interface/previous
 import { parseMac, readInterfaceName, readMtu } from '../interface/settings.ts';
 import type { OverlayLink } from './overlay-link.ts';
 
-interface VxlanConfig {
-  readonly id: number;
-  readonly port: number;
-  readonly name: string;
-  readonly local?: string;
-  readonly remotes: readonly string[];
-  readonly master?: string;
+interface VxlanConfig extends Omit<OverlayLink, 'kind' | 'bridge' | 'hostInterfaces' | 'interface' | 'mtu'> {
   readonly mtu?: number;
-  readonly learning: boolean;
-  readonly ttl?: number;
-  readonly forwarding: OverlayLink['forwarding'];
-  readonly neighbours: OverlayLink['neighbours'];
 }
 
 interface Observed {

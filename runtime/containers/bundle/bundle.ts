@@ -45,6 +45,7 @@ export interface BundleDeps {
   readonly writableLayerSize: string;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
+  /** Whether requested devices belong to the user of the container. */
   readonly devicesOwnedByUser: boolean;
   readonly confinement: Confinement;
   readonly oomScoreFloor: number;

@@ -6,7 +6,6 @@ import type { ExitWatch } from '../../monitor/exits.ts';
 import type { MonitorFolders } from '../../monitor/conmon.ts';
 import type { AdoptMonitor } from '../../monitor/monitor-scope.ts';
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
-import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
 import { giveCgroup } from '../../cgroups/delegation.ts';
 import { setPodLimits } from '../../cgroups/pod-limits.ts';
@@ -37,7 +36,6 @@ export interface CreationEffectDeps extends BundleDeps {
   readonly images: ImageStore;
   readonly folders: Pick<MonitorFolders, 'attach'>;
   readonly exits: Pick<ExitWatch, 'forget'>;
-  readonly cgroups: CgroupMounts;
   readonly adoptMonitor: AdoptMonitor;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
   /** Finds a container by its id or an unambiguous prefix. */

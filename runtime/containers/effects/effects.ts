@@ -1,28 +1,19 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { StartProgram } from '../../../base/reactor/index.ts';
-import type { Kernel } from '../../../base/kernel/index.ts';
 import type { NetworkEngine } from '../../../cni-plugins/index.ts';
-import type { HostPaths } from '../../host-paths/host-paths.ts';
-import type { ImageStore } from '../../images/types.ts';
 import type { MonitorFolders } from '../../monitor/conmon.ts';
 import type { ExitWatch } from '../../monitor/exits.ts';
-import type { AdoptMonitor } from '../../monitor/monitor-scope.ts';
 import { tracedConfinement, tracedContainerEffects, tracedRootfs } from './traced-effects.ts';
 import type { CgroupDriver } from '../../cgroups/cgroup-driver.ts';
-import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { ExecScopes } from '../../oci/exec-scope.ts';
-import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { detectResourceSupport } from '../../cgroups/resource-support.ts';
 import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
-import type { SandboxRecord } from '../../pods/record.ts';
 import { digest, now } from '../../state/identity.ts';
-import type { CdiRegistry } from '../cdi/registry.ts';
-import type { Restores } from '../bundle/restore.ts';
-import type { Confinement } from '../confinement/confinement.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { restoreInput } from './restore-input.ts';
 import { creationEffects } from './creation.ts';
+import type { CreationEffectDeps } from './creation.ts';
 import { exitEffects } from './exits.ts';
 import { createMonitors } from './monitors.ts';
 import { createSlots } from '../../processes/slots.ts';
@@ -33,42 +24,21 @@ import { linkPolicyFor } from '../link-class.ts';
 import { containerLogPath } from '../logs/log-path.ts';
 import type { ContainerRecord } from '../record.ts';
 
-export interface ContainerEffectDeps {
+export interface ContainerEffectDeps extends Omit<
+  CreationEffectDeps,
+  'monitors' | 'places' | 'resourceSupport'
+> {
   readonly startProgram: StartProgram;
-  readonly stateDir: string;
   readonly conmon: string;
   readonly folders: MonitorFolders;
   readonly network: NetworkEngine;
-  readonly images: ImageStore;
-  readonly confinement: Confinement;
   /** By name; the empty name is the default handler. */
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly exits: ExitWatch;
-  readonly cgroups: CgroupMounts;
   readonly cgroupDriver: CgroupDriver;
-  readonly adoptMonitor: AdoptMonitor;
   readonly execScopes: ExecScopes;
-  readonly sandbox: (id: string) => SandboxRecord | undefined;
-  /** By id or unambiguous prefix. */
-  readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
-  readonly oomScoreFloor: number;
-  /** The features that the probe found in a handler, by its name. */
-  readonly features: (handler: string) => Promise<HandlerFeatures>;
-  readonly kubeletRoot: string;
-  readonly cdi: CdiRegistry;
-  readonly paths: HostPaths;
-  /** Whether requested devices belong to the user of the container. */
-  readonly devicesOwnedByUser: boolean;
-  readonly writableLayerSize: string;
-  /** Where the images of a container are while it is restored, by its id. */
-  readonly restoreFolder: (id: string) => string;
   /** How long the runtime may take to restore a container, if this is longer than for a creation. */
   readonly restoreSeconds: number;
-  /** Where prepared monitors keep their logs until a container has them. */
-  readonly monitorLogs: string;
-  readonly kernel: Pick<Kernel, 'umount'>;
-  /** Absent: the configuration does not enable the restore of checkpoints. */
-  readonly restores?: Restores | undefined;
 }
 
 /** Returns the folder of one container: bundle, pid files, attach socket. */

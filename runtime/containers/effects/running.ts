@@ -1,5 +1,3 @@
-import type { StartProgram } from '../../../base/reactor/index.ts';
-import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { noQuota, writeCgroupSettings } from '../../cgroups/cgroup-settings.ts';
 import { saveLimits } from '../../cgroups/saved-limits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
@@ -17,16 +15,12 @@ import type { ResourceSupport } from '../../cgroups/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../../oci/resources.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { reopenLog } from '../logs/log-reopen.ts';
-import type { ContainerPlaces } from './container-locations.ts';
+import type { MonitorDeps } from './monitors.ts';
 
-export interface RunningEffectDeps {
-  readonly startProgram: StartProgram;
-  readonly conmon: string;
-  readonly paths: HostPaths;
+export interface RunningEffectDeps extends Pick<MonitorDeps, 'startProgram' | 'conmon' | 'paths' | 'places'> {
   readonly execScopes: ExecScopes;
   readonly cgroups: CgroupMounts;
   readonly resourceSupport: ResourceSupport;
-  readonly places: ContainerPlaces;
 }
 
 /**

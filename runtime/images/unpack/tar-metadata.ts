@@ -11,23 +11,16 @@ import { printable } from './printable.ts';
 /** The types of entries whose body describes the next entry. */
 type MetadataType = 'pax' | 'pax-global' | 'gnu-long-name' | 'gnu-long-link';
 
-/** One entry with every override applied. */
-export interface TarEntry {
-  /** As written in the archive; byte string. */
-  readonly name: string;
-  readonly linkName: string;
+/**
+ * One entry with every override applied. Its names are byte strings, as written in the archive. Its size is
+ * the number of bytes of its body that are data.
+ */
+export interface TarEntry extends Omit<TarHeader, 'type' | 'mtime'> {
   readonly type: Exclude<EntryType, MetadataType | 'gnu-sparse' | 'v7-file'>;
-  /** Bytes of its body that are data. */
-  readonly size: number;
   /** The positions of the data of a sparse file. */
   readonly sparse?: SparseMap;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
   /** Nanoseconds since the epoch. */
   readonly mtime: bigint;
-  readonly major: number;
-  readonly minor: number;
   readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
