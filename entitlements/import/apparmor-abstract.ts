@@ -1,3 +1,4 @@
+import { fileRules } from '../catalog/part.ts';
 import { capabilityName, sortedCapabilities } from '../capabilities/capability-names.ts';
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
@@ -8,8 +9,7 @@ import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { appArmorPathPattern } from './apparmor-variables.ts';
 import type { Imported, Remark } from './imported.ts';
 import { unknownField, unknownFieldText } from './known-fields.ts';
-
-type Fields = Readonly<Record<string, unknown>>;
+import type { Fields } from './kubernetes-fields.ts';
 
 const EVERYWHERE: readonly string[] = ['0.0.0.0/0', '::/0'];
 
@@ -74,7 +74,7 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
     ...base,
     capabilities,
     syscalls: defaultPolicy(capabilities),
-    files: [{ allow: merged(allow), deny: merged(deny) }],
+    files: [{ allow: fileRules(allow), deny: fileRules(deny) }],
     network: network.protocols.length === 0 ? 'none' : network.raw ? 'proxy' : 'user',
     egress: rulesOf(network.protocols),
     ingress: rulesOf(network.protocols),
@@ -99,19 +99,6 @@ function rulesOf(protocols: readonly NetworkProtocol[]): NetworkRule[] {
   return EVERYWHERE.flatMap((cidr) =>
     protocols.map((protocol) => ({ cidr, protocol, ports: { low: 0, high: 65535 } })),
   );
-}
-
-/** Returns one rule per pattern, sorted. */
-function merged(rules: readonly FileRule[]): FileRule[] {
-  const byPattern = new Map<string, Set<FileAccess>>();
-  for (const { pattern, access } of rules) {
-    const found = byPattern.get(pattern) ?? new Set<FileAccess>();
-    for (const name of access) found.add(name);
-    byPattern.set(pattern, found);
-  }
-  return [...byPattern]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
 /** @param denies whether access that is not granted there is denied. Such a denial must not be lost */

@@ -1,3 +1,5 @@
+import { fieldsOf } from './kubernetes-fields.ts';
+import type { Fields } from './kubernetes-fields.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import { importAppArmorAbstract } from './apparmor-abstract.ts';
@@ -6,15 +8,13 @@ import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
 import { importSeccomp } from './seccomp.ts';
 
-type Fields = Readonly<Record<string, unknown>>;
-
 /** The API group of the security-profiles-operator. */
 const GROUP = 'security-profiles-operator.x-k8s.io/';
 const KINDS = ['SeccompProfile', 'AppArmorProfile', 'SelinuxProfile', 'RawSelinuxProfile'] as const;
 
 /** Returns true for an object of the security-profiles-operator that contains a profile. */
 export function isCustomResource(value: unknown): boolean {
-  const { apiVersion, kind } = fields(value);
+  const { apiVersion, kind } = fieldsOf(value);
   return (
     typeof apiVersion === 'string' && apiVersion.startsWith(GROUP) && KINDS.some((known) => known === kind)
   );
@@ -26,12 +26,12 @@ export function isCustomResource(value: unknown): boolean {
  * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE
  */
 export function importCustomResource(value: unknown, target: SeccompTarget): Imported {
-  const top = fields(value);
-  const spec = fields(top['spec']);
+  const top = fieldsOf(value);
+  const spec = fieldsOf(top['spec']);
   if (top['spec'] === undefined) throw bad('spec', 'it is missing');
   const name =
-    typeof fields(top['metadata'])['name'] === 'string'
-      ? profileName(String(fields(top['metadata'])['name']))
+    typeof fieldsOf(top['metadata'])['name'] === 'string'
+      ? profileName(String(fieldsOf(top['metadata'])['name']))
       : undefined;
   const extra: Remark[] = [];
   const notes: Remark[] = [];
@@ -87,10 +87,6 @@ function read(
       });
       return { profile: defaultProfile(), unmapped: [], notes: [] };
   }
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 }
 
 function bad(at: string, why: string, fix = 'write it as its custom resource definition describes'): Error {

@@ -1,5 +1,5 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
+import { isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createKeyedQueue } from '../../base/queues/index.ts';
@@ -8,7 +8,7 @@ import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
 import type { LayerList } from './layer-list.ts';
 import type { LayerRoots } from './layer-roots.ts';
-import { dropMappedLayers, overlayLayers } from './mapped-layers.ts';
+import { dropMappedLayers, overlayLayers, unmountAt } from './mapped-layers.ts';
 import type { RootfsStore } from './rootfs.ts';
 import type { Trash } from './trash.ts';
 import type { LayerMapping } from './types.ts';
@@ -101,7 +101,7 @@ export async function openVolumeStore(
         // descriptors, nothing is removed.
         for (const index of await readdir(folder).catch(noneIfAbsent)) {
           await dropMappedLayers(kernel, `${folder}/${index}`);
-          await unmount(kernel, `${folder}/${index}/tree`);
+          await unmountAt(kernel, `${folder}/${index}/tree`);
         }
         await trash.discard(folder);
         held.delete(id);
@@ -131,14 +131,6 @@ export function withVolumes(rootfs: RootfsStore, volumes: VolumeStore): RootfsSt
 function noneIfAbsent(thrown: unknown): readonly string[] {
   if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return [];
   throw thrown;
-}
-
-async function unmount(kernel: Kernel, tree: string): Promise<void> {
-  try {
-    if (isMountpoint(tree)) await kernel.umount(tree, MNT_DETACH);
-  } catch (thrown) {
-    if (errnoOf(thrown) !== 'ENOENT' && errnoOf(thrown) !== 'EINVAL') throw thrown;
-  }
 }
 
 async function heldBy(folder: string, log: Logger): Promise<LayerList> {

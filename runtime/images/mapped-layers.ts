@@ -133,8 +133,8 @@ export function mappedRootIn(roots: MappedRoots, id: string): string {
   return `${roots.folder}/${id}/merged`;
 }
 
-/** Unmounts the path; absent: success. */
-async function unmountAt(kernel: Kernel, path: string): Promise<void> {
+/** Unmounts the path. Succeeds if nothing is mounted there. */
+export async function unmountAt(kernel: Kernel, path: string): Promise<void> {
   try {
     if (isMountpoint(path)) await kernel.umount(path, MNT_DETACH);
   } catch (thrown) {
