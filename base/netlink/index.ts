@@ -102,7 +102,7 @@ export {
 } from './netfilter/nft-sets.ts';
 export type { Chain, Family, Table, Verdict } from './netfilter/nftables.ts';
 export type { DataType, Element, NamedSet } from './netfilter/nft-sets.ts';
-export { isRefusal, kernelRefused } from './protocol/kernel-failure.ts';
+export { isRefusal, kernelRefused, tolerating } from './protocol/kernel-failure.ts';
 export type { Attempt } from './protocol/kernel-failure.ts';
 export { acknowledged, openNetlink } from './protocol/socket.ts';
 export type { NetlinkSocket, Outcome, Refusal, Request } from './protocol/socket.ts';

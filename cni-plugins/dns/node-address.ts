@@ -6,10 +6,10 @@ import { failure, reasonOf } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import {
   deleteAddress,
-  isRefusal,
   listHostAddresses,
   openNetlink,
   putAddress,
+  tolerating,
 } from '../../base/netlink/index.ts';
 
 /** The kernel gives the loopback link this number in every namespace. */
@@ -52,11 +52,9 @@ function taken(address: IpAddress, index: number): PortcullisError {
 function removeNodeAddress(address: IpAddress): void {
   const bytes = ipBytes(address);
   using route = openNetlink(NETLINK_ROUTE);
-  try {
-    route.run([deleteAddress(loopback, bytes, bytes.length * 8)]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
-  }
+  tolerating(['EADDRNOTAVAIL', 'ENODEV'], () =>
+    route.run([deleteAddress(loopback, bytes, bytes.length * 8)]),
+  );
 }
 
 /**

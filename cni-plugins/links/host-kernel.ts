@@ -3,26 +3,27 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kerne
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
 import * as netlink from '../../base/netlink/index.ts';
 import {
+  acknowledged,
   forgetAddresses,
   forgetConnections,
-  isRefusal,
-  removeLink,
-  rename,
-  listAddresses,
-  numberOf,
-  lookUpRoute,
-  readRouteLink,
   getTable,
+  isRefusal,
+  listAddresses,
   listElements,
   listRules,
+  lookUpRoute,
+  numberOf,
+  openNetlink,
   readElements,
-  readRule,
-  transact,
   readListedElements,
   readListedRule,
-  acknowledged,
-  openNetlink,
+  readRouteLink,
+  readRule,
+  removeLink,
+  rename,
   textOf,
+  tolerating,
+  transact,
 } from '../../base/netlink/index.ts';
 import type {
   StalePort,
@@ -235,14 +236,6 @@ export function openHostKernel(tag: string): HostKernel {
       filter.close();
     },
   };
-}
-
-function tolerating(errnos: readonly string[], body: () => void): void {
-  try {
-    body();
-  } catch (thrown) {
-    if (!isRefusal(thrown, ...errnos)) throw thrown;
-  }
 }
 
 /** Returns an empty list if the listed object is missing. */

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import * as netlink from '../../base/netlink/index.ts';
-import { isRefusal } from '../../base/netlink/index.ts';
+import { tolerating } from '../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
 import { ipBytes, parsePrefix } from '../../base/addresses/index.ts';
 import { linkGroups, macBytes } from '../database/record.ts';
@@ -27,14 +27,12 @@ export function createPodBridges(route: NetlinkSocket, tag: string): PodBridges 
   const seen = new Map<string, number>();
 
   const create = ({ bridge: { name, mac } }: AttachmentSpec): Link => {
-    try {
+    tolerating(['EEXIST'], () =>
       route.run([
         netlink.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge }),
         netlink.setAlias({ name }, tag),
-      ]);
-    } catch (thrown) {
-      if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-    }
+      ]),
+    );
     const made = netlink.lookUp(route, { name });
     if (made === undefined) throw bridgeUnusable(name, 'it disappeared while it was created');
     return made;

@@ -4,12 +4,12 @@ import { formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../base/addresse
 import {
   deleteAddress,
   findLink,
-  isRefusal,
   listHostAddresses,
   lookUp,
   openNetlink,
   setDown,
   setUp,
+  tolerating,
 } from '../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../base/netlink/index.ts';
 import type { PluginAttachment } from '../database/plugin-attachments.ts';
@@ -123,11 +123,9 @@ export function replaceAddresses(
   for (const text of addressesOnlyIn(former, part.resources)) {
     const prefix = parsePrefix(text);
     if (prefix === undefined) continue;
-    try {
-      route.run([deleteAddress(client.index, ipBytes(prefix.address), prefix.length)]);
-    } catch (thrown) {
-      if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
-    }
+    tolerating(['EADDRNOTAVAIL', 'ENODEV'], () =>
+      route.run([deleteAddress(client.index, ipBytes(prefix.address), prefix.length)]),
+    );
   }
   for (const resource of former)
     if (resource.kind === 'masquerade' && !part.resources.some((each) => sameResource(each, resource)))

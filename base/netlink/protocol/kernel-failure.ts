@@ -56,3 +56,15 @@ const fixes: Readonly<Record<string, string>> = {
 export function isRefusal(thrown: unknown, ...errnos: readonly string[]): boolean {
   return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `NETWORK_KERNEL_${name}`);
 }
+
+/**
+ * Runs `body`. A refusal by the kernel with one of these errno names counts as success.
+ * @throws every other error of `body`
+ */
+export function tolerating(errnos: readonly string[], body: () => void): void {
+  try {
+    body();
+  } catch (thrown) {
+    if (!isRefusal(thrown, ...errnos)) throw thrown;
+  }
+}

@@ -1,4 +1,4 @@
-import { isRefusal } from '../protocol/kernel-failure.ts';
+import { tolerating } from '../protocol/kernel-failure.ts';
 import { deleteLink, getLink } from './links.ts';
 import { acknowledged } from '../protocol/socket.ts';
 import type { NetlinkSocket } from '../protocol/socket.ts';
@@ -37,11 +37,7 @@ export function removeLink(route: NetlinkSocket, index: number, open: () => Netl
   }
   // The request was refused, or every thread of the pool waits for a disk: this call needs the kernel's own
   // words, or its time.
-  try {
-    route.run([deleteLink({ index })]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENODEV')) throw thrown;
-  }
+  tolerating(['ENODEV'], () => route.run([deleteLink({ index })]));
 }
 
 function removeApart(index: number, open: () => NetlinkSocket): void {

@@ -1,5 +1,5 @@
 import { attribute, attributesOf, u32, zeros } from '../protocol/wire.ts';
-import { isRefusal } from '../protocol/kernel-failure.ts';
+import { tolerating } from '../protocol/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import { RTM_GETNSID, RTM_NEWNSID } from './message-numbers.ts';
 
@@ -32,7 +32,8 @@ export function numberOf(route: NetlinkSocket, fd: number): number {
   const found = read(route, fd);
   if (found !== notAssigned) return found;
   const any = attribute(NETNSA_NSID, u32(notAssigned));
-  try {
+  // Another program, or a link to the namespace, may have been faster.
+  tolerating(['EEXIST'], () =>
     route.run([
       request(
         'assign a number to the namespace',
@@ -41,11 +42,8 @@ export function numberOf(route: NetlinkSocket, fd: number): number {
         any,
         attribute(NETNSA_FD, u32(fd)),
       ),
-    ]);
-  } catch (thrown) {
-    // Another program, or a link to the namespace, was faster.
-    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-  }
+    ]),
+  );
   return read(route, fd);
 }
 

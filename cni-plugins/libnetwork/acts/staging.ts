@@ -14,16 +14,16 @@ import type { Host, Hosts } from '../../namespaces/caller.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
 import type { Caller } from '../../calls/plugin-call.ts';
 import {
-  isRefusal,
+  createVeth,
+  deleteLink,
   findLink,
   listSettings,
   moveLink,
+  openNetlink,
+  putAddress,
   setFlag,
   setMac,
-  createVeth,
-  deleteLink,
-  putAddress,
-  openNetlink,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import { ipBytes, parsePrefix } from '../../../base/addresses/index.ts';
@@ -181,11 +181,7 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         for (const name of names) {
           const bridge = links.find((link) => link.name === name && link.kind === 'bridge');
           if (bridge === undefined || links.some(({ master }) => master === bridge.index)) continue;
-          try {
-            route.run([deleteLink({ index: bridge.index })]);
-          } catch (thrown) {
-            if (!isRefusal(thrown, 'ENODEV')) throw thrown;
-          }
+          tolerating(['ENODEV'], () => route.run([deleteLink({ index: bridge.index })]));
         }
       }),
   };

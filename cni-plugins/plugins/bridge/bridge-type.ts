@@ -1,19 +1,19 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import {
-  quickLinkStat,
-  isRefusal,
-  listSettings,
-  setMac,
+  addAddress,
+  addGatewayLinkLocal,
   createBridge,
+  deleteAddress,
+  listAddresses,
+  listSettings,
   lookUp,
   noMac,
+  quickLinkStat,
+  setMac,
   setNoOwnIpv6,
   setPromiscuous,
   setUp,
-  listAddresses,
-  addAddress,
-  addGatewayLinkLocal,
-  deleteAddress,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { LinkFacts, NamedLink, Link, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../../base/addresses/index.ts';
@@ -132,7 +132,7 @@ const stampOf = (resource: BridgeLinkResource): string =>
 
 function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   const mac = Buffer.from(resource.mac.replaceAll(':', ''), 'hex');
-  try {
+  tolerating(['EEXIST'], () =>
     route.run([
       createBridge({
         name: resource.name,
@@ -141,10 +141,8 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
         ...(resource.mtu === undefined ? {} : { mtu: resource.mtu }),
       }),
       ...(existsSync('/proc/sys/net/ipv6') ? [setNoOwnIpv6({ name: resource.name })] : []),
-    ]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-  }
+    ]),
+  );
   const made = lookUp(route, { name: resource.name });
   if (made === undefined) throw bridgeUnusable(resource.name, 'it disappeared while it was created');
   return made;

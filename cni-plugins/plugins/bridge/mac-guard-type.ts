@@ -1,11 +1,4 @@
 import {
-  inSet,
-  meta,
-  notInSet,
-  payload,
-  register,
-  verdict,
-  isRefusal,
   addChain,
   addElements,
   addRule,
@@ -16,8 +9,16 @@ import {
   flushChain,
   getElement,
   getTable,
+  inSet,
   interfaceKey,
+  isRefusal,
+  meta,
+  notInSet,
+  payload,
+  register,
+  tolerating,
   transact,
+  verdict,
 } from '../../../base/netlink/index.ts';
 import type { Element, Table, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
@@ -97,11 +98,7 @@ export const macGuardType: ResourceType<MacGuard> = {
   ],
   remove(resource, { host: { filter } }) {
     for (const [set, element] of elementsOf(resource)) {
-      try {
-        transact(filter, deleteElements(table, set, [element]));
-      } catch (thrown) {
-        if (!isRefusal(thrown, 'ENOENT')) throw thrown;
-      }
+      tolerating(['ENOENT'], () => transact(filter, deleteElements(table, set, [element])));
     }
   },
 };

@@ -1,14 +1,14 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import {
   addVlans,
+  createLink,
   deleteVlan,
   filtersVlans,
-  listVlans,
-  setVlanFiltering,
-  isRefusal,
-  createLink,
   findLink,
+  listVlans,
   setUp,
+  setVlanFiltering,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { PortVlan, LinkSettings, NamedLink, Link, NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { ResourceKernel } from '../contract/contract.ts';
@@ -57,11 +57,9 @@ export function ensureVlanGateway(kernel: ResourceKernel, bridge: NamedLink, vla
   const { route } = kernel.host;
   const name = vlanGatewayName(bridge.name, vlan);
   route.run([addVlans(bridge.index, [{ id: vlan, untagged: false }], true)]);
-  try {
-    route.run([createLink({ name, of: { kind: 'vlan', id: vlan }, parent: bridge.index })]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-  }
+  tolerating(['EEXIST'], () =>
+    route.run([createLink({ name, of: { kind: 'vlan', id: vlan }, parent: bridge.index })]),
+  );
   const link = vlanGateway(route, bridge, vlan);
   if (link === undefined)
     throw interfaceTaken(name, `the host has a link of that name that is not VLAN ${vlan} of ${bridge.name}`);

@@ -1,14 +1,15 @@
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import {
-  isRefusal,
-  findLink,
-  listSettings,
   addElements,
   concatenated,
   deleteElements,
+  findLink,
   getElement,
   getTable,
   interfaceKey,
+  isRefusal,
+  listSettings,
+  tolerating,
   transact,
 } from '../../../base/netlink/index.ts';
 import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
@@ -217,9 +218,5 @@ function holds(filter: NetlinkSocket, table: Table, set: string, element: Elemen
 }
 
 function take(filter: NetlinkSocket, table: Table, set: string, { key }: Element): void {
-  try {
-    transact(filter, deleteElements(table, set, [{ key }]));
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENOENT')) throw thrown;
-  }
+  tolerating(['ENOENT'], () => transact(filter, deleteElements(table, set, [{ key }])));
 }

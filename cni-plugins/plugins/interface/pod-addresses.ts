@@ -9,10 +9,9 @@ import {
 } from '../../../base/addresses/index.ts';
 import type { CniRoute } from '../../spec/result.ts';
 import {
-  isRefusal,
-  findLink,
-  setFlag,
+  acknowledged,
   appendRoute,
+  findLink,
   listAddresses,
   listRoutes,
   mainTable,
@@ -20,7 +19,7 @@ import {
   replaceRoute,
   routeScopes,
   setArpNotify,
-  acknowledged,
+  setFlag,
 } from '../../../base/netlink/index.ts';
 import type { TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
@@ -216,14 +215,6 @@ function runTolerating(
 ): void {
   for (const [index, { refused }] of socket.exchange([...settings, ...tolerated].map(acknowledged)).entries())
     if (refused !== undefined && (index < settings.length || refused.errno !== errno)) throw refused.error();
-}
-
-export function tolerating(errno: string, socket: NetlinkSocket, request: Request): void {
-  try {
-    socket.run([request]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, errno)) throw thrown;
-  }
 }
 
 /**

@@ -1,12 +1,13 @@
 import {
-  isRefusal,
-  readChainUse,
   addElements,
   deleteChain,
   deleteElements,
   getChain,
   getElement,
   getTable,
+  isRefusal,
+  readChainUse,
+  tolerating,
   transact,
 } from '../../../base/netlink/index.ts';
 import type { Element, Table, NetlinkSocket } from '../../../base/netlink/index.ts';
@@ -104,11 +105,7 @@ export function takeElements(
   for (const { name, rules } of chains) {
     // Checked first, because a refused transaction takes long.
     if (useOf(filter, table, name) !== rules) continue;
-    try {
-      transact(filter, [deleteChain(table, name)]);
-    } catch (thrown) {
-      if (!isRefusal(thrown, 'ENOENT', 'EBUSY')) throw thrown;
-    }
+    tolerating(['ENOENT', 'EBUSY'], () => transact(filter, [deleteChain(table, name)]));
   }
 }
 

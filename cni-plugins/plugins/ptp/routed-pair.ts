@@ -2,27 +2,28 @@ import { readFileSync } from 'node:fs';
 import { ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
 import type { IpAddress } from '../../../base/addresses/index.ts';
 import {
+  acknowledged,
+  appendRoute,
   createPair,
   findLink,
+  listAddresses,
+  listRoutes,
   macBytes,
+  mainTable,
+  putAddress,
+  routeScopes,
   setFlag,
   setMac,
   setMtu,
   setNoOwnIpv6,
-  acknowledged,
-  appendRoute,
-  listAddresses,
-  listRoutes,
-  mainTable,
-  putAddress,
-  routeScopes,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { LinkSettings, NetlinkSocket, TableRoute } from '../../../base/netlink/index.ts';
 import type { ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { deleteLink, deletePair, podOf } from '../interface/child-link.ts';
 import type { VethPair } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
-import { ignoreRouters, put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
+import { ignoreRouters, put, sameRoute } from '../interface/pod-addresses.ts';
 
 /**
  * A veth pair. The host's end has the gateways' addresses and the routes to the pod's. It ends with either
@@ -70,7 +71,8 @@ export const routedPairType: ResourceType<RoutedPair> = {
       }),
       setFlag(end.index, 'up', true),
     ]);
-    for (const { pod } of resource.ends) tolerating('EEXIST', route, appendRoute(hostRoute(pod, end.index)));
+    for (const { pod } of resource.ends)
+      tolerating(['EEXIST'], () => route.run([appendRoute(hostRoute(pod, end.index))]));
     kernel.inHost(() => forwardingFiles(resource).forEach((file) => put(file, '1')));
   },
   differences(resource, kernel) {

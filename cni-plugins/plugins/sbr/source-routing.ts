@@ -1,22 +1,23 @@
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import {
-  isRefusal,
-  findLink,
   addSourceRule,
   appendRoute,
   deleteRoute,
   deleteSourceRule,
+  findLink,
+  isRefusal,
   listRoutes,
   listRoutingRules,
   mainTable,
   replaceRoute,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { SourceRule, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { withoutRoutes } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';
-import { sameRoute, tableRouteOf, tolerating } from '../interface/pod-addresses.ts';
+import { sameRoute, tableRouteOf } from '../interface/pod-addresses.ts';
 import type { PodRoute } from '../interface/pod-addresses.ts';
 
 export interface SourceRouting extends Resource {
@@ -50,7 +51,7 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
     const link = findLink(route, { name: resource.interface });
     if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
     for (const entry of resource.routes)
-      tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
+      tolerating(['EEXIST'], () => route.run([appendRoute(tableRouteOf(entry, link.index))]));
     const rules = listRoutingRules(route);
     for (const wanted of resource.rules.map(bytesOf))
       if (!has(rules, wanted)) route.run([addSourceRule(wanted)]);

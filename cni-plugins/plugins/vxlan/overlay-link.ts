@@ -1,25 +1,25 @@
 import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
 import * as netlink from '../../../base/netlink/index.ts';
 import {
-  isRefusal,
-  createLink,
-  findLink,
-  listSettings,
-  macBytes,
-  setFlag,
-  setMtu,
   addForwarding,
+  createLink,
   deleteForwarding,
+  findLink,
+  isRefusal,
   listForwarding,
   listNeighbours,
+  listSettings,
+  macBytes,
   putNeighbour,
+  setFlag,
+  setMtu,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { LinkSettings, ForwardingEntry } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { withLink } from '../interface/amended.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';
-import { tolerating } from '../interface/pod-addresses.ts';
 
 /**
  * A VXLAN that is a port of a bridge. All pods of the bridge share it: it is removed with the last of them.
@@ -76,11 +76,11 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
     ]);
     const found = listForwarding(route, link.index);
     for (const entry of entriesOf(resource))
-      if (!has(found, entry)) tolerating('EEXIST', route, addForwarding(link.index, entry));
+      if (!has(found, entry)) tolerating(['EEXIST'], () => route.run([addForwarding(link.index, entry)]));
     // A node that was removed from the configuration gets no more frames.
     const wanted = entriesOf(resource);
     for (const entry of found.filter(({ mac }) => equal(mac, everyone)))
-      if (!has(wanted, entry)) tolerating('ENOENT', route, deleteForwarding(link.index, entry));
+      if (!has(wanted, entry)) tolerating(['ENOENT'], () => route.run([deleteForwarding(link.index, entry)]));
     route.run(
       resource.neighbours.map(({ mac, address }) =>
         putNeighbour(link.index, { address: bytesOf(address), mac: macBytes(mac) }),
