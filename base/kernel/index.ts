@@ -43,6 +43,7 @@ export {
   openFile,
   openInRoot,
   openInRootIfThere,
+  prepareFd,
   setTimes,
   syncfs,
   syncfsOf,

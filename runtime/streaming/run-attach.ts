@@ -4,12 +4,12 @@ import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
+  adopt,
   AF_UNIX,
+  connectUnix,
+  prepareFd,
   SOCK_NONBLOCK,
   SOCK_SEQPACKET,
-  adopt,
-  closeFd,
-  connectUnix,
   socket,
 } from '../../base/kernel/index.ts';
 import { resizeTask } from '../shim/exec.ts';
@@ -107,13 +107,9 @@ interface Attached {
 
 /** @param stalled called when the client has accepted no output for too long */
 function connect(path: string, streams: CommandStreams, stalled: () => void): Attached {
-  const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
-  try {
-    connectUnix(fd, path);
-  } catch (cause) {
-    closeFd(fd);
-    throw cause;
-  }
+  const fd = prepareFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0), (opened) =>
+    connectUnix(opened, path),
+  );
   const sinks: Partial<Record<number, Writable>> = {};
   for (const [byte, name] of Object.entries(outputOf)) {
     const sink = streams[name];

@@ -237,3 +237,17 @@ export function withOpen<T>(path: string, flags: number, body: (fd: number) => T
     closeFd(fd);
   }
 }
+
+/**
+ * Prepares a new descriptor for use and returns it. Closes it if `prepare` throws.
+ * @throws the error of `prepare`
+ */
+export function prepareFd(fd: number, prepare: (fd: number) => void): number {
+  try {
+    prepare(fd);
+    return fd;
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}

@@ -1,5 +1,5 @@
 import { checked, cString, isErrno } from '../ffi/errno.ts';
-import { closeFd, writeFd } from './files.ts';
+import { prepareFd, writeFd } from './files.ts';
 import { glibc } from '../ffi/libc.ts';
 
 const c = {
@@ -24,15 +24,10 @@ const everySeal = 1 | 2 | 4 | 8;
  * @throws KERNEL_<ERRNO>; EACCES if vm.memfd_noexec forbids it
  */
 export function sealedFile(name: string, content: Uint8Array): number {
-  const fd = createExecutable(name);
-  try {
+  return prepareFd(createExecutable(name), (fd) => {
     writeFd(fd, content);
     checked(c.fcntl(fd, F_ADD_SEALS, everySeal), 'fcntl F_ADD_SEALS', name);
-    return fd;
-  } catch (error) {
-    closeFd(fd);
-    throw error;
-  }
+  });
 }
 
 function createExecutable(name: string): number {

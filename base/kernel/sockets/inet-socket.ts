@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { closeFd } from '../files/files.ts';
+import { prepareFd } from '../files/files.ts';
 import { checked, kernelError } from '../ffi/errno.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
 import { setSockOpt, socket } from './socket.ts';
@@ -45,14 +45,8 @@ const addressText = ({ address, port }: InetAddress): string =>
   `${Buffer.from(address).toString('hex')}, port ${port}`;
 
 function open(type: number, end: InetAddress, prepare: (fd: number) => void): number {
-  const fd = socket(end.address.length === 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
-  try {
-    prepare(fd);
-    return fd;
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  const family = end.address.length === 4 ? AF_INET : AF_INET6;
+  return prepareFd(socket(family, type | SOCK_NONBLOCK, 0), prepare);
 }
 
 function bound(type: number, end: InetAddress, prepare: (fd: number) => void): number {

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { closeFd } from '../files/files.ts';
+import { prepareFd } from '../files/files.ts';
 import { SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET } from '../ffi/constants.ts';
 import { checked, kernelError, uninterrupted } from '../ffi/errno.ts';
 import { enter } from '../ffi/ledger.ts';
@@ -71,8 +71,7 @@ function udpPortFilter(port: number): Buffer {
  */
 export function openPacketSocket(index: number, port: number): number {
   // With the protocol 0 it receives nothing until it is bound.
-  const fd = enter(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, 0));
-  try {
+  return prepareFd(enter(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), (fd) => {
     const filter = udpPortFilter(port);
     // struct sock_fprog: the number of instructions, and their address.
     const program = Buffer.alloc(16);
@@ -87,11 +86,7 @@ export function openPacketSocket(index: number, port: number): number {
     });
     const address = linkAddress(index);
     checked(c.bind(fd, address, address.length), 'bind', `link #${index}`);
-    return fd;
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  });
 }
 
 /** Sends an IPv4 packet to a MAC address on the link. @throws KERNEL_ENETDOWN · KERNEL_ENXIO and others */

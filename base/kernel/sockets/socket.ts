@@ -13,7 +13,7 @@ import {
   SO_PEERCRED,
   SOL_SOCKET,
 } from '../ffi/constants.ts';
-import { closeFd } from '../files/files.ts';
+import { prepareFd } from '../files/files.ts';
 
 const c = {
   socket: glibc('socket', 'int', ['int', 'int', 'int']),
@@ -65,15 +65,10 @@ export function connectUnix(fd: number, path: string): void {
  */
 export function listenUnix(path: string): number {
   const address = unixAddress(path, 'bind');
-  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  try {
+  return prepareFd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0), (fd) => {
     checked(c.bind(fd, address, address.length), 'bind', path);
     checked(c.listen(fd, mostWaiting), 'listen', path);
-    return fd;
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
+  });
 }
 
 /** The kernel uses a lower limit if net.core.somaxconn is lower. */

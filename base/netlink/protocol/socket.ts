@@ -1,23 +1,24 @@
 import { constants } from 'node:os';
 import {
   AF_NETLINK,
+  bindNetlink,
+  closeFd,
+  enter,
   MSG_TRUNC,
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
   NETLINK_ROUTE,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
-  SOL_NETLINK,
-  SOL_SOCKET,
-  bindNetlink,
-  closeFd,
-  enter,
   pollIn,
+  prepareFd,
   receiveWaiting,
   send,
   sendApart,
   setSockOpt,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
   socket,
+  SOL_NETLINK,
+  SOL_SOCKET,
 } from '../../kernel/index.ts';
 import { PortcullisError } from '../../errors/index.ts';
 import { errnoOf, kernelRefused } from './kernel-failure.ts';
@@ -134,12 +135,11 @@ export function openNetlink(
   { asksOnce = false }: { readonly asksOnce?: boolean } = {},
 ): NetlinkSocket & Disposable {
   let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
-  using opening = new DisposableStack();
-  const fd = opening.adopt(enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol)), closeFd);
-  bindNetlink(fd);
-  setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-  setSockOpt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-  opening.move();
+  const fd = prepareFd(enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol)), (opened) => {
+    bindNetlink(opened);
+    setSockOpt(opened, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    setSockOpt(opened, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  });
   const { exchange, exchangeAhead, receive, takeSequence, whenSent } = createExchange(fd, protocol);
 
   const ask = (request: Request): readonly Received[] => {

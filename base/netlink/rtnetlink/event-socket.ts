@@ -1,16 +1,16 @@
 import {
   AF_NETLINK,
-  NETLINK_ROUTE,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
-  SOL_SOCKET,
-  SO_RCVBUFFORCE,
   bindNetlink,
-  closeFd,
   enter,
   isErrno,
+  NETLINK_ROUTE,
+  prepareFd,
   setSockOpt,
+  SO_RCVBUFFORCE,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
   socket,
+  SOL_SOCKET,
 } from '../../kernel/index.ts';
 
 /** Holds a thousand events. The kernel takes no memory while there are none. */
@@ -25,16 +25,11 @@ const waitingBytes = 2 * 1024 * 1024;
  * @throws PortcullisError if the kernel refuses the socket or its options
  */
 export function openEventSocket(groups: number, prepare?: (fd: number) => void): number {
-  const fd = enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
-  try {
+  return prepareFd(enter(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE)), (fd) => {
     setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, waitingBytes);
     prepare?.(fd);
     bindNetlink(fd, groups);
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
-  return fd;
+  });
 }
 
 /**
