@@ -11,7 +11,7 @@ const mostBytes = 4 * 2 ** 20;
 interface Formatting {
   /** Only report which files are not in canonical form. */
   readonly check: boolean;
-  /** What the command attempts, such as `format policy`. */
+  /** The attempt that errors name, such as `format policy`. */
   readonly attempted: string;
   readonly format: (
     text: string,

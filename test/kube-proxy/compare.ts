@@ -7,11 +7,11 @@ import type { TestNode } from './nodes.ts';
 import type { Random } from './objects.ts';
 import type { ServiceTarget } from './targets.ts';
 
-/** What a client sees of a target. */
+/** The answers that a client gets from a target. */
 export interface Observation {
   /** Endpoints that answered, as `ADDRESS PORT`, `dropped`, or errnos. Sorted. */
   readonly outcomes: readonly string[];
-  /** What the endpoints see: `client`, or addresses of the node. Sorted. */
+  /** The source addresses that endpoints see: `client`, or addresses of the node. Sorted. */
   readonly sources: readonly string[];
   /** Whether each client that connected twice got the same endpoint twice. */
   readonly sticks: boolean;
@@ -111,7 +111,7 @@ async function observe(
 
 export interface Comparison {
   readonly differences: readonly Difference[];
-  /** Of the differences that are expected. */
+  /** The reasons of expected differences. */
   readonly reasons: readonly string[];
   /** How many questions an endpoint of the first node answered. */
   readonly served: number;

@@ -93,7 +93,7 @@ export interface FlowDifference {
   readonly target: ServiceTarget;
   readonly client: Client;
   readonly endpoint: string;
-  /** What became of them. */
+  /** The outcomes of the flows with each proxy. */
   readonly reference: ReadonlySet<string>;
   readonly ours: ReadonlySet<string>;
   readonly text: string;

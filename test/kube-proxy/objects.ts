@@ -225,7 +225,7 @@ function endpointOf(random: Random, place: Place, six: boolean, hints: Hints): E
   return {
     addresses: [place.addresses[six ? 1 : 0]],
     conditions: conditionsOf(random),
-    // Of the endpoints of its own node, kube-proxy must know that they are there.
+    // kube-proxy must know which endpoints are on its own node.
     ...((place.node === nodeName || !chance(random, 0.05)) && { nodeName: place.node }),
     zone: place.zone,
     ...(hasHints && {

@@ -7,7 +7,7 @@ import { findTool } from '../fixtures/tools.ts';
 import { nodeName } from './layout.ts';
 import type { OurSettings } from './our-proxy.ts';
 
-/** What serves the Services of a node. */
+/** The program that serves the Services of a node. */
 export type ProxyKind = 'ipvs' | 'kube-proxy' | 'nftables';
 
 export interface ProxyOptions {

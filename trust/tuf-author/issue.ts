@@ -43,8 +43,8 @@ export interface Issued {
   /** Empty when every required file is signed. Otherwise nothing of this may be published. */
   readonly missing: readonly MissingSignatures[];
   /**
-   * What delegated roles lack whose files have expired. The rest may be published without them: readers
-   * refuse only the names of these roles.
+   * The signatures that delegated roles lack whose files have expired. The rest may be published without
+   * them: readers refuse only the names of these roles.
    */
   readonly expired: readonly MissingSignatures[];
   /** Drafts that wait for signatures of other users, by role. */

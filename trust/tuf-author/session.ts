@@ -35,7 +35,7 @@ export interface Published {
   readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
   /** Missing signatures. When there are any, nothing was published. */
   readonly missing: readonly (MissingSignatures & { readonly dialect: Dialect })[];
-  /** What delegated roles lack that have expired. Everything else was published. */
+  /** The signatures that expired delegated roles lack. Everything else was published. */
   readonly expired: readonly (MissingSignatures & { readonly dialect: Dialect })[];
 }
 

@@ -73,7 +73,7 @@ it('the authority of a registry is imported even if its certificate was not veri
   assert.deepEqual(leftOf(imported), ['plugins.cri.registry.configs."a.test".tls.insecure_skip_verify']);
 });
 
-it('a node that turned AppArmor off is told that Portcullis uses it', () => {
+it('the import reports that Portcullis uses AppArmor on a node that turned it off', () => {
   const text = (off: boolean): string =>
     `version = 3\n[plugins.'io.containerd.cri.v1.runtime']\ndisable_apparmor = ${off}\n`;
   assert.deepEqual(leftOf(converted(text(true))), [
