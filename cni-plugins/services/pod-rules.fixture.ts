@@ -3,7 +3,6 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { TestOptions } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import { createFixture, eventually, shell, tried } from '../engine/engine.fixture.ts';
 import type { Fixture, Pod } from '../engine/engine.fixture.ts';
 import type { AttachRequest, LinkRule, NetworkEngine } from '../types.ts';
@@ -313,10 +312,11 @@ while True: f.write(s.recv(99).decode() + "\\n")`,
       );
       const count = (file: string, word: string): number =>
         (tried(`cat ${file}`) ?? '').split('\n').filter((line) => line === word).length;
-      const direct = (): void =>
-        void sender.run(
-          `python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"direct", ("${stage.addressOf(db, 4)}", 53))'`,
+      const send = (from: Pod, word: string, to: string): void =>
+        void from.run(
+          `python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"${word}", ("${to}", 53))'`,
         );
+      const direct = (): void => send(sender, 'direct', stage.addressOf(db, 4));
       await eventually(() => (direct(), count(log, 'direct') > 0 || undefined), 40_000);
       const folder = join(stage.fixture.folder, 'policies');
       mkdirSync(folder, { recursive: true });
@@ -328,9 +328,11 @@ while True: f.write(s.recv(99).decode() + "\\n")`,
       };
       writeFileSync(join(folder, 'closed.json'), JSON.stringify(closed));
       const passes = async (): Promise<boolean> => {
-        const before = count(log, 'direct');
+        const [before, marks] = [count(log, 'direct'), count(log, 'mark')];
         direct();
-        await pause(300);
+        // The backend reads its own datagram after all that arrived before.
+        send(db, 'mark', '127.0.0.1');
+        await eventually(() => count(log, 'mark') > marks || undefined, 40_000);
         return count(log, 'direct') > before;
       };
       for (let look = 0; await passes(); look += 1) assert.ok(look < 100, 'the policy is not in force');
