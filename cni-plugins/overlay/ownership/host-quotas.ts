@@ -1,7 +1,9 @@
 import type { Listed, Written } from './facts.ts';
+import { readSubnet } from '../records/records.ts';
 import type { Keys, OwnKey } from '../records/records.ts';
 import { createRefusals } from './refusals.ts';
 import type { Refusals } from './refusals.ts';
+import { mostKnown } from './subnet-claims.ts';
 
 /** The keys that each host wrote, within limits on their number and size. Pure. */
 export interface HostQuotas {
@@ -80,11 +82,13 @@ export function createHostQuotas(refusals: Refusals): HostQuotas {
 
 /**
  * Returns what is to be kept of a listing: the keys that have a meaning, as many as each host may have. One
- * key over quota of each host stays, so that it is refused, and so do claims of subnets, without their value.
+ * key over quota of each host stays, so that it is refused, and so do claims of subnets, without their value,
+ * as long as it matters which subnets are claimed.
  */
 export function withinQuotas<Pair extends Listed>(keys: Keys, written: readonly Pair[]): readonly Pair[] {
   const room = createHostQuotas(createRefusals(keys));
   const over = new Set<string>();
+  let claims = 0;
   const age = ({ createRevision = 0 }: Written): number => createRevision;
   return written
     .toSorted((one, other) => age(one) - age(other))
@@ -96,8 +100,9 @@ export function withinQuotas<Pair extends Listed>(keys: Keys, written: readonly 
       const isFirst = !over.has(own.host);
       over.add(own.host);
       if (isFirst) return [each];
-      return own.kind === 'subnets' || own.kind === 'shared'
-        ? [{ ...each, value: Buffer.alloc(0), isOverQuota: true as const }]
-        : [];
+      const isClaim = (own.kind === 'subnets' || own.kind === 'shared') && readSubnet(own.name) !== undefined;
+      if (!isClaim || claims > mostKnown) return [];
+      claims += 1;
+      return [{ ...each, value: Buffer.alloc(0), isOverQuota: true as const }];
     });
 }

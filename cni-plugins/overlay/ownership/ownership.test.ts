@@ -322,6 +322,24 @@ test('what is kept of an incomplete listing is bounded for each host, and means 
     assert.equal(view.oldestClaimOf(`10.129.${index}.0/24`), 'host-a');
 });
 
+test('claims of an incomplete listing are bounded: those of no subnet, and more than matter, are not kept', () => {
+  const names = Array.from({ length: 40 }, (_, index) => `${index}${'x'.repeat(1024 * 1024)}`);
+  const noSubnets = names.map((name) => put(`${a.subnets}${name}`, { id: 'id-1' }));
+  const many = Array.from({ length: 270_000 }, (_, index) => {
+    const [high, low] = [index >> 16, index & 0xffff].map((part) => part.toString(16));
+    return put(a.subnet(`fd00:${high}:${low}:1::/64`), { id: 'id-1' });
+  });
+  const bytesOf = (kept: readonly Written[]): number => kept.reduce((sum, { key }) => sum + key.length, 0);
+  const view = createOwnership(keys);
+  assert.ok(bytesOf(view.within([...two(), ...noSubnets])) < 34 * 1024 * 1024);
+  const kept = view.within([...two(), ...many]);
+  assert.ok(kept.length < 263_000, `${kept.length}`);
+  view.list(kept, revision);
+  // As after the whole listing, nobody chooses a subnet whose claims are not known.
+  for (const subnet of ['fd00:0:9:1::/64', 'fd00:4:1fff:1::/64', '10.131.0.0/24'])
+    assert.equal(view.oldestClaimOf(subnet), 'host-a');
+});
+
 test('reading n hosts of which each claims a subnet of another takes time in proportion to n', () => {
   const made = (count: number): Written[] =>
     Array.from({ length: count }, (_, index) => {

@@ -156,7 +156,7 @@ export function createSubnetClaims({ keys, facts, refusals }: SubnetClaimsDeps):
 const holderOf = ({ value }: Claimant): string => readClaim(value)?.host ?? '';
 
 /** More claims than this, of all hosts together, keep new hosts out. */
-const mostKnown = 262_144;
+export const mostKnown = 262_144;
 
 /** All claims of subnets, also those that do not count. */
 function createKnownClaims() {
