@@ -16,6 +16,8 @@ import { after, before, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { formatFiles } from './format-files.ts';
 
+const nobody = 65_534;
+const needsRoot = { skip: process.getuid?.() !== 0 && 'it takes root' };
 const upperCase = {
   check: false,
   attempted: 'format text',
@@ -50,12 +52,23 @@ describe('formatting files in place', () => {
     assert.equal(statSync(file).mode & 0o777, 0o640);
   });
 
-  it('keeps the owner of a file', { skip: process.getuid?.() !== 0 && 'it takes root' }, async () => {
+  it('keeps the owner of a file', needsRoot, async () => {
     const file = put('owned', 'a');
     chownSync(file, 12, 34);
     await formatFiles([file], upperCase);
     const { uid, gid } = statSync(file);
     assert.deepEqual([readFileSync(file, 'utf8'), uid, gid], ['A', 12, 34]);
+  });
+
+  it('formats a file of another user that this user may write', needsRoot, async (t) => {
+    const file = put('shared', 'a');
+    chownSync(folder, nobody, nobody);
+    chmodSync(file, 0o666);
+    t.after(() => process.seteuid?.(0));
+    process.seteuid?.(nobody);
+    await formatFiles([file], upperCase);
+    const { uid, gid, mode } = statSync(file);
+    assert.deepEqual([readFileSync(file, 'utf8'), uid, gid, mode & 0o777], ['A', 0, 0, 0o666]);
   });
 
   it('refuses a file that is not UTF-8, and leaves all files as they are', async () => {

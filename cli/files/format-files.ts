@@ -1,5 +1,5 @@
-import { realpath, stat } from 'node:fs/promises';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { realpath, stat, writeFile } from 'node:fs/promises';
+import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems, textOf } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
@@ -75,7 +75,15 @@ async function rewrite(file: string, text: string): Promise<void> {
       fix: 'name a file',
     });
   const { mode, uid, gid } = found;
-  await writeFileAtomic(place, text, { mode: mode & 0o777, owner: { uid, gid } });
+  try {
+    await writeFileAtomic(place, text, { mode: mode & 0o777, owner: { uid, gid } });
+  } catch (error) {
+    if (!isPortcullisError(error) || error.code !== 'STORAGE_NO_ACCESS') throw error;
+    // Only root can give a new file to another user or group, but this user may be able to write this file.
+    await writeFile(place, text).catch(() => {
+      throw error;
+    });
+  }
 }
 
 function unreadable(attempted: string, file: string, problems: readonly Problem[]): PortcullisError {
