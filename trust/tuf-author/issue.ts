@@ -71,14 +71,15 @@ export async function issue(input: IssueInput): Promise<Issued> {
     const need = needOf(input, role, type, body, demands, former);
     if (need === 'none') return;
     const draft = draftOf(input, role, type, body, demands, former);
-    const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch(
-      (thrown: unknown) => {
-        // A file that is only due remains valid for a while, so a key that cannot be opened today is no
-        // failure.
-        if (need === 'due') return undefined;
-        throw thrown;
-      },
-    );
+    const waiting = input.pending?.get(role);
+    const signed = await signDraft(dialect, draft, signers, waiting).catch((thrown: unknown) => {
+      if (need === 'must') throw thrown;
+      // A file that is only due remains valid for a while, and the rest does not wait for an expired one, so a
+      // key that cannot be opened today is no failure.
+      return need === 'due'
+        ? undefined
+        : signDraft(dialect, draft, () => Promise.resolve(undefined), waiting);
+    });
     if (signed === undefined) return;
     const { bytes, missing: lacking } = signed;
     if (lacking.length === 0) {

@@ -251,6 +251,11 @@ describe('published metadata, read by tuf-js and by our client', () => {
     assert.deepEqual(served.expired, ['team 0/1']);
     const versions = [...served.standing].map(([role, bytes]) => `${role} ${versionOf('tuf', role, bytes)}`);
     assert.deepEqual(versions.sort(), ['root 2', 'snapshot 2', 'targets 2', 'team 1', 'timestamp 2']);
+    const locked = { ...signer, sign: () => Promise.reject(new Error('no passphrase')) };
+    served.signers.push(locked);
+    assert.deepEqual(await served.publish(later), []);
+    assert.deepEqual(served.expired, ['team 0/1'], 'its key cannot be opened');
+    served.signers.pop();
     served.signers.push(signer);
     assert.deepEqual(await served.publish(later), []);
     assert.deepEqual(
