@@ -39,7 +39,8 @@ export async function formatFiles(
   const changed: string[] = [];
   const written: (readonly [string, string])[] = [];
   let printed: string | undefined;
-  for (const file of files) {
+  // Standard input can be read only once.
+  for (const file of new Set(files)) {
     const isInput = file === '-';
     const bytes = isInput ? await readStandardInput(mostBytes) : await readInputFile(file, mostBytes);
     const before = textOf(file, bytes);

@@ -145,6 +145,7 @@ items:
     assert.equal(formatted.code, 0, formatted.err);
     assert.match(formatted.out, /^apiVersion: portcullis\.dev\/v1alpha1\n/u);
     assert.equal(piped(formatted.out, 'policy', 'fmt', '-').out, formatted.out);
+    assert.equal(piped(formatted.out, 'policy', 'fmt', '-', '-').out, formatted.out, 'it is named twice');
     const untidy = piped(
       policy(signed).replace('default: deny', 'default:   deny'),
       'policy',
