@@ -2,6 +2,7 @@ import { lchownSync, mkdirSync, readlinkSync } from 'node:fs';
 import { posix } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../../base/kernel/index.ts';
+import { badMount } from '../../container-mounts/bad-mount.ts';
 import type { Mount } from '../../cri/contract/contract.types.ts';
 import { isWithin } from '../mount-sources.ts';
 
@@ -76,9 +77,21 @@ function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
   }
 }
 
-/** Creates a folder of the root file system, and those above it. */
+/**
+ * Creates the folder to which a link on the way to a mount leads, and those above it.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT
+ */
 export function makeFolderInRoot(rootfs: string, path: string, owner: FolderOwner = hostRoot): void {
-  closeFd(madeInRoot(rootfs, path, owner));
+  try {
+    closeFd(madeInRoot(rootfs, path, owner));
+  } catch (thrown) {
+    if (!isErrno(thrown, 'ENOTDIR')) throw thrown;
+    throw badMount(
+      path,
+      'a link of the image leads there, and a part of the path is not a folder',
+      'mount at another path, or correct the image',
+    );
+  }
 }
 
 function tryOpen(rootfs: string, path: string): number | undefined {
