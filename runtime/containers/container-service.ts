@@ -96,6 +96,8 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
   const removals = new Set<string>();
   /** The exit of a running container is recorded first, so that clients get the event of its end. */
   const kill = async (id: string): Promise<void> => {
+    // A start that is in progress may still succeed.
+    await underLock(id, () => Promise.resolve());
     if (records.get(id)?.phase !== 'running') return;
     await stopper.stop(id, 0).catch((thrown: unknown) => {
       log.warn({ container: id, why: reasonOf(thrown) }, 'a container is removed without a recorded exit');

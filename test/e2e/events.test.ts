@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerEventType } from '../../runtime/client.ts';
 import type { ContainerEvent } from '../../runtime/client.ts';
 import { watchContainerEvents } from '../fixtures/container-events.ts';
-import { exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { createContainer, exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -138,6 +138,25 @@ describe('events', () => {
       stopped?.containersStatuses.map((status) => [status.id, status.exitCode]),
       [[id, 137]],
     );
+    await watcher.stop();
+  });
+
+  it('report the end of a container that is removed while it starts', async () => {
+    const watcher = await watch(stage);
+    const pod = await runPod(stage, 'starting');
+    const { runtime } = stage.daemon.cri;
+    for (const [index, delay] of [0, 5, 10, 20].entries()) {
+      const id = await createContainer(stage, pod, { name: `c${index}`, image, command: ['sleep', '600'] });
+      const starting = runtime.startContainer({ containerId: id }).catch(() => undefined);
+      await pause(delay);
+      await runtime.removeContainer({ containerId: id });
+      await starting;
+    }
+    await removePod(stage, pod);
+    await until('the pod is deleted', () => watcher.of(pod.id).at(-1) === 'deleted pod');
+    const count = (what: string): number => watcher.of(pod.id).filter((each) => each === what).length;
+    assert.equal(count('deleted container'), 4);
+    assert.equal(count('stopped container'), count('started container'));
     await watcher.stop();
   });
 
