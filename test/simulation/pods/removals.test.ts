@@ -10,10 +10,10 @@ import { createScheduler } from '../engine/scheduler.ts';
 import { emptyWorld, forgetWatchers } from './world.ts';
 
 /**
- * Opens a daemon with a pod and a running container in it. @param before runs before the container is rolled
- * back
+ * Opens a daemon with a pod and a created container in it: the removal of a running one first ends its
+ * process. @param before runs before the container is rolled back
  */
-async function openRunning(before: () => Promise<void>) {
+async function openCreated(before: () => Promise<void>) {
   const scheduler = createScheduler(replayOf([]));
   const world = emptyWorld(scheduler);
   const run = <T>(call: Promise<T>): Promise<T> => scheduler.runUntil(call);
@@ -25,9 +25,8 @@ async function openRunning(before: () => Promise<void>) {
   const { sandboxes, containers } = await run(startPodsNode(world, { ...begun, life: { ...life, act } }));
   const pod = await run(sandboxes.run(podConfig(2), ''));
   const { id } = await run(containers.create(pod.id, containerConfig('c', 'signed')));
-  await run(containers.start(id));
   const stateOf = (): string | undefined => world.processes.get(id)?.state;
-  assert.equal(stateOf(), 'running');
+  assert.equal(stateOf(), 'created');
   return { scheduler, world, containers, sandboxes, run, pod, id, stateOf };
 }
 
@@ -36,7 +35,7 @@ describe('a pod with a container that is being removed', () => {
     it(`has no process of that container when a stop of the ${what} is answered`, async () => {
       let open: () => void = () => undefined;
       const gate = new Promise<void>((resolve) => (open = resolve));
-      const node = await openRunning(() => gate);
+      const node = await openCreated(() => gate);
       const removal = node.containers.remove(node.id);
       await node.run(node.scheduler.sleep(10));
       const [row] = node.world.database.read('SELECT record FROM container');
@@ -51,15 +50,16 @@ describe('a pod with a container that is being removed', () => {
       await node.run(Promise.all([removal, stop]));
     });
 
-  it('has no process of that container when the removal has failed', async () => {
+  it('has no process of that container after a stop when the removal has failed', async () => {
     let failures = 1;
-    const node = await openRunning(async () => {
+    const node = await openCreated(async () => {
       failures -= 1;
       if (failures >= 0) throw fault('destroy', 'EBUSY');
     });
     await assert.rejects(node.run(node.containers.remove(node.id)), { code: 'SIMULATED_FAULT' });
-    assert.equal(node.stateOf(), 'dead');
+    assert.equal(node.stateOf(), 'created');
     await node.run(node.sandboxes.stop(node.pod.id));
+    assert.equal(node.stateOf(), 'dead');
     await node.run(node.sandboxes.remove(node.pod.id));
   });
 });
