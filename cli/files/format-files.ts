@@ -1,4 +1,4 @@
-import { realpath, stat, writeFile } from 'node:fs/promises';
+import { realpath, stat, truncate, writeFile } from 'node:fs/promises';
 import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import { describeProblems, textOf } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
@@ -81,10 +81,16 @@ async function rewrite(file: string, text: string): Promise<void> {
   } catch (error) {
     if (!isPortcullisError(error) || error.code !== 'STORAGE_NO_ACCESS') throw error;
     // Only root can give a new file to another user or group, but this user may be able to write this file.
-    await writeFile(place, text).catch(() => {
+    await overwrite(place, text).catch(() => {
       throw error;
     });
   }
+}
+
+/** The content is replaced before the file is shortened: a full disk does not empty it. */
+async function overwrite(file: string, text: string): Promise<void> {
+  await writeFile(file, text, { flag: 'r+' });
+  await truncate(file, Buffer.byteLength(text));
 }
 
 function unreadable(attempted: string, file: string, problems: readonly Problem[]): PortcullisError {

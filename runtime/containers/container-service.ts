@@ -73,6 +73,23 @@ export interface ContainerServiceDeps {
   readonly log: Logger;
 }
 
+/** Records the exit of a running container before its removal, so that clients get the event of its end. */
+async function endRunning(
+  {
+    records,
+    stopper,
+    log,
+  }: Pick<ContainerServiceDeps, 'records' | 'log'> & {
+    readonly stopper: Pick<ReturnType<typeof createStopper>, 'stop'>;
+  },
+  id: string,
+): Promise<void> {
+  if (records.get(id)?.phase !== 'running') return;
+  await stopper.stop(id, 0).catch((thrown: unknown) => {
+    log.warn({ container: id, why: reasonOf(thrown) }, 'a container is removed without a recorded exit');
+  });
+}
+
 /** Creates the service: the order of the steps of each request, and the lock under which they run. */
 export function createContainerService(input: ContainerServiceDeps): ContainerService {
   const { records, lock, effects, log, requireSandbox } = input;
@@ -94,19 +111,12 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const removals = new Set<string>();
-  /** The exit of a running container is recorded first, so that clients get the event of its end. */
-  const kill = async (id: string): Promise<void> => {
-    // A start that is in progress may still succeed.
-    await underLock(id, () => Promise.resolve());
-    if (records.get(id)?.phase !== 'running') return;
-    await stopper.stop(id, 0).catch((thrown: unknown) => {
-      log.warn({ container: id, why: reasonOf(thrown) }, 'a container is removed without a recorded exit');
-    });
-  };
   const remove = ({ id }: ContainerRecord): Promise<void> => {
     removals.add(id);
     endActsOf(id);
-    return kill(id)
+    // A start that is in progress may still succeed.
+    return underLock(id, () => Promise.resolve())
+      .then(() => endRunning({ records, stopper, log }, id))
       .then(() => underLock(id, () => removeContainer(deps, id)))
       .finally(() => removals.delete(id));
   };

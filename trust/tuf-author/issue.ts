@@ -74,8 +74,8 @@ export async function issue(input: IssueInput): Promise<Issued> {
     const waiting = input.pending?.get(role);
     const signed = await signDraft(dialect, draft, signers, waiting).catch((thrown: unknown) => {
       if (need === 'must') throw thrown;
-      // A file that is only due remains valid for a while, and the rest does not wait for an expired one, so a
-      // key that cannot be opened today is no failure.
+      // A file that is only due remains valid for a while, and the rest does not wait for an expired one. So
+      // a key that cannot be opened today is no failure.
       return need === 'due'
         ? undefined
         : signDraft(dialect, draft, () => Promise.resolve(undefined), waiting);
