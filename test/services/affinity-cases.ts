@@ -22,14 +22,23 @@ export const affinityCases: readonly Case[] = [
         // The addresses do not begin at the same time.
         const early = serversOf(stage, family, 'on other nodes', { ...spec, externalIPs: [] });
         stage.balancer.change(early, []);
-        const chosen = async (place: Place): Promise<readonly string[]> =>
-          (await connections(stage, family, 'pod', place, 30)).map(backendOf);
+        const chosen = async (place: Place): Promise<readonly string[]> => {
+          const answers = (await connections(stage, family, 'pod', place, 30)).map(backendOf);
+          assert.deepEqual(
+            answers.filter((answer) => !/^b[123]$/u.test(answer)),
+            [],
+            place,
+          );
+          return answers;
+        };
+        // With IPVS, a hash replaces the memory of clients where the policy separates the clients inside.
+        const remembers = stage.balancer.kind === 'nftables' || policy !== externalLocal;
         const before = await chosen('load balancer');
         assert.deepEqual([...new Set(before)].toSorted(), ['b2', 'b3']);
         stage.balancer.change(serversOf(stage, family, 'everywhere', spec), []);
         const once = await chosen('load balancer');
         const moved = once.filter((backend, client) => backend !== 'b1' && backend !== before[client]);
-        assert.deepEqual(moved, []);
+        if (remembers) assert.deepEqual(moved, []);
         for (const place of places) {
           const again = await chosen(place);
           // IPVS remembers clients of each address and port.
@@ -40,7 +49,8 @@ export const affinityCases: readonly Case[] = [
         stage.balancer.change(servers, []);
         assert.equal(stage.balancer.reconcile(servers), 0);
         const left = await chosen('load balancer');
-        assert.ok(left.every((backend, client) => once[client] === 'b1' || once[client] === backend));
+        if (remembers)
+          assert.ok(left.every((backend, client) => once[client] === 'b1' || once[client] === backend));
         if (stage.balancer.kind === 'nftables')
           for (const place of places) assert.deepEqual(await chosen(place), left, place);
       }

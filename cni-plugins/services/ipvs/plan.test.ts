@@ -50,6 +50,20 @@ test('persistence is a flag and a time', () => {
   });
 });
 
+test('a mark with persistence keeps the port of packets, so other ports get the hash of the client', () => {
+  const node = { ...nodePort, persistenceSeconds: 600 };
+  const key = { family: 2 as const, mark: nodePortMark('tcp', 30080) };
+  assert.deepEqual(serviceOf(node), { key, scheduler: 'mh', flags: 8, timeoutSeconds: 0 });
+  const inside = { ...plain, persistenceSeconds: 600, mark: 0x084b0000 };
+  assert.equal(serviceOf(inside).scheduler, 'mh');
+  assert.deepEqual(serviceOf({ ...inside, port: 8080 }), {
+    key: { family: 2, mark: 0x084b0000 },
+    scheduler: 'rr',
+    flags: 1,
+    timeoutSeconds: 600,
+  });
+});
+
 for (const [what, server, field] of [
   ['least connections with affinity', { ...plain, scheduler: 'lc', clientAffinity: true }, 'clientAffinity'],
   ['direct return of a node port', { ...nodePort, forwarding: 'dsr' }, 'forwarding'],

@@ -101,11 +101,22 @@ export function schedulerOf({
   return { name: scheduler === 'lc' ? 'wlc' : scheduler, flags: 0 };
 }
 
+/**
+ * Whether a persistent service of IPVS would reach the ports of the destinations. A persistent service of a
+ * mark keeps the port of the packet (ip_vs_sched_persist in ip_vs_core.c of Linux).
+ */
+const reachesPorts = (key: IpvsServiceKey, { port, destinations }: IpvsPlane): boolean =>
+  !('mark' in key) || destinations.every((destination) => destination.port === port);
+
 export function serviceOf(server: IpvsPlane): IpvsService {
-  const { name, flags } = schedulerOf(server);
-  const persistence = server.persistenceSeconds ?? 0;
+  const key = serviceKey(server);
+  const remembers = (server.persistenceSeconds ?? 0) > 0;
+  const persistence = remembers && reachesPorts(key, server) ? (server.persistenceSeconds ?? 0) : 0;
+  // Without persistence, the hash of its address keeps a client on its destination.
+  const clientAffinity = server.clientAffinity || (remembers && persistence === 0);
+  const { name, flags } = schedulerOf({ ...server, clientAffinity });
   return {
-    key: serviceKey(server),
+    key,
     scheduler: name,
     flags: flags | (persistence === 0 ? 0 : ipvsFlags.persistent),
     timeoutSeconds: persistence,
