@@ -110,10 +110,10 @@ const reachesPorts = (key: IpvsServiceKey, { port, destinations }: IpvsPlane): b
 
 export function serviceOf(server: IpvsPlane): IpvsService {
   const key = serviceKey(server);
-  const remembers = (server.persistenceSeconds ?? 0) > 0;
-  const persistence = remembers && reachesPorts(key, server) ? (server.persistenceSeconds ?? 0) : 0;
-  // Without persistence, the hash of its address keeps a client on its destination.
-  const clientAffinity = server.clientAffinity || (remembers && persistence === 0);
+  const { persistenceSeconds: demanded = 0 } = server;
+  const persistence = reachesPorts(key, server) ? demanded : 0;
+  // Without the demanded persistence, the hash of its address keeps a client on its destination.
+  const clientAffinity = server.clientAffinity || persistence < demanded;
   const { name, flags } = schedulerOf({ ...server, clientAffinity });
   return {
     key,
