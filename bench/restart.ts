@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RestartFigures } from './restart-figures.ts';
+import { makeCgroupRoot } from '../test/fixtures/kubelet/cgroup-root.ts';
 import { requirePeers, run, runPeer } from '../test/peers/runtimes.ts';
 import { runInside } from './run-inside.ts';
 import { percentile } from './samples.ts';
@@ -27,7 +28,10 @@ for (const name of names) {
     name,
     join(folder, name),
   ];
+  // A kubelet removes the cgroups of pods; the runtimes do not.
+  const cgroups = makeCgroupRoot('cgroupfs', `pc-bench-${name}`);
   const printed = name === 'portcullis' ? runInside(driver('SOCKET')) : runPeer(name, folder, driver);
+  cgroups.remove();
   const line = printed.split('\n').find((one) => one.startsWith('::figures '));
   if (line !== undefined) results.set(name, JSON.parse(line.slice('::figures '.length)) as RestartFigures);
 }
