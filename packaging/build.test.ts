@@ -16,11 +16,12 @@ import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { createFaultControl, folderVariable, readFault } from '../test/chaos/faults/orders.ts';
+import { layOutPackage } from '../test/fixtures/built-bundle.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
 import { readLibraries } from './libraries.ts';
 import { linkedFiles } from './links.ts';
-import { layOut, pack } from './package.ts';
+import { pack } from './package.ts';
 
 const repository = join(import.meta.dirname, '..');
 
@@ -28,7 +29,7 @@ describe('the package', () => {
   let folder = '';
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
-    await layOut(join(folder, 'package'), { types: false, isWhole: false });
+    await layOutPackage(join(folder, 'package'));
     // The dependencies that npm would install next to it, and no others.
     const manifest = JSON.parse(readFileSync(join(folder, 'package/package.json'), 'utf8')) as {
       optionalDependencies: object;

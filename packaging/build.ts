@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import type { BuildOptions, Metafile, Plugin } from 'esbuild';
 import { builtinModules } from './builtin-modules.ts';
@@ -165,7 +166,11 @@ export function declarations(outdir: string): void {
 if (import.meta.main) {
   const started = performance.now();
   const outdir = join(root, 'dist');
-  await bundle(outdir);
-  if (!process.argv.includes('--bundle-only')) declarations(outdir);
+  const { values } = parseArgs({
+    options: { 'bundle-only': { type: 'boolean' }, metafile: { type: 'string' } },
+  });
+  const metafile = await bundle(outdir);
+  if (values.metafile !== undefined) writeFileSync(values.metafile, JSON.stringify(metafile));
+  if (values['bundle-only'] !== true) declarations(outdir);
   process.stdout.write(`dist/ built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 }

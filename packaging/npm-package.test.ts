@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parseReference } from '../base/distribution/index.ts';
 import { asNobody } from '../test/fixtures/as-nobody.ts';
+import { layOutPackage } from '../test/fixtures/built-bundle.ts';
 import { runProgram } from '../test/fixtures/command.ts';
 import type { Ended } from '../test/fixtures/command.ts';
 import { buildImage, pushImage } from '../test/fixtures/image.ts';
@@ -29,7 +30,7 @@ import type { TestRegistry } from '../test/fixtures/registry.ts';
 import { openRegistries } from '../trust/index.ts';
 import type { RegistryAccess } from '../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../trust/sigstore/fixtures/mock-sigstore.ts';
-import { layOut, pack } from './package.ts';
+import { pack } from './package.ts';
 
 const repository = join(import.meta.dirname, '..');
 const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
@@ -54,7 +55,7 @@ describe('the npm package in a pipeline', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-npm-'));
     chmodSync(folder, 0o755);
-    await layOut(join(folder, 'package'), { types: false, isWhole: false });
+    await layOutPackage(join(folder, 'package'));
     file = join(folder, pack(join(folder, 'package'), folder));
     registry = await startRegistry();
     access = await openRegistries({ mirrors: [], insecureHosts: [] });

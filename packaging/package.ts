@@ -4,11 +4,12 @@
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Metafile } from 'esbuild';
 import { bundle, declarations } from './build.ts';
 import { withoutMissingLinks } from './links.ts';
 import { bundledPackages, notices } from './notices.ts';
+import { isWholeProgram } from './whole-programs.ts';
 
 const root = join(import.meta.dirname, '..');
 const shipped = [
@@ -60,6 +61,20 @@ export interface LayoutOptions {
   readonly types: boolean;
   /** Whether it contains the whole programs of the daemon: npm's package is small instead. */
   readonly isWhole: boolean;
+  /** A bundle of the same sources, with whole programs. Without it, one is built. */
+  readonly built?: BuiltBundle | undefined;
+}
+
+export interface BuiltBundle {
+  readonly folder: string;
+  readonly metafile: Metafile;
+}
+
+/** Copies a bundle, with or without its whole programs. */
+function copyBundle({ folder, metafile }: BuiltBundle, to: string, isWhole: boolean): Metafile {
+  const isCopied = (path: string): boolean => isWhole || !isWholeProgram(relative(folder, path));
+  cpSync(folder, to, { recursive: true, filter: isCopied });
+  return metafile;
 }
 
 /** Documents that explain the sources, which the package does not contain, and screenshots. */
@@ -75,8 +90,12 @@ const leftOut = [
 export async function layOut(folder: string, options: LayoutOptions): Promise<Metafile> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const metafile = await bundle(join(folder, 'dist'), options.isWhole);
-  if (options.types) declarations(join(folder, 'dist'));
+  const dist = join(folder, 'dist');
+  const metafile =
+    options.built === undefined
+      ? await bundle(dist, options.isWhole)
+      : copyBundle(options.built, dist, options.isWhole);
+  if (options.types) declarations(dist);
   for (const path of shipped)
     cpSync(join(root, path), join(folder, path), {
       recursive: true,

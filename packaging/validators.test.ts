@@ -7,8 +7,8 @@ import { after, before, describe, it } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { ValidateFunction } from 'ajv';
 import { compileOptions } from '../base/schema/compile.ts';
+import { bundleInto } from '../test/fixtures/built-bundle.ts';
 import { runProgram } from '../test/fixtures/command.ts';
-import { bundle } from './build.ts';
 import { generated, validators } from './validators.ts';
 
 const required = createRequire(import.meta.url);
@@ -26,7 +26,7 @@ describe('generated validators', () => {
   const fileOf = (name: string): string => join(folder, 'dist', validators.get(name)?.file ?? '');
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-validators-'));
-    await bundle(join(folder, 'dist'));
+    await bundleInto(join(folder, 'dist'));
   });
   after(() => rmSync(folder, { recursive: true }));
 

@@ -3,14 +3,15 @@ import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { bundle, workerSources } from './build.ts';
+import { bundleInto } from '../test/fixtures/built-bundle.ts';
+import { workerSources } from './build.ts';
 import { isWholeProgram } from './whole-programs.ts';
 
 test('the daemon and the Workers that it starts are one file each, and start only such Workers', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-whole-'));
   try {
     const dist = join(folder, 'dist');
-    await bundle(dist);
+    await bundleInto(dist);
     const files = globSync('*.whole.js', { cwd: dist });
     assert.ok(files.includes('daemon.whole.js'));
     for (const file of files) {

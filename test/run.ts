@@ -16,6 +16,7 @@ import { execFileSync } from 'node:child_process';
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { metafileVariable } from './fixtures/built-bundle.ts';
 import { runConformance } from './house/conformance.ts';
 import { coverageOf } from './house/coverage.ts';
 import { gates, runGates } from './house/gates.ts';
@@ -65,13 +66,14 @@ const nothing = { passed: 0, failed: 0, skipped: 0 };
 const peers = whole ? getPeers(out) : nothing;
 
 const measured = process.env['PORTCULLIS_COVERAGE'] === '1';
-const coverageFolder = mkdtempSync(join(tmpdir(), 'portcullis-coverage-'));
-if (measured) Object.assign(process.env, { NODE_V8_COVERAGE: coverageFolder, PORTCULLIS_SOURCE: '1' });
+const ownFolder = mkdtempSync(join(tmpdir(), 'portcullis-test-run-'));
+const metafile = join(ownFolder, 'metafile.json');
+if (measured) Object.assign(process.env, { NODE_V8_COVERAGE: ownFolder, PORTCULLIS_SOURCE: '1' });
 else if (whole)
-  execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only'], {
+  execFileSync(process.execPath, ['packaging/build.ts', '--bundle-only', '--metafile', metafile], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-if (whole && !measured) process.env['PORTCULLIS_BUNDLE'] = '1';
+if (whole && !measured) Object.assign(process.env, { PORTCULLIS_BUNDLE: '1', [metafileVariable]: metafile });
 const gatesNow = gates.filter(({ isTests, isLate }) => isTests !== true && isLate !== true);
 const gatesLater = gates.filter(({ isLate }) => isLate === true);
 // The gates only compute, and many tests only wait: the gates take the processor time that the tests leave.
@@ -106,14 +108,14 @@ delete process.env['NODE_V8_COVERAGE'];
 // A file runs again while nothing else runs.
 if (beside.failedFiles.size + alone.failedFiles.size > 0) await gatesLast;
 const { counts, failures, flaky, reasons } = await runAgain(out, [beside, alone], whole);
-const coverage = measured ? coverageOf(coverageFolder) : Promise.resolve('');
+const coverage = measured ? coverageOf(ownFolder) : Promise.resolve('');
 // The fuzzing and the gates have nothing to wait for.
 const [fuzzing, conformance, failedLater] = whole
   ? await Promise.all([runFuzzing(out), conformanceNow ?? runConformance(out), gatesLast])
   : [nothing, nothing, []];
 const gatesFailed = [...failedNow, ...failedLater];
 out.write(await coverage);
-rmSync(coverageFolder, { recursive: true, force: true });
+rmSync(ownFolder, { recursive: true, force: true });
 python.remove();
 const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);

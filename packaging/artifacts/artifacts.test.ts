@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import manifest from '../../package.json' with { type: 'json' };
+import { builtBundle } from '../../test/fixtures/built-bundle.ts';
 import { runElsewhere } from '../../test/fixtures/other-checkout.ts';
 import { buildArtifacts } from './artifacts.ts';
 
@@ -29,7 +30,7 @@ describe('the packages of a release', { skip }, () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-artifacts-'));
     process.env['SOURCE_DATE_EPOCH'] = '1700000000';
-    names = await buildArtifacts(join(folder, 'first'), { types: false });
+    names = await buildArtifacts(join(folder, 'first'), { types: false, built: builtBundle() });
   });
   after(() => {
     delete process.env['SOURCE_DATE_EPOCH'];

@@ -20,6 +20,7 @@ import { bundledPackages } from '../notices.ts';
 import type { BundledPackage } from '../notices.ts';
 import { isWholeProgram } from '../whole-programs.ts';
 import { layOut } from '../package.ts';
+import type { BuiltBundle } from '../package.ts';
 import { componentsOf, npmPurl } from '../sbom/components.ts';
 import { cyclonedxOf } from '../sbom/cyclonedx.ts';
 import { spdxOf } from '../sbom/spdx.ts';
@@ -32,6 +33,8 @@ export interface ReleaseOptions {
   /** Whether the package of npm contains declarations of types, which take most of the time. */
   readonly types: boolean;
   readonly architectures?: readonly Architecture[];
+  /** A bundle of the same sources. Without it, one is built. */
+  readonly built?: BuiltBundle | undefined;
 }
 
 interface ReleaseFile {
@@ -50,7 +53,8 @@ export async function buildArtifacts(folder: string, options: ReleaseOptions): P
   try {
     mkdirSync(folder, { recursive: true });
     const layout = join(work, 'package');
-    const bundled = bundledPackages(await layOut(layout, { types: options.types, isWhole: true }));
+    const { types, built } = options;
+    const bundled = bundledPackages(await layOut(layout, { types, isWhole: true, built }));
     const names: string[] = [];
     const write = (files: readonly ReleaseFile[]): void => {
       for (const { name, bytes } of files) {

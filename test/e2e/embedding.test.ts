@@ -15,7 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { layOut } from '../../packaging/package.ts';
+import { layOutPackage } from '../fixtures/built-bundle.ts';
 import { createCriClient } from '../../runtime/client.ts';
 import { conflist, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -34,7 +34,7 @@ describe('the examples of docs/embedding.md', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-embed-'));
     mkdirSync(join(folder, 'node_modules'));
-    await layOut(join(folder, 'node_modules/portcullis'), { types: false, isWhole: false });
+    await layOutPackage(join(folder, 'node_modules/portcullis'));
     symlinkSync(join(repository, 'node_modules/@koromix'), join(folder, 'node_modules/@koromix'));
     for (const name of readdirSync(examples)) copyFileSync(join(examples, name), join(folder, name));
     stage = await openStage({

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { layOut } from '../../packaging/package.ts';
+import { layOutPackage } from '../fixtures/built-bundle.ts';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import { runProgram } from '../fixtures/command.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
@@ -114,7 +114,7 @@ describe('README.md, "Use it"', { skip: crictl.skip }, () => {
     assert.ok(team);
     await pushImage(team, await buildImage(), '1');
     await client.close();
-    await layOut(inside('package'), { types: false, isWhole: false });
+    await layOutPackage(inside('package'));
     inside('checkout', 'dist');
     symlinkSync(join(repository, 'packaging'), join(folder, 'checkout/packaging'));
   });

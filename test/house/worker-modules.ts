@@ -7,7 +7,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Metafile } from 'esbuild';
 import ts from 'typescript';
-import { describeBundle, workerSources } from '../../packaging/build.ts';
+import { workerSources } from '../../packaging/build.ts';
+import { isWholeProgram } from '../../packaging/whole-programs.ts';
+import { bundleMetafile } from '../fixtures/built-bundle.ts';
 
 const root = join(import.meta.dirname, '../..');
 const goldenFile = new URL('worker-modules.golden', import.meta.url);
@@ -36,7 +38,9 @@ function loadedWith(outputs: Metafile['outputs'], file: string, found = new Set<
 
 /** Returns the sources that a Worker loads at its start. */
 function sourcesOf(outputs: Metafile['outputs'], worker: string): string[] {
-  const file = Object.keys(outputs).find((name) => outputs[name]?.entryPoint === worker);
+  const file = Object.keys(outputs).find(
+    (name) => outputs[name]?.entryPoint === worker && !isWholeProgram(name),
+  );
   return [...loadedWith(outputs, file ?? '')].flatMap((name) =>
     Object.entries(outputs[name]?.inputs ?? {})
       .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
@@ -46,7 +50,7 @@ function sourcesOf(outputs: Metafile['outputs'], worker: string): string[] {
 
 /** Returns the list as text, one paragraph for each Worker. */
 export async function listWorkerModules(): Promise<string> {
-  const { outputs } = await describeBundle();
+  const { outputs } = await bundleMetafile();
   const paragraphs = workerSources().map((source) => {
     const parts = sourcesOf(outputs, source).map(partOf);
     return [basename(source, '.ts'), ...[...new Set(parts)].sort().map((part) => `  ${part}`)].join('\n');
@@ -74,7 +78,7 @@ export function awaitsAtTopLevel(text: string): boolean {
  * (`workerEntry` of packaging/build.ts says why there may be none). The Worker's own module may have one.
  */
 export async function listAwaitedImports(): Promise<string[]> {
-  const { outputs } = await describeBundle();
+  const { outputs } = await bundleMetafile();
   const imported = workerSources().flatMap((worker) =>
     sourcesOf(outputs, worker).filter((source) => source !== worker),
   );

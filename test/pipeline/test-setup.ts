@@ -14,7 +14,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHttpServer } from '../../base/connections/index.ts';
-import { layOut, pack } from '../../packaging/package.ts';
+import { pack } from '../../packaging/package.ts';
+import { layOutPackage } from '../fixtures/built-bundle.ts';
 import { loadPolicy } from '../../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
@@ -118,7 +119,7 @@ export async function openTestSetup(): Promise<TestSetup> {
   const folder = mkdtempSync(join(tmpdir(), 'pc-pipeline-'));
   const services = await startMockSigstore();
   const root = JSON.stringify(services.trustedRoot());
-  await layOut(join(folder, 'package'), { types: false, isWhole: false });
+  await layOutPackage(join(folder, 'package'));
   const file = join(folder, pack(join(folder, 'package'), folder));
   const bin = join(folder, 'bin');
   mkdirSync(bin);
