@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { decryptKeys } from '../../test/fixtures/unencrypted-keys.ts';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { hostPlatform, openRegistries } from '../../trust/index.ts';
@@ -89,6 +90,7 @@ export async function beginFleet(
   await asOwner((owner) =>
     owner.init({ dialects: ['tuf'], destinations: [web], keys: {}, expiry, localKeys: true }),
   );
+  decryptKeys(join(home, 'owner'), 'correct horse');
   const publishFolder: Fleet['publishFolder'] = async (
     folder,
     { stages = [], halt = { denials: 1, watch: 600 } } = {},
