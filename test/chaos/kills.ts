@@ -58,7 +58,7 @@ export async function settle(
     // A process that resolves paths of the host ends after half a minute without requests.
     const patienceMs = nearest.every((line) => line.includes('portcullis-look-up')) ? lookUpMs : withinMs;
     if (nearest.length === 0 || performance.now() > begin + patienceMs) return nearest;
-    await pause(50);
+    await pause(100);
   }
 }
 
