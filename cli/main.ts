@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
+import { resolveBundleImports } from './environment/bundle-imports.ts';
 import { requireKernel } from './environment/require-kernel.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
@@ -9,6 +10,7 @@ import { exitCodes, fail } from './output/output.ts';
 import { printableText } from './output/printable.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
+resolveBundleImports();
 const args = process.argv.slice(2);
 const format = formatAsked(args);
 /** As in `portcullis --socket /x ps`. */
