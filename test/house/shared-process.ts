@@ -7,16 +7,16 @@ export type TestProcess = readonly string[];
 const mostFiles = 16;
 
 /**
- * Matches the text of tests that change or observe their whole process, start other processes or threads, or
- * measure time or memory: state, load and garbage of other tests would disturb them.
+ * Matches the text of tests that change or observe their whole process, start threads or a daemon, or measure
+ * time or memory: state, load and garbage of other tests would disturb them.
  */
 const wholeProcess = new RegExp(
   [
-    String.raw`\bprocess\.(?!pid\b|platform\b|arch\b|execPath\b|cwd\b|gete?[ug]id\b|env\['\w+'\] (?:\?\?|===))`,
-    String.raw`child_process|\bspawn|\bexec(?:File)?(?:Sync)?\(|worker_threads|[wW]orkers?\(|\.worker\b`,
-    String.raw`unshare|setns|/proc/|performance\.|memoryUsage|eventLoop|node:v8|\bgc\(|watchdog`,
+    String.raw`\bprocess\.(?!fixture\b|pid\b|platform\b|arch\b|execPath\b|cwd\b|gete?[ug]id\b|env\['\w+'\] (?:\?\?|===))`,
+    String.raw`worker_threads|[wW]orkers?\(|\.worker\b`,
+    String.raw`unshare|setns|/proc/self|performance\.|memoryUsage|eventLoop|node:v8|\bgc\(|watchdog`,
     String.raw`globalThis|\bmock\.|setDefault|defaultMaxListeners|diagnostics_channel`,
-    'fixtures/(?:private-namespaces|cost|daemon|command|registry|stage|pod|etcd|dockerd|tools)',
+    'fixtures/(?:private-namespaces|cost|daemon|command|stage|pod|etcd|dockerd)',
   ].join('|'),
   'u',
 );
