@@ -79,3 +79,15 @@ import { other } from './other.ts';
 `;
   assert.equal(replaced(source), source);
 });
+
+test('a later import through a door names the files that export its names', () => {
+  assert.equal(
+    replaced(`  const { ask, start,\n    ended } = await import('../network/index.ts');`),
+    `  const { ask } = await import('${at('client.ts')}'), { begin: start, ended } = await import('${at('engine.ts')}')\n;`,
+  );
+});
+
+test('a later import of a whole door stays', () => {
+  const source = `const network = await import('../network/index.ts');`;
+  assert.equal(replaced(source), source);
+});

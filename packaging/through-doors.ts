@@ -12,6 +12,7 @@ type Place = readonly [file: string, name: string];
 
 const exportOf = /^export \{([^}]*)\} from '([^']+)';/gmu;
 const importOf = /^(import|export) \{([^}]*)\} from '(\.[^']*\/index\.ts)';/gmu;
+const laterImportOf = /\bconst \{([^}:]*)\} = await import\('(\.[^']*\/index\.ts)'\)/gu;
 
 /** Returns the pairs of names in `a, b as c, type D`, without types. */
 function namesIn(list: string): (readonly [inner: string, outer: string])[] {
@@ -52,15 +53,29 @@ export function withoutDoors(
     const place = door.get(name);
     return place === undefined ? [file, name] : placeOf(...place);
   };
-  return source.replace(importOf, (statement, word: string, list: string, from: string) => {
+  /** Returns the imported names by the files that define them, with `as` between two names of one thing. */
+  const byFiles = (list: string, from: string, as: string): ReadonlyMap<string, readonly string[]> => {
     const byFile = new Map<string, string[]>();
     for (const [inner, outer] of namesIn(list)) {
       const [file, name] = placeOf(join(dirname(path), from), inner);
-      byFile.set(file, [...(byFile.get(file) ?? []), name === outer ? name : `${name} as ${outer}`]);
+      byFile.set(file, [...(byFile.get(file) ?? []), name === outer ? name : `${name}${as}${outer}`]);
     }
-    const statements = [...byFile].map(([file, names]) => `${word} { ${names.join(', ')} } from '${file}';`);
-    return statements.join(' ') + '\n'.repeat(statement.split('\n').length - 1);
-  });
+    return byFile;
+  };
+  const linesOf = (statement: string): string => '\n'.repeat(statement.split('\n').length - 1);
+  return source
+    .replace(importOf, (statement, word: string, list: string, from: string) => {
+      const statements = [...byFiles(list, from, ' as ')].map(
+        ([file, names]) => `${word} { ${names.join(', ')} } from '${file}';`,
+      );
+      return statements.join(' ') + linesOf(statement);
+    })
+    .replace(laterImportOf, (statement, list: string, from: string) => {
+      const imports = [...byFiles(list, from, ': ')].map(
+        ([file, names]) => `{ ${names.join(', ')} } = await import('${file}')`,
+      );
+      return `const ${imports.join(', ')}${linesOf(statement)}`;
+    });
 }
 
 /** Replaces imports through doors in every source of the project. */
