@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net';
 import { Readable } from 'node:stream';
 import { answerOf } from './answer.ts';
 import type { HttpAnswer } from './answer.ts';
-import { openConnections } from './connections.ts';
+import type { Connections } from './connections.ts';
 import { asHttpError, httpError } from './failure.ts';
 import { redirectTarget, refusalOf, withoutCredentials } from './redirects.ts';
 import type { Reach } from './redirects.ts';
@@ -82,22 +82,30 @@ const longestMs = 2 ** 31 - 1;
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { connect = 5_000, headers: headersMs = 30_000, idle: idleMs = 30_000 } = options.timeouts ?? {};
   const userAgent = options.userAgent ?? 'portcullis';
-  const connections = openConnections({
-    connectMs: connect,
-    most: options.connections ?? 64,
-    environment: options.environment ?? process.env,
-    probeAfterMs: options.probeAfterMs ?? 60_000,
-    ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-    ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
-  });
+  let isClosed = false;
+  let opening: Promise<Connections> | undefined;
+  /** undici and TLS are a quarter of the start of a command, and many commands request nothing. */
+  async function open(): Promise<Connections> {
+    const { openConnections } = await import('./connections.ts');
+    return openConnections({
+      connectMs: connect,
+      most: options.connections ?? 64,
+      environment: options.environment ?? process.env,
+      probeAfterMs: options.probeAfterMs ?? 60_000,
+      ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+      ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
+    });
+  }
 
   interface Hop extends HttpRequest {
     readonly method: NonNullable<HttpRequest['method']>;
     readonly reach: Reach;
     readonly signal: AbortSignal;
+    readonly connections: Connections;
   }
 
   async function exchange({
+    connections,
     url,
     method,
     headers,
@@ -150,6 +158,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     let { url, headers = {} } = request;
     if ((url.protocol !== 'http:' && url.protocol !== 'https:') || url.username !== '' || url.password !== '')
       throw httpError('HTTP_BAD_ADDRESS', url, 'it is not an http or https address, or it contains a user');
+    if (isClosed) throw httpError('HTTP_UNREACHABLE', url, `${url.host}: the client was closed`);
+    const connections = await (opening ??= open());
     let reach: Reach = 'any';
     if (ledBy !== undefined && ledBy.origin !== url.origin) {
       reach = connections.classOf(ledBy);
@@ -157,7 +167,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
       if (why !== undefined) throw httpError('HTTP_ADDRESS_REFUSED', url, `${ledBy.host} leads ${why}`);
     }
     for (let hop = 0; ; hop += 1) {
-      const answer = await exchange({ ...request, method, url, headers, signal, reach });
+      const answer = await exchange({ ...request, connections, method, url, headers, signal, reach });
       const follows = redirects > 0 && isRedirect(answer.status) && (method === 'GET' || method === 'HEAD');
       if (!follows) return answer;
       const from = connections.classOf(url);
@@ -178,7 +188,12 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     }
   }
 
-  return { send, close: () => connections.close() };
+  async function close(): Promise<void> {
+    isClosed = true;
+    await (await opening)?.close();
+  }
+
+  return { send, close };
 }
 
 /** Returns whether a status redirects a GET or HEAD (RFC 9110, section 15.4). */
