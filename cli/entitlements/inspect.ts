@@ -6,7 +6,6 @@ import { capabilityNames } from '../../base/capabilities/index.ts';
 import { attempt, fileReason, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
-import { ContainerState, findContainer } from '../../runtime/index.ts';
 import { withClient, withSocket } from '../options/endpoint.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
@@ -61,6 +60,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
   const { reported, pid, networkClass, link, adjustments } = await withClient(
     flags.socket,
     async (client) => {
+      const { ContainerState, findContainer } = await import('../../runtime/index.ts');
       const { id, state, podSandboxId } = await findContainer(client, named);
       if (state !== ContainerState.CONTAINER_RUNNING)
         throw unreadable(named, 'it is not running', 'name a running container');

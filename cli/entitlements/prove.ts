@@ -7,7 +7,6 @@ import { seccompFilters } from '../../base/kernel/index.ts';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/index.ts';
 import type { Attestation, Expected } from '../../entitlements/index.ts';
-import { ContainerState, findContainer } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
 import { withClient, withSocket } from '../options/endpoint.ts';
 import { readInputFile } from '../files/input-file.ts';
@@ -131,6 +130,7 @@ async function expectedOf(profile: string, flags: Flags, runtime: string): Promi
 }
 
 async function ofContainer(client: CriClient, named: string, flags: Flags): Promise<Question> {
+  const { ContainerState, findContainer } = await import('../../runtime/index.ts');
   const { id, state } = await findContainer(client, named);
   if (state !== ContainerState.CONTAINER_RUNNING)
     throw unprovable(named, 'it is not running', 'name a running container');

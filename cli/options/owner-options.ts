@@ -2,7 +2,6 @@ import type { Command } from 'commander';
 import { openRegistries, processPassphrase } from '../../trust/index.ts';
 import type { RegistryAccess } from '../../trust/index.ts';
 import { parseDuration } from '../../trust/policy/index.ts';
-import { openOwner } from '../../trust/tuf-author/index.ts';
 import type { Owner } from '../../trust/tuf-author/index.ts';
 import { ownCollections } from '../environment/user-folders.ts';
 import { exitCodes, run, withOutput } from '../output/output.ts';
@@ -49,6 +48,7 @@ export function performOwner(
       insecureHosts: flags.insecureRegistry,
     });
     try {
+      const { openOwner } = await import('../../trust/tuf-author/index.ts');
       const owner = await openOwner({
         folder: flags.dir,
         name,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { collectRelease, publishRelease, stageName } from '../../trust/policy-release/index.ts';
+import { stageName } from '../../trust/policy-release/index.ts';
 import type { ReleaseStage } from '../../trust/policy-release/index.ts';
 import { collect } from '../options/registry-options.ts';
 import { exitCodes, print } from '../output/output.ts';
@@ -78,6 +78,7 @@ async function publish(
   registries: Parameters<Parameters<typeof performOwner>[2]>[1],
 ): Promise<number> {
   const { loadPolicySet } = await import('../../runtime/index.ts');
+  const { collectRelease, publishRelease } = await import('../../trust/policy-release/index.ts');
   const set = await loadPolicySet({ paths: [path] });
   const files = await collectRelease(path, set);
   const { channel, stage, to, watch, releases, urgent } = flags;

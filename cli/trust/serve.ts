@@ -1,7 +1,6 @@
 import { parseJson } from '../../base/json/index.ts';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { startTrustService } from '../../trust/notary/index.ts';
 import type { TrustServiceOptions } from '../../trust/notary/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { isLoopback } from '../../base/http/index.ts';
@@ -91,6 +90,7 @@ async function serve(flags: ServeFlags): Promise<number> {
     process.stderr.write(
       'portcullis: every client that reaches this address may publish and delete; require tokens with --auth-realm, listen on loopback, or let a proxy control access\n',
     );
+  const { startTrustService } = await import('../../trust/notary/index.ts');
   return serveUntilStopped(flags.output, (onLost) => startTrustService({ ...options, onLost }));
 }
 
