@@ -66,10 +66,6 @@ const hasServing = ({ slices }: Objects, { address, service }: FlowDifference['t
       addressType === (address.includes(':') ? 'IPv6' : 'IPv4') &&
       endpoints.some(({ conditions }) => conditions.serving !== false),
   );
-const hasHints = ({ slices }: Objects, { service }: FlowDifference['target']): boolean =>
-  (slices.get(service.metadata.name) ?? []).some(({ endpoints }) =>
-    endpoints.some(({ hints }) => hints !== undefined),
-  );
 
 /** Returns why a difference between flows is expected. */
 export function explainFlow(difference: FlowDifference, objects: Objects): string | undefined {
@@ -81,8 +77,5 @@ export function explainFlow(difference: FlowDifference, objects: Objects): strin
     return 'Flows of UDP to a removed Service end at once. With kube-proxy they continue to the same endpoint.';
   if (!hasServing(objects, target))
     return 'Flows of UDP to an endpoint that is gone end at once. With kube-proxy they continue if no other endpoint serves.';
-  const { externalTrafficPolicy, internalTrafficPolicy } = service.spec;
-  if (externalTrafficPolicy === 'Local' || internalTrafficPolicy === 'Local' || hasHints(objects, target))
-    return 'Flows of UDP to an endpoint that this node may no longer use because of a hint or a policy end at once. With kube-proxy they continue.';
   return undefined;
 }

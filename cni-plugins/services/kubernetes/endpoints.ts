@@ -251,17 +251,17 @@ function served(
     ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell),
   );
   const usable = all.size <= most ? all : ownPart([...all], order, most, () => crowded(port, most));
-  // UDP has no end of a connection: a client whose endpoint does not serve must get another one, if there is
-  // any.
+  // A UDP flow stays with its endpoint while that serves: hints and policies are for new flows. UDP has no
+  // end of a connection, so a client whose endpoint does not serve must get another one, if there is any.
   const movesOn = port.protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
   const found = new Map<string, readonly [Offer, boolean]>();
-  for (const offer of own) {
+  for (const offer of movesOn ? offers : own) {
     const { candidate } = offer;
     const isNew = usable.has(offer);
     const keepsItsOwn =
       all.has(offer) ||
       isEndingWell(offer) ||
-      (!candidate.ready && !candidate.terminating && (candidate.serving || !movesOn));
+      (movesOn ? candidate.serving : !candidate.ready && !candidate.terminating);
     const id = idOf(offer);
     if (isNew || (keepsItsOwn && !found.has(id))) found.set(id, [offer, isNew]);
   }

@@ -152,6 +152,35 @@ test('new connections and existing connections go to the endpoints that kube-pro
   }
 });
 
+test('flows of UDP stay with an endpoint that serves and that a hint or a policy excludes', () => {
+  const ports = [
+    { name: 'dns', port: 53, protocol: 'UDP' },
+    { name: 'dns-tcp', port: 53, protocol: 'TCP' },
+  ];
+  const unready = { node: 'there', ready: false, serving: false };
+  const spec = { ports: ports.map((port) => ({ ...port, targetPort: 53 })) };
+  const local = { spec: { ...spec, internalTrafficPolicy: 'Local' } };
+  const here = endpoint('10.0.0.1', { node: 'here' });
+  const there = endpoint('10.0.0.2', { node: 'there' });
+  assert.equal(
+    reported(inside(translated(local, [slice([here, there, endpoint('10.0.0.3', unready)], { ports })]))),
+    '10.0.0.1 | 10.0.0.2:0 -dns-tcp',
+  );
+  assert.equal(
+    reported(inside(translated(local, [slice([there], { ports })]))),
+    '10.0.0.2:0 -dns-tcp',
+    'a policy that excludes all',
+  );
+  const zones = ['a', 'b'].map((name, at) =>
+    endpoint(`10.0.0.${at + 1}`, { hints: { forZones: [{ name }] } }),
+  );
+  assert.equal(
+    reported(inside(translated({ spec }, [slice(zones, { ports })], { ...place, zone: 'a' }))),
+    '10.0.0.1 | 10.0.0.2:0 -dns-tcp',
+    'a hint',
+  );
+});
+
 test('a port that few endpoints serve keeps them, even if many endpoints serve the other ports', () => {
   const ports = ['http', 'grpc', 'admin'].map((name, index) => ({
     name,
