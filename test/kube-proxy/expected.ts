@@ -7,6 +7,8 @@ import { clients, gatewayAddresses, nodeAddresses } from './layout.ts';
 
 interface Expected {
   readonly reason: string;
+  /** kube-proxy's mode. Absent: any. */
+  readonly mode?: 'iptables';
   is(difference: Difference): boolean;
 }
 
@@ -26,6 +28,9 @@ const isOnly = (outcomes: readonly string[], one: string): boolean =>
 /** Whether this is so for each source that the endpoints of both nodes see. */
 const sourcesAre = ({ reference, ours }: Difference, allowed: (source: string) => boolean): boolean =>
   [...reference.sources, ...ours.sources].every(allowed);
+
+const refusesFormer =
+  'Portcullis refuses connections to an address that a Service no longer has, until its grace period is over, and to ports that a Service no longer has at any of its addresses. kube-proxy refuses only ports of cluster addresses.';
 
 export const expected: readonly Expected[] = [
   {
@@ -47,7 +52,15 @@ export const expected: readonly Expected[] = [
   },
   {
     reason:
-      'Portcullis refuses connections to an address that a Service no longer has, until its grace period is over, and to ports that a Service no longer has at any of its addresses. kube-proxy refuses only ports of cluster addresses.',
+      'With iptables, kube-proxy passes on connections to ports that a Service lacks at its cluster address. Portcullis refuses them, as kube-proxy does with nf_tables.',
+    mode: 'iptables',
+    is: ({ question: { target }, reference, ours }) =>
+      target.of === 'unserved' &&
+      isOnly(reference.outcomes, 'dropped') &&
+      isOnly(ours.outcomes, 'ECONNREFUSED'),
+  },
+  {
+    reason: refusesFormer,
     is: ({ question: { target }, reference, ours }) =>
       target.isFormer === true &&
       isOnly(reference.outcomes, 'dropped') &&
@@ -55,9 +68,9 @@ export const expected: readonly Expected[] = [
   },
 ];
 
-/** Returns why a difference is expected. Absent: it is a defect. */
-export const explain = (difference: Difference): string | undefined =>
-  expected.find(({ is }) => is(difference))?.reason;
+/** Returns why a difference is expected. Absent: it is a defect. @param mode kube-proxy's */
+export const explain = (difference: Difference, mode: 'iptables' | 'nftables'): string | undefined =>
+  expected.find((each) => (each.mode ?? mode) === mode && each.is(difference))?.reason;
 
 /** Whether an endpoint of the service, of the family of the address, still serves. */
 const hasServing = ({ slices }: Objects, { address, service }: FlowDifference['target']): boolean =>
@@ -70,10 +83,12 @@ const hasServing = ({ slices }: Objects, { address, service }: FlowDifference['t
 /** Returns why a difference between flows is expected. */
 export function explainFlow(difference: FlowDifference, objects: Objects): string | undefined {
   const { target, reference, ours } = difference;
-  if (target.protocol !== 'udp' || !isOnly([...reference], 'continues') || ours.has('continues'))
-    return undefined;
+  if (target.protocol !== 'udp' || ours.has('continues')) return undefined;
   const service = objects.services.get(target.service.metadata.name);
-  if (service === undefined)
+  const isGone = service?.spec.clusterIPs === undefined;
+  if (isGone && isOnly([...reference], 'dropped') && isOnly([...ours], 'ECONNREFUSED')) return refusesFormer;
+  if (!isOnly([...reference], 'continues')) return undefined;
+  if (isGone)
     return 'Flows of UDP to a removed Service end at once. With kube-proxy they continue to the same endpoint.';
   if (!hasServing(objects, target))
     return 'Flows of UDP to an endpoint that is gone end at once. With kube-proxy they continue if no other endpoint serves.';

@@ -12,7 +12,7 @@ import { createMark } from './mark.ts';
 import { openNode } from './nodes.ts';
 import type { TestNode } from './nodes.ts';
 import { chance, pick } from './objects.ts';
-import { targetId, targetsOf } from './targets.ts';
+import { createFormerMarks, targetId, targetsOf } from './targets.ts';
 import type { ServiceTarget } from './targets.ts';
 
 export interface SeedOptions {
@@ -75,6 +75,7 @@ export async function runSeed(
     differences += texts.length;
     for (const text of texts) console.log(`✖ ${text}`);
   };
+  const markFormer = createFormerMarks();
   let before: readonly ServiceTarget[] = [];
   try {
     for (let step = 1; step <= steps; step += 1) {
@@ -95,7 +96,7 @@ export async function runSeed(
       if (restarts) for (const node of nodes) await node.startProxy();
       console.log(`seed ${seed}, step ${step}: ${restarts ? 'restart, ' : ''}${done.join(', ')}`);
       await mark.reached();
-      const targets = targetsOf(objects);
+      const targets = markFormer(targetsOf(objects));
       const ids = new Set(targets.map(targetId));
       const former = before.flatMap((target): ServiceTarget[] =>
         ids.has(targetId(target)) ? [] : [{ ...target, isFormer: true }],
@@ -112,7 +113,9 @@ export async function runSeed(
         if (reason !== undefined) reasons.add(reason);
         return reason === undefined;
       });
-      const found = await compare(reference, ours, questions, asking, explain);
+      const found = await compare(reference, ours, questions, asking, (difference) =>
+        explain(difference, mode),
+      );
       for (const reason of found.reasons) reasons.add(reason);
       console.log(`  endpoints answered ${found.served} of ${questions.length} questions`);
       report([...broken.map(({ text }) => text), ...found.differences.map(describe)]);

@@ -9,7 +9,7 @@ export type AddressKind = 'cluster' | 'external' | 'load balancer' | 'node' | 'u
 export interface ServiceTarget extends Target {
   readonly of: AddressKind;
   readonly service: ServiceObject;
-  /** No service has it any more. */
+  /** No service that a proxy serves has it any more. */
   readonly isFormer?: true;
 }
 
@@ -65,4 +65,20 @@ export function targetsOf({ services }: Objects): ServiceTarget[] {
       ...ofNode,
     ];
   });
+}
+
+/**
+ * Returns a function for the targets of each step in turn. It marks those whose Service went to another proxy
+ * (label `service-proxy-name`) and whose address was served before.
+ */
+export function createFormerMarks(): (targets: readonly ServiceTarget[]) => readonly ServiceTarget[] {
+  const served = new Set<string>();
+  const isServed = ({ service: { metadata } }: ServiceTarget): boolean =>
+    metadata.labels?.['service.kubernetes.io/service-proxy-name'] === undefined;
+  return (targets) => {
+    for (const target of targets) if (isServed(target)) served.add(target.address);
+    return targets.map((target) =>
+      isServed(target) || !served.has(target.address) ? target : { ...target, isFormer: true },
+    );
+  };
 }
