@@ -31,8 +31,8 @@ export {
 } from './netfilter/balancing-expressions.ts';
 export { forget, forgetAddresses, listConnections } from './netfilter/connections.ts';
 export type { TrackedConnection } from './netfilter/connections.ts';
-export { forgetConnections } from './netfilter/conntrack.ts';
-export type { StalePort } from './netfilter/conntrack.ts';
+export { forgetConnections, toThisHost } from './host-ports.ts';
+export type { StalePort } from './host-ports.ts';
 export {
   connection,
   constant,

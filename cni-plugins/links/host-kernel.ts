@@ -222,7 +222,7 @@ export function openHostKernel(tag: string): HostKernel {
           .flatMap(readElements)
           .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
       ),
-    forget: (stale) => forgetConnections(filter, stale),
+    forget: (stale) => forgetConnections(filter, route, stale),
     forgetAddresses: (addresses) =>
       forgetAddresses(
         filter,

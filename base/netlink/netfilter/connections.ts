@@ -1,14 +1,11 @@
 import { attribute, attributesOf, be16, nested, u32, u8 } from '../protocol/wire.ts';
 import { isRefusal } from '../protocol/kernel-failure.ts';
-import { conntrackRequest } from './conntrack-request.ts';
-import type { NetlinkSocket } from '../protocol/socket.ts';
+import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
 
-/**
- * Tracked connections over ctnetlink, for any purpose. Source: linux/netfilter/nfnetlink_conntrack.h.
- * conntrack.ts has the requests for host ports.
- */
+/** Tracked connections over ctnetlink. Source: linux/netfilter/nfnetlink_conntrack.h. */
 
+const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
 const IPCTNL_MSG_CT_DELETE = 2;
 const CTA_TUPLE_ORIG = 1;
@@ -25,6 +22,20 @@ const [CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE] = [1, 1];
 const filterBy = { protocol: 1 << 3, portTo: 1 << 5 } as const;
 const IPS_SEEN_REPLY = 1 << 1;
 const [TCP_CONNTRACK_FIN_WAIT, TCP_CONNTRACK_SYN_SENT2] = [4, 9];
+
+/** @param family AF_INET or AF_INET6 @param message IPCTNL_MSG_CT_* */
+const conntrackRequest = (
+  what: string,
+  family: 2 | 10,
+  message: number,
+  ...attributes: readonly Uint8Array[]
+): Request => ({
+  what,
+  on: 'conntrack',
+  type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
+  flags: 0,
+  body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
+});
 
 export interface TrackedConnection {
   readonly protocol: number;

@@ -128,7 +128,7 @@ function forget(resource: HostPorts, { host }: ResourceKernel, keepOwn: boolean)
       ...(keepOwn ? { unless: ipBytes(own.address) } : {}),
     }));
   });
-  forgetConnections(host.filter, stale);
+  forgetConnections(host.filter, host.route, stale);
 }
 
 /**

@@ -1,6 +1,5 @@
-import { append } from '../../../base/lists/index.ts';
 import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
-import { forget, listConnections, lookUpRoute, openNetlink } from '../../../base/netlink/index.ts';
+import { forget, listConnections, openNetlink, toThisHost } from '../../../base/netlink/index.ts';
 import type { TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { keyOf } from '../model/model.ts';
@@ -74,38 +73,10 @@ export function forgetStale(
       !(connection.answered || mayConnect(server, own, connection.from));
     if (isStale) (server.address === undefined ? perhapsElsewhere : stale).push(connection);
   }
-  forget(filter, familyNumber(family), [...stale, ...toThisHost(perhapsElsewhere)]);
-}
-
-const RTN_LOCAL = 2;
-/** As many answers of the kernel fit into any socket's buffer. */
-const lookUpsAtOnce = 250;
-
-/** Returns the connections to an address of the host, as the rules for node ports decide. */
-function toThisHost(connections: readonly TrackedConnection[]): readonly TrackedConnection[] {
-  if (connections.length === 0) return connections;
-  const byAddress = Map.groupBy(connections, ({ to }) => to.toString('hex'));
-  const all = [...byAddress.values()];
-  const local: TrackedConnection[] = [];
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    for (let from = 0; from < all.length; from += lookUpsAtOnce) {
-      const groups = all.slice(from, from + lookUpsAtOnce);
-      const answers = route.exchange(
-        groups.flatMap(([one]) => (one === undefined ? [] : [lookUpRoute(one.to)])),
-      );
-      for (const [
-        index,
-        {
-          answers: [found],
-        },
-      ] of answers.entries())
-        if (found?.body.readUInt8(7) === RTN_LOCAL) append(local, groups[index] ?? []);
-    }
-    return local;
-  } finally {
-    route.close();
-  }
+  forget(filter, familyNumber(family), stale);
+  if (perhapsElsewhere.length === 0) return;
+  using route = openNetlink(NETLINK_ROUTE);
+  forget(filter, familyNumber(family), toThisHost(route, perhapsElsewhere));
 }
 
 export function cutConnections(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertNearLinear } from '../../../test/fixtures/cost.ts';
-import { staleAmong } from './conntrack.ts';
+import { assertNearLinear } from '../../test/fixtures/cost.ts';
+import { staleAmong } from './host-ports.ts';
 
 const tcp = 6;
 const udp = 17;
@@ -21,7 +21,7 @@ test('connections to a port are stale, except those that the kept address answer
     [udp, 53, other, true],
   ];
   for (const [protocol, port, answeredBy, stale] of cases)
-    assert.equal(isStale({ protocol, port, answeredBy }), stale, `${protocol} ${port}`);
+    assert.equal(isStale({ protocol, portTo: port, answeredBy }), stale, `${protocol} ${port}`);
 });
 
 test('the cost grows linearly with the connections, however many ports are released', async () => {
@@ -32,7 +32,7 @@ test('the cost grows linearly with the connections, however many ports are relea
     (n) => {
       const isStale = staleAmong(stale(n));
       return Array.from({ length: n }, (_, index) =>
-        isStale({ protocol: tcp, port: 65_535 - index, answeredBy: pod }),
+        isStale({ protocol: tcp, portTo: 65_535 - index, answeredBy: pod }),
       ).length;
     },
     { n: 4000 },
