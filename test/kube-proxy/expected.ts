@@ -60,6 +60,16 @@ export const expected: readonly Expected[] = [
       isOnly(ours.outcomes, 'ECONNREFUSED'),
   },
   {
+    reason:
+      'With iptables, kube-proxy does not refuse connections of the node itself to an external address without an endpoint. Portcullis refuses them, as kube-proxy does with nf_tables.',
+    mode: 'iptables',
+    is: ({ question: { client, target }, reference, ours }) =>
+      client.name === 'host' &&
+      (target.of === 'external' || target.of === 'load balancer') &&
+      isOnly(reference.outcomes, 'dropped') &&
+      isOnly(ours.outcomes, 'ECONNREFUSED'),
+  },
+  {
     reason: refusesFormer,
     is: ({ question: { target }, reference, ours }) =>
       target.isFormer === true &&

@@ -8,6 +8,12 @@ const unlimited =
   'sysctl -qew net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=100000';
 
 /**
+ * A flow must outlive a step, also on a busy machine: otherwise it would seem to move to another endpoint. A
+ * flow of an earlier step must not, because another one could get its ports.
+ */
+const patient = 'sysctl -qew net.netfilter.nf_conntrack_udp_timeout=120';
+
+/**
  * Makes this network namespace a node, with a link to each end. The pods have links of their own instead of a
  * common bridge, because an endpoint on the bridge of its client would answer past kube-proxy.
  */
@@ -18,6 +24,7 @@ export async function openNetwork(): Promise<ReadonlyMap<string, TestEnd>> {
       'sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1',
       'sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0',
       unlimited,
+      patient,
       // Packets to an address that nobody serves vanish.
       'ip link add void type veth peer name void-end',
       'ip link set void arp off up; ip link set void-end up',
