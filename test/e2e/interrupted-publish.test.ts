@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -115,6 +124,22 @@ describe('an interrupted publish', () => {
     assert.deepEqual(readFileSync(join(one, '1.root.json')), first);
     assert.deepEqual(readFileSync(join(two, '1.root.json')), first);
     assert.ok(existsSync(join(two, 'timestamp.json')));
+  });
+
+  it('completes new keys at a place that got only the root, and at another place that got everything', async () => {
+    const [one, two] = [join(home, 'keys-one'), join(home, 'keys-two')];
+    await trust('init', 'keys', '--to', one, '--to', two);
+    await trust('publish', 'keys');
+    for (const role of ['timestamp', 'snapshot', 'targets']) await trust('rotate', 'keys', role);
+    mkdirSync(join(two, '2.targets.json'));
+    assert.notEqual((await run('publish', 'keys')).code, 0);
+    assert.ok(existsSync(join(two, '2.root.json')));
+    rmSync(join(two, '2.targets.json'), { recursive: true });
+    assert.match(await trust('publish', 'keys'), /everything is published already/u);
+    for (const name of readdirSync(one))
+      assert.deepEqual(readFileSync(join(two, name)), readFileSync(join(one, name)), name);
+    await trust('add', 'keys', 'one', file);
+    await trust('publish', 'keys');
   });
 
   it('never replaces the collection of another owner', async () => {

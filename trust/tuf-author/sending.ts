@@ -1,7 +1,9 @@
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Standing } from './collection.ts';
+import { consistentName } from './destination.ts';
 import type { Destination } from './destination.ts';
-import { readPublished, versionOf } from './publish.ts';
+import { publicationOf, readPublished, versionOf } from './publish.ts';
+import { defaultLimits } from '../tuf-client/source.ts';
 import type { StagedChange } from './staged.ts';
 import type { WorkingFolder } from './working-folder.ts';
 
@@ -25,11 +27,17 @@ export async function concludeSending(
   for (const dialect of dialects) {
     const files = await folder.sending(dialect);
     if (files.size === 0) continue;
-    const own = new Map([...(await folder.standing(dialect)), ...files]);
+    const before = await folder.standing(dialect);
+    const own = new Map([...before, ...files]);
     published.set(dialect, own);
-    const root = [...(await folder.roots(dialect)).values()][0] ?? own.get('root');
+    const roots = await folder.roots(dialect);
+    const root = [...roots.values()][0] ?? own.get('root');
     if (root === undefined) continue;
     for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
+      if (await hasOnlyRoot(destination, dialect, before, files)) {
+        const rest = publicationOf(dialect, own, roots, before);
+        if (rest !== undefined) await destination.publish([rest]);
+      }
       const known = new Map([['root', root]]);
       const remote = await readPublished(dialect, destination.source(dialect), known);
       // Later changes of others are read afterwards, as before every publish.
@@ -37,6 +45,27 @@ export async function concludeSending(
     }
   }
   if (hasArrived) await savePublished(folder, published, await folder.sendingStaged());
+}
+
+/**
+ * Returns whether a place got the new root, and still has the former timestamp. A folder gets one file at a
+ * time. The new root may name other keys, so that nobody can read the place until it has the other files.
+ */
+async function hasOnlyRoot(
+  destination: Destination,
+  dialect: Dialect,
+  before: Standing,
+  files: Standing,
+): Promise<boolean> {
+  const root = files.get('root');
+  const timestamp = before.get('timestamp');
+  if (destination.serverKey !== undefined || root === undefined || timestamp === undefined) return false;
+  const source = destination.source(dialect);
+  const name = consistentName({ role: 'root', version: versionOf(dialect, 'root', root), bytes: root });
+  return (
+    root.equals((await source.fetch(name, defaultLimits.rootBytes)) ?? Buffer.alloc(0)) &&
+    timestamp.equals((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) ?? Buffer.alloc(0))
+  );
 }
 
 const containsOneOf = (remote: Standing, files: Standing): boolean =>
