@@ -5,6 +5,7 @@ import {
   keptTimestamp,
   nextRoot,
   refuseExpiredRoot,
+  signedSnapshot,
   trustRoot,
   verifiedTargets,
   withSnapshot,
@@ -126,7 +127,9 @@ function snapshotOf(
   if (given !== undefined) return given;
   const { roles, keys } = set.root.signed;
   const held = heldKeys(roles.snapshot, keys, online);
-  const existing = set.snapshot;
+  const former = stored.get('snapshot');
+  // A root that names new keys for the timestamp only leaves the snapshot as it is.
+  const existing = set.snapshot ?? (former === undefined ? undefined : signedSnapshot(set, former));
   if (held.length < roles.snapshot.threshold) {
     if (existing !== undefined && targets.length === 0)
       return { role: 'snapshot', version: existing.signed.version, bytes: existing.bytes };
@@ -134,7 +137,7 @@ function snapshotOf(
       'no snapshot was included in update and server does not hold current snapshot key for repository';
     return invalidUpdate('ErrBadHierarchy', why, 'snapshot');
   }
-  return nextTufSnapshot({ former: stored.get('snapshot'), files: targets, held, now });
+  return nextTufSnapshot({ former, files: targets, held, now });
 }
 
 function timestampOf(

@@ -145,6 +145,31 @@ describe('the trust service in TUF’s dialect', () => {
     );
   });
 
+  it('accepts new keys for the timestamp only, of the publisher and of the service, with the same snapshot', async () => {
+    repository.keys.snapshot = [testKey('tuf')];
+    repository.keys.timestamp = [testKey('tuf')];
+    const files = written(repository);
+    assert.equal((await publish(partsOf(files, []))).status, 200);
+    repository.keys.timestamp = [testKey('tuf')];
+    repository.versions['root'] = 2;
+    repository.versions['timestamp'] = 2;
+    assert.equal((await publish(partsOf(written(repository), ['targets', 'snapshot']))).status, 200);
+    repository.keys.timestamp = [await serviceKey('timestamp')];
+    repository.versions['root'] = 3;
+    assert.equal(
+      (await publish([{ name: 'root', bytes: written(repository)['root'] as Buffer }])).status,
+      200,
+    );
+    assert.deepEqual(await lookUp(files['root'] as Buffer, 'v1'), [digest('one'), digest('one')]);
+    // A snapshot that the new root does not accept has to be replaced in the same publish.
+    repository.keys.snapshot = [testKey('tuf')];
+    repository.versions['root'] = 4;
+    assert.equal(
+      nameOf(await publish([{ name: 'root', bytes: written(repository)['root'] as Buffer }])),
+      'ErrBadHierarchy',
+    );
+  });
+
   it('refuses an update that a client would not trust, and nothing changes', async () => {
     const files = written(repository);
     await publish(partsOf(files));

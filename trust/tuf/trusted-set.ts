@@ -208,8 +208,13 @@ export function keptTimestamp(set: TrustedSet, bytes: Buffer): TrustedSet {
 
 /** Adds the kept snapshot as {@link keptTimestamp} does. Without a trusted timestamp, it is not added. */
 export function keptSnapshot(set: TrustedSet, bytes: Buffer): TrustedSet {
-  const kept = set.timestamp === undefined ? undefined : ifSigned(set, 'snapshot', bytes);
+  const kept = set.timestamp === undefined ? undefined : signedSnapshot(set, bytes);
   return kept === undefined ? set : { ...set, snapshot: kept };
+}
+
+/** Returns the snapshot if it is signed as the current root requires. */
+export function signedSnapshot(set: TrustedSet, bytes: Buffer): Metadata<Snapshot> | undefined {
+  return ifSigned(set, 'snapshot', bytes);
 }
 
 /** Returns the kept metadata of a role; its signatures are verified when it is compared. */
