@@ -62,12 +62,13 @@ async function begin(
   { dialects, destinations, keys: named, expiry, localKeys, notaryRoot }: InitInput,
 ): Promise<Settings> {
   const served = destinations.some((address) => /^https?:/u.test(address));
-  // Only a service signs Notary's timestamps.
-  const managed = (dialect: Dialect): OnlineRole[] =>
-    (['snapshot', 'timestamp'] as const).filter(
-      (role) =>
-        named[role] === undefined && served && (!localKeys || (dialect === 'notary' && role === 'timestamp')),
-    );
+  const isManaged = (role: OnlineRole): boolean => served && named[role] === undefined && !localKeys;
+  const managed = (dialect: Dialect): OnlineRole[] => {
+    // Only a service signs Notary's timestamps.
+    const timestamp = dialect === 'notary' ? served : isManaged('timestamp');
+    // The timestamp of a snapshot that the service signs can only be signed by the service.
+    return timestamp ? (isManaged('snapshot') ? ['snapshot', 'timestamp'] : ['timestamp']) : [];
+  };
   const serverManaged = { tuf: managed('tuf'), notary: managed('notary') };
   const made = new Map<TopRole, StagedKeys>();
   const of = async (role: TopRole): Promise<StagedKeys> => {

@@ -1,10 +1,27 @@
 import type { Dialect } from '../tuf-metadata/model.ts';
 import type { OnlineRole } from './destination.ts';
+import { authorFailure } from './failure.ts';
 import type { OwnedCollection } from './owned-collection.ts';
 import type { Owner } from './owner.types.ts';
 import { inDialect, keysOf, newKeyOf } from './role-keys.ts';
 import { stagedCollection } from './session.ts';
 import type { StagedChange } from './staged.ts';
+import type { Settings } from './working-folder.ts';
+
+/**
+ * Returns the dialects in which the owner can sign timestamps. In the Notary dialect only a service signs
+ * them, and whoever signs the snapshots signs their timestamps too.
+ * @throws TRUST_AUTHOR_NOT_IN_DIALECT when the owner can sign them in no dialect
+ */
+function withOwnTimestamps({ name, dialects, serverManaged }: Settings): readonly Dialect[] {
+  const own = dialects.filter((one) => one === 'tuf' && !serverManaged.tuf.includes('snapshot'));
+  if (own.length > 0) return own;
+  const why = dialects.includes('tuf')
+    ? 'the service signs the snapshots, so only the service can sign their timestamps'
+    : 'in the Notary dialect only the service signs timestamps';
+  const fix = `let the service make a new key: portcullis trust rotate ${name} timestamp --server-managed`;
+  throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', name, why, undefined, fix);
+}
 
 /** Stages the changes of an owner for the next publish. */
 export function createOwnerChanges(
@@ -28,7 +45,9 @@ export function createOwnerChanges(
     stage,
     unstage,
     async rotate(role, named) {
-      const { dialects, serverManaged } = await working.settings();
+      const settings = await working.settings();
+      const { serverManaged } = settings;
+      const dialects = role === 'timestamp' ? withOwnTimestamps(settings) : settings.dialects;
       const made =
         named.files.length === 0
           ? { threshold: named.threshold, keys: [await newKeyOf(collection, role)] }
@@ -47,7 +66,10 @@ export function createOwnerChanges(
       const without = (roles: readonly OnlineRole[]): OnlineRole[] => roles.filter((one) => one !== role);
       await working.saveSettings({
         ...(await working.settings()),
-        serverManaged: { tuf: without(serverManaged.tuf), notary: without(serverManaged.notary) },
+        serverManaged: {
+          tuf: without(serverManaged.tuf),
+          notary: dialects.includes('notary') ? without(serverManaged.notary) : serverManaged.notary,
+        },
       });
     },
     async rotateToServer(role) {

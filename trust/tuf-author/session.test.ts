@@ -16,7 +16,7 @@ import { collectionOf } from './collection.ts';
 import { folderDestination } from './to-folder.ts';
 import { holds, signAs } from './keys.ts';
 import { openOwner } from './owner.ts';
-import type { Owner } from './owner.types.ts';
+import type { InitInput, Owner } from './owner.types.ts';
 
 const name = 'registry.example.com/pay/app';
 const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
@@ -194,3 +194,46 @@ test('a place that cannot be published to is not saved, and blocks no later publ
     await to(second);
     assert.deepEqual((await owner.settings()).destinations, [place, second]);
   }));
+
+test('a timestamp key of the owner signs in the TUF dialect only: the service signs Notary’s timestamps', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'tuf-timestamps-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const open = (one: string): Promise<Owner> =>
+    openOwner({ folder: home, name: one, passphrase, signers: [], registries, now: new Date() });
+  const [served, local, named] = [await open('served'), await open('local'), await open('named')];
+  const init = (owner: Owner, wanted: { localKeys: boolean; keys?: InitInput['keys'] }) =>
+    owner.init({
+      dialects: ['tuf', 'notary'],
+      destinations: ['http://localhost'],
+      keys: {},
+      expiry: {},
+      ...wanted,
+    });
+  const own = { files: [], threshold: 1 };
+  try {
+    await init(served, { localKeys: false });
+    await assert.rejects(served.rotate('timestamp', own), {
+      code: 'TRUST_AUTHOR_NOT_IN_DIALECT',
+      message: /trust rotate served timestamp --server-managed/u,
+    });
+    assert.deepEqual(await served.staged(), []);
+
+    await init(local, { localKeys: true });
+    await local.rotate('timestamp', own);
+    assert.deepEqual(
+      (await local.staged()).map((change) => 'dialect' in change && change.dialect),
+      ['tuf'],
+    );
+    assert.deepEqual((await local.settings()).serverManaged, { tuf: [], notary: ['timestamp'] });
+
+    await init(named, { localKeys: false, keys: { timestamp: own } });
+    assert.deepEqual((await named.settings()).serverManaged, {
+      tuf: [],
+      notary: ['snapshot', 'timestamp'],
+    });
+  } finally {
+    for (const owner of [served, local, named]) await owner.close();
+    await registries.close();
+    await rm(home, { recursive: true });
+  }
+});
