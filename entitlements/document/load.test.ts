@@ -52,6 +52,15 @@ function answer(profile: Profile, call: string, ...args: bigint[]): string {
 }
 
 describe('loading profiles', () => {
+  it('refuses a file that is not UTF-8, because its paths would be others than its author wrote', async () => {
+    const path = join(folder, 'latin1.yaml');
+    writeFileSync(path, Buffer.from(`${HEAD}metadata: { name: p }\nnotes: é\n`, 'latin1'));
+    await assert.rejects(loadProfiles({ paths: [path] }), {
+      code: 'ENTITLEMENTS_BAD_PROFILE',
+      message: /latin1\.yaml:1:1: the file is not UTF-8; save it as UTF-8/u,
+    });
+  });
+
   it('has the built-in ones without any file', async () => {
     const profiles = await loadProfiles({ paths: [] });
     assert.deepEqual(profiles.names(), ['default', 'privileged', 'baseline', 'restricted']);

@@ -2,8 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
-import { append } from '../../base/lists/index.ts';
-import { describeProblems, sortProblems } from '../../base/schema/index.ts';
+import { describeProblems, sortProblems, textOf } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { builtinNames, builtinProfile } from '../profile/builtin.ts';
@@ -40,7 +39,7 @@ export async function loadProfiles(options: { readonly paths: readonly string[] 
 
 /**
  * Reads the texts of files and folders, in the form that {@link loadProfiles} accepts.
- * @throws ENTITLEMENTS_BAD_PROFILE naming each file that cannot be read
+ * @throws ENTITLEMENTS_BAD_PROFILE naming each file that cannot be read or is not UTF-8
  */
 export async function readProfileFiles(paths: readonly string[]): Promise<readonly SourceFile[]> {
   const { texts, unread } = await collectProfileFiles(paths);
@@ -49,7 +48,7 @@ export async function readProfileFiles(paths: readonly string[]): Promise<readon
 }
 
 /**
- * Reads the texts of files and folders, and reports those that could not be read.
+ * Reads the texts of files and folders, and reports those that could not be read or are not UTF-8.
  * @param standardInput the bytes of the path `-`; without them, `-` is the name of a file
  */
 export async function collectProfileFiles(
@@ -61,9 +60,13 @@ export async function collectProfileFiles(
   const filesOf = async (path: string): Promise<string[]> => (isInput(path) ? [path] : filesAt(path, unread));
   const files = (await Promise.all(paths.map(filesOf))).flat();
   const texts: SourceFile[] = [];
-  for (const file of new Set(files))
-    if (isInput(file)) texts.push({ file, text: Buffer.from(standardInput ?? []).toString('utf8') });
-    else append(texts, await textOf(file, unread));
+  for (const file of new Set(files)) {
+    const bytes = isInput(file) ? (standardInput ?? new Uint8Array()) : await bytesOf(file, unread);
+    if (bytes === undefined) continue;
+    const read = textOf(file, bytes);
+    if ('text' in read) texts.push({ file, text: read.text });
+    else unread.push(read);
+  }
   return { texts, unread };
 }
 
@@ -99,12 +102,12 @@ export function profileSet(
   };
 }
 
-async function textOf(file: string, problems: Problem[]): Promise<readonly SourceFile[]> {
+async function bytesOf(file: string, problems: Problem[]): Promise<Uint8Array | undefined> {
   try {
-    return [{ file, text: (await readPlainFile(file, MAX_BYTES)).toString('utf8') }];
+    return await readPlainFile(file, MAX_BYTES);
   } catch (error) {
     problems.push(unreadable(file, error));
-    return [];
+    return undefined;
   }
 }
 
