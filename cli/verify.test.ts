@@ -156,6 +156,49 @@ test('kept evidence decides offline, about its own image and platform only', { s
   assert.equal(portcullis('verify', image, '--key', 'cosign.pub', '--offline').status, 2);
 });
 
+test('kept evidence of an index decides about each manifest of the platform', { skip }, async () => {
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  const [repository] = client.repositories({ registry: registry.host, repository: 'several' });
+  assert.ok(repository);
+  const config = await repository.pushBlob(Buffer.from('{"architecture":"amd64","os":"linux"}'));
+  const push = async (content: object, mediaType: string, tag?: string) => {
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...content }));
+    const { digest } = await repository.pushManifest(bytes, mediaType, tag === undefined ? {} : { tag });
+    return { mediaType, digest, size: bytes.length };
+  };
+  const manifestOf = (title: string) =>
+    push(
+      {
+        config: { ...config, mediaType: 'application/vnd.oci.image.config.v1+json' },
+        layers: [],
+        annotations: { title },
+      },
+      manifestType,
+    );
+  const [plain, special] = [await manifestOf('plain'), await manifestOf('special')];
+  const platform = { os: 'linux', architecture: 'amd64' };
+  const entries = [
+    { ...plain, platform },
+    { ...special, platform: { ...platform, 'os.features': ['special'] } },
+  ];
+  await push({ manifests: entries }, 'application/vnd.oci.image.index.v1+json', '1');
+  await client.close();
+  const name = `${registry.host}/several`;
+  assert.equal(portcullis('sign', '--generate-key', 'stranger').status, 0);
+  const signed = portcullis('sign', `${name}@${plain.digest}`, '--key', 'cosign.key');
+  assert.equal(signed.status, 0, signed.stderr);
+
+  const words = ['verify', `${name}:1`, '--platform', 'linux/amd64'];
+  const saved = portcullis(...words, '--key', 'stranger.pub', '--save-dossier', 'several.json');
+  assert.equal(saved.status, 1, saved.stderr);
+  const online = portcullis(...words, '--key', 'cosign.pub');
+  const offline = portcullis(...words, '--key', 'cosign.pub', '--offline', '--dossier', 'several.json');
+  for (const { status, stdout } of [online, offline]) {
+    assert.equal(status, 1, stdout);
+    assert.match(stdout, new RegExp(`the verdict is about ${special.digest}`));
+  }
+});
+
 test('a policy decides by name and namespace; a registry that is down is undecided', { skip }, async () => {
   await copyFile(
     join(import.meta.dirname, '../trust/evidence/fixtures/keys/ecdsa-p256.pub'),

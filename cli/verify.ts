@@ -13,6 +13,7 @@ import {
   openRegistries,
   policyOfKey,
   prepareDecision,
+  strictestOf,
   verifyFiles,
   verifyImage,
 } from '../trust/index.ts';
@@ -113,9 +114,9 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
     flags.dossier === undefined
       ? await verifyOnline(reference, policy, flags)
       : await verifyOffline(reference, policy, flags.dossier, flags);
-  const { verdict, dossier, places } = decided;
+  const { verdict, dossier, others, places } = decided;
   if (flags.saveDossier !== undefined && dossier !== undefined)
-    await saveRecording(flags.saveDossier, verdict, dossier);
+    await saveRecording(flags.saveDossier, verdict, dossier, others);
   const advice = verdict.outcome === 'admit' ? '' : `  to do: ${adviceOf(verdict)}\n`;
   const files = verdict.outcome === 'admit' ? await filesOf(reference, verdict, flags) : undefined;
   const notes = [...manifestNotes(decided), ...mirrorNotes(reference, verdict, dossier, places)];
@@ -221,6 +222,7 @@ async function verifyOnline(reference: string, policy: TrustPolicy, flags: Verif
       registry: decider.registry,
       services: decider.services,
       ...platform,
+      ...(flags.saveDossier === undefined ? {} : { everyManifest: true }),
       now: new Date(),
     });
     const places = await decider.registry.repositories(parseReference(reference));
@@ -242,6 +244,7 @@ async function verifyOffline(
 ): Promise<Decided> {
   const recording = await readRecording(file);
   const { dossier } = recording;
+  const dossiers = [dossier, ...(recording.others ?? [])];
   const other = (what: string): PortcullisError =>
     new PortcullisError({
       code: 'CLI_OTHER_DOSSIER',
@@ -251,14 +254,14 @@ async function verifyOffline(
       why: `the evidence of ${file} is about ${what}`,
       fix: 'name that image, or save the evidence of this image: portcullis verify IMAGE --save-dossier FILE',
     });
-  if (formatReference(parseReference(reference)) !== dossier.reference) throw other(dossier.reference);
+  const wanted = formatReference(parseReference(reference));
+  for (const about of dossiers) if (wanted !== about.reference) throw other(about.reference);
   // The evidence includes the platform's manifest. Evidence of one platform must not count for another
   // platform.
   const { os, architecture, variant } = recording.platform;
   if (flags.platform !== undefined && !isDeepStrictEqual(flags.platform, recording.platform))
     throw other([os, architecture, ...(variant === undefined ? [] : [variant])].join('/'));
-  const input = {
-    dossier,
+  const question = {
     reference,
     namespace: flags.namespace,
     platform: recording.platform,
@@ -266,7 +269,8 @@ async function verifyOffline(
     now: new Date(),
   };
   await prepareDecision(policy);
-  return { verdict: decide(input), dossier };
+  const judged = dossiers.map((one) => ({ verdict: decide({ ...question, dossier: one }), dossier: one }));
+  return { ...strictestOf(judged), manifests: dossiers.map(({ manifestDigest }) => manifestDigest) };
 }
 
 const outcomeCodes: Readonly<Record<Verdict['outcome'], number>> = {

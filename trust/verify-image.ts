@@ -16,6 +16,8 @@ export interface VerifyImageInput {
    * reference, whatever the reference resolves to.
    */
   readonly digest?: string;
+  /** Gathers the evidence of every manifest, also after one was denied. */
+  readonly everyManifest?: true;
   /** Asks no service except the registry. */
   readonly offline?: true;
   /** Empty when there is no namespace: rules with `namespaces` then do not match. */
@@ -35,6 +37,8 @@ export interface VerifiedImage {
   readonly verdict: Verdict;
   /** The evidence of the manifest that the verdict is about. */
   readonly dossier?: Dossier;
+  /** The evidence of the other manifests that were judged. */
+  readonly others?: readonly Dossier[];
   /**
    * The manifests that container runtimes select for the platform: one, except in an index where runtimes
    * select different ones. Absent when no registry was asked.
@@ -65,19 +69,35 @@ export async function verifyImage(input: VerifyImageInput): Promise<VerifiedImag
     ...(input.offline === undefined ? {} : { offline: input.offline }),
   };
   const manifests = images.map(({ manifestDigest }) => manifestDigest);
-  let result: VerifiedImage | undefined;
+  const judged: JudgedManifest[] = [];
   for (const { digest, manifestDigest } of images) {
     const dossier = await gather({
       ...{ reference, digest, manifestDigest, repositories, policy, now },
       ...answered,
       ...signal,
     });
-    const verdict = decide({ dossier, reference, namespace, platform, policy, now });
-    const decided = { verdict, dossier, manifests };
-    if (verdict.outcome === 'deny') return decided;
-    if (result === undefined || (result.verdict.outcome === 'admit' && verdict.outcome !== 'admit'))
-      result = decided;
+    judged.push({ verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier });
+    if (judged.at(-1)?.verdict.outcome === 'deny' && input.everyManifest === undefined) break;
   }
-  if (result === undefined) throw new Error(`no manifest of ${reference}`);
-  return result;
+  return { ...strictestOf(judged), manifests };
+}
+
+/** A verdict and the evidence that it is about. */
+export interface JudgedManifest {
+  readonly verdict: Verdict;
+  readonly dossier: Dossier;
+}
+
+const strictestFirst: readonly Verdict['outcome'][] = ['deny', 'undecided', 'admit'];
+
+/**
+ * Returns the verdict on an image from the verdicts on its manifests, of which there is at least one: the
+ * first that denies it, else the first that is undecided, else the first.
+ */
+export function strictestOf(
+  judged: readonly JudgedManifest[],
+): JudgedManifest & { readonly others: readonly Dossier[] } {
+  const rank = ({ verdict }: JudgedManifest): number => strictestFirst.indexOf(verdict.outcome);
+  const strictest = judged.reduce((before, next) => (rank(next) < rank(before) ? next : before));
+  return { ...strictest, others: judged.filter((one) => one !== strictest).map(({ dossier }) => dossier) };
 }

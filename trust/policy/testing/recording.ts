@@ -12,7 +12,10 @@ export interface Recording {
   readonly reference: string;
   readonly namespace: string;
   readonly platform: Platform;
+  /** The evidence of the manifest that the verdict is about. */
   readonly dossier: Dossier;
+  /** The evidence of the other manifests of an index that runtimes select for the platform. */
+  readonly others?: readonly Dossier[];
   /** The recorded verdict; absent in a bare dossier. */
   readonly verdict?: Verdict;
 }
@@ -25,12 +28,18 @@ const maximumBytes = 192 * 1024 * 1024;
  * Writes a new recording file, as `verify --save-dossier` does.
  * @throws PortcullisError `TRUST_RECORDING_NOT_WRITTEN`
  */
-export async function saveRecording(file: string, verdict: Verdict, dossier: Dossier): Promise<void> {
+export async function saveRecording(
+  file: string,
+  verdict: Verdict,
+  dossier: Dossier,
+  others: readonly Dossier[] = [],
+): Promise<void> {
   const { reference, namespace, platform } = verdict;
+  const more = others.length === 0 ? {} : { others };
   try {
     await writeFile(
       file,
-      `${JSON.stringify({ format, reference, namespace, platform, verdict, dossier }, null, 2)}\n`,
+      `${JSON.stringify({ format, reference, namespace, platform, verdict, dossier, ...more }, null, 2)}\n`,
       { flag: 'wx' },
     );
   } catch (error) {
@@ -81,12 +90,15 @@ function recordingOf(name: string, value: unknown): Recording {
   if (typeof reference !== 'string' || typeof namespace !== 'string' || typeof platform?.['os'] !== 'string')
     throw new Error('it does not say which reference, namespace and platform it is about');
   const verdict = recordOf(record['verdict']);
+  const others = record['others'] ?? [];
+  if (!Array.isArray(others)) throw new Error('its other dossiers are not a list');
   return {
     name,
     reference,
     namespace,
     platform: platform as unknown as Platform,
     dossier,
+    others: others.map(dossierOf),
     ...(verdict === undefined ? {} : { verdict: verdict as unknown as Verdict }),
   };
 }
