@@ -71,7 +71,8 @@ async function collectReferrers(search: Search): Promise<void> {
         by: collectors.filter((one) => one.wants?.(descriptor, wanted) ?? true),
       }))
       .filter(({ by }) => by.length > 0)
-      .filter(() => collection.take(source));
+      // The main thread reads each manifest, so that their sizes count too.
+      .filter(({ descriptor }) => collection.take(source) && collection.reserve(descriptor.size, source));
     await inParallel(chosen, collection.limits.parallel, ({ descriptor, by }) =>
       openReferrer({ ...search, collectors: by }, descriptor, {
         attachedTo: digest,

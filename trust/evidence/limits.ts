@@ -7,8 +7,8 @@ export interface GatherLimits {
   /** Bytes of one bundle or payload. */
   readonly blobBytes: number;
   /**
-   * Bytes of all bundles, payloads and manifests that are kept: `decide` hashes and reads them on the main
-   * thread.
+   * Bytes of all bundles, payloads and manifests that are kept, and of the manifests of all referrers: the
+   * main thread hashes and reads them.
    */
   readonly totalBytes: number;
   /** Bytes of an image manifest that is kept for a message signature. */

@@ -324,6 +324,25 @@ test('evidence beyond the limit of total bytes is not read, and a denial is then
   assert.deepEqual([dossier.items.length, verdictOf(dossier, p256).outcome], [0, 'undecided']);
 });
 
+test('the manifests of referrers beyond the limit of total bytes are not requested', async (t) => {
+  const content = fixtureContent();
+  const repository = part(content, 'bundle/ecdsa-p256');
+  const index = repository.tags.get((repository.tags.get('1') ?? '').replace(':', '-')) ?? '';
+  const [listed] = (
+    JSON.parse(String(repository.manifests.get(index))) as { manifests: { digest: string; size: number }[] }
+  ).manifests;
+  assert.ok(listed);
+  const { host, requests } = await serve(t, {}, content);
+  const dossier = await gatherFixture(host, 'bundle/ecdsa-p256', p256, {
+    limits: { ...defaultLimits, totalBytes: listed.size - 1 },
+  });
+  assert.deepEqual(
+    requests.filter((one) => one.includes(listed.digest)),
+    [],
+  );
+  assert.deepEqual([dossier.items.length, verdictOf(dossier, p256).outcome], [0, 'undecided']);
+});
+
 test('the origin is asked only when the mirror does not have enough evidence', async (t) => {
   const content = fixtureContent();
   content.set('empty', part(content, 'unsigned'));
