@@ -124,11 +124,37 @@ export async function callBackend(
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof BackendStatus || thrown instanceof PortcullisError) throw thrown;
+    if (endedAtDeadline(stream, deadline !== undefined)) throw deadlinePassed(rpcOf(path));
     throw unreachable(socket, reasonOf(thrown));
   } finally {
     signal.removeEventListener('abort', cancel);
     if (!stream.closed) cancel();
   }
+}
+
+/** Returns the name of the call: the last part of its path. */
+export const rpcOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+
+/** The error of a call that ended before it was answered. */
+export function interrupted(
+  code: string,
+  kind: 'cancelled' | 'deadline' | 'unavailable',
+  rpc: string,
+  why: string,
+): PortcullisError {
+  return new PortcullisError({ code, kind, attempted: 'serve', on: rpc, why, fix: 'send the request again' });
+}
+
+export function deadlinePassed(rpc: string): PortcullisError {
+  return interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed");
+}
+
+/**
+ * Returns whether the backend ended a call because its deadline has passed: gRPC for Go cancels the stream
+ * then, without a status, and often before the client notices.
+ */
+export function endedAtDeadline(stream: ClientHttp2Stream, hasDeadline: boolean): boolean {
+  return hasDeadline && stream.rstCode === constants.NGHTTP2_CANCEL;
 }
 
 /** The error of a call that the backend did not answer. */

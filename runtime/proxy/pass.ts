@@ -2,7 +2,7 @@ import { constants } from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { toStatus } from '../cri/status.ts';
 import type { BackendConnection } from './backend.ts';
-import { unreachable } from './backend.ts';
+import { deadlinePassed, endedAtDeadline, rpcOf, unreachable } from './backend.ts';
 import { endWithStatus, messageEditor, passedHeaders } from './grpc.ts';
 
 /**
@@ -33,9 +33,13 @@ export function passOn(
   const answer = call.edit === undefined ? request : request.pipe(messageEditor(call.edit));
   let trailers: IncomingHttpHeaders | undefined;
   let problem = 'the backend ended the call without a status';
-  const rpc = call.path.slice(call.path.lastIndexOf('/') + 1);
-  const broken = (): Parameters<typeof endWithStatus>[1] =>
-    toStatus(unreachable(call.socket, problem), rpc, call.requestId);
+  let wasEdited = true;
+  const rpc = rpcOf(call.path);
+  const hasDeadline = headers['grpc-timeout'] !== undefined;
+  const broken = (): Parameters<typeof endWithStatus>[1] => {
+    const isLate = wasEdited && endedAtDeadline(request, hasDeadline);
+    return toStatus(isLate ? deadlinePassed(rpc) : unreachable(call.socket, problem), rpc, call.requestId);
+  };
 
   request.on('error', (error) => (problem = error.message));
   request.once('response', (found, flags) => {
@@ -71,6 +75,7 @@ export function passOn(
   });
   answer.on('error', (error: Error) => {
     problem = error.message;
+    wasEdited = false;
     request.close(constants.NGHTTP2_CANCEL);
   });
   // Data that was not read by now is lost.

@@ -3,7 +3,7 @@ import { Client, credentials, Metadata, Server, ServerCredentials, status } from
 import type { ServerUnaryCall, ServerWritableStream, sendUnaryData, ServiceError } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, constants, createServer } from 'node:http2';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -270,6 +270,27 @@ describe('the calls that the proxy passes on', () => {
     t.after(() => next.stop());
     assert.equal((await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'))).error, null);
   });
+});
+
+describe('a backend that cancels a call', () => {
+  const read: Interceptors = {
+    calls: { 'RuntimeService/Future': (call) => call.forward(call.request) },
+    streams: {},
+  };
+  for (const [how, interceptors] of Object.entries({ 'passes on': none, reads: read }))
+    it(`has met its deadline if it has one: a call that the proxy ${how}`, async (t) => {
+      const { backend, socket, call } = await setUp(t, interceptors);
+      backend.stop();
+      const cancelling = createServer();
+      cancelling.on('stream', (stream) => stream.close(constants.NGHTTP2_CANCEL));
+      t.after(() => cancelling.close());
+      await once(cancelling.listen(socket), 'listening');
+      const codeOf = async (options: object): Promise<number | undefined> =>
+        (await call('/runtime.v1.RuntimeService/Future', Buffer.from('x'), new Metadata(), options)).error
+          ?.code;
+      assert.equal(await codeOf({ deadline: Date.now() + 600_000 }), status.DEADLINE_EXCEEDED);
+      assert.equal(await codeOf({}), status.UNAVAILABLE);
+    });
 });
 
 describe('the calls that the proxy reads', () => {

@@ -16,6 +16,8 @@ import {
   BackendStatus,
   callBackend,
   connectionWindowBytes,
+  deadlinePassed,
+  interrupted,
   openBackend,
   sessionMegabytes,
   unreachable,
@@ -201,13 +203,13 @@ async function intercept(
   const { path, rpc, connection, requestId, backend } = call;
   const started = performance.now();
   const abort = new AbortController();
-  const stop = (code: string, kind: 'cancelled' | 'deadline' | 'unavailable', why: string) => (): void =>
+  const stop = (code: string, kind: 'cancelled' | 'unavailable', why: string) => (): void =>
     abort.abort(interrupted(code, kind, rpc, why));
   const onClosing = stop('CRI_CLOSING', 'unavailable', 'the proxy is stopping');
   stream.once('close', stop('CRI_CANCELLED', 'cancelled', 'the client cancelled the call or disconnected'));
   site.closing.addEventListener('abort', onClosing, { once: true });
   const timeout = timeoutOf(headers['grpc-timeout']);
-  const expire = stop('CRI_DEADLINE', 'deadline', "the client's deadline has passed");
+  const expire = (): void => abort.abort(deadlinePassed(rpc));
   const timer =
     timeout === undefined ? undefined : setTimeout(expire, Math.min(timeout, 0x7fff_ffff)).unref();
   const deadline = timeout === undefined ? {} : { deadline: started + timeout };
@@ -271,15 +273,6 @@ function fail(
 }
 
 const since = (started: number): number => Math.round((performance.now() - started) * 10) / 10;
-
-function interrupted(
-  code: string,
-  kind: 'cancelled' | 'deadline' | 'unavailable',
-  rpc: string,
-  why: string,
-): PortcullisError {
-  return new PortcullisError({ code, kind, attempted: 'serve', on: rpc, why, fix: 'send the request again' });
-}
 
 function closed(): PortcullisError {
   return interrupted('CRI_CLOSING', 'unavailable', 'the call', 'the proxy is stopping');
