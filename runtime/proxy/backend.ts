@@ -15,6 +15,7 @@ export interface BackendConnection {
   begin(path: string, headers: OutgoingHttpHeaders): ClientHttp2Stream;
   /** Returns how many connections are open: none before the first call, and more than one after a restart. */
   connections(): number;
+  /** Closes the connection when its last call has ended. */
   close(): void;
 }
 
@@ -46,6 +47,7 @@ export const sessionMegabytes = 128;
 /** @param path of the backend's socket */
 export function openBackend(path: string): BackendConnection {
   let session: ClientHttp2Session | undefined;
+  let isClosed = false;
   const connected = new Set<ClientHttp2Session>();
   const current = (): ClientHttp2Session => {
     if (session !== undefined && !session.closed && !session.destroyed) return session;
@@ -65,13 +67,20 @@ export function openBackend(path: string): BackendConnection {
     return opened;
   };
   return {
-    begin: (rpcPath, headers) =>
-      current().request(
+    begin(rpcPath, headers) {
+      const used = current();
+      const stream = used.request(
         { ...headers, ':method': 'POST', ':scheme': 'http', ':path': rpcPath, ':authority': 'localhost' },
         { endStream: false },
-      ),
+      );
+      if (isClosed) stream.once('close', () => used.close());
+      return stream;
+    },
     connections: () => connected.size,
-    close: () => session?.destroy(),
+    close() {
+      isClosed = true;
+      session?.close();
+    },
   };
 }
 

@@ -14,6 +14,11 @@ export interface InterceptedCall {
   forward(message: Uint8Array): Promise<BackendAnswer>;
   /** Asks the backend something else. @param rpc `ImageService/ImageStatus` @throws as {@link forward} */
   ask(rpc: string, message: Uint8Array): Promise<Buffer>;
+  /**
+   * The same calls for what the proxy must record: they do not end when the client cancels or goes away, and
+   * they end a minute after its deadline.
+   */
+  readonly lasting: Pick<InterceptedCall, 'forward' | 'ask'>;
 }
 
 /** Answers a call, with the backend's answer or a changed one. */

@@ -77,7 +77,9 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
       const pod = podEdits(sandbox, request.sandboxConfig);
-      const answer = await call.forward(
+      call.signal.throwIfAborted();
+      // A backend may create the container although the client has gone.
+      const answer = await call.lasting.forward(
         readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places, pod })),
       );
       const { containerId } = decoded(
@@ -97,7 +99,7 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const removal = criCodec<RemoveContainerRequest>('RemoveContainerRequest').encode({ containerId });
       await orUndone(
         records.containers.put(record, [], 'process'),
-        () => call.ask('RuntimeService/RemoveContainer', removal),
+        () => call.lasting.ask('RuntimeService/RemoveContainer', removal),
         log,
       );
       const degraded = [...settings.degraded, ...narrow.beyond];

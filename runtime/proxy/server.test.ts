@@ -21,6 +21,8 @@ interface Backend {
   readonly calls: Record<string, { readonly metadata: Metadata; readonly deadline: unknown }>;
   /** Resolves with the names of calls that were cancelled. */
   readonly cancelled: Promise<string>;
+  /** Answers the call that waits for it. */
+  answerWaiting(): void;
   /** How many messages of the endless stream were written. */
   written(): number;
   stop(): void;
@@ -31,6 +33,7 @@ async function startBackend(socket: string): Promise<Backend> {
   const server = new Server({ 'grpc.max_receive_message_length': -1 });
   const calls: Record<string, { readonly metadata: Metadata; readonly deadline: unknown }> = {};
   const cancelled = Promise.withResolvers<string>();
+  const waiting = Promise.withResolvers<undefined>();
   let written = 0;
   const unary =
     (name: string, answer: (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => void) =>
@@ -50,6 +53,7 @@ async function startBackend(socket: string): Promise<Backend> {
       Future: define('/runtime.v1.RuntimeService/Future', false),
       Fails: define('/runtime.v1.RuntimeService/Fails', false),
       Hangs: define('/runtime.v1.RuntimeService/Hangs', false),
+      Waits: define('/runtime.v1.RuntimeService/Waits', false),
       Events: define('/runtime.v1.RuntimeService/Events', true),
       Endless: define('/runtime.v1.RuntimeService/Endless', true),
       Other: define('/containerd.services.images.v1.Images/Create', false),
@@ -69,6 +73,7 @@ async function startBackend(socket: string): Promise<Backend> {
         done({ code: status.FAILED_PRECONDITION, details: 'not now: 100% ü', metadata });
       }),
       Hangs: unary('Hangs', () => undefined),
+      Waits: unary('Waits', (call, done) => void waiting.promise.then(() => done(null, call.request))),
       Events: (call: ServerWritableStream<Buffer, Buffer>) => {
         for (const text of ['a', 'b', 'c']) call.write(Buffer.from(text));
         call.end();
@@ -93,6 +98,7 @@ async function startBackend(socket: string): Promise<Backend> {
   return {
     calls,
     cancelled: cancelled.promise,
+    answerWaiting: () => waiting.resolve(undefined),
     written: () => written,
     stop: () => server.forceShutdown(),
   };
@@ -318,6 +324,31 @@ describe('the calls that the proxy reads', () => {
       deadline: Date.now() + 200,
     });
     assert.equal(late.error?.code, 4);
+  });
+
+  it('gets the answer of a lasting call after the client has disconnected', async (t) => {
+    const aborted = Promise.withResolvers<undefined>();
+    const asked = Promise.withResolvers<string>();
+    const { backend, client, socket } = await setUp(t, {
+      calls: {
+        'RuntimeService/Waits': async ({ request, lasting, signal }) => {
+          signal.addEventListener('abort', () => aborted.resolve(undefined));
+          const answer = await lasting.forward(request);
+          asked.resolve(String(await lasting.ask('RuntimeService/Future', answer.message)));
+          return answer;
+        },
+      },
+      streams: {},
+    });
+    const path = '/runtime.v1.RuntimeService/Waits';
+    const request = client.makeUnaryRequest(path, bytes, bytes, Buffer.from('x'), () => undefined);
+    while (backend.calls['Waits'] === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    request.cancel();
+    client.close();
+    await aborted.promise;
+    backend.answerWaiting();
+    assert.equal(await asked.promise, 'echo x');
+    while (connectionsTo(socket) > 0) await new Promise((resolve) => setTimeout(resolve, 5));
   });
 
   it('refuses a request that is larger than a message of the CRI', async (t) => {

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { withLogFields } from '../../base/log/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import { orAborted } from '../../base/queues/index.ts';
 import { connectionBook } from '../cri/connections.ts';
 import type { ConnectionBook } from '../cri/connections.ts';
 import type { PeerRule } from '../cri/peer.ts';
@@ -23,7 +24,7 @@ import {
   unreachable,
   windowBytes,
 } from './backend.ts';
-import type { BackendAnswer, BackendConnection } from './backend.ts';
+import type { BackendAnswer, BackendConnection, BackendRequest } from './backend.ts';
 import type { InterceptedCall, Interceptor, Interceptors } from './calls.ts';
 import { endWithStatus, framed, passedHeaders, readMessage, timeoutOf } from './grpc.ts';
 import { passOn } from './pass.ts';
@@ -45,6 +46,9 @@ export interface ProxyServer {
   /** Refuses new connections and cancels the calls that still run after `graceMs`. */
   close(graceMs?: number): Promise<void>;
 }
+
+/** How long a lasting call may continue after the deadline of the client, in ms. */
+const lastingMs = 60_000;
 
 /** The package and the services of the CRI. A socket of containerd serves other interfaces, too. */
 const criPath = /^\/runtime\.v1\.((?:RuntimeService|ImageService)\/([A-Za-z0-9]{1,100}))$/;
@@ -214,8 +218,19 @@ async function intercept(
     timeout === undefined ? undefined : setTimeout(expire, Math.min(timeout, 0x7fff_ffff)).unref();
   const deadline = timeout === undefined ? {} : { deadline: started + timeout };
   const { signal } = abort;
-  const send = (to: string, message: Uint8Array): Promise<BackendAnswer> =>
-    callBackend(backend, site.backend, { path: to, headers, message, signal, ...deadline });
+  const callsUntil = (ends: Pick<BackendRequest, 'signal' | 'deadline'>): InterceptedCall['lasting'] => {
+    const send = (to: string, message: Uint8Array): Promise<BackendAnswer> =>
+      callBackend(backend, site.backend, { path: to, headers, message, ...ends });
+    return {
+      forward: (message) => send(path, message),
+      ask: async (other, message) => (await send(`/runtime.v1.${other}`, message)).message,
+    };
+  };
+  const lasting = {
+    signal: site.closing,
+    ...(timeout !== undefined && { deadline: started + timeout + lastingMs }),
+  };
+  let work: Promise<BackendAnswer> | undefined;
   let code: string | undefined;
   try {
     const peer = site.connections.peerOf(connection);
@@ -224,10 +239,11 @@ async function intercept(
     const intercepted: InterceptedCall = {
       request: request ?? Buffer.alloc(0),
       ...{ signal, requestId, peer },
-      forward: (message) => send(path, message),
-      ask: async (other, message) => (await send(`/runtime.v1.${other}`, message)).message,
+      ...callsUntil({ signal, ...deadline }),
+      lasting: callsUntil(lasting),
     };
-    answer(stream, await interceptor(intercepted));
+    work = interceptor(intercepted);
+    answer(stream, await orAborted(work, signal));
   } catch (thrown) {
     code = fail(site, stream, signal.aborted ? signal.reason : thrown, rpc, requestId);
   } finally {
@@ -235,6 +251,8 @@ async function intercept(
     site.closing.removeEventListener('abort', onClosing);
     site.log.debug({ rpc, connection, code, ms: since(started) }, 'call');
   }
+  // It may still record the result of a lasting call.
+  await work?.catch(() => undefined);
 }
 
 /** Sends the answer of an interceptor, with the headers and trailers of the backend. */
