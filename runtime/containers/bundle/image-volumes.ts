@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
 import { PortcullisError, isPortcullisError, leavesUnknown, reasonOf } from '../../../base/errors/index.ts';
 import { O_PATH, closeFd, openInRoot } from '../../../base/kernel/index.ts';
@@ -9,6 +10,9 @@ import { isImageVolume, isWithin } from '../mount-sources.ts';
 
 /** Different images of one container: each costs the kernel a mount on the host, which has 100000. */
 const mostImages = 256;
+
+/** Characters of a part of the request in an error. */
+const longestQuoted = 200;
 
 /** An image volume whose image was admitted for the namespace of the pod. */
 export interface AdmittedVolume {
@@ -96,51 +100,43 @@ export async function mountVolumes(
 }
 
 /**
- * Returns the real path of the sub-path. Links in the image are followed inside the image: the kernel lets
+ * Returns the real path of the sub-path, which is a folder or a file. Links in the image are followed inside the image: the kernel lets
  * none of them lead out (openat2(2), RESOLVE_IN_ROOT).
  */
 async function inTree(tree: string, mount: Mount): Promise<string> {
   const { imageSubPath } = mount;
   if (imageSubPath === '') return tree;
+  const refused = (kind: 'invalid' | 'precondition', why: string, fix: string): PortcullisError =>
+    failed(kind, mount, `the sub path ${JSON.stringify(quoted(imageSubPath))} ${why}`, fix);
+  const inImage = 'name a folder or a file of the image';
   if (imageSubPath.startsWith('/') || imageSubPath.split('/').includes('..') || imageSubPath.includes('\0'))
-    throw failed(
-      'invalid',
-      mount,
-      `the sub path ${JSON.stringify(imageSubPath)} is not relative and clean`,
-      'give a relative path without ".."',
-    );
+    throw refused('invalid', 'is not relative and clean', 'give a relative path without ".."');
   let fd: number;
   try {
     fd = openInRoot(tree, imageSubPath, { flags: O_PATH });
   } catch (cause) {
     if (leavesUnknown(cause)) throw cause;
-    throw failed(
-      'precondition',
-      mount,
-      `the sub path ${JSON.stringify(imageSubPath)} does not exist in the image`,
-      'name a folder of the image',
-    );
+    throw refused('precondition', 'does not exist in the image', inImage);
   }
   try {
     const path = await readlink(`/proc/self/fd/${fd}`);
-    if (isWithin(path, tree)) return path;
-    throw failed(
-      'precondition',
-      mount,
-      `the sub path ${JSON.stringify(imageSubPath)} leads out of the image`,
-      'name a folder of the image',
-    );
+    if (!isWithin(path, tree)) throw refused('precondition', 'leads out of the image', inImage);
+    const found = fstatSync(fd);
+    if (found.isDirectory() || found.isFile()) return path;
+    throw refused('precondition', 'is neither a folder nor a regular file', inImage);
   } finally {
     closeFd(fd);
   }
 }
+
+const quoted = (text: string): string => text.slice(0, longestQuoted);
 
 function failed(kind: 'invalid' | 'precondition', mount: Mount, why: string, fix: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_IMAGE_VOLUME',
     kind,
     attempted: 'mount image volume',
-    on: `${mount.image?.image || '(no image named)'} at ${mount.containerPath}`,
+    on: `${quoted(mount.image?.image || '(no image named)')} at ${quoted(mount.containerPath)}`,
     why,
     fix,
     prefix: 'ImageVolumeMountFailed',
