@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { meansGone, reasonOf } from '../../base/errors/index.ts';
+import { errnoOf, meansGone, reasonOf } from '../../base/errors/index.ts';
 import {
   adopt,
   AF_UNIX,
@@ -13,6 +13,7 @@ import {
   socket,
 } from '../../base/kernel/index.ts';
 import { resizeTask } from '../shim/exec.ts';
+import { aborted } from './command-streams.ts';
 import type { CommandStreams, WindowSize } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
 import type { AttachPlan } from './plan.ts';
@@ -31,6 +32,11 @@ const lastAnswerMs = 500;
  * container's output, its log and the report of its exit.
  */
 const stalledMs = 5_000;
+/**
+ * How long a client waits for the monitor, and how often it tries: ten clients fit into the queue of conmon,
+ * which accepts none while it waits for one that does not read.
+ */
+const [queuedMs, retryMs] = [2 * stalledMs, 50];
 /**
  * How long the output is still read after a client has left; longer than the monitor waits for a client that
  * does not read. conmon 2.1 frees a client that it could not write to when it sees the end of its input, and
@@ -60,17 +66,14 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   };
   const onGone = (): void => leave({ kind: 'success' });
   try {
-    attached = connect(plan.socket, streams, () =>
+    attached = await connected(plan.socket, streams, () =>
       leave({
         kind: 'failure',
         why: `detached: the client accepted no output for ${stalledMs / 1_000} s`,
       }),
     );
   } catch (cause) {
-    return {
-      kind: 'failure',
-      why: `error attaching to container: ${meansGone(cause) ? 'the container has ended' : reasonOf(cause)}`,
-    };
+    return { kind: 'failure', why: `error attaching to container: ${whyNot(cause)}` };
   }
   const { connection } = attached;
   connection.once('close', () => over.resolve({ kind: 'success' }));
@@ -96,6 +99,22 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   resizer.stop();
   streams.gone.removeEventListener('abort', onGone);
   return outcome;
+}
+
+/** Connects as soon as the queue of the monitor has room. @throws the error of the last attempt */
+async function connected(...[path, streams, stalled]: Parameters<typeof connect>): Promise<Attached> {
+  for (const end = performance.now() + queuedMs; ; await aborted(streams.gone, retryMs))
+    try {
+      return connect(path, streams, stalled);
+    } catch (cause) {
+      if (errnoOf(cause) !== 'EAGAIN' || streams.gone.aborted || performance.now() > end) throw cause;
+    }
+}
+
+function whyNot(cause: unknown): string {
+  if (meansGone(cause)) return 'the container has ended';
+  if (errnoOf(cause) === 'EAGAIN') return `its monitor has accepted no client for ${queuedMs / 1_000} s`;
+  return reasonOf(cause);
 }
 
 /** A connection to a monitor. */

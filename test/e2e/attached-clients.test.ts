@@ -9,6 +9,7 @@ import { exitOf, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
+import { openCommand } from '../fixtures/stream-client.ts';
 
 describe('a client that attaches', () => {
   let stage: Stage;
@@ -59,6 +60,33 @@ describe('a client that attaches', () => {
       client.terminate();
     },
   );
+
+  it('waits for a monitor that accepts no clients yet', { timeout: 120_000 }, async () => {
+    const { runtime } = stage.daemon.cri;
+    const containerId = await runContainer(stage, pod, {
+      name: 'queued',
+      image,
+      command: ['sh', '-c', 'while :; do echo line; sleep 0.1; done'],
+    });
+    const { info } = await runtime.containerStatus({ containerId, verbose: true });
+    const { monitorPid } = JSON.parse(info['info'] ?? '{}') as { monitorPid: number };
+    process.kill(monitorPid, 'SIGSTOP');
+    const clients = [];
+    // More than fit into its queue.
+    for (let count = 0; count < 20; count += 1)
+      clients.push(await openCommand((await runtime.attach({ containerId, stdout: true })).url));
+    await pause(500);
+    process.kill(monitorPid, 'SIGCONT');
+    for (const client of clients) {
+      let failure = '';
+      void client.status.then(
+        ({ message }) => (failure = message ?? 'it has ended'),
+        () => undefined,
+      );
+      for (; !client.stdout().includes('line'); await pause(50)) assert.equal(failure, '');
+      client.drop();
+    }
+  });
 
   it('and leaves while the container writes does not end the monitor', { timeout: 120_000 }, async () => {
     const { runtime } = stage.daemon.cri;
