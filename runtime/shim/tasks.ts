@@ -138,6 +138,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     start: async (id, bundle, signal) => {
       const api = await required(bundle);
+      await unstarted.finish(api, id, bundle);
       await endedBy(signal, (options) => api.start({ id }, { timeoutMs: 60_000, ...options }));
       unstarted.started(id);
     },
@@ -145,7 +146,9 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
       try {
         await unstarted.settled(id);
         const api = await apiOf(bundle);
-        return api === undefined ? 'absent' : (await api.state({ id })).status;
+        if (api === undefined) return 'absent';
+        await unstarted.finish(api, id, bundle);
+        return (await api.state({ id })).status;
       } catch (cause) {
         if (isNotFound(cause) || (await isDead(bundle))) return 'absent';
         throw cause;

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { TaskStatus } from './contract.types.ts';
@@ -61,4 +63,23 @@ test('a task that has started is left alone, and so is each task of a shim that 
   const other = shimWith(TaskStatus.CREATED);
   await createUnstartedTasks(other.program, true).end(other.api, 'c', tmpdir());
   assert.deepEqual(other.calls, []);
+});
+
+test('the next daemon ends a task whose removal a killed daemon began, before any question for its state', async (t) => {
+  const bundle = mkdtempSync(join(tmpdir(), 'pc-unstarted-'));
+  t.after(() => rmSync(bundle, { recursive: true }));
+  const killed = shimWith(TaskStatus.CREATED);
+  killed.api.stats = () => Promise.withResolvers<never>().promise;
+  const first = createUnstartedTasks(killed.program, false);
+  await first.finish(killed.api, 'c', bundle);
+  assert.deepEqual(killed.calls, [], 'nobody began to end it');
+  void first.end(killed.api, 'c', bundle);
+  while (killed.calls.length < 2) await new Promise(setImmediate);
+  assert.deepEqual(killed.calls, ['state', 'delete']);
+  const { calls, api, program } = shimWith(TaskStatus.STOPPED);
+  const next = createUnstartedTasks(program, false);
+  await next.finish(api, 'c', bundle);
+  await next.finish(api, 'c', bundle);
+  assert.deepEqual(calls, ['delete', 'stats', 'start']);
+  assert.deepEqual(readdirSync(bundle), []);
 });

@@ -1,8 +1,14 @@
+import { existsSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { failure } from '../../base/errors/index.ts';
 import { TaskStatus } from './contract.types.ts';
 import { deleteDeadTask } from './launch.ts';
 import type { ShimProgram } from './launch.ts';
 import type { TaskApi } from './task-api.ts';
+
+/** The calls by which such a task is ended. */
+type EndApi = Pick<TaskApi, 'start' | 'state' | 'stats'>;
 
 /** Tasks that were created and not started. */
 export interface UnstartedTasks {
@@ -11,7 +17,9 @@ export interface UnstartedTasks {
    * started, or if the shim sends such signals.
    * @throws PortcullisError SHIM_DELETE_FAILED, and the errors of the shim
    */
-  end(api: Pick<TaskApi, 'start' | 'state' | 'stats'>, id: string, bundle: string): Promise<void>;
+  end(api: EndApi, id: string, bundle: string): Promise<void>;
+  /** Does {@link end} if an earlier daemon was killed in the middle of it. @throws as {@link end} */
+  finish(api: EndApi, id: string, bundle: string): Promise<void>;
   /** Notes that a task has started, so that {@link end} need not ask the shim. */
   started(id: string): void;
   /** Forgets a task that was removed. */
@@ -20,6 +28,9 @@ export interface UnstartedTasks {
   settled(id: string): Promise<void>;
 }
 
+/** Exists in the bundle of a task while it is ended. */
+const fileName = 'ending';
+
 /**
  * gVisor's shim sends no signal to a container that is not started, and reports no end of it. Its Delete
  * waits for the streams of the container, which only a start closes. But if a start fails, the shim closes
@@ -27,26 +38,29 @@ export interface UnstartedTasks {
  * removes the container, without the shim, and the start then fails, because there is no container.
  *
  * Before the start, the shim must not be asked for the state: it would take the task for one that has ended,
- * refuse the start at once, and never report the end.
+ * refuse the start at once, and never report the end. A file in the bundle tells this to the next daemon, if
+ * this one is killed between the removal and the start.
  * @param signalsUnstarted whether the shim sends signals to tasks before their start, as all others do
  */
 export function createUnstartedTasks(program: ShimProgram, signalsUnstarted: boolean): UnstartedTasks {
   const ending = new Map<string, Promise<void>>();
   const started = new Set<string>();
-  const end = async (
-    api: Parameters<UnstartedTasks['end']>[0],
-    id: string,
-    bundle: string,
-  ): Promise<void> => {
-    if ((await api.state({ id })).status === TaskStatus.CREATED) await endUnstarted(program, api, id, bundle);
+  const inner = async (api: EndApi, id: string, bundle: string): Promise<void> => {
+    const isCut = existsSync(join(bundle, fileName));
+    if (isCut || (await api.state({ id })).status === TaskStatus.CREATED)
+      await endUnstarted(program, api, id, bundle);
     else started.add(id);
   };
+  const end: UnstartedTasks['end'] = (api, id, bundle) => {
+    if (signalsUnstarted || started.has(id)) return Promise.resolve();
+    const promise = ending.get(id) ?? inner(api, id, bundle).finally(() => ending.delete(id));
+    ending.set(id, promise);
+    return promise;
+  };
   return {
-    end: (api, id, bundle) => {
-      if (signalsUnstarted || started.has(id)) return Promise.resolve();
-      const promise = ending.get(id) ?? end(api, id, bundle).finally(() => ending.delete(id));
-      ending.set(id, promise);
-      return promise;
+    end,
+    finish: async (api, id, bundle) => {
+      if (existsSync(join(bundle, fileName))) await end(api, id, bundle);
     },
     started: (id) => {
       if (!signalsUnstarted) started.add(id);
@@ -62,20 +76,27 @@ async function endUnstarted(
   id: string,
   bundle: string,
 ): Promise<void> {
-  await deleteDeadTask(program, id, bundle);
-  // The program reports no failure. A container that is still there would be started.
-  const isThere = await api.stats({ id }).then(
-    () => true,
-    () => false,
-  );
-  if (isThere)
-    throw failure(
-      'SHIM_DELETE_FAILED',
-      'internal',
-      'remove a container that was never started with',
-      program.path,
-      'the OCI runtime still has it',
-      'read the log of the shim, or remove the pod',
+  const file = join(bundle, fileName);
+  // A full disk must not keep the task.
+  await writeFile(file, '', { mode: 0o600 }).catch(() => undefined);
+  try {
+    await deleteDeadTask(program, id, bundle);
+    // The program reports no failure. A container that is still there would be started.
+    const isThere = await api.stats({ id }).then(
+      () => true,
+      () => false,
     );
-  await api.start({ id }).catch(() => undefined);
+    if (isThere)
+      throw failure(
+        'SHIM_DELETE_FAILED',
+        'internal',
+        'remove a container that was never started with',
+        program.path,
+        'the OCI runtime still has it',
+        'read the log of the shim, or remove the pod',
+      );
+    await api.start({ id }).catch(() => undefined);
+  } finally {
+    await rm(file, { force: true });
+  }
 }
