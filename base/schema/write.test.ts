@@ -62,6 +62,11 @@ test('a list whose last item has no value and follows a comment of an outer dept
   }
 });
 
+test('the empty lines at the end of a block that keeps them stay at the end of a document', () => {
+  for (const text of ['a:\n  - |+\n    x\n\n', 'a: |+\n  x\n\n\n---\nb: >+\n  y\n\n'])
+    assert.deepEqual(formatDocuments(text, 'f.yaml'), { text, problems: [] });
+});
+
 /** Writes mappings and lists of any nesting, with comments of any depth between their lines. */
 const documents = fc
   .array(
@@ -75,6 +80,7 @@ const documents = fc
         'images: [ a ]',
         'x: 1 # t',
         'default:',
+        'default: |+',
         '# c',
         '',
       ),

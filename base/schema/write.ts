@@ -51,20 +51,21 @@ function formatOnce(text: string, file: string, order: KeyOrder): Formatted {
   }
   const yaml = parseWithComments(text);
   for (const document of yaml) sortKeys(document.contents, [], order);
-  const formatted = yaml
-    .map(
-      (document, index) =>
-        document.toString({ ...style, directives: index > 0 ? true : null }).trimEnd() + '\n',
-    )
-    .join('');
-  const again = parseDocuments(formatted, file);
-  const same =
-    again.problems.length === 0 &&
-    sameValue(
-      again.documents.map((document) => document.value),
-      documents.map((document) => document.value),
-    );
-  if (same && sameValue(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
+  const written = yaml.map((document, index) =>
+    document.toString({ ...style, directives: index > 0 ? true : null }),
+  );
+  // Empty lines at the end are written only where they are part of a value, as in a block `|+`.
+  for (const parts of [written.map((part) => `${part.trimEnd()}\n`), written]) {
+    const formatted = parts.join('');
+    const again = parseDocuments(formatted, file);
+    const same =
+      again.problems.length === 0 &&
+      sameValue(
+        again.documents.map((document) => document.value),
+        documents.map((document) => document.value),
+      );
+    if (same && sameValue(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
+  }
   const message = 'it cannot be written in canonical form without a change of its meaning';
   return {
     text,
