@@ -234,26 +234,62 @@ describe('portcullis setup', () => {
     assert.match(files['etc/policy/policy.yaml'] ?? '', /images: \[ "r\.example\/one\/\*\*" \]/u);
     assert.match(files['net.d/50-pods.conflist'] ?? '', /"198\.51\.100\.0\/24"/u);
   });
+
+  test('asks again after a wrong answer, says why, and drops what was typed ahead', async () => {
+    const asked = place('corrected');
+    const dialog = onTerminalEach(asked, [
+      ['may run once', ['https://r.example/two', 'typed-ahead']],
+      ['may run once', ['r.example/two/**']],
+      ['Key pair', ['no folder/pair']],
+      ['Key pair', ['pair']],
+      ['Subnet', ['10.0.0.0/33']],
+      ['Subnet', ['198.51.100.0/24']],
+      ['Write these files', ['y']],
+    ]);
+    assert.match(await dialog, /written +\S+pair\.key/u);
+    const files = asked.files();
+    assert.match(files['etc/policy/policy.yaml'] ?? '', /images: \[ "r\.example\/two\/\*\*" \]/u);
+    assert.match(files['net.d/50-pods.conflist'] ?? '', /"198\.51\.100\.0\/24"/u);
+  });
 });
 
 /**
  * Runs setup on a pseudo-terminal. `early` is typed at once, `last` when the command asks for a confirmation.
  */
-async function onTerminal({ at, flags }: Place, early: readonly string[], last: string): Promise<string> {
-  const command = [process.execPath, commandFile, 'setup', ...flags].join(' ');
+function onTerminal(at: Place, early: readonly string[], last: string): Promise<string> {
+  return onTerminalEach(at, [
+    ['', early],
+    ['Write these files?', [last]],
+  ]);
+}
+
+/** Runs setup on a pseudo-terminal, and types the lines of each answer once its question was asked. */
+async function onTerminalEach(
+  { at, flags }: Place,
+  answers: readonly (readonly [question: string, lines: readonly string[]])[],
+): Promise<string> {
+  const command = [process.execPath, commandFile, 'setup', ...flags].map((word) => `'${word}'`).join(' ');
   const child = spawn('script', ['-qec', command, '/dev/null'], {
     cwd: at,
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { ...process.env, PORTCULLIS_PASSPHRASE: 'open sesame' },
   });
-  child.stdin.write(early.map((each) => `${each}\n`).join(''));
+  const left = [...answers];
   let said = '';
-  let isAsked = false;
+  let fresh = '';
+  const answer = (): void => {
+    for (let next = left[0]; next !== undefined && fresh.includes(next[0]); next = left[0]) {
+      // The terminal repeats a question for each key that is typed.
+      fresh = '';
+      left.shift();
+      child.stdin.write(next[1].map((each) => `${each}\n`).join(''));
+    }
+  };
+  answer();
   for await (const chunk of child.stdout) {
     said += String(chunk);
-    if (isAsked || !said.includes('Write these files?')) continue;
-    isAsked = true;
-    child.stdin.write(`${last}\n`);
+    fresh += String(chunk);
+    answer();
   }
   return said;
 }

@@ -15,7 +15,7 @@ import type { Found } from './setup/found.ts';
 import { makePlan } from './setup/plan.ts';
 import type { Choices, Plan } from './setup/plan.ts';
 import { formatPlan, formatResult } from './setup/print.ts';
-import { writePlan } from './setup/write.ts';
+import { requireWritablePlan, writePlan } from './setup/write.ts';
 
 interface Flags {
   readonly config?: string;
@@ -108,29 +108,39 @@ function choicesOf({ images = defaultImages, key, subnet, network }: Flags): Cho
   return { images, ...(key !== undefined && { key }), subnets: network ? (subnet ?? 'auto') : 'none' };
 }
 
-/** Asks for settings that no flag gives and the machine does not have. */
+/**
+ * Asks for settings that no flag gives and the machine does not have. Wrong flags fail before the first
+ * question; a wrong answer is asked for again.
+ */
 async function askChoices(questions: Questions, found: Found, flags: Flags): Promise<Choices> {
-  const given = choicesOf(flags);
-  const words = async (question: string): Promise<readonly string[]> =>
-    (await questions.ask(question)).split(/\s+/u).filter((word) => word !== '');
-  let { images, key, subnets } = given;
-  if (flags.images === undefined && !found.policy.kept) {
-    const answer = await words(`Images that may run once they are signed [${defaultImages.join(' ')}]: `);
-    if (answer.length > 0) images = answer;
-  }
-  if (key === undefined && !found.policy.kept) {
-    const answer = await questions.ask(
-      'Key pair for signing: prefix of its files, such as ./cosign (empty: none, or you have one): ',
+  let choices = choicesOf(flags);
+  await requireWritablePlan(await makePlan(found, choices));
+  const ask = async (question: string, chosen: (answer: string) => Partial<Choices>): Promise<void> => {
+    choices = await questions.ask(question, async (answer) => {
+      const next = { ...choices, ...chosen(answer) };
+      await requireWritablePlan(await makePlan(found, next));
+      return next;
+    });
+  };
+  if (flags.images === undefined && !found.policy.kept)
+    await ask(`Images that may run once they are signed [${defaultImages.join(' ')}]: `, (answer) =>
+      answer === '' ? {} : { images: wordsOf(answer) },
     );
-    if (answer !== '') key = answer;
-  }
-  if (subnets === 'auto' && found.network === undefined) {
+  if (choices.key === undefined && !found.policy.kept)
+    await ask(
+      'Key pair for signing: prefix of its files, such as ./cosign (empty: none, or you have one): ',
+      (key) => (key === '' ? {} : { key }),
+    );
+  if (choices.subnets === 'auto' && found.network === undefined) {
     const free = freeSubnet(found.networks);
-    const answer = await words(`Subnet of the pods, or none [${free}]: `);
-    subnets = answer.length === 0 ? [free] : answer[0] === 'none' ? 'none' : answer;
+    await ask(`Subnet of the pods, or none [${free}]: `, (answer) => ({
+      subnets: answer === 'none' ? 'none' : answer === '' ? [free] : wordsOf(answer),
+    }));
   }
-  return { images, ...(key !== undefined && { key }), subnets };
+  return choices;
 }
+
+const wordsOf = (answer: string): string[] => answer.split(/\s+/u);
 
 const isComplete = ({ files }: Plan): boolean => files.every(({ state }) => state === 'kept');
 

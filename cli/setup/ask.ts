@@ -1,10 +1,16 @@
 import { createInterface } from 'node:readline';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
+import { printNote } from '../output/output.ts';
 
 /** Asks a user at the terminal. */
 export interface Questions {
-  /** Returns the answer without surrounding white space. @throws PortcullisError CLI_SETUP_CANCELLED */
-  ask(question: string): Promise<string>;
+  /**
+   * Asks until an answer, without surrounding white space, is accepted. Says why each other one is not.
+   * Lines that were typed before that do not count: they belong to questions that come later.
+   * @param accept throws a PortcullisError for a wrong answer
+   * @throws PortcullisError CLI_SETUP_CANCELLED
+   */
+  ask<T>(question: string, accept: (answer: string) => Promise<T>): Promise<T>;
   /**
    * Returns whether the answer is yes. Lines that were typed before the question do not count: nobody had
    * seen it. @throws PortcullisError CLI_SETUP_CANCELLED
@@ -44,7 +50,18 @@ export function openQuestions(): Questions {
     return (await new Promise<string>((resolve, reject) => (waiting = { resolve, reject }))).trim();
   };
   return {
-    ask: answer,
+    async ask(question, accept) {
+      for (;;) {
+        const given = await answer(question);
+        try {
+          return await accept(given);
+        } catch (error) {
+          if (!isPortcullisError(error)) throw error;
+          printNote(`${error.message}\n`);
+          early.length = 0;
+        }
+      }
+    },
     async confirm(question) {
       early.length = 0;
       return /^y(es)?$/iu.test(await answer(question));

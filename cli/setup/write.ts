@@ -13,13 +13,11 @@ import type { Plan, SetupFile } from './plan.ts';
  * @returns the files with their new states
  * @throws PortcullisError CLI_SETUP_NO_ACCESS before anything is written; STORAGE_…, TRUST_…
  */
-export async function writePlan(
-  { files, key }: Plan,
-  passphrase: PassphraseSource,
-): Promise<readonly SetupFile[]> {
+export async function writePlan(plan: Plan, passphrase: PassphraseSource): Promise<readonly SetupFile[]> {
+  const { files, key } = plan;
   const made = files.filter(({ state }) => state === 'new');
-  const keyFiles = key === undefined ? [] : [`${key.prefix}.key`, `${key.prefix}.pub`];
-  for (const { path } of made) await requireWritable(path, keyFiles.includes(path));
+  const keyFiles = keyFilesOf(key);
+  await requireWritablePlan(plan);
   const pair = key === undefined ? undefined : { ...key, ...(await ensureKeyPair(key.prefix, passphrase)) };
   for (const file of made) {
     if (keyFiles.includes(file.path)) continue;
@@ -29,6 +27,16 @@ export async function writePlan(
       throw createdMeanwhile(file.path);
   }
   return files.map((file) => (file.state === 'new' ? { ...file, state: 'written' } : file));
+}
+
+const keyFilesOf = (key: Plan['key']): string[] =>
+  key === undefined ? [] : [`${key.prefix}.key`, `${key.prefix}.pub`];
+
+/** @throws PortcullisError CLI_SETUP_NO_ACCESS for a new file that this user cannot create */
+export async function requireWritablePlan({ files, key }: Plan): Promise<void> {
+  const keyFiles = keyFilesOf(key);
+  for (const { path, state } of files)
+    if (state === 'new') await requireWritable(path, keyFiles.includes(path));
 }
 
 /** @param only the folder itself must exist: a mistyped path of a key must not create folders */
