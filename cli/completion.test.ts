@@ -34,11 +34,13 @@ function shell(program: string, args: readonly string[]): string[] {
   return stdout.split('\n').filter((line) => line !== '');
 }
 
-/** Completes the last word as bash does, which splits words at `=`. */
+/** Completes the last word as bash does, which splits words at `=` and `:`. */
 function bash(...words: readonly string[]): string[] {
-  const split = words.flatMap((word) => (word.startsWith('--') ? word.split(/(=)/u) : [word]));
+  const split = words.flatMap((word) =>
+    word === '' ? [''] : word.split(/([=:]+)/u).filter((piece) => piece !== ''),
+  );
   const list = split.map((word) => `'${word}'`).join(' ');
-  const script = `source ${join(folder, 'bash')}; COMP_WORDS=(${list}); COMP_CWORD=${split.length - 1}; _portcullis; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const script = `source ${join(folder, 'bash')}; COMP_LINE='${words.join(' ')}'; COMP_WORDS=(${list}); COMP_CWORD=${split.length - 1}; _portcullis; printf '%s\\n' "\${COMPREPLY[@]}"`;
   return shell('bash', ['--norc', '-c', script]);
 }
 
@@ -134,6 +136,16 @@ describe('the completion script', () => {
       assert.deepEqual(bash('portcullis', 'ps', '--output=t'), ['text']);
       assert.deepEqual(bash('portcullis', 'sign', ''), []);
       assert.deepEqual(bash('portcullis', 'sign', '--identity', ''), []);
+    });
+
+    it('takes a name with : or = for one word, and returns only what follows them', () => {
+      writeFileSync(join(folder, 'work/a:b=c.yaml'), '');
+      assert.deepEqual(bash('portcullis', 'policy', 'check', 'a:'), ['b=c.yaml']);
+      assert.deepEqual(bash('portcullis', 'policy', 'check', 'a:b=c'), ['c.yaml']);
+      assert.deepEqual(bash('portcullis', 'verify', '--policy=a:b'), ['b=c.yaml']);
+      assert.deepEqual(bash('portcullis', 'ps', '--socket', 'unix:///a:b', '--output=j'), ['json']);
+      // The name of the pod is one operand: what follows belongs to the container.
+      assert.deepEqual(bash('portcullis', 'exec', 'web:1', '--tim'), ['--timeout']);
     });
 
     it('leaves the words of exec to the container', () => {

@@ -31,25 +31,31 @@ ${nodes.flatMap(valueCases).join('\n')}
 }
 
 _portcullis() {
-  local line=() word command='' count=0 wait='' subcommands options passes i cur kind
+  local line=() word command='' count=0 wait='' subcommands options passes i cur kind lead last rest=$COMP_LINE
   local -a operands
   COMPREPLY=()
-  # Bash splits words at = and :, which are in COMP_WORDBREAKS: the words are joined again.
-  for ((i = 1; i <= COMP_CWORD; i++)); do
+  # Bash splits words at = and :, which are in COMP_WORDBREAKS: pieces without a space between them are joined.
+  for ((i = 0; i <= COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
-    if [[ $word == = && \${#line[@]} -gt 0 && \${line[-1]} == --* ]]; then
-      [[ $i -lt $COMP_CWORD ]] || line+=('')
+    lead=\${rest%%[![:space:]]*}
+    rest=\${rest#"$lead"}
+    rest=\${rest#"$word"}
+    if [[ $i -gt 0 && -z $lead && ( $word == [=:]* || $last == *[=:] ) ]]; then
+      line[-1]+=$word
     else
       line+=("$word")
     fi
+    last=$word
   done
   cur=\${line[-1]}
-  unset 'line[-1]'
+  unset 'line[-1]' 'line[0]'
   [[ \${COMP_WORDS[0]##*/} != portcullisd ]] || command=daemon
   _portcullis_describe "$command"
   for word in "\${line[@]}"; do
     if [[ -n $wait ]]; then
       wait=''
+    elif [[ $word == --*=* ]]; then
+      :
     elif [[ $word == -* ]]; then
       if _portcullis_value "$command" "$word" >/dev/null; then wait=$word; fi
     elif [[ $count -eq 0 && " $subcommands " == *" $word "* ]]; then
@@ -61,6 +67,10 @@ _portcullis() {
       [[ -z $passes || $count -lt 2 ]] || return 0
     fi
   done
+  if [[ -z $wait && $cur == --*=* ]]; then
+    wait=\${cur%%=*}
+    cur=\${cur#*=}
+  fi
   if [[ -n $wait ]]; then
     kind=$(_portcullis_value "$command" "$wait")
   elif [[ $cur == -* ]]; then
@@ -79,6 +89,9 @@ _portcullis() {
       ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$kind" -- "$cur") ;;
   esac
+  # Bash replaces only the last piece of the word.
+  [[ $last != [=:]* ]] || last=''
+  COMPREPLY=("\${COMPREPLY[@]#"\${cur%"$last"}"}")
 }
 
 complete -F _portcullis portcullis portcullisd
