@@ -77,6 +77,15 @@ it('config import: the imports of a config.toml are imported after it', async (t
   assert.equal(code, 0);
 });
 
+it('config import: an import that matches no file is reported', async (t) => {
+  const { folder } = await importFirst(t, () => ({
+    'config.toml': "version = 3\nimports = ['conf.d/*.toml']\n",
+  }));
+  const { code, stdout } = await portcullis(['config', 'import', join(folder, 'config.toml')]);
+  assert.equal(code, 0);
+  assert.ok(stdout.includes(`imports: no file matches ${folder}/conf.d/*.toml\n`), stdout);
+});
+
 it('config import: the folder crio.conf.d beside a crio.conf is imported after it', async (t) => {
   const { code, config } = await importFirst(t, () => ({
     'crio.conf': '[crio.runtime]\ncgroup_manager = "systemd"\nlog_level = "debug"\n',

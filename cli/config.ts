@@ -57,7 +57,9 @@ async function importFiles(paths: readonly string[], flags: Flags): Promise<numb
     append(sources, found);
   }
   if (sources.length === 0) throw nothingIn(paths.join(' '));
-  sources = await withDropIns(await withImports(sources));
+  const imported = await withImports(sources);
+  append(absent, imported.absent);
+  sources = await withDropIns(imported.sources);
   for (const { text, file, kind } of [...sources]) {
     if (kind !== 'containerd') continue;
     const folders = hostFoldersOf(text, file);
@@ -65,9 +67,9 @@ async function importFiles(paths: readonly string[], flags: Flags): Promise<numb
     for (const folder of folders) if (!(await exists(folder))) absent.push(absentFolder(file, folder));
   }
   const converted = importConfiguration(sources);
-  const imported = { ...converted, findings: [...converted.findings, ...absent] };
-  print(flags.output, imported, asYaml(imported));
-  return imported.findings.some(({ outcome }) => outcome === 'left') ? exitCodes.no : exitCodes.yes;
+  const result = { ...converted, findings: [...converted.findings, ...absent] };
+  print(flags.output, result, asYaml(result));
+  return result.findings.some(({ outcome }) => outcome === 'left') ? exitCodes.no : exitCodes.yes;
 }
 
 /** A configuration that was copied from its node names folders that this machine lacks. */
@@ -76,9 +78,16 @@ function absentFolder(file: string, folder: string): Imported['findings'][number
   return { file, key: 'registry.config_path', outcome: 'inherent', note };
 }
 
-/** Adds the files that containerd's files import, in the order in which containerd loads them. */
-async function withImports(sources: readonly ImportSource[]): Promise<ImportSource[]> {
+/**
+ * Adds the files that containerd's files import, in the order in which containerd loads them. `absent`: the
+ * patterns that match no file.
+ */
+async function withImports(sources: readonly ImportSource[]): Promise<{
+  readonly sources: ImportSource[];
+  readonly absent: Imported['findings'][number][];
+}> {
   const all = [...sources];
+  const absent: Imported['findings'][number][] = [];
   const seen = new Set(all.map(({ file }) => resolve(file)));
   // The list grows while it is read: imported files can import more files.
   for (const { kind, text, file } of all) {
@@ -87,13 +96,15 @@ async function withImports(sources: readonly ImportSource[]): Promise<ImportSour
       const found: string[] = [];
       if (path.includes('*')) for await (const each of glob(path)) found.push(each);
       else found.push(path);
+      if (found.length === 0)
+        absent.push({ file, key: 'imports', outcome: 'inherent', note: `no file matches ${path}` });
       for (const each of found.sort()) {
         if (!seen.has(each)) all.push({ ...(await sourceOf(each, undefined)), kind });
         seen.add(each);
       }
     }
   }
-  return all;
+  return { sources: all, absent };
 }
 
 /** Returns the settings of each registry: containerd only reads those of the first folder that has some. */
