@@ -50,3 +50,10 @@ test('if the daemon ends between the parts of a large request, the applied servi
     server.close();
   }
 });
+
+test('a missing daemon is reported with its socket, once', async () => {
+  const socket = join(folder, 'none.sock');
+  const { code, stderr } = await portcullis(['service', 'ls', '--admin-socket', socket]);
+  assert.equal(code, 4);
+  assert.equal(stderr.split(socket).length - 1, 1, stderr);
+});

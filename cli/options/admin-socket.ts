@@ -75,15 +75,16 @@ export async function askAdmin<Name extends AdminOperation>(
 ): Promise<AdminResponse<Name>> {
   const answer = await callAdmin(adminSocket, operation, fields, timeoutMs);
   if ('value' in answer) return answer.value;
-  throw answer.failure ?? noDaemon(adminSocket, answer.why);
+  throw answer.failure ?? noDaemon(answer.why);
 }
 
-const noDaemon = (socket: string, why: string): PortcullisError =>
+/** @param why names the socket */
+const noDaemon = (why: string): PortcullisError =>
   new PortcullisError({
     code: 'CLI_NO_DAEMON',
     kind: 'unavailable',
     attempted: 'ask the daemon',
-    on: socket,
+    on: '',
     why,
     fix: 'start portcullisd, or name admin.sock in its folder `state` by --admin-socket or PORTCULLIS_ADMIN_SOCKET',
   });
