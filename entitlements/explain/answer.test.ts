@@ -157,6 +157,17 @@ it('standard devices are allowed whatever the list of devices and the file rules
     assert.equal(answer(profile, parseQuestion(question)).yes, yes, question);
 });
 
+it('an IPv4-mapped address is the IPv4 peer that the kernel sends to', () => {
+  const ruled = read('network: { egress: [{ to: 10.0.0.0/8 }], ingress: [] }');
+  for (const [question, yes] of [
+    ['connect tcp [::ffff:a00:1]:80', true],
+    ['connect tcp [::ffff:10.0.0.1]:80', true],
+    ['connect tcp [::ffff:b00:1]:80', false],
+    ['accept tcp [::ffff:127.0.0.1]:80', true],
+  ] as const)
+    assert.equal(answer(ruled, parseQuestion(question)).yes, yes, question);
+});
+
 it('peer rules and the network class do not restrict the loopback of the pod', () => {
   const ruled = read('network: { egress: [{ to: 10.0.0.0/8 }], ingress: [] }');
   const without = read('network: { egress: [] }\nsyscalls: { drop: [socket] }');

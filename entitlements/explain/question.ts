@@ -1,5 +1,5 @@
 import { capabilityName } from '../capabilities/capability-names.ts';
-import { parseCidr } from '../profile/cidr.ts';
+import { formatAddress, parseCidr } from '../profile/cidr.ts';
 import { entitlementsError } from '../errors.ts';
 import type { HostNamespace } from '../profile/model.ts';
 import type { FileAccess, NetworkProtocol } from '../types.ts';
@@ -154,14 +154,24 @@ function network(text: string, verb: 'accept' | 'connect', rest: readonly string
     throw wrong(more[0] ?? name, 'name one peer, as in 10.0.0.1:53 or [2001:db8::1]:53');
   const [whole, six, four, port] = /^(?:\[([^\]]+)\]|([^:]+|[0-9a-f:.]+?))(?::(\d{1,5}))?$/i.exec(peer) ?? [];
   const address = protocol === 'icmp' ? peer.replace(/^\[|\]$/g, '') : (six ?? four ?? '');
-  const cidr = `${address}/${address.includes(':') ? 128 : 32}`;
-  if (whole === undefined || parseCidr(cidr) === undefined)
+  const cidr = addressCidr(address);
+  if (whole === undefined || cidr === undefined)
     throw wrong(peer, 'it is not an address: names are not looked up');
   const direction = verb === 'connect' ? 'egress' : 'ingress';
   const toPort = (at: number): Question => ({ text, kind: 'network', direction, protocol, cidr, port: at });
   if (protocol === 'icmp') return toPort(0);
   if (port === undefined || Number(port) > 65535) throw wrong(peer, 'a port of 0 to 65535 is missing');
   return toPort(Number(port));
+}
+
+/** Returns the CIDR of one address. The kernel reaches the peer of an IPv4-mapped IPv6 address by IPv4. */
+function addressCidr(address: string): string | undefined {
+  const plain = address.replace(/^::ffff:(?=\d+(?:\.\d+){3}$)/i, '');
+  const cidr = `${plain}/${plain.includes(':') ? 128 : 32}`;
+  const block = parseCidr(cidr);
+  if (block?.family === 6 && block.address >> 32n === 0xffffn)
+    return `${formatAddress(4, block.address & 0xffff_ffffn)}/32`;
+  return block && cidr;
 }
 
 function mount(text: string, rest: readonly string[], wrong: Wrong): Question {

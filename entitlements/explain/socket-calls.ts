@@ -45,7 +45,7 @@ function bits(name: string, index: number, set: Parameters<typeof argumentTest>[
   return test === undefined ? [] : [test];
 }
 
-const LOOPBACK = ['127.0.0.0/8', '::1/128', '::ffff:7f00:0/104'].flatMap((text) => parseCidr(text) ?? []);
+const LOOPBACK = ['127.0.0.0/8', '::1/128'].flatMap((text) => parseCidr(text) ?? []);
 
 /**
  * Returns whether an address is one of the pod's own loopback. Its packets do not cross the link of the pod,
