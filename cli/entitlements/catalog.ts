@@ -91,7 +91,7 @@ function near(thrown: unknown, name: string): PortcullisError | undefined {
 }
 
 function plain({ argument, ...entitlement }: Entitlement): unknown {
-  const { name, title, risk, network, grants, excludes, rules } = entitlement;
+  const { name, title, risk, network, grants, excludes = {}, rules } = entitlement;
   const value = {
     name,
     title,
@@ -109,7 +109,7 @@ function plain({ argument, ...entitlement }: Entitlement): unknown {
 }
 
 function describe(entitlement: Entitlement): string {
-  const { name, title, risk, network, grants, excludes, rules, argument } = entitlement;
+  const { name, title, risk, network, grants, excludes = {}, rules, argument } = entitlement;
   const part = (label: string, value: object | undefined): string =>
     Object.entries(value ?? {})
       .map(

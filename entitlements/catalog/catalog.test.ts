@@ -97,7 +97,7 @@ describe('the catalog', () => {
   });
 
   it('names only capabilities and system calls that exist', () => {
-    for (const { name, grants, excludes } of CATALOG.values()) {
+    for (const { name, grants, excludes = {} } of CATALOG.values()) {
       for (const capability of [...(grants.capabilities ?? []), ...(excludes.capabilities ?? [])])
         assert.equal(capabilityName(capability), capability, name);
       for (const named of [...(grants.syscalls ?? []), ...(excludes.syscalls ?? [])]) {
@@ -117,7 +117,7 @@ describe('the catalog', () => {
 function differsAsSaid(text: string): void {
   const found = entitlementNamed(text);
   assert.ok(!('problem' in found));
-  const { grants, excludes, rules = {} } = found;
+  const { grants, excludes = {}, rules = {} } = found;
   const [standard, profile, { grants: granted, excludes: excluded }] = [
     defaultProfile(),
     compose(text),
@@ -263,7 +263,7 @@ describe('composition', () => {
     for (const text of spelled) {
       const found = entitlementNamed(text);
       assert.ok(!('problem' in found));
-      const { grants, excludes, network, rules } = found;
+      const { grants, excludes = {}, network, rules } = found;
       const profile = compose(text);
       if (Object.keys(grants).length === 0 && (network === undefined || network === 'none'))
         assert.ok(contains(standard, profile).yes, text);

@@ -105,7 +105,7 @@ export interface Effects {
   /** The network class of the entitlement. Two classes in one profile conflict. */
   readonly network?: NetworkClass;
   readonly grants: Grants;
-  readonly excludes: Excludes;
+  readonly excludes?: Excludes;
   readonly rules?: Rules;
 }
 

@@ -31,7 +31,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'All devices of the host, readable and writable; nothing of /proc and /sys is masked',
     risk: 'critical',
     grants: { capabilities: ['SYS_ADMIN'], hostDevices: true, unmasked: true },
-    excludes: {},
     tests: {
       allows: ['CAP_SYS_ADMIN', 'device b 8:0 rw', 'read /proc/kcore', 'host devices'],
       denies: ['CAP_SYS_RAWIO', 'mount()'],
@@ -42,7 +41,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'One device, or all of a major number, in addition to the usual ones',
     risk: 'high',
     grants: {},
-    excludes: {},
     argument: {
       form: 'TYPE MAJOR:MINOR ACCESS',
       example: 'c 10:232 rw',
@@ -50,7 +48,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
         const found = readDevice(text);
         return 'problem' in found
           ? { problem: `${found.problem}; ${found.fix}` }
-          : { grants: { devices: [text] }, excludes: {} };
+          : { grants: { devices: [text] } };
       },
     },
     tests: { allows: ['device c 10:232 rw'], denies: ['device c 10:232 m', 'device c 10:229 r'].slice(1) },
@@ -60,7 +58,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Virtual machines by the host’s /dev/kvm',
     risk: 'high',
     grants: { devices: ['c 10:232 rw'] },
-    excludes: {},
     tests: { allows: ['device c 10:232 rw'], denies: ['device c 10:229 rw'] },
   },
   {
@@ -68,7 +65,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'File systems in user space by /dev/fuse; mounting one needs kernel.mounts',
     risk: 'medium',
     grants: { devices: ['c 10:229 rw'] },
-    excludes: {},
     tests: { allows: ['device c 10:229 rw'], denies: ['device c 10:232 rw', 'mount()'] },
   },
   {
@@ -76,7 +72,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Network tunnels by /dev/net/tun; making one needs network.admin',
     risk: 'medium',
     grants: { devices: ['c 10:200 rw'] },
-    excludes: {},
     tests: { allows: ['device c 10:200 rw'], denies: ['CAP_NET_ADMIN'] },
   },
   {
@@ -84,7 +79,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Paths of the host mounted as volumes, readable and writable',
     risk: 'critical',
     grants: { hostPaths: true },
-    excludes: {},
     tests: { allows: ['host paths'], denies: ['host devices'] },
   },
   {
@@ -92,7 +86,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Ports of the host that lead to its pod: host ports, and ingress ports of services',
     risk: 'high',
     grants: { hostPorts: true },
-    excludes: {},
     tests: { allows: ['host ports'], denies: ['host network', 'host paths'] },
   },
   {
@@ -108,7 +101,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Sees and signals the processes of the host',
     risk: 'critical',
     grants: { hostNamespaces: ['pid'] },
-    excludes: {},
     tests: { allows: ['host pid'], denies: ['host ipc', 'CAP_SYS_PTRACE'] },
   },
   {
@@ -124,7 +116,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Shares memory, semaphores and message queues with the host',
     risk: 'critical',
     grants: { hostNamespaces: ['ipc'] },
-    excludes: {},
     tests: { allows: ['host ipc'], denies: ['host pid'] },
   },
   {
@@ -132,7 +123,6 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Access to an API of the container engine: a named part of it, or all of it, allowed or denied',
     risk: 'critical',
     grants: {},
-    excludes: {},
     argument: { form: 'API:SUBSET:deny', example: 'engine.v1:all:deny', read: apiAccess },
     tests: { denies: ['host paths'] },
   },

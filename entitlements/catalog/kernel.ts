@@ -7,7 +7,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Asynchronous I/O by io_uring, whose requests no system call filter sees',
     risk: 'high',
     grants: { syscalls: ['io_uring_enter', 'io_uring_register', 'io_uring_setup'] },
-    excludes: {},
     tests: { allows: ['io_uring_setup()', 'io_uring_enter()', 'io_uring_register()'], denies: ['bpf()'] },
   },
   {
@@ -15,7 +14,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Loads programs into the kernel, and reads kernel memory with them',
     risk: 'critical',
     grants: { capabilities: ['BPF', 'PERFMON'], syscalls: ['bpf', 'perf_event_open'] },
-    excludes: {},
     tests: {
       allows: ['CAP_BPF', 'CAP_PERFMON', 'bpf(BPF_PROG_LOAD)'],
       denies: ['CAP_SYS_ADMIN', 'CAP_NET_ADMIN'],
@@ -26,7 +24,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'The kernel’s keyrings, which belong to a user and not to a container',
     risk: 'medium',
     grants: { syscalls: ['add_key', 'keyctl', 'request_key'] },
-    excludes: {},
     tests: { allows: ['keyctl(KEYCTL_READ)', 'add_key()', 'request_key()'], denies: ['read /proc/keys'] },
   },
   {
@@ -35,7 +32,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
       'Makes namespaces and is root in them: sandboxes of browsers, rootless containers. Opens much of the kernel to any user',
     risk: 'high',
     grants: { syscalls: ['clone', 'clone3', 'mount', 'pivot_root', 'setns', 'umount2', 'unshare'] },
-    excludes: {},
     tests: {
       allows: ['clone(CLONE_NEWUSER)', 'unshare(CLONE_NEWUSER|CLONE_NEWNET)', 'clone3()'],
       denies: ['CAP_SYS_ADMIN', 'bpf()'],
@@ -61,7 +57,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
         'umount2',
       ],
     },
-    excludes: {},
     tests: {
       allows: ['CAP_SYS_ADMIN', 'mount()', 'umount2()', 'fsopen()'],
       denies: ['bpf()', 'setns(3, CLONE_NEWNET)', 'unshare(CLONE_NEWUSER)'],
@@ -72,7 +67,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Counts and samples events of the processor, including those of the kernel',
     risk: 'high',
     grants: { capabilities: ['PERFMON'], syscalls: ['perf_event_open'] },
-    excludes: {},
     tests: { allows: ['CAP_PERFMON', 'perf_event_open()'], denies: ['bpf()'] },
   },
   {
@@ -83,7 +77,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
       capabilities: ['SYS_TIME'],
       syscalls: ['adjtimex', 'clock_adjtime', 'clock_settime', 'settimeofday'],
     },
-    excludes: {},
     tests: {
       allows: ['CAP_SYS_TIME', 'clock_settime(CLOCK_REALTIME)', 'settimeofday()'],
       denies: ['CAP_SYS_ADMIN'],
@@ -94,7 +87,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Reads the kernel’s log, which contains addresses of kernel memory',
     risk: 'medium',
     grants: { capabilities: ['SYSLOG'], syscalls: ['syslog'] },
-    excludes: {},
     tests: { allows: ['CAP_SYSLOG', 'syslog(SYSLOG_ACTION_READ_ALL)'], denies: ['CAP_SYS_ADMIN'] },
   },
   {
@@ -112,7 +104,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
         'set_mempolicy_home_node',
       ],
     },
-    excludes: {},
     tests: { allows: ['CAP_SYS_NICE', 'mbind()'], denies: ['CAP_SYS_RESOURCE'] },
   },
   {
@@ -120,7 +111,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Creates cgroups below its own and sets limits in them: a writable /sys/fs/cgroup',
     risk: 'medium',
     grants: { writableCgroups: true },
-    excludes: {},
     tests: { allows: ['cgroups'], denies: ['CAP_SYS_ADMIN', 'mount()', 'unsafe sysctls'] },
   },
   {
@@ -128,7 +118,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'A pod sets any sysctl of its namespaces, not only those that Kubernetes calls safe',
     risk: 'medium',
     grants: { anySysctl: true },
-    excludes: {},
     tests: { allows: ['unsafe sysctls'], denies: ['write /proc/sys/kernel/core_pattern'] },
   },
   ...(['x86', 'x32', 'arm'] as const).map((architecture): Entitlement => ({
@@ -136,7 +125,6 @@ export const KERNEL_ENTITLEMENTS: readonly Entitlement[] = [
     title: `Programs for ${architecture} run as well, by the kernel’s second set of system calls`,
     risk: 'medium',
     grants: { architectures: [architecture] },
-    excludes: {},
     tests: {
       allows: [`architecture ${architecture}`],
       denies: [`architecture ${architecture === 'arm' ? 'x86' : 'arm'}`],

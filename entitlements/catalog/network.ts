@@ -88,7 +88,6 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     network: 'host',
     grants: { hostNamespaces: ['network'] },
-    excludes: {},
     tests: { allows: ['host network', 'class host'], denies: ['CAP_NET_ADMIN', 'host pid'] },
   },
   {
@@ -96,7 +95,6 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Raw and packet sockets: ping, packet capture, forged packets within the pod’s network',
     risk: 'medium',
     grants: { capabilities: ['NET_RAW'] },
-    excludes: {},
     tests: { allows: ['CAP_NET_RAW', 'socket(AF_PACKET)'], denies: ['CAP_NET_ADMIN'] },
   },
   {
@@ -104,7 +102,6 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Listens on ports below 1024',
     risk: 'low',
     grants: { capabilities: ['NET_BIND_SERVICE'] },
-    excludes: {},
     tests: { allows: ['CAP_NET_BIND_SERVICE'], denies: ['CAP_NET_ADMIN'] },
   },
   {
@@ -112,7 +109,6 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Connects and sends to these peers; with one such entitlement or rule, to no others',
     risk: 'low',
     grants: {},
-    excludes: {},
     argument: {
       form: 'ADDRESSES[:PORTS/PROTOCOL], an IPv6 block in brackets, * for any address',
       example: '10.0.0.0/8:5432/tcp',
@@ -128,7 +124,6 @@ export const NETWORK_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Is reached by these peers; with one such entitlement or rule, by no others',
     risk: 'low',
     grants: {},
-    excludes: {},
     argument: {
       form: 'ADDRESSES[:PORTS/PROTOCOL], an IPv6 block in brackets, * for any address',
       example: '*:8080/tcp',
@@ -161,5 +156,5 @@ function peerRule(
     cidr.value === undefined ? EVERYWHERE : [cidr.value],
     ports.value === undefined ? EVERY_PORT : [ports.value],
   );
-  return { grants: {}, excludes: {}, rules: rules(made) };
+  return { grants: {}, rules: rules(made) };
 }

@@ -97,7 +97,7 @@ export interface Part {
 const NO_CALLS: CallSet = new Map();
 
 /** Returns an entitlement's data as a part. */
-export function partOf(name: string, { network, grants, excludes, rules = {} }: Effects): Part {
+export function partOf(name: string, { network, grants, excludes = {}, rules = {} }: Effects): Part {
   const { read, write, execute, deny = [], egress, ingress, mounts } = rules;
   return {
     name,
@@ -137,7 +137,7 @@ export function partOf(name: string, { network, grants, excludes, rules = {} }: 
   };
 }
 
-export const NOTHING: Part = partOf('', { grants: {}, excludes: {} });
+export const NOTHING: Part = partOf('', { grants: {} });
 
 /**
  * Returns the union of everything that the parts grant and exclude. Order, grouping and repetition do not

@@ -72,7 +72,6 @@ function entry(
     title: `${bound.title}: no more than this`,
     risk: 'low',
     grants: {},
-    excludes: {},
     argument: {
       form: bound.form,
       example: bound.example,

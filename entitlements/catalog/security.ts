@@ -105,7 +105,6 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
       ].sort(),
       writablePaths: true,
     },
-    excludes: {},
     tests: {
       allows: [
         'CAP_SYS_ADMIN',
@@ -126,7 +125,6 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
       capabilities: ['IPC_LOCK'],
       syscalls: ['mlock', 'mlock2', 'mlockall', 'munlock', 'munlockall'],
     },
-    excludes: {},
     tests: { allows: ['CAP_IPC_LOCK', 'mlockall()'], denies: ['CAP_SYS_RESOURCE'] },
   },
   {
@@ -166,7 +164,6 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
     title: 'Traces and reads any process of its own PID namespace',
     risk: 'high',
     grants: { capabilities: ['SYS_PTRACE'], syscalls: INSPECTION },
-    excludes: {},
     tests: {
       allows: ['CAP_SYS_PTRACE', 'ptrace(PTRACE_ATTACH)', 'pidfd_getfd()'],
       denies: ['perf_event_open()', 'host pid'],
@@ -185,7 +182,6 @@ export const SECURITY_ENTITLEMENTS: readonly Entitlement[] = [
         { call: 'personality', when: [{ argument: 0, equals: 'ADDR_NO_RANDOMIZE' }] },
       ],
     },
-    excludes: {},
     tests: {
       allows: [
         'CAP_SYS_PTRACE',
