@@ -19,8 +19,19 @@ test('a long example continues on the next line before an option, and remarks mo
   );
 });
 
+test('the remark of an example that fits is a comment for the shell', () => {
+  assert.equal(wrapHelp('  $ a ls     lists\n  $ a', 40), '  $ a ls     # lists\n  $ a');
+});
+
+test('an example is not broken in quotes', () => {
+  assert.equal(
+    wrapHelp("  $ a ls --output json | jq '.[] | select(.open) | .name' --raw", 40),
+    "  $ a ls --output json \\\n      | jq '.[] | select(.open) | .name' \\\n      --raw",
+  );
+});
+
 test('examples that fit, and tables, stay as they are', () => {
-  const text = '  $ a ls     lists\n\n  a table of two columns   with a very long line';
+  const text = '  $ a ls     # lists\n\n  a table of two columns   with a very long line';
   assert.equal(wrapHelp(text, 40), text);
 });
 
