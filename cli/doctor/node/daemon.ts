@@ -19,6 +19,7 @@ export interface Answers {
   /** Why no pod or no container can start. */
   readonly obstacle?: string;
   readonly network: { readonly ready: boolean; readonly message: string };
+  readonly cniConfDir?: string | undefined;
   readonly networkPolicies?: NetworkFigures['policies'];
   readonly policy: PolicyInForce;
   /** Absent for an older daemon, which does not prove enforcement. */
@@ -87,10 +88,12 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
   const { linux } = await runtime.runtimeConfig({}, options);
   const conditionOf = (wanted: string) => status?.conditions.find(({ type }) => type === wanted);
   const [itself, network] = [conditionOf('RuntimeReady'), conditionOf('NetworkReady')];
+  const shown = parseJson(info['config'] ?? '{}') as Pick<Answers, 'cniConfDir' | 'unmonitored'>;
   return {
     version: runtimeVersion,
     ...(itself?.status === false && { obstacle: itself.message }),
     network: { ready: network?.status ?? false, message: network?.message ?? '' },
+    cniConfDir: shown.cniConfDir,
     policy: parseJson(info['policy'] ?? '{}') as PolicyInForce,
     ...(info['networkPolicies'] !== undefined && {
       networkPolicies: parseJson(info['networkPolicies']) as NonNullable<Answers['networkPolicies']>,
@@ -99,8 +102,7 @@ async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
       enforcement: parseJson(info['enforcement']) as EnforcementState,
     }),
     cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
-    unmonitored:
-      (parseJson(info['config'] ?? '{}') as { readonly unmonitored?: readonly string[] }).unmonitored ?? [],
+    unmonitored: shown.unmonitored ?? [],
   };
 }
 
@@ -312,15 +314,16 @@ async function endedOnDisk(
   return existsSync(database) ? endedInDatabase(database, policy, new Date()).catch(() => []) : [];
 }
 
-function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
-  const topic = 'network';
-  if (network.ready) return { topic, state: 'fine', found: `by ${config.cni.confDir}` };
+/** The daemon may run with flags that the configuration file lacks. */
+function networkFinding({ network, cniConfDir }: Answers, { cni }: DaemonConfig): Finding {
+  const [topic, confDir] = ['network', cniConfDir ?? cni.confDir];
+  if (network.ready) return { topic, state: 'fine', found: `by ${confDir}` };
   return {
     topic,
     state: 'missing',
     found: 'not ready',
     meaning: [network.message],
-    fix: `correct ${config.cni.confDir}: it is read again at once`,
+    fix: `correct ${confDir}: it is read again at once`,
   };
 }
 

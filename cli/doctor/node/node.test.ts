@@ -450,6 +450,18 @@ describe('the daemon, judged by its configuration while it does not run', () => 
       /1 images \| a\.test\/app:1, a\.test\/app:2: not admitted since 2026-11-20/,
     );
     assert.match(found['sigstore root'] ?? '', /it could not be updated: it is malformed/);
+    // The daemon got the folder by a flag.
+    const flagged = { ready: false, message: 'load the pod network /other: empty' };
+    const unready = complaints(
+      await daemonFindings(config, {
+        version: '1',
+        network: flagged,
+        cniConfDir: '/other',
+        policy,
+        cgroupDriver: 'cgroupfs',
+      }),
+    );
+    assert.match(unready['network'] ?? '', /correct \/other: it is read again at once/);
   });
 
   it('reports the findings of a running daemon about its enforcement, without accepted findings, and that the result is unknown', () => {
