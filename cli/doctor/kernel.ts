@@ -267,18 +267,9 @@ function capabilities(): Finding {
 }
 
 function appArmor(): Finding {
+  const enabled = read('/sys/module/apparmor/parameters/enabled');
+  if (enabled !== 'Y') return withoutAppArmor(enabled !== undefined);
   const topic = 'AppArmor';
-  if (read('/sys/module/apparmor/parameters/enabled') !== 'Y') {
-    return {
-      topic,
-      state: 'degraded',
-      found: 'not in this kernel',
-      meaning: [
-        'AppArmor cannot enforce file rules of profiles; a pod that asks for an AppArmor profile is refused',
-      ],
-      fix: 'boot with apparmor=1 security=apparmor',
-    };
-  }
   const parser = findProgram('apparmor_parser');
   if (parser !== undefined && !existsSync('/sys/kernel/security/apparmor/profiles')) {
     return {
@@ -296,6 +287,19 @@ function appArmor(): Finding {
     found: 'enabled, without apparmor_parser',
     meaning: ['profiles cannot be loaded'],
     fix: 'apt-get install apparmor',
+  };
+}
+
+/** @param isBuilt the kernel has the module, and it is turned off */
+export function withoutAppArmor(isBuilt: boolean): Finding {
+  return {
+    topic: 'AppArmor',
+    state: 'degraded',
+    found: isBuilt ? 'not enabled' : 'not in this kernel',
+    meaning: [
+      'AppArmor cannot enforce file rules of profiles; a pod that asks for an AppArmor profile is refused',
+    ],
+    fix: isBuilt ? 'boot with apparmor=1 security=apparmor' : 'boot a kernel with CONFIG_SECURITY_APPARMOR',
   };
 }
 

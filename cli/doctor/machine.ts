@@ -1,5 +1,5 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { fileReason } from '../../base/errors/index.ts';
+import { attempt, fileReason } from '../../base/errors/index.ts';
 import { gzipInflater } from '../../base/inflate/index.ts';
 import { enableVerity } from '../../base/kernel/index.ts';
 import type { Finding } from './finding.ts';
@@ -18,12 +18,21 @@ export function machineFindings(): readonly Finding[] {
 }
 
 function distribution(): Finding {
+  // os-release(5): the second file is read if the first one does not exist.
+  const texts = ['/etc/os-release', '/usr/lib/os-release'].map((file) =>
+    attempt(() => readFileSync(file, 'utf8')),
+  );
+  return distributionFinding(texts.find((text) => text !== undefined) ?? '');
+}
+
+/** @param text of os-release; empty: the machine has no such file */
+export function distributionFinding(text: string): Finding {
   const topic = 'distribution';
   const release = Object.fromEntries(
-    readFileSync('/etc/os-release', 'utf8')
+    text
       .split('\n')
       .map((line) => line.split('=') as [string, string?])
-      .map(([key, value]) => [key, value?.replaceAll('"', '') ?? '']),
+      .map(([key, value]) => [key, value?.replaceAll(/["']/gu, '') ?? '']),
   );
   const found = release['PRETTY_NAME'] ?? 'unknown';
   const oldest = tested.get(release['ID'] ?? '') ?? Infinity;

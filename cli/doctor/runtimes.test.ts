@@ -10,7 +10,8 @@ import type { TestContext } from 'node:test';
 import { loadDaemonConfig } from '../../runtime/index.ts';
 import { packageRoot } from '../environment/package-root.ts';
 import type { Finding } from './finding.ts';
-import { bridgedFinding, cgroupFinding } from './kernel.ts';
+import { bridgedFinding, cgroupFinding, withoutAppArmor } from './kernel.ts';
+import { distributionFinding } from './machine.ts';
 import { nodeChapters } from './node/node.ts';
 import { verdictOf } from './print.ts';
 import { programFindings } from './programs.ts';
@@ -141,6 +142,18 @@ describe('the verdict of doctor', () => {
     assert.deepEqual(
       [partly.state, partly.meaning],
       ['degraded', ['containers cannot be limited in memory: the controllers are missing']],
+    );
+  });
+
+  it('advises to boot another kernel where AppArmor is not built in', () => {
+    assert.match(withoutAppArmor(false).fix ?? '', /CONFIG_SECURITY_APPARMOR/u);
+    assert.match(withoutAppArmor(true).fix ?? '', /apparmor=1/u);
+  });
+
+  it('is ready on a machine without an os-release file', () => {
+    assert.deepEqual(
+      [distributionFinding('').state, distributionFinding("ID='debian'\nVERSION_ID='12'\n").state],
+      ['degraded', 'fine'],
     );
   });
 
