@@ -190,18 +190,18 @@ test('a user other than root gets an error that names root when the daemon answe
   await once(server, 'listening');
   chmodSync(socket, 0o600);
   try {
-    for (const words of [
-      ['network', 'overlay', 'status'],
-      ['service', 'ls'],
-    ]) {
-      const [program, ...args] = [
-        ...asNobody,
-        process.execPath,
-        commandFile,
-        ...words,
-        '--admin-socket',
-        socket,
-      ];
+    for (const [words, says] of [
+      [
+        ['network', 'overlay', 'status', '--admin-socket'],
+        /only root may call it: .*run the command as root \[NETWORK_NOT_ROOT\]/u,
+      ],
+      [
+        ['service', 'ls', '--admin-socket'],
+        /only root may call it: .*run the command as root \[NETWORK_NOT_ROOT\]/u,
+      ],
+      [['ps', '--socket'], /this user may not connect to the socket; run the command as root, or name/u],
+    ] as const) {
+      const [program, ...args] = [...asNobody, process.execPath, commandFile, ...words, socket];
       const child = spawn(program, args, {
         stdio: ['ignore', 'ignore', 'pipe'],
         env: { ...process.env, HOME: folder },
@@ -209,11 +209,7 @@ test('a user other than root gets an error that names root when the daemon answe
       let said = '';
       child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
       const [code] = (await once(child, 'close')) as [number];
-      assert.deepEqual(
-        [code, /only root may call it: .*run the command as root \[NETWORK_NOT_ROOT\]/u.test(said)],
-        [4, true],
-        said,
-      );
+      assert.deepEqual([code, says.test(said)], [4, true], said);
     }
   } finally {
     server.close();

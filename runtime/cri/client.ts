@@ -182,7 +182,9 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
       attempted: `call ${rpc.name} on`,
       on: socketPath,
       why: unreachable(error.details),
-      fix: 'start the daemon, or set its socket with --socket; the user must be allowed to connect',
+      fix: /Error: connect EACCES /.test(error.details)
+        ? 'run the command as root, or name the group of this user in peers.gids of the daemon’s configuration'
+        : 'start the daemon, or set its socket with --socket; the user must be allowed to connect',
     });
   }
   return new PortcullisError({
