@@ -86,7 +86,7 @@ const noNode: Finding = {
   state: 'missing',
   found: 'not set up yet',
   meaning: ['there is no configuration, service or daemon here; `portcullis quickstart` needs none'],
-  fix: 'set it up: docs/kubelet.md',
+  fix: 'run portcullis setup, and start portcullisd; for a kubelet, see docs/kubelet.md',
 };
 
 const noKubelet: Finding = {
