@@ -1,6 +1,6 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, orThrow } from '../../base/errors/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
 
 /** The certificate and key with which the webhook serves TLS. */
@@ -35,12 +35,10 @@ export function readPair(certificate: string, key: string, on: string): ServingP
   } catch {
     throw fail('it has no readable certificate');
   }
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(key);
-  } catch {
-    throw fail('the private key cannot be read');
-  }
+  const privateKey: KeyObject = orThrow(
+    () => createPrivateKey(key),
+    () => fail('the private key cannot be read'),
+  );
   if (!leaf.checkPrivateKey(privateKey)) throw fail('the key does not belong to the certificate');
   return { certificate, key, until: leaf.validToDate };
 }

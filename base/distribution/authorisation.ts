@@ -1,5 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
-import { isPortcullisError } from '../errors/index.ts';
+import { isPortcullisError, orThrow } from '../errors/index.ts';
 import { parseJson } from '../json/index.ts';
 import { orAborted } from '../queues/index.ts';
 import { errorWords, readBody } from './body.ts';
@@ -229,12 +229,10 @@ function tokenService(realm: string | undefined, registry: URL, rules: HostRules
 }
 
 function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
-  let fields: Readonly<Record<string, unknown>>;
-  try {
-    fields = record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
-  } catch {
-    throw bad('does not answer in JSON');
-  }
+  const fields: Readonly<Record<string, unknown>> = orThrow(
+    () => record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {},
+    () => bad('does not answer in JSON'),
+  );
   const token = fields['token'] ?? fields['access_token'];
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw bad('gives no token');
   const { expires_in: expiresIn } = fields;

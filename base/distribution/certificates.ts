@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TlsIdentity } from '../http/index.ts';
-import { fileReason, folderReason, reasonOf } from '../errors/index.ts';
+import { fileReason, folderReason, reasonOf, orThrow } from '../errors/index.ts';
 import type { PortcullisError } from '../errors/index.ts';
 import { readPlainFile } from '../files/index.ts';
 import { tlsCertificates, writePem } from '../pem/index.ts';
@@ -84,12 +84,10 @@ function refuse(path: string, why: string): PortcullisError {
 }
 
 async function filesIn(folder: string): Promise<HostFiles> {
-  let names: readonly string[];
-  try {
-    names = (await readdir(folder)).sort();
-  } catch (error) {
-    throw refuse(folder, folderReason(error, folder));
-  }
+  const names: readonly string[] = await orThrow(
+    async () => (await readdir(folder)).sort(),
+    (error) => refuse(folder, folderReason(error, folder)),
+  );
   const at = (name: string): string => join(folder, name);
   const clients = names
     .filter((name) => name.endsWith('.cert'))

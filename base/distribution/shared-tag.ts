@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson } from '../json/index.ts';
-import { isPortcullisError } from '../errors/index.ts';
+import { codeIs, tolerate } from '../errors/index.ts';
 import {
   isBusy,
   isFailedCondition,
@@ -153,10 +153,5 @@ function fieldsOf({ bytes }: FetchedManifest): Readonly<Record<string, unknown>>
 
 /** Returns undefined if the answer is that the tag does not exist. */
 export async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND') return undefined;
-    throw error;
-  }
+  return tolerate(codeIs('DISTRIBUTION_NOT_FOUND'), () => answer);
 }

@@ -1,4 +1,4 @@
-import { isPortcullisError } from '../errors/index.ts';
+import { codeIs, tolerate } from '../errors/index.ts';
 import type { HttpAnswer, RequestBody } from '../http/index.ts';
 import type { Descriptor } from './descriptor.ts';
 import { digestOf } from './digest.ts';
@@ -193,13 +193,8 @@ async function* chunksOf(body: RequestBody, length: number): AsyncGenerator<Uint
  * Some refuse the request, for example of a client whose token is not for the other repository.
  */
 async function unlessRefused(asked: Promise<HttpAnswer>): Promise<HttpAnswer | undefined> {
-  let answer: HttpAnswer;
-  try {
-    answer = await asked;
-  } catch (thrown) {
-    if (isPortcullisError(thrown) && thrown.code === 'DISTRIBUTION_UNAUTHORIZED') return undefined;
-    throw thrown;
-  }
+  const answer = await tolerate(codeIs('DISTRIBUTION_UNAUTHORIZED'), () => asked);
+  if (answer === undefined) return undefined;
   if (answer.status < 400 || answer.status >= 500 || answer.status === 429) return answer;
   await answer.discard();
   return undefined;

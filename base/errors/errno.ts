@@ -56,6 +56,11 @@ export function errnoOf(thrown: unknown): string | undefined {
   return undefined;
 }
 
+/** Returns a function that tells whether an error has one of these errno names. */
+export function errnoIs(...errnos: readonly string[]): (thrown: unknown) => boolean {
+  return (thrown) => errnos.includes(errnoOf(thrown) ?? '');
+}
+
 /**
  * Returns whether a failure means that the object does not exist: no such file, or no such process (it ended
  * between open and read). Any other failure, such as EMFILE in a reader without free descriptors, says

@@ -1,7 +1,8 @@
-export { attempt } from './attempt.ts';
+export { attempt, orThrow, tolerate } from './attempt.ts';
 export {
   PortcullisError,
   asPortcullisError,
+  codeIs,
   isPortcullisError,
   reasonOf,
   reasonAndFix,
@@ -14,6 +15,7 @@ export {
 } from './portcullis-error.ts';
 export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';
 export {
+  errnoIs,
   errnoOf,
   leavesUnknown,
   meaningOfErrno,

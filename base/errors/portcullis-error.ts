@@ -78,6 +78,11 @@ export function isPortcullisError(value: unknown): value is PortcullisError {
   );
 }
 
+/** Returns a function that tells whether an error is a {@link PortcullisError} with this code. */
+export function codeIs(code: string): (thrown: unknown) => boolean {
+  return (thrown) => isPortcullisError(thrown) && thrown.code === code;
+}
+
 /** Returns the reason text of any thrown value, without a stack. */
 export function reasonOf(thrown: unknown): string {
   if (isPortcullisError(thrown)) return thrown.failure.why;

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../errors/index.ts';
 import { readPlainFile } from '../files/index.ts';
 import { tlsCertificates } from '../pem/index.ts';
 import { readKubeconfig } from './kubeconfig.ts';
@@ -88,17 +88,16 @@ async function readServiceAccount(server: URL, folder: string): Promise<ApiAcces
       'it contains no token',
       'check the service account of the pod',
     );
-  let ca: string;
-  try {
-    ca = tlsCertificates(caText ?? '').join('');
-  } catch {
-    throw failure(
-      'INVALID',
-      join(folder, 'ca.crt'),
-      'it contains no readable certificate',
-      'check how the cluster provides this certificate',
-    );
-  }
+  const ca: string = orThrow(
+    () => tlsCertificates(caText ?? '').join(''),
+    () =>
+      failure(
+        'INVALID',
+        join(folder, 'ca.crt'),
+        'it contains no readable certificate',
+        'check how the cluster provides this certificate',
+      ),
+  );
   const id = createHash('sha256')
     .update(JSON.stringify([server.href, ca, token]))
     .digest('base64');

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PortcullisError } from '../errors/index.ts';
+import { PortcullisError, tolerate } from '../errors/index.ts';
 import { statusOf } from './api-errors.ts';
 import type { ApiClient } from './api-client.ts';
 import { follow, usualTiming } from './follow.ts';
@@ -54,12 +54,10 @@ export async function followOptional(
   let failures = 0;
 
   const find = async (asked: string): Promise<ObjectFields | undefined> => {
-    try {
-      return fieldsOf(await client.get(asked, {}, signal));
-    } catch (thrown) {
-      if (statusOf(thrown) === absent) return undefined;
-      throw thrown;
-    }
+    return tolerate(
+      (thrown) => statusOf(thrown) === absent,
+      async () => fieldsOf(await client.get(asked, {}, signal)),
+    );
   };
   const has = async (asked: string): Promise<boolean> =>
     listOf((await find(asked))?.['resources']).some((one) => fieldsOf(one)['name'] === resource);

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { failure, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { failure, isPortcullisError, reasonOf, codeIs, tolerate } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { makeFolderSync, storageFailure } from '../../base/storage/index.ts';
 import { networksIn } from '../networks/networks.ts';
@@ -183,12 +183,10 @@ export function findPodNetwork({
   confDir,
   choice,
 }: ReportSource): { readonly name: string; readonly file: string } | undefined {
-  try {
-    return networksIn(confDir, { ...choice, maxConfigs: 1 }).networks[0];
-  } catch (thrown) {
-    if (isPortcullisError(thrown) && thrown.code === 'NETWORK_NO_CONFLIST') return undefined;
-    throw thrown;
-  }
+  return tolerate(
+    codeIs('NETWORK_NO_CONFLIST'),
+    () => networksIn(confDir, { ...choice, maxConfigs: 1 }).networks[0],
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { formatIp, parseIp } from '../../base/addresses/index.ts';
 
 /**
@@ -47,12 +47,10 @@ const portForm = /^(?<port>\d{1,5})(?::(?<target>\d{1,5}))?(?:\/(?<protocol>tcp|
  * @throws NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function parseMemberships(text: string, where: string): readonly Membership[] {
-  let value: unknown;
-  try {
-    value = parseJson(text);
-  } catch (thrown) {
-    throw invalid(where, reasonOf(thrown));
-  }
+  const value: unknown = orThrow(
+    () => parseJson(text),
+    (thrown) => invalid(where, reasonOf(thrown)),
+  );
   return readMemberships(value, where);
 }
 

@@ -1,6 +1,6 @@
 import { formatPath, parseDocuments } from '../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../base/schema/index.ts';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, tolerate } from '../../base/errors/index.ts';
 import type { OperandSource } from '../import/operand.ts';
 import { importSeccomp } from '../import/seccomp.ts';
 import { checkProfiles } from '../document/check.ts';
@@ -165,12 +165,7 @@ function seccompParts({ file, text, target }: Extract<OperandSource, { kind: 'se
   const json = parseSeccompJson(text) as Readonly<Record<string, unknown>>;
   const rules = Array.isArray(json['syscalls']) ? (json['syscalls'] as readonly unknown[]) : [];
   const made = (left: readonly unknown[]): Profile | undefined => {
-    try {
-      return importSeccomp({ ...json, syscalls: left }, target).profile;
-    } catch (error) {
-      if (isPortcullisError(error)) return undefined;
-      throw error;
-    }
+    return tolerate(isPortcullisError, () => importSeccomp({ ...json, syscalls: left }, target).profile);
   };
   return {
     whole: made(rules),

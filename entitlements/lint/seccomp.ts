@@ -1,4 +1,4 @@
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, codeIs, tolerate } from '../../base/errors/index.ts';
 import type { PathSegment, Position, Problem } from '../../base/schema/index.ts';
 import { matches } from '../seccomp/clause.ts';
 import { decide } from '../seccomp/decision.ts';
@@ -32,11 +32,7 @@ export function lintSeccomp(
   });
   for (const [name, rules] of byName) {
     for (const check of [passable, repeated]) {
-      try {
-        check(name, rules, fallback, find);
-      } catch (error) {
-        if (!isPortcullisError(error) || error.code !== 'ENTITLEMENTS_TOO_COMPLEX') throw error;
-      }
+      tolerate(codeIs('ENTITLEMENTS_TOO_COMPLEX'), () => check(name, rules, fallback, find));
     }
   }
   return findings;

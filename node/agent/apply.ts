@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { failure, isPortcullisError } from '../../base/errors/index.ts';
+import { failure, codeIs, tolerate } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
@@ -69,12 +69,9 @@ export async function requireNoGroup(files: Pick<NodeFiles, 'readDesired'>): Pro
 
 /** Starts to apply the state in this process; undefined: another process has the node. */
 async function startOwnAgent({ folder, controllers, log }: ApplyOptions): Promise<NodeAgent | undefined> {
-  try {
-    return await startNodeAgent({ folder, controllers, intervalMs, waitMs: 0, log });
-  } catch (thrown) {
-    if (isPortcullisError(thrown) && thrown.code === 'STORAGE_IN_USE') return undefined;
-    throw thrown;
-  }
+  return tolerate(codeIs('STORAGE_IN_USE'), () =>
+    startNodeAgent({ folder, controllers, intervalMs, waitMs: 0, log }),
+  );
 }
 
 async function waitFor(desired: DesiredState, files: NodeFiles, options: ApplyOptions): Promise<NodeStatus> {

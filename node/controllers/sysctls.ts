@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { failure, reasonOf } from '../../base/errors/index.ts';
+import { failure, reasonOf, errnoIs, tolerate } from '../../base/errors/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Change, Controller, Item, NodeState, Observed } from '../model/types.ts';
 
@@ -134,10 +134,5 @@ async function readOne(
 }
 
 async function read(root: string, name: string): Promise<string | undefined> {
-  try {
-    return normal(await readFile(pathOf(root, name), 'utf8'));
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw thrown;
-  }
+  return tolerate(errnoIs('ENOENT'), async () => normal(await readFile(pathOf(root, name), 'utf8')));
 }

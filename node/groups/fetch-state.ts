@@ -1,4 +1,4 @@
-import { failure } from '../../base/errors/index.ts';
+import { failure, orThrow } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { EtcdClient } from '../../cni-plugins/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
@@ -30,12 +30,10 @@ export async function fetchGroupState(
     );
   const pair = await client.get(revisionKey(group, revision));
   if (pair === undefined) throw refused('etcd has no state of this revision');
-  let state: unknown;
-  try {
-    state = parseJson(pair.value.toString());
-  } catch {
-    throw refused('it is not JSON');
-  }
+  const state: unknown = orThrow(
+    () => parseJson(pair.value.toString()),
+    () => refused('it is not JSON'),
+  );
   if (fingerprintOf(state) !== revision) throw refused('its fingerprint does not match');
   const problem = refuses(state);
   if (problem !== undefined) throw refused(problem);

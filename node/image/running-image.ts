@@ -1,4 +1,4 @@
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, orThrow } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { slotOfCommandLine } from './boot-entry.ts';
@@ -18,12 +18,10 @@ export async function runningImage(
 ): Promise<RunningImage> {
   const slot = slotOfCommandLine((await readPlainFile(commandLineFile, 64 * 1024)).toString('utf8'));
   if (slot === undefined) throw none('its kernel was not started from a slot');
-  let identity: unknown;
-  try {
-    identity = parseJson((await readPlainFile(file, 4096)).toString('utf8'));
-  } catch (thrown) {
-    throw none(`${file} cannot be read: ${fileReason(thrown, file)}`);
-  }
+  const identity: unknown = await orThrow(
+    async () => parseJson((await readPlainFile(file, 4096)).toString('utf8')),
+    (thrown) => none(`${file} cannot be read: ${fileReason(thrown, file)}`),
+  );
   const { name, version } = (identity ?? {}) as { readonly name?: unknown; readonly version?: unknown };
   if (typeof name !== 'string' || typeof version !== 'number') throw none(`${file} has no name and version`);
   return { slot, name, version };

@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path';
-import { failure, fileReason } from '../../base/errors/index.ts';
+import { failure, fileReason, orThrow } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
@@ -129,12 +129,10 @@ async function readObject(path: string): Promise<Record<string, unknown> | undef
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw damaged(path, `it cannot be read: ${fileReason(thrown, path)}`);
   }
-  let value: unknown;
-  try {
-    value = parseJson(text);
-  } catch {
-    throw damaged(path, 'it is not JSON');
-  }
+  const value: unknown = orThrow(
+    () => parseJson(text),
+    () => damaged(path, 'it is not JSON'),
+  );
   if (!isObject(value)) throw damaged(path, 'it is not an object');
   return value;
 }

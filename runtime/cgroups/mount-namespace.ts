@@ -11,12 +11,11 @@ import {
 } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attempt, leavesUnknown } from '../../base/errors/index.ts';
+import { attempt, leavesUnknown, errnoIs, tolerate } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import {
   MNT_DETACH,
   MS_BIND,
-  isErrno,
   mount,
   setPropagation,
   umount,
@@ -81,12 +80,8 @@ export function enterMountNamespace(folders: readonly string[]): void {
   if (hidesUnified) return;
   // Like `leaveHybrid`, without three programs.
   setPropagation('/sys/fs/cgroup', 'rprivate');
-  try {
-    // Also if a process works in it, or another file system is mounted below it.
-    umount(unified, MNT_DETACH);
-  } catch (thrown) {
-    if (!isErrno(thrown, 'EINVAL')) throw thrown;
-  }
+  // Also if a process works in it, or another file system is mounted below it.
+  tolerate(errnoIs('EINVAL'), () => umount(unified, MNT_DETACH));
   mount('portcullis', unified, 'tmpfs', 0, 'mode=755');
   hidesUnified = true;
 }

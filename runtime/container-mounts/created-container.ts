@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { PortcullisError, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, meansGone, reasonOf, orThrow } from '../../base/errors/index.ts';
 import {
   closeFd,
   fileIdentityOf,
@@ -97,27 +97,23 @@ function kernelFileSystemAt(
   if (shown !== undefined) return ['proc', 'sysfs'].includes(shown.fstype) ? shown.fstype : undefined;
   const fd = openInRootIfThere(root, path, { flags: O_PATH, resolve: RESOLVE_IN_ROOT });
   if (fd === undefined) return undefined;
-  try {
-    return kernelFileSystemOf(fd);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(fd));
+  return kernelFileSystemOf(fd);
 }
 
 function checkCwd(container: string, init: number, mounts: ReadonlySet<string>): void {
-  let fd: number;
-  try {
-    fd = openFile(`/proc/${init}/cwd`, O_PATH | O_DIRECTORY);
-  } catch (thrown) {
-    throw otherwise(container, `its working directory cannot be inspected: ${reasonOf(thrown)}`);
-  }
-  try {
-    if (!mounts.has(String(fileIdentityOf(fd).mountId)))
-      throw otherwise(container, 'its working directory lies outside of the container');
-    if (kernelFileSystemOf(fd) === 'proc') throw otherwise(container, 'its working directory lies in /proc');
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(
+    orThrow(
+      () => openFile(`/proc/${init}/cwd`, O_PATH | O_DIRECTORY),
+      (thrown) => otherwise(container, `its working directory cannot be inspected: ${reasonOf(thrown)}`),
+    ),
+    closeFd,
+  );
+  if (!mounts.has(String(fileIdentityOf(fd).mountId)))
+    throw otherwise(container, 'its working directory lies outside of the container');
+  if (kernelFileSystemOf(fd) === 'proc') throw otherwise(container, 'its working directory lies in /proc');
 }
 
 function otherwise(container: string, why: string): PortcullisError {

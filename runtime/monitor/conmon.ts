@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { leavesUnknown, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { leavesUnknown, meansGone, reasonOf, tolerate } from '../../base/errors/index.ts';
 import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
@@ -217,12 +217,9 @@ const monitorPidFile = 'monitor.pid';
  * file.
  */
 function monitorIn(bundle: string): ProcessIdentity | undefined {
-  try {
-    return processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
-  } catch (cause) {
-    if (meansGone(cause)) return undefined;
-    throw cause;
-  }
+  return tolerate(meansGone, () =>
+    processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8'))),
+  );
 }
 
 function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {

@@ -1,5 +1,5 @@
 import { readdir, statfs } from 'node:fs/promises';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { codeIs, tolerate } from '../../base/errors/index.ts';
 import { closeFd, createEventFd, drainEventFd, signalEventFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
@@ -41,11 +41,7 @@ async function filesAnswer(folder: string): Promise<void> {
  * @throws PortcullisError the other failures of a write (STORAGE_*)
  */
 export async function databaseAnswers(database: Pick<Database, 'write'>): Promise<void> {
-  try {
-    await database.write([heartbeat()]);
-  } catch (error) {
-    if (!isPortcullisError(error) || error.code !== 'STORAGE_DISK_FULL') throw error;
-  }
+  await tolerate(codeIs('STORAGE_DISK_FULL'), () => database.write([heartbeat()]));
 }
 
 /** Sends a request through the kernel and the reactor, and back. */

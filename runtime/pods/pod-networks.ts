@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import type { FurtherNetwork } from '../../cni-plugins/index.ts';
 
 /**
@@ -53,12 +53,10 @@ function shortForm(text: string): Element {
 }
 
 function inJson(text: string): Element[] {
-  let value: unknown;
-  try {
-    value = parseJson(text);
-  } catch (thrown) {
-    throw badNetworks(reasonOf(thrown));
-  }
+  const value: unknown = orThrow(
+    () => parseJson(text),
+    (thrown) => badNetworks(reasonOf(thrown)),
+  );
   if (!Array.isArray(value)) throw badNetworks('it is not a list');
   return value.map((each: unknown, index) => {
     if (typeof each !== 'object' || each === null || Array.isArray(each))

@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { meansGone } from '../../base/errors/index.ts';
+import { meansGone, tolerate, errnoIs } from '../../base/errors/index.ts';
 import { closeFd, isErrno, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
 import { currentBootId, processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -14,14 +14,12 @@ const SIGKILL = 9;
  */
 export function openProcess(identity: ProcessIdentity): number | undefined {
   if (identity.bootId !== currentBootId()) return undefined;
-  let pidfd: number;
-  try {
-    pidfd = pidfdOpen(identity.pid);
-  } catch (cause) {
-    // Also if a thread has the pid now, which the kernel refuses with other error numbers (pidfd_open(2)).
-    if (isErrno(cause, 'ESRCH') || !sameProcess(identity)) return undefined;
-    throw cause;
-  }
+  // Also if a thread has the pid now, which the kernel refuses with other error numbers (pidfd_open(2)).
+  const pidfd = tolerate(
+    (cause) => isErrno(cause, 'ESRCH') || !sameProcess(identity),
+    () => pidfdOpen(identity.pid),
+  );
+  if (pidfd === undefined) return undefined;
   let isSame = false;
   try {
     isSame = processIdentity(identity.pid)?.startTime === identity.startTime;
@@ -39,21 +37,15 @@ export function openProcess(identity: ProcessIdentity): number | undefined {
 export function signalProcess(identity: ProcessIdentity | undefined, signal: number): void {
   const pidfd = identity === undefined ? undefined : openProcess(identity);
   if (pidfd === undefined) return;
-  try {
-    signalOpened(pidfd, signal);
-  } finally {
-    closeFd(pidfd);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(pidfd));
+  signalOpened(pidfd, signal);
 }
 
 /** Sends a signal to the process behind a pidfd, unless it has ended. */
 export function signalOpened(pidfd: number, signal: number): void {
-  try {
-    pidfdSendSignal(pidfd, signal);
-  } catch (cause) {
-    // It ended meanwhile.
-    if (!isErrno(cause, 'ESRCH')) throw cause;
-  }
+  // It ended meanwhile.
+  tolerate(errnoIs('ESRCH'), () => pidfdSendSignal(pidfd, signal));
 }
 
 const lookAgainMs = 200;

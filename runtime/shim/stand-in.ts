@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open, writeFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { meansGone } from '../../base/errors/index.ts';
+import { meansGone, errnoIs, tolerate } from '../../base/errors/index.ts';
 import { mkfifo } from '../../base/kernel/index.ts';
 import { isErrno } from '../../base/kernel/index.ts';
 import { parseJson } from '../../base/json/index.ts';
@@ -43,11 +43,7 @@ export function standInCommand(bundle: string): readonly [string, ...string[]] {
 
 /** Creates the FIFO of a stand-in. One that exists stays. */
 export function prepareStandIn(bundle: string): void {
-  try {
-    mkfifo(join(bundle, 'exit-code'), 0o600);
-  } catch (cause) {
-    if (!isErrno(cause, 'EEXIST')) throw cause;
-  }
+  tolerate(errnoIs('EEXIST'), () => mkfifo(join(bundle, 'exit-code'), 0o600));
 }
 
 /** Lets the stand-in close the standard streams. Nothing happens when it has ended. */

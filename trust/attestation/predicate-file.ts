@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { PortcullisError, reasonOf, fileReason } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, fileReason, orThrow } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../json/strict-json.ts';
@@ -32,12 +32,10 @@ export async function readPredicate(file: string, type: string, now: Date, given
       why,
       fix,
     });
-  let bytes: Buffer;
-  try {
-    bytes = given ?? (await readGivenFile(file, maximumPredicateBytes));
-  } catch (error) {
-    throw fail(fileReason(error, file));
-  }
+  const bytes: Buffer = await orThrow(
+    async () => given ?? (await readGivenFile(file, maximumPredicateBytes)),
+    (error) => fail(fileReason(error, file)),
+  );
   // A pipe whose writer failed is empty, and `custom` and `spdx` accept any text.
   if (bytes.length === 0) throw fail('it is empty', 'name a file with the predicate');
   if (isEntitlementsType(type)) {

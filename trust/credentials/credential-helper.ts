@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { parseJson } from '../../base/json/index.ts';
 import type { Credentials } from '../../base/distribution/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 
 const answerLimit = 64 * 1024;
@@ -47,12 +47,10 @@ export async function askHelper(
       return undefined;
     throw fail(`it ended with ${code === null ? 'a signal' : `exit code ${code}`}`);
   }
-  let answer: Readonly<Record<string, unknown>>;
-  try {
-    answer = recordOf(parseJson(output)) ?? {};
-  } catch {
-    throw fail('its answer is not JSON');
-  }
+  const answer: Readonly<Record<string, unknown>> = orThrow(
+    () => recordOf(parseJson(output)) ?? {},
+    () => fail('its answer is not JSON'),
+  );
   const { Username: username, Secret: secret } = answer;
   if (typeof username !== 'string' || typeof secret !== 'string')
     throw fail('its answer has no Username and Secret');

@@ -1,5 +1,5 @@
 import { Tagged, encode } from 'cborg';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, orThrow } from '../../base/errors/index.ts';
 import type { Signer } from '../signers/signer.ts';
 import type { SignatureScheme } from '../signers/signature-scheme.ts';
 import { readCertificate } from '../x509/certificate.ts';
@@ -150,12 +150,10 @@ function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certifi
       why,
       fix: 'give the chain of the key, from its own certificate to the self-signed root: --certificate-chain FILE',
     });
-  let chain: readonly Certificate[];
-  try {
-    chain = signer.certificates.map((one) => readCertificate(one));
-  } catch (error) {
-    throw fails(`a certificate cannot be read: ${(error as Error).message}`);
-  }
+  const chain: readonly Certificate[] = orThrow(
+    () => signer.certificates.map((one) => readCertificate(one)),
+    (error) => fails(`a certificate cannot be read: ${(error as Error).message}`),
+  );
   const [leaf, ...rest] = chain;
   if (leaf === undefined)
     throw fails('the key has no certificates, and a Notary Project signature must contain them');

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { basename, resolve } from 'node:path';
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, orThrow } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { describeProblems, formatPath, sortProblems, validate } from '../../base/schema/index.ts';
@@ -224,12 +224,10 @@ export async function readPublicKeyFile(file: string): Promise<PolicyKey> {
     on: file,
     fix: 'name a PEM public key, such as cosign.pub',
   } as const;
-  let text: string;
-  try {
-    text = (await readPlainFile(file, 64 * 1024)).toString('utf8');
-  } catch (error) {
-    throw new PortcullisError({ ...failure, why: fileReason(error, file), cause: error });
-  }
+  const text: string = await orThrow(
+    async () => (await readPlainFile(file, 64 * 1024)).toString('utf8'),
+    (error) => new PortcullisError({ ...failure, why: fileReason(error, file), cause: error }),
+  );
   const key = parsePublicKey(file, text);
   if ('problem' in key) throw new PortcullisError({ ...failure, why: key.problem });
   return key;

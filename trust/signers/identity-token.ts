@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { stat } from 'node:fs/promises';
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -147,12 +147,10 @@ export function readIdentityToken(raw: string, from: string, now: Date): Identit
     fail(from, why, 'fetch a fresh OIDC token with the audience "sigstore"');
   const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(text) ?? [];
   if (payload === undefined) throw refuse('it is not a token (JWT)');
-  let claims: Readonly<Record<string, unknown>>;
-  try {
-    claims = recordOf(parseJson(Buffer.from(payload, 'base64url').toString('utf8'))) ?? {};
-  } catch {
-    throw refuse('its claims are not JSON');
-  }
+  const claims: Readonly<Record<string, unknown>> = orThrow(
+    () => recordOf(parseJson(Buffer.from(payload, 'base64url').toString('utf8'))) ?? {},
+    () => refuse('its claims are not JSON'),
+  );
   if (typeof claims['exp'] === 'number' && claims['exp'] * 1000 <= now.getTime())
     throw refuse(`it expired at ${new Date(claims['exp'] * 1000).toISOString()}`);
   const { email, email_verified: verified, sub } = claims;

@@ -1,6 +1,6 @@
 import { generateKeyPair, sign } from 'node:crypto';
 import { promisify } from 'node:util';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { writePem } from '../../base/pem/index.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -54,13 +54,11 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
       proofOfPossession: sign('sha256', Buffer.from(token.subject), pair.privateKey).toString('base64'),
     },
   };
-  let certificate: Certificate;
-  try {
-    certificate = leafOf(await postJson(`${url}/api/v2/signingCert`, request));
-  } catch (error) {
+  const certificate: Certificate = await orThrow(
+    async () => leafOf(await postJson(`${url}/api/v2/signingCert`, request)),
     // The answer of a service may quote the request.
-    throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
-  }
+    (error) => refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500)),
+  );
   // An authority that certifies a different key than ours would cause signatures that no client can verify.
   if (!certificate.spki.equals(spki)) throw refused(fulcioUrl, 'its certificate is for another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);

@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -22,12 +22,10 @@ const maximumBytes = 1024 * 1024;
 
 /** Reads a file with {@link parseSigningConfig}. @throws PortcullisError `TRUST_SIGNING_CONFIG` */
 export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
-  let bytes: Buffer;
-  try {
-    bytes = await readGivenFile(file, maximumBytes);
-  } catch (error) {
-    throw failed(file, reasonOf(error));
-  }
+  const bytes: Buffer = await orThrow(
+    () => readGivenFile(file, maximumBytes),
+    (error) => failed(file, reasonOf(error)),
+  );
   return parseSigningConfig(bytes, file, now);
 }
 
@@ -51,12 +49,10 @@ function failed(on: string, why: string): PortcullisError {
  */
 export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): SigningServices {
   const fail = (why: string): PortcullisError => failed(on, why);
-  let config: Readonly<Record<string, unknown>>;
-  try {
-    config = recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {};
-  } catch (error) {
-    throw fail(reasonOf(error));
-  }
+  const config: Readonly<Record<string, unknown>> = orThrow(
+    () => recordOf(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {},
+    (error) => fail(reasonOf(error)),
+  );
   if (config['mediaType'] !== 'application/vnd.dev.sigstore.signingconfig.v0.2+json')
     throw fail('its mediaType is not application/vnd.dev.sigstore.signingconfig.v0.2+json');
   const services = (name: string, versions: readonly number[]): readonly Service[] => {

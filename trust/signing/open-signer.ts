@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
@@ -111,18 +111,14 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
       why,
       fix: 'name a PEM file with the certificate of the key first, followed by its issuers',
     });
-  let text: string;
-  try {
-    text = (await readGivenFile(file, 256 * 1024)).toString('utf8');
-  } catch (error) {
-    throw fail(reasonOf(error));
-  }
-  let chain: readonly Certificate[];
-  try {
-    chain = certificatesOfPem(text);
-  } catch (error) {
-    throw fail(`a PEM block is not a readable certificate: ${reasonOf(error)}`);
-  }
+  const text: string = await orThrow(
+    async () => (await readGivenFile(file, 256 * 1024)).toString('utf8'),
+    (error) => fail(reasonOf(error)),
+  );
+  const chain: readonly Certificate[] = orThrow(
+    () => certificatesOfPem(text),
+    (error) => fail(`a PEM block is not a readable certificate: ${reasonOf(error)}`),
+  );
   if (chain.length === 0) throw fail('it contains no PEM certificate');
   return chain.map(({ raw }) => raw);
 }

@@ -1,4 +1,4 @@
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, tolerate } from '../../base/errors/index.ts';
 import { isUnavailable, tufFailure } from '../tuf/failure.ts';
 import type { FileMeta } from '../tuf-metadata/model.ts';
 import {
@@ -226,10 +226,5 @@ async function newestRoot(
 
 /** Returns undefined when `body` refuses kept metadata, which is then fetched again. */
 function attempt<T>(body: () => T): T | undefined {
-  try {
-    return body();
-  } catch (thrown) {
-    if (isPortcullisError(thrown)) return undefined;
-    throw thrown;
-  }
+  return tolerate(isPortcullisError, () => body());
 }

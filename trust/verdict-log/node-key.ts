@@ -2,7 +2,7 @@ import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, orThrow } from '../../base/errors/index.ts';
 import { readPlainFileWithMode } from '../../base/files/index.ts';
 import { writePem } from '../../base/pem/index.ts';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
@@ -55,12 +55,10 @@ async function readKeyText(path: string): Promise<string | undefined> {
 }
 
 function keyOf(path: string, pem: string): NodeKey {
-  let privateKey: KeyObject;
-  try {
-    privateKey = createPrivateKey(pem);
-  } catch {
-    throw unreadable(path, 'it is not a private key in PEM');
-  }
+  const privateKey: KeyObject = orThrow(
+    () => createPrivateKey(pem),
+    () => unreadable(path, 'it is not a private key in PEM'),
+  );
   if (privateKey.asymmetricKeyType !== 'ed25519') throw unreadable(path, 'it is not an Ed25519 key');
   const name = `${hostname().replace(/[^A-Za-z0-9.-]/g, '-') || 'node'}/verdict-log`;
   return { privateKey, note: noteKey(name, privateKey) };

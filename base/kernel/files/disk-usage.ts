@@ -1,4 +1,4 @@
-import { isErrno } from '../ffi/errno.ts';
+import { errnoIs, tolerate } from '../../errors/index.ts';
 import { DT_DIR, startDescent, statEntry } from './descent.ts';
 import type { Descent, EntryStat } from './descent.ts';
 
@@ -49,19 +49,10 @@ export function* diskUsage(path: string): Generator<void, DiskUsage, void> {
 }
 
 function statOrGone(descent: Descent, name: Buffer): EntryStat | undefined {
-  try {
-    return statEntry(descent.fd, name);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return undefined;
-    throw error;
-  }
+  return tolerate(errnoIs('ENOENT'), () => statEntry(descent.fd, name));
 }
 
 /** Enters `name` if it still is a folder of this file system. */
 function enter(descent: Descent, name: Buffer): void {
-  try {
-    descent.enter(name);
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV')) throw error;
-  }
+  tolerate(errnoIs('ENOENT', 'ENOTDIR', 'ELOOP', 'EXDEV'), () => descent.enter(name));
 }

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
-import { isErrno, kernelError } from '../ffi/errno.ts';
+import { errnoIs, tolerate } from '../../errors/index.ts';
+import { kernelError } from '../ffi/errno.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
 import { DT_DIR, startDescent, subject } from './descent.ts';
 import type { Descent } from './descent.ts';
@@ -17,13 +18,8 @@ const PASSES = 100;
  * EBUSY, and nothing inside it is touched. Yields every few calls, so that the caller can do other work.
  */
 export function* removeTree(path: string): Generator<void, void, void> {
-  let start: ReturnType<typeof startDescent>;
-  try {
-    start = startDescent(path);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return;
-    throw error;
-  }
+  const start = tolerate(errnoIs('ENOENT', 'ENOTDIR'), () => startDescent(path));
+  if (start === undefined) return;
   const { descent, name } = start;
   try {
     if (!remove(descent, name, 0, path)) {

@@ -1,3 +1,4 @@
+import { errnoIs, tolerate } from '../../errors/index.ts';
 import { checked, cString, isErrno, kernelError } from '../ffi/errno.ts';
 import { glibc, lastErrno } from '../ffi/libc.ts';
 import { closeFd, openFile, withOpen } from '../files/files.ts';
@@ -212,13 +213,10 @@ const STATX_ATTR_MOUNT_ROOT = 0x2000n;
  * @throws PortcullisError KERNEL_EOPNOTSUPP on an older kernel
  */
 export function isMountpoint(path: string): boolean {
-  let stat: Buffer;
-  try {
-    stat = statx(AT_FDCWD, cString(path, 'statx'), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, path);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false;
-    throw error;
-  }
+  const stat = tolerate(errnoIs('ENOENT', 'ENOTDIR'), () =>
+    statx(AT_FDCWD, cString(path, 'statx'), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, path),
+  );
+  if (stat === undefined) return false;
   if ((stat.readBigUInt64LE(56) & STATX_ATTR_MOUNT_ROOT) === 0n)
     throw kernelError('EOPNOTSUPP', 'statx', path, 'the kernel does not report mount roots');
   return (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n;

@@ -1,5 +1,5 @@
 import { attribute, attributesOf, be16, nested, u32, u8 } from '../protocol/wire.ts';
-import { isRefusal } from '../protocol/kernel-failure.ts';
+import { tolerating } from '../protocol/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Received } from '../protocol/wire.ts';
 
@@ -185,11 +185,7 @@ export function forgetAddresses(socket: NetlinkSocket, addresses: readonly Uint8
   ] as const) {
     const those = addresses.filter((address) => address.length === length);
     if (those.length === 0) continue;
-    try {
-      forgetKeys(socket, family, keysOfAddresses(socket, family, those));
-    } catch (thrown) {
-      if (!isRefusal(thrown, ...untracked)) throw thrown;
-    }
+    tolerating(untracked, () => forgetKeys(socket, family, keysOfAddresses(socket, family, those)));
   }
 }
 

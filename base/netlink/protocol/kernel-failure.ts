@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { PortcullisError } from '../../errors/index.ts';
+import { PortcullisError, tolerate } from '../../errors/index.ts';
 
 const names = new Map<number, string>(
   Object.entries(constants.errno).map(([name, number]) => [number, name]),
@@ -58,13 +58,9 @@ export function isRefusal(thrown: unknown, ...errnos: readonly string[]): boolea
 }
 
 /**
- * Runs `body`. A refusal by the kernel with one of these errno names counts as success.
+ * Returns the result of `body`, or undefined if the kernel refuses it with one of these errno names.
  * @throws every other error of `body`
  */
-export function tolerating(errnos: readonly string[], body: () => void): void {
-  try {
-    body();
-  } catch (thrown) {
-    if (!isRefusal(thrown, ...errnos)) throw thrown;
-  }
+export function tolerating<T>(errnos: readonly string[], body: () => T): T | undefined {
+  return tolerate((thrown) => isRefusal(thrown, ...errnos), body);
 }

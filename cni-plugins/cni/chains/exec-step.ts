@@ -1,5 +1,5 @@
 import { parseJson } from '../../../base/json/index.ts';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, reasonOf, orThrow } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import { fieldsOf } from '../../spec/fields.ts';
 import type { Problems } from '../../spec/fields.ts';
@@ -67,12 +67,10 @@ async function runPlugin(
   const program = await findProgram(type, binDirs);
   if (program === undefined) throw missing(type, binDirs);
   const environment = { ...inherited(), CNI_COMMAND: command, CNI_PATH: binDirs.join(':'), ...variables };
-  let ran: Ran;
-  try {
-    ran = await runProgram(startProgram, { program, environment, stdin, timeoutMs });
-  } catch (thrown) {
-    throw failed(type, command, `it could not be started: ${reasonOf(thrown)}`);
-  }
+  const ran: Ran = await orThrow(
+    () => runProgram(startProgram, { program, environment, stdin, timeoutMs }),
+    (thrown) => failed(type, command, `it could not be started: ${reasonOf(thrown)}`),
+  );
   if ('over' in ran.end) throw late(type, command, ran.end.over);
   if (ran.end.exitCode !== 0) throw pluginFailure(type, command, ran, ran.end.exitCode);
   return ran;

@@ -1,5 +1,5 @@
 import { closeFd } from '../../../base/kernel/index.ts';
-import { isPortcullisError } from '../../../base/errors/index.ts';
+import { isPortcullisError, codeIs, tolerate } from '../../../base/errors/index.ts';
 import type { DriverVerb, ReplyOf, RequestOf } from '../protocol/protocol.ts';
 import { findDriver } from './discover.ts';
 import type { DriverFolders } from './discover.ts';
@@ -78,11 +78,7 @@ export async function openDriver(
       return await patiently(verb, request);
     },
     async notify(verb, request) {
-      try {
-        await patiently(verb, request);
-      } catch (thrown) {
-        if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_CNM_VERB_UNKNOWN') throw thrown;
-      }
+      await tolerate(codeIs('NETWORK_CNM_VERB_UNKNOWN'), () => patiently(verb, request));
     },
     close,
   };

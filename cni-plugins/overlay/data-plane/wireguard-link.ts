@@ -1,11 +1,11 @@
 import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
 import {
   familyNumber,
-  isRefusal,
   openNetlink,
   readWireguard,
   wireguardFamilyName,
   wireguardRequests,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type {
   ListedWireguardPeer,
@@ -85,13 +85,8 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       return true;
     },
     listed() {
-      try {
-        return read().peers;
-      } catch (thrown) {
-        // Another program removed the link. It is restored from lists, not from here.
-        if (isRefusal(thrown, 'ENODEV', 'EOPNOTSUPP')) return [];
-        throw thrown;
-      }
+      // Another program removed the link. It is restored from lists, not from here.
+      return tolerating(['ENODEV', 'EOPNOTSUPP'], () => read().peers) ?? [];
     },
     entries: (wanted, now) =>
       read().peers.map(({ publicKey, endpoint, allowed, keepaliveSeconds, lastHandshakeMs }): PeerEntry => {

@@ -13,6 +13,7 @@ import {
   listRedirections,
   qdiscAt,
   setTokenBucket,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { LinkSettings, NetlinkSocket, Request, TokenBucket } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
@@ -149,11 +150,7 @@ function limitDifferences(socket: NetlinkSocket, link: LinkSettings, wanted: Lim
 }
 
 function attempt(socket: NetlinkSocket, request: Request): void {
-  try {
-    socket.run([request]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENOENT', 'EINVAL', 'ENODEV')) throw thrown;
-  }
+  tolerating(['ENOENT', 'EINVAL', 'ENODEV'], () => socket.run([request]));
 }
 
 function noHostEnd(name: string, why: string): PortcullisError {

@@ -199,12 +199,7 @@ function isLast(
 }
 
 function exists(filter: NetlinkSocket, table: Table): boolean {
-  try {
-    return filter.ask(getTable(table)).length > 0;
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT')) return false;
-    throw thrown;
-  }
+  return tolerating(['ENOENT'], () => filter.ask(getTable(table)).length > 0) ?? false;
 }
 
 function holds(filter: NetlinkSocket, table: Table, set: string, element: Element): boolean {

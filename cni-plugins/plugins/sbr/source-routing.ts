@@ -5,7 +5,6 @@ import {
   deleteRoute,
   deleteSourceRule,
   findLink,
-  isRefusal,
   listRoutes,
   listRoutingRules,
   mainTable,
@@ -89,9 +88,5 @@ export const sourceRoutingType: ResourceType<SourceRouting> = {
 };
 
 function sending(socket: NetlinkSocket, request: Request, ...tolerated: readonly string[]): void {
-  try {
-    socket.run([request]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, ...tolerated)) throw thrown;
-  }
+  tolerating(tolerated, () => socket.run([request]));
 }

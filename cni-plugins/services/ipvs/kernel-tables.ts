@@ -4,6 +4,7 @@ import {
   getTable,
   listElements,
   transact,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { ListedElement, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import { readDenied } from '../source-ranges/denied.ts';
@@ -211,13 +212,8 @@ function marksIn(netfilter: NetlinkSocket, family: TableFamily): (readonly [id: 
 
 /** Reads from the tables of this process or of an earlier one. */
 function ifPresent<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (thrown) {
-    // There is no table, or the table is from a version that did not have the set.
-    if (isRefusal(thrown, 'ENOENT')) return undefined;
-    throw thrown;
-  }
+  // There is no table, or the table is from a version that did not have the set.
+  return tolerating(['ENOENT'], () => read());
 }
 
 function noRestrictions(netfilter: NetlinkSocket, family: TableFamily): Request[] {

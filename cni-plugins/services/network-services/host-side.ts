@@ -24,6 +24,7 @@ import {
   listHostAddresses,
   putAddress,
   openNetlink,
+  tolerating,
 } from '../../../base/netlink/index.ts';
 import type { NamedSet, Table, Request } from '../../../base/netlink/index.ts';
 import { serviceLink } from '../model/model.ts';
@@ -148,11 +149,7 @@ export function openHostSide(): HostSide {
         if (length !== address.length * 8 || !gone.some((each) => each.equals(address))) continue;
         // IPVS has a link of its own with the addresses that it serves.
         if (linkOf(index) === serviceLink) continue;
-        try {
-          route.run([deleteAddress(index, address, length)]);
-        } catch (thrown) {
-          if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
-        }
+        tolerating(['EADDRNOTAVAIL', 'ENODEV'], () => route.run([deleteAddress(index, address, length)]));
       }
     },
     scope(scoped) {

@@ -2,7 +2,7 @@ import { createWriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { isPortcullisError, reasonOf, orThrow } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { splitName, whiteoutMark } from '../../images/unpack/layer-tree.ts';
 import type { TarEntry } from '../../images/unpack/tar-metadata.ts';
@@ -111,12 +111,10 @@ function requireNoWhiteout({ name }: Pick<TarEntry, 'name'>, on: string): void {
 
 /** Returns the names in `deleted.files`. Pure. @throws PortcullisError RUNTIME_RESTORE_ARCHIVE */
 export function deletedFiles(bytes: Uint8Array, on: string): readonly string[] {
-  let list: unknown;
-  try {
-    list = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch {
-    throw badArchive(on, `${deleted} is not JSON`);
-  }
+  const list: unknown = orThrow(
+    () => parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes)),
+    () => badArchive(on, `${deleted} is not JSON`),
+  );
   if (!Array.isArray(list) || list.length > most.names)
     throw badArchive(on, `${deleted} is not a list of at most ${most.names} names`);
   return list.map((name: unknown) => {

@@ -1,6 +1,6 @@
 import { lchownSync, mkdirSync, readlinkSync } from 'node:fs';
 import { posix } from 'node:path';
-import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { PortcullisError, reasonOf, errnoIs, tolerate } from '../../../base/errors/index.ts';
 import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../../base/kernel/index.ts';
 import { badMount } from '../../container-mounts/bad-mount.ts';
 import type { Mount } from '../../cri/contract/contract.types.ts';
@@ -95,12 +95,7 @@ export function makeFolderInRoot(rootfs: string, path: string, owner: FolderOwne
 }
 
 function tryOpen(rootfs: string, path: string): number | undefined {
-  try {
-    return openInRoot(rootfs, path, { flags: O_PATH });
-  } catch (thrown) {
-    if (isErrno(thrown, 'ENOENT')) return undefined;
-    throw thrown;
-  }
+  return tolerate(errnoIs('ENOENT'), () => openInRoot(rootfs, path, { flags: O_PATH }));
 }
 
 function madeInRoot(rootfs: string, path: string, owner: FolderOwner): number {

@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { PortcullisError, meansGone } from '../../../base/errors/index.ts';
+import { PortcullisError, meansGone, tolerate } from '../../../base/errors/index.ts';
 import { hasNoAnswer, isOf } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ContainerRecord } from '../record.ts';
@@ -96,12 +96,8 @@ function openedNames(pid: number): ReadonlySet<string> | undefined {
   const names = new Set<string>();
   try {
     for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-      try {
-        names.add(readlinkSync(`/proc/${pid}/fd/${fd}`));
-      } catch (cause) {
-        // The process has closed it meanwhile.
-        if (!meansGone(cause)) throw cause;
-      }
+      // The process has closed it meanwhile.
+      tolerate(meansGone, () => names.add(readlinkSync(`/proc/${pid}/fd/${fd}`)));
     }
   } catch (cause) {
     if (meansGone(cause)) return undefined;

@@ -1,11 +1,11 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { errnoIs, tolerate } from '../../../base/errors/index.ts';
 import type { RegistryRepository } from '../../../base/distribution/index.ts';
 import { freeBuffer } from '../../../base/inflate/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
 import type { BlobDescriptor } from '../manifest/json.ts';
-import { errnoOf } from '../limits/failures.ts';
 
 const batchBytes = 256 * 1024;
 
@@ -30,12 +30,7 @@ export async function download(
 
 /** Returns the size of a file in bytes, 0 if there is none. */
 export async function sizeIfPresent(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT') return 0;
-    throw thrown;
-  }
+  return (await tolerate(errnoIs('ENOENT'), async () => (await stat(path)).size)) ?? 0;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { orThrow } from '../../../base/errors/index.ts';
 import { createGzipHeader } from '../../../base/inflate/index.ts';
 import { inflateRaw } from 'node:zlib';
 import { badChunkIndex, chunkLimits } from './chunk-index.ts';
@@ -56,12 +57,7 @@ async function firstMember(
       ),
       { cause },
     );
-  let start: number | undefined;
-  try {
-    start = createGzipHeader().read(window, 0, window.length);
-  } catch (thrown) {
-    throw none(thrown);
-  }
+  const start: number | undefined = orThrow(() => createGzipHeader().read(window, 0, window.length), none);
   if (start === undefined) throw none();
   const { bytes, consumed } = await inflateMember(window.subarray(start)).catch((thrown: unknown) => {
     throw none(thrown);
