@@ -24,7 +24,6 @@ export function getFamily(name: string): Request {
     what: 'look up the generic netlink family',
     on: name,
     type: GENL_ID_CTRL,
-    flags: 0,
     body: Buffer.concat([genlHeader(CTRL_CMD_GETFAMILY, 1), attribute(CTRL_ATTR_FAMILY_NAME, text(name))]),
   };
 }

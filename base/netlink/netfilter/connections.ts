@@ -33,7 +33,6 @@ const conntrackRequest = (
   what,
   on: 'conntrack',
   type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
-  flags: 0,
   body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
 });
 

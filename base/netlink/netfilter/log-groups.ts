@@ -18,7 +18,6 @@ export function bindLogGroup(group: number): Request {
     what: 'bind the NFLOG group',
     on: String(group),
     type: (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_CONFIG,
-    flags: 0,
     // struct nfgenmsg with the group in network order; struct nfulnl_msg_config_cmd has one byte.
     body: Buffer.concat([
       Buffer.of(0, 0, group >> 8, group & 0xff),

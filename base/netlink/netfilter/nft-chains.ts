@@ -13,7 +13,6 @@ const list: Request = {
   what: 'list chains',
   on: '',
   type: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN,
-  flags: 0,
   body: Buffer.alloc(4),
 };
 

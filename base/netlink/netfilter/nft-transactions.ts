@@ -1,5 +1,6 @@
 import { isRefusal } from '../protocol/kernel-failure.ts';
-import { NLM_F_ACK, attribute, attributesOf, be16, be32, u8 } from '../protocol/wire.ts';
+import { attribute, attributesOf, be16, be32, u8 } from '../protocol/wire.ts';
+import { acknowledged } from '../protocol/socket.ts';
 import type { NetlinkSocket, Refusal, Request } from '../protocol/socket.ts';
 
 /**
@@ -18,7 +19,6 @@ const ask: Request = {
   what: 'look up the generation of the rules',
   on: '',
   type: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN,
-  flags: 0,
   body: Buffer.alloc(4),
 };
 
@@ -52,7 +52,6 @@ const mark = (what: string, type: number, attributes: Buffer): Request => ({
   what,
   on: 'nf_tables',
   type,
-  flags: 0,
   body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES), attributes]),
 });
 
@@ -98,9 +97,7 @@ function batchOf(requests: readonly Request[], generation: number | undefined): 
   const demand = generation === undefined ? Buffer.alloc(0) : demanded(generation);
   return [
     mark('begin a transaction', NFNL_MSG_BATCH_BEGIN, demand),
-    ...requests.map((entry, index) =>
-      index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry,
-    ),
+    ...requests.map((entry, index) => (index === last ? acknowledged(entry) : entry)),
     mark('end a transaction', NFNL_MSG_BATCH_END, Buffer.alloc(0)),
   ];
 }

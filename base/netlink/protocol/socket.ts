@@ -40,7 +40,12 @@ import type { Message, Received } from './wire.ts';
 export interface Request extends Message, Attempt {}
 
 /** For {@link NetlinkSocket.exchange}: the kernel acknowledges the request. */
-export const acknowledged = (request: Request): Request => ({ ...request, flags: request.flags | NLM_F_ACK });
+export const acknowledged = (request: Request): Request => withFlag(request, NLM_F_ACK);
+
+const withFlag = (request: Request, flag: number): Request => ({
+  ...request,
+  flags: (request.flags ?? 0) | flag,
+});
 
 /** A refused request of a batch. */
 export interface Refusal {
@@ -150,7 +155,7 @@ export function openNetlink(
 
   const dumpOnce = (request: Request): Received[] | undefined => {
     const listed: Received[] = [];
-    for (const message of ask({ ...request, flags: request.flags | NLM_F_DUMP })) {
+    for (const message of ask(withFlag(request, NLM_F_DUMP))) {
       if ((message.flags & NLM_F_DUMP_INTR) !== 0) return undefined;
       if (message.type !== NLMSG_DONE) {
         listed.push(message);
@@ -366,7 +371,7 @@ function createExchange(fd: number, protocol: number): Exchange {
  * Returns the type of the message that ends the answers to the request. Undefined: unknown. A refusal ends
  * every request.
  */
-function endOf({ type, flags }: Request, more: number, protocol: number): number | undefined {
+function endOf({ type, flags = 0 }: Request, more: number, protocol: number): number | undefined {
   if (((flags | more) & NLM_F_ACK) !== 0) return NLMSG_ERROR;
   // rtnetlink has four types of message (new, delete, get, set). A get request that is not a dump has one
   // answer, which for a link has the type NEWLINK.

@@ -27,12 +27,14 @@ const headerLength = 16;
 /** A message to send. `body` holds the family's own header and the attributes. */
 export interface Message {
   readonly type: number;
-  readonly flags: number;
+  /** NLM_F_*; absent: none. */
+  readonly flags?: number;
   readonly body: Uint8Array;
 }
 
 /** A received message. */
 export interface Received extends Message {
+  readonly flags: number;
   readonly sequence: number;
   readonly body: Buffer;
 }
@@ -128,7 +130,7 @@ export function encodeMessages(messages: readonly Message[], firstSequence: numb
     const end = at + headerLength + message.body.length;
     bytes.writeUInt32LE(headerLength + message.body.length, at);
     bytes.writeUInt16LE(message.type, at + 4);
-    bytes.writeUInt16LE(message.flags | flags, at + 6);
+    bytes.writeUInt16LE((message.flags ?? 0) | flags, at + 6);
     bytes.writeUInt32LE((firstSequence + index) >>> 0, at + 8);
     bytes.writeUInt32LE(0, at + 12);
     bytes.set(message.body, at + headerLength);

@@ -1,11 +1,10 @@
-import { noOwnIpv6Attribute, nameOf, target } from './links.ts';
+import { linkRequest, noOwnIpv6Attribute } from './links.ts';
 import type { LinkName } from './links.ts';
 import type { Request } from '../protocol/socket.ts';
 import { attribute, nested, text, u8 } from '../protocol/wire.ts';
 import {
   IFLA_IFALIAS,
   IFLA_LINKINFO,
-  RTM_NEWLINK,
   IFLA_BRPORT_ISOLATED,
   IFLA_BRPORT_MODE,
   IFLA_BRPORT_UNICAST_FLOOD,
@@ -43,13 +42,7 @@ export function setPortUp(
 }
 
 function portRequest(link: LinkName, attributes: readonly Buffer[]): Request {
-  return {
-    what: 'set up the bridge port',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([...target(link), ...attributes]),
-  };
+  return linkRequest('set up the bridge port', link, attributes);
 }
 
 /** Sets what a bridge port does besides forwarding. Refused (EINVAL) for a link that is not a bridge port. */

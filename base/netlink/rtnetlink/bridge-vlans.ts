@@ -36,7 +36,6 @@ export function setVlanFiltering(index: number): Request {
     what: 'turn on VLAN filtering of the bridge',
     on: `#${index}`,
     type: RTM_NEWLINK,
-    flags: 0,
     body: Buffer.concat([
       header(0, index),
       nested(
@@ -54,7 +53,6 @@ export function filtersVlans(socket: NetlinkSocket, index: number): boolean {
     what: 'look up the bridge',
     on: `#${index}`,
     type: RTM_GETLINK,
-    flags: 0,
     body: header(0, index),
   })[0];
   const info = attributesOf(
@@ -97,7 +95,6 @@ export function addVlans(index: number, vlans: readonly PortVlan[], self = false
     what: 'add VLANs to the bridge port',
     on: `#${index}`,
     type: RTM_SETLINK,
-    flags: 0,
     body: Buffer.concat([
       header(AF_BRIDGE, index),
       nested(IFLA_AF_SPEC, ...flagsOf(self), ...vlans.map(vlanInfo)),
@@ -111,7 +108,6 @@ export function deleteVlan(index: number, id: number): Request {
     what: `remove VLAN ${id} from the bridge port`,
     on: `#${index}`,
     type: RTM_DELLINK,
-    flags: 0,
     body: Buffer.concat([header(AF_BRIDGE, index), nested(IFLA_AF_SPEC, vlanInfo({ id, untagged: false }))]),
   };
 }
@@ -120,7 +116,7 @@ export function deleteVlan(index: number, id: number): Request {
 export function listVlans(socket: NetlinkSocket, index: number): PortVlan[] {
   const body = Buffer.concat([header(AF_BRIDGE, 0), attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_BRVLAN))]);
   const port = socket
-    .dump({ what: 'list VLANs', on: '', type: RTM_GETLINK, flags: 0, body })
+    .dump({ what: 'list VLANs', on: '', type: RTM_GETLINK, body })
     .find((message) => message.body.readInt32LE(4) === index);
   const spec = port === undefined ? undefined : attributesOf(port.body, 16).get(IFLA_AF_SPEC);
   const found: PortVlan[] = [];

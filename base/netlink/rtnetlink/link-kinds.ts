@@ -1,5 +1,6 @@
 import { attribute, be16, nested, NLM_F_CREATE, NLM_F_EXCL, text, u16, u32, u8 } from '../protocol/wire.ts';
 import type { Request } from '../protocol/socket.ts';
+import { linkRequest } from './links.ts';
 import {
   IFLA_ADDRESS,
   IFLA_GROUP,
@@ -128,18 +129,9 @@ export function createLink(link: NewLink): Request {
 
 /** Changes the mode of an existing link. The kernel refuses changes to and from `passthru`. */
 export function changeMode(index: number, of: Extract<LinkKind, { readonly kind: 'macvlan' }>): Request {
-  const header = Buffer.alloc(linkHeaderLength);
-  header.writeInt32LE(index, 4);
-  return {
-    what: `set the mode of the ${of.kind} link to ${of.mode}`,
-    on: `#${index}`,
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      header,
-      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(of.kind)), nested(IFLA_INFO_DATA, ...dataOf(of))),
-    ]),
-  };
+  return linkRequest(`set the mode of the ${of.kind} link to ${of.mode}`, { index }, [
+    nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(of.kind)), nested(IFLA_INFO_DATA, ...dataOf(of))),
+  ]);
 }
 
 export interface PairEnd {

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, text, textOf, u32, withoutCounters, zeros } from '../protocol/wire.ts';
+import { attribute, attributesOf, text, textOf, u32 } from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Attributes, Received } from '../protocol/wire.ts';
 import {
@@ -14,10 +14,9 @@ import {
   IFLA_NET_NS_FD,
   IFLA_PROMISCUITY,
   IFLA_TXQLEN,
-  RTM_GETLINK,
-  RTM_NEWLINK,
 } from './message-numbers.ts';
-import type { Link } from './links.ts';
+import { getLink, linkRequest, listLinks } from './links.ts';
+import type { Link, LinkName } from './links.ts';
 
 /** rtnetlink: settings of one link, read and changed. Source: linux/if_link.h, linux/if.h. */
 
@@ -68,89 +67,49 @@ export const noMac = '00:00:00:00:00:00';
 /** Returns the bytes of a MAC address, such as `02:00:00:00:00:01`. */
 export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 
-function header(index: number, flags = 0, change = 0): Buffer {
-  const bytes = zeros(16); // struct ifinfomsg
-  bytes.writeInt32LE(index, 4);
-  bytes.writeUInt32LE(flags >>> 0, 8);
-  bytes.writeUInt32LE(change >>> 0, 12);
-  return bytes;
-}
-
 /** Returns a link by name or index, or undefined if there is none. */
-export function findLink(
-  socket: NetlinkSocket,
-  by: { readonly name: string } | { readonly index: number },
-): LinkSettings | undefined {
-  const request: Request = {
-    what: 'look up the link',
-    on: 'name' in by ? by.name : `#${by.index}`,
-    type: RTM_GETLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]),
-      withoutCounters,
-    ]),
-  };
+export function findLink(socket: NetlinkSocket, by: LinkName): LinkSettings | undefined {
   // ERANGE: the name is longer than any valid name.
-  const answer = socket.find(request, 'ENODEV', 'ERANGE');
+  const answer = socket.find(getLink(by), 'ENODEV', 'ERANGE');
   return answer === undefined ? undefined : readSettings(answer);
 }
 
 /** Lists all links with their settings. */
 export function listSettings(socket: NetlinkSocket): LinkSettings[] {
-  return socket
-    .dump({
-      what: 'list links',
-      on: '',
-      type: RTM_GETLINK,
-      flags: 0,
-      body: Buffer.concat([header(0), withoutCounters]),
-    })
-    .map(readSettings);
+  return socket.dump(listLinks).map(readSettings);
 }
-
-const change = (what: string, index: number, body: readonly Uint8Array[]): Request => ({
-  what,
-  on: `#${index}`,
-  type: RTM_NEWLINK,
-  flags: 0,
-  body: Buffer.concat(body),
-});
 
 /** Returns the request that sets or clears a flag of a link. */
 export function setFlag(index: number, flag: keyof typeof linkFlags, on: boolean): Request {
   const bit = linkFlags[flag];
-  return change(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, index, [
-    header(index, on ? bit : 0, bit),
-  ]);
+  return linkRequest(`${on ? 'set' : 'clear'} the flag ${flag} of the link`, { index }, [], {
+    flags: on ? bit : 0,
+    change: bit,
+  });
 }
 
 /** Returns the request that sets the MAC address of a link. */
 export const setMac = (index: number, mac: string): Request =>
-  change('set the MAC address of the link', index, [header(index), attribute(IFLA_ADDRESS, macBytes(mac))]);
+  linkRequest('set the MAC address of the link', { index }, [attribute(IFLA_ADDRESS, macBytes(mac))]);
 
 /** Returns the request that sets the MTU of a link. */
 export const setMtu = (index: number, mtu: number): Request =>
-  change('set the MTU of the link', index, [header(index), attribute(IFLA_MTU, u32(mtu))]);
+  linkRequest('set the MTU of the link', { index }, [attribute(IFLA_MTU, u32(mtu))]);
 
 /** Returns the request that sets the length of the transmit queue of a link, in packets. */
 export const setQueueLength = (index: number, length: number): Request =>
-  change('set the transmit queue length of the link', index, [
-    header(index),
-    attribute(IFLA_TXQLEN, u32(length)),
-  ]);
+  linkRequest('set the transmit queue length of the link', { index }, [attribute(IFLA_TXQLEN, u32(length))]);
 
 /** Works only while the link is down, on kernels before 6.2. */
 export const rename = (index: number, name: string): Request =>
-  change(`rename the link to ${name}`, index, [header(index), attribute(IFLA_IFNAME, text(name))]);
+  linkRequest(`rename the link to ${name}`, { index }, [attribute(IFLA_IFNAME, text(name))]);
 
 /**
  * Moves the link to another namespace and renames it there. The name need not be free here. The link arrives
  * down.
  */
 export const moveLink = (index: number, netnsFd: number, name: string): Request =>
-  change(`move the link to another namespace as ${name}`, index, [
-    header(index),
+  linkRequest(`move the link to another namespace as ${name}`, { index }, [
     attribute(IFLA_NET_NS_FD, u32(netnsFd)),
     attribute(IFLA_IFNAME, text(name)),
   ]);

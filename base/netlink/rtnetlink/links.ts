@@ -68,14 +68,24 @@ function linkHeader(options: { index?: number; flags?: number; change?: number }
 export type LinkName = { readonly index: number } | { readonly name: string };
 
 /** Returns the header of a message about a link, and its name if it has no index yet. */
-export function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
+function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
   return 'index' in link
     ? [linkHeader({ ...options, index: link.index })]
     : [linkHeader(options), attribute(IFLA_IFNAME, text(link.name))];
 }
 
-/** Returns the link as errors name it. */
-export const nameOf = (link: LinkName): string => ('index' in link ? `#${link.index}` : link.name);
+/**
+ * Returns a message about one link, with the given attributes. Without a `type`, it changes the link.
+ */
+export function linkRequest(
+  what: string,
+  link: LinkName,
+  attributes: readonly Uint8Array[] = [],
+  { type = RTM_NEWLINK, ...header }: { type?: number; flags?: number; change?: number } = {},
+): Request {
+  const on = 'index' in link ? `#${link.index}` : link.name;
+  return { what, on, type, body: Buffer.concat([...target(link, header), ...attributes]) };
+}
 
 export interface BridgeLink {
   readonly name: string;
@@ -161,35 +171,20 @@ export function createVeth(pair: VethPair): Request {
 
 /** Returns the request that brings up a link. */
 export function setUp(link: LinkName): Request {
-  return {
-    what: 'bring up the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat(target(link, { flags: IFF_UP, change: IFF_UP })),
-  };
+  return linkRequest('bring up the link', link, [], { flags: IFF_UP, change: IFF_UP });
 }
 
 /** Returns the request that takes down a link. */
 export function setDown(link: LinkName): Request {
-  return {
-    what: 'take down the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat(target(link, { change: IFF_UP })),
-  };
+  return linkRequest('take down the link', link, [], { change: IFF_UP });
 }
 
 /** Returns the request that puts a link into promiscuous mode. */
 export function setPromiscuous(link: LinkName): Request {
-  return {
-    what: 'set promiscuous mode of the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat(target(link, { flags: IFF_PROMISC, change: IFF_PROMISC })),
-  };
+  return linkRequest('set promiscuous mode of the link', link, [], {
+    flags: IFF_PROMISC,
+    change: IFF_PROMISC,
+  });
 }
 
 /**
@@ -197,26 +192,16 @@ export function setPromiscuous(link: LinkName): Request {
  * @param master index of the bridge, 0 to leave it
  */
 export function setMaster(link: LinkName, master: number): Request {
-  return {
-    what: master === 0 ? 'remove the link from its bridge' : 'put the link on its bridge',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([...target(link), attribute(IFLA_MASTER, u32(master))]),
-  };
+  return linkRequest(master === 0 ? 'remove the link from its bridge' : 'put the link on its bridge', link, [
+    attribute(IFLA_MASTER, u32(master)),
+  ]);
 }
 
 /** Returns the request that turns a setting of IPv4 on: the sysctl `net.ipv4.conf.LINK.*`. */
-const setIpv4 = (link: LinkName, what: string, setting: number): Request => ({
-  what,
-  on: nameOf(link),
-  type: RTM_NEWLINK,
-  flags: 0,
-  body: Buffer.concat([
-    ...target(link),
+const setIpv4 = (link: LinkName, what: string, setting: number): Request =>
+  linkRequest(what, link, [
     nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(setting, u32(1))))),
-  ]),
-});
+  ]);
 
 /**
  * Lets 127.0.0.0/8 be routed over the link, which host ports on 127.0.0.1 need. The rules keep pods away from
@@ -245,24 +230,12 @@ export const noOwnIpv6Attribute = nested(
  * link's creation.
  */
 export function setNoOwnIpv6(link: LinkName): Request {
-  return {
-    what: 'keep IPv6 from generating addresses on the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([...target(link), noOwnIpv6Attribute]),
-  };
+  return linkRequest('keep IPv6 from generating addresses on the link', link, [noOwnIpv6Attribute]);
 }
 
 /** Returns the request that deletes a link. */
 export function deleteLink(link: LinkName): Request {
-  return {
-    what: 'delete the link',
-    on: nameOf(link),
-    type: RTM_DELLINK,
-    flags: 0,
-    body: Buffer.concat(target(link)),
-  };
+  return linkRequest('delete the link', link, [], { type: RTM_DELLINK });
 }
 
 /** Deletes all links of a group at once, which takes two RCU grace periods for all instead of for each. */
@@ -271,20 +244,13 @@ export function deleteGroup(group: number): Request {
     what: 'delete the links of group',
     on: String(group),
     type: RTM_DELLINK,
-    flags: 0,
     body: Buffer.concat([linkHeader(), attribute(IFLA_GROUP, u32(group))]),
   };
 }
 
 /** Returns the request that puts a link into a group. */
 export function setGroup(link: LinkName, group: number): Request {
-  return {
-    what: 'set the group of the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([...target(link), attribute(IFLA_GROUP, u32(group))]),
-  };
+  return linkRequest('set the group of the link', link, [attribute(IFLA_GROUP, u32(group))]);
 }
 
 /**
@@ -292,34 +258,20 @@ export function setGroup(link: LinkName, group: number): Request {
  * link, not at creation.
  */
 export function setAlias(link: LinkName, alias: string): Request {
-  return {
-    what: 'set the alias of the link',
-    on: nameOf(link),
-    type: RTM_NEWLINK,
-    flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      attribute(IFLA_IFALIAS, alias === '' ? Buffer.alloc(0) : text(alias)),
-    ]),
-  };
+  return linkRequest('set the alias of the link', link, [
+    attribute(IFLA_IFALIAS, alias === '' ? Buffer.alloc(0) : text(alias)),
+  ]);
 }
 
 /** Returns the request that looks up a link. */
 export function getLink(link: LinkName): Request {
-  return {
-    what: 'look up the link',
-    on: nameOf(link),
-    type: RTM_GETLINK,
-    flags: 0,
-    body: Buffer.concat([...target(link), withoutCounters]),
-  };
+  return linkRequest('look up the link', link, [withoutCounters], { type: RTM_GETLINK });
 }
 
 export const listLinks: Request = {
   what: 'list links',
   on: '',
   type: RTM_GETLINK,
-  flags: 0,
   body: Buffer.concat([linkHeader(), withoutCounters]),
 };
 

@@ -17,7 +17,6 @@ const request = (what: string, on: string, type: number, ...attributes: readonly
   what,
   on,
   type,
-  flags: 0,
   body: Buffer.concat([zeros(4), ...attributes]), // struct rtgenmsg, padded
 });
 

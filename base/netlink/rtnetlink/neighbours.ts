@@ -32,27 +32,46 @@ export interface Neighbour {
   readonly mac: Uint8Array;
 }
 
+function forwardingRequest(
+  what: string,
+  type: number,
+  flags: number,
+  index: number,
+  entry: ForwardingEntry,
+): Request {
+  const place = { family: AF_BRIDGE, index, flags: NTF_SELF };
+  return request(what, type, flags, place, { address: entry.remote, mac: entry.mac });
+}
+
+function neighbourRequest(
+  what: string,
+  type: number,
+  flags: number,
+  index: number,
+  entry: Neighbour,
+): Request {
+  return request(what, type, flags, { family: entry.address.length === 4 ? 2 : 10, index, flags: 0 }, entry);
+}
+
+/** `place` has the fields of struct ndmsg. */
 function request(
   what: string,
   type: number,
   flags: number,
-  family: number,
-  index: number,
-  ntf: number,
-  dst: Uint8Array,
-  mac: Uint8Array,
+  place: { readonly family: number; readonly index: number; readonly flags: number },
+  { address, mac }: Neighbour,
 ): Request {
   const header = zeros(12); // struct ndmsg
-  header.writeUInt8(family, 0);
-  header.writeInt32LE(index, 4);
+  header.writeUInt8(place.family, 0);
+  header.writeInt32LE(place.index, 4);
   header.writeUInt16LE(NUD_PERMANENT, 8);
-  header.writeUInt8(ntf, 10);
+  header.writeUInt8(place.flags, 10);
   return {
     what,
-    on: `#${index}`,
+    on: `#${place.index}`,
     type,
     flags,
-    body: Buffer.concat([header, attribute(NDA_DST, dst), attribute(NDA_LLADDR, mac)]),
+    body: Buffer.concat([header, attribute(NDA_DST, address), attribute(NDA_LLADDR, mac)]),
   };
 }
 
@@ -64,51 +83,22 @@ const isZero = (mac: Uint8Array): boolean => mac.every((byte) => byte === 0);
  */
 export function addForwarding(index: number, entry: ForwardingEntry): Request {
   const flags = NLM_F_CREATE | (isZero(entry.mac) ? NLM_F_APPEND : NLM_F_REPLACE);
-  return request(
-    'add a forwarding entry',
-    RTM_NEWNEIGH,
-    flags,
-    AF_BRIDGE,
-    index,
-    NTF_SELF,
-    entry.remote,
-    entry.mac,
-  );
+  return forwardingRequest('add a forwarding entry', RTM_NEWNEIGH, flags, index, entry);
 }
 
 /** Refused (ENOENT) if there is none. */
 export function deleteForwarding(index: number, entry: ForwardingEntry): Request {
-  return request(
-    'delete a forwarding entry',
-    RTM_DELNEIGH,
-    0,
-    AF_BRIDGE,
-    index,
-    NTF_SELF,
-    entry.remote,
-    entry.mac,
-  );
+  return forwardingRequest('delete a forwarding entry', RTM_DELNEIGH, 0, index, entry);
 }
 
 /** Returns the request that adds or replaces a neighbour of a link. */
 export function putNeighbour(index: number, neighbour: Neighbour): Request {
-  const family = neighbour.address.length === 4 ? 2 : 10;
-  return request(
-    'add a neighbour',
-    RTM_NEWNEIGH,
-    NLM_F_CREATE | NLM_F_REPLACE,
-    family,
-    index,
-    0,
-    neighbour.address,
-    neighbour.mac,
-  );
+  return neighbourRequest('add a neighbour', RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, index, neighbour);
 }
 
 /** Refused (ENOENT) if there is none. */
 export function deleteNeighbour(index: number, neighbour: Neighbour): Request {
-  const family = neighbour.address.length === 4 ? 2 : 10;
-  return request('delete a neighbour', RTM_DELNEIGH, 0, family, index, 0, neighbour.address, neighbour.mac);
+  return neighbourRequest('delete a neighbour', RTM_DELNEIGH, 0, index, neighbour);
 }
 
 function list(
@@ -119,7 +109,7 @@ function list(
   const header = zeros(12);
   header.writeUInt8(family, 0);
   return socket
-    .dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, flags: 0, body: header })
+    .dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, body: header })
     .flatMap((message) => {
       const attributes = attributesOf(message.body, 12);
       const dst = attributes.get(NDA_DST);

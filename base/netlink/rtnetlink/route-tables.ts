@@ -133,7 +133,6 @@ export const listEveryAddress: Request = {
   what: 'list addresses',
   on: '',
   type: RTM_GETADDR,
-  flags: 0,
   body: Buffer.alloc(8),
 };
 
@@ -253,7 +252,6 @@ export const listEveryRoute: Request = {
   what: 'list routes',
   on: '',
   type: RTM_GETROUTE,
-  flags: 0,
   body: Buffer.alloc(12),
 };
 
@@ -345,7 +343,6 @@ export function listRoutingRules(socket: NetlinkSocket): PolicyRule[] {
     what: 'list routing rules',
     on: '',
     type: RTM_GETRULE,
-    flags: 0,
     body: Buffer.alloc(12),
   };
   return socket.dump(request).flatMap((message) => {

@@ -23,24 +23,41 @@ const AF_INET6 = 10;
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
 
+const addressRequest = (
+  what: string,
+  type: number,
+  flags: number,
+  { index, address, length }: { index: number; address: Uint8Array; length: number },
+  more: readonly Buffer[] = [],
+): Request => {
+  const header = zeros(8); // struct ifaddrmsg
+  header.writeUInt8(familyOf(address), 0);
+  header.writeUInt8(length, 1);
+  header.writeUInt32LE(index, 4);
+  return {
+    what,
+    on: `#${index}`,
+    type,
+    flags,
+    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...more]),
+  };
+};
+
 /**
  * Adds an address. An IPv6 address is usable at once: there is no duplicate address detection, because the
  * addresses are ours.
  * @param address 4 or 16 bytes
  */
-export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
-  const header = zeros(8); // struct ifaddrmsg
-  header.writeUInt8(familyOf(address), 0);
-  header.writeUInt8(prefixLength, 1);
-  header.writeUInt32LE(index, 4);
-  const flags = address.length === 16 ? [attribute(IFA_FLAGS, u32(IFA_F_NODAD))] : [];
-  return {
-    what: 'add an address to the link',
-    on: `#${index}`,
-    type: RTM_NEWADDR,
-    flags: NLM_F_CREATE | NLM_F_REPLACE,
-    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...flags]),
-  };
+export function addAddress(index: number, address: Uint8Array, length: number): Request {
+  const noDetection = address.length === 16 ? [attribute(IFA_FLAGS, u32(IFA_F_NODAD))] : [];
+  const flags = NLM_F_CREATE | NLM_F_REPLACE;
+  return addressRequest(
+    'add an address to the link',
+    RTM_NEWADDR,
+    flags,
+    { index, address, length },
+    noDetection,
+  );
 }
 
 /**
@@ -54,18 +71,8 @@ const gatewayLinkLocal = Buffer.from('fe800000000000000000000000000001', 'hex');
 export const addGatewayLinkLocal = (index: number): Request => addAddress(index, gatewayLinkLocal, 64);
 
 /** Refused (EADDRNOTAVAIL) if the address does not exist. */
-export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): Request {
-  const header = zeros(8); // struct ifaddrmsg
-  header.writeUInt8(familyOf(address), 0);
-  header.writeUInt8(prefixLength, 1);
-  header.writeUInt32LE(index, 4);
-  return {
-    what: 'delete an address of the link',
-    on: `#${index}`,
-    type: RTM_DELADDR,
-    flags: 0,
-    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]),
-  };
+export function deleteAddress(index: number, address: Uint8Array, length: number): Request {
+  return addressRequest('delete an address of the link', RTM_DELADDR, 0, { index, address, length });
 }
 
 export interface LinkRoute {
@@ -107,7 +114,6 @@ export function lookUpRoute(destination: Uint8Array): Request {
     what: 'look up the route',
     on: [...destination].join('.'),
     type: RTM_GETROUTE,
-    flags: 0,
     body: Buffer.concat([header, attribute(RTA_DST, destination)]),
   };
 }

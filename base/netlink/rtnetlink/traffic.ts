@@ -10,7 +10,7 @@ import {
   NLM_F_EXCL,
   NLM_F_REPLACE,
 } from '../protocol/wire.ts';
-import { isRefusal } from '../protocol/kernel-failure.ts';
+import { tolerating } from '../protocol/kernel-failure.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import {
   RTM_DELQDISC,
@@ -108,7 +108,6 @@ export function deleteQdisc(index: number, place: 'root' | 'ingress'): Request {
     what: `remove the ${place === 'root' ? 'traffic limit' : 'ingress hook'} of the link`,
     on: `#${index}`,
     type: RTM_DELQDISC,
-    flags: 0,
     body:
       place === 'root' ? header(index, firstHandle, TC_H_ROOT) : header(index, ingressHandle, TC_H_INGRESS),
   };
@@ -168,13 +167,7 @@ export function qdiscAt(socket: NetlinkSocket, index: number, place: 'root' | 'i
     flags: NLM_F_ECHO,
     body: header(index, 0, place === 'root' ? TC_H_ROOT : TC_H_INGRESS),
   };
-  let answer;
-  try {
-    answer = socket.ask(request)[0];
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT')) return undefined;
-    throw thrown;
-  }
+  const answer = tolerating(['ENOENT'], () => socket.ask(request)[0]);
   if (answer === undefined) return undefined;
   const attributes = attributesOf(answer.body, 20);
   const kind = textOf(attributes.get(TCA_KIND));
@@ -191,7 +184,6 @@ export function listRedirections(socket: NetlinkSocket, index: number): number[]
     what: 'list redirections',
     on: `#${index}`,
     type: RTM_GETTFILTER,
-    flags: 0,
     body: header(index, 0, ingressHandle),
   };
   return socket.dump(request).flatMap((message) => {

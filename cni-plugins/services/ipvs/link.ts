@@ -81,7 +81,6 @@ function mainRoutes(family: 2 | 10): Request {
     what: 'list the routes of table main',
     on: '',
     type: RTM_GETROUTE,
-    flags: 0,
     body: Buffer.concat([header, attribute(RTA_TABLE, u32(mainTable))]),
   };
 }
@@ -118,7 +117,6 @@ const deleteLocalRoute = (index: number, address: Uint8Array): Request => ({
   what: 'delete the local route',
   on: serviceLink,
   type: RTM_DELROUTE,
-  flags: 0,
   body: localRoute(index, address),
 });
 
