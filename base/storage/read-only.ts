@@ -8,7 +8,7 @@ import type { SqlRow, SqlValue } from './types.ts';
  * A database that another process may be writing to. Every call blocks: use it for commands, never for a
  * daemon.
  */
-export interface ReadOnlyDatabase {
+export interface ReadOnlyDatabase extends Disposable {
   /** PRAGMA user_version: how many migrations were applied. */
   readonly version: number;
   /**
@@ -69,5 +69,6 @@ function reader(db: DatabaseSync, path: string, version: number): ReadOnlyDataba
         yield next.value;
     },
     close: () => db.close(),
+    [Symbol.dispose]: () => db.close(),
   };
 }

@@ -101,16 +101,14 @@ function* linesOf(path: string): Generator<string> {
     if (!meansGone(thrown)) throw thrown;
     return;
   }
-  try {
-    const piece = Buffer.alloc(65_536);
-    let rest = '';
-    for (let length = readSync(fd, piece); length > 0; length = readSync(fd, piece)) {
-      const lines = (rest + piece.toString('latin1', 0, length)).split('\n');
-      rest = lines.pop() ?? '';
-      yield* lines;
-    }
-  } finally {
-    closeSync(fd);
+  using opened = new DisposableStack();
+  opened.defer(() => closeSync(fd));
+  const piece = Buffer.alloc(65_536);
+  let rest = '';
+  for (let length = readSync(fd, piece); length > 0; length = readSync(fd, piece)) {
+    const lines = (rest + piece.toString('latin1', 0, length)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
   }
 }
 

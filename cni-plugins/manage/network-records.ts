@@ -15,10 +15,6 @@ export function readRecords<Value>(
   read: (records: NetworkRecords) => Value,
 ): Value {
   if (!existsSync(databasePath)) return none;
-  const records = openReadOnly(databasePath);
-  try {
-    return records.version === 0 ? none : read(records);
-  } finally {
-    records.close();
-  }
+  using records = openReadOnly(databasePath);
+  return records.version === 0 ? none : read(records);
 }

@@ -89,14 +89,12 @@ function trusted(file: string): Buffer | undefined {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const descriptor = attempt(() => openSync(file, flags));
   if (descriptor === undefined) return undefined;
-  try {
-    const facts = fstatSync(descriptor);
-    const own =
-      facts.isFile() && facts.uid === process.geteuid?.() && facts.nlink === 1 && (facts.mode & 0o077) === 0;
-    return own && facts.size <= MAX_BYTES ? readFileSync(descriptor) : undefined;
-  } finally {
-    closeSync(descriptor);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeSync(descriptor));
+  const facts = fstatSync(descriptor);
+  const own =
+    facts.isFile() && facts.uid === process.geteuid?.() && facts.nlink === 1 && (facts.mode & 0o077) === 0;
+  return own && facts.size <= MAX_BYTES ? readFileSync(descriptor) : undefined;
 }
 
 function decoded(bytes: Buffer, digest: string): Settings | undefined {

@@ -43,11 +43,9 @@ function at<T>(root: number, path: string, resolve: number, look: (fd: number) =
     if (leavesUnknown(thrown)) throw thrown;
     return undefined;
   }
-  try {
-    return look(fd);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(fd));
+  return look(fd);
 }
 
 /**

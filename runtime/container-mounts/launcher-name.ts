@@ -72,17 +72,15 @@ export function checkLauncher(root: number, launcher: string, container: string)
     if (leavesUnknown(cause)) throw cause;
     throw replaced(container, 'is gone');
   }
-  try {
-    const place = fileIdentityOf(fd);
-    if (!place.mountRoot || !place.isFile)
-      throw replaced(container, 'is not the mount with which the container was created');
-    const path = `/proc/self/fd/${fd}`;
-    if (isWritable(path)) throw replaced(container, 'is mounted writable');
-    if (createHash('sha256').update(readFileSync(path)).digest('hex') !== basename(launcher))
-      throw replaced(container, 'is another program');
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(fd));
+  const place = fileIdentityOf(fd);
+  if (!place.mountRoot || !place.isFile)
+    throw replaced(container, 'is not the mount with which the container was created');
+  const path = `/proc/self/fd/${fd}`;
+  if (isWritable(path)) throw replaced(container, 'is mounted writable');
+  if (createHash('sha256').update(readFileSync(path)).digest('hex') !== basename(launcher))
+    throw replaced(container, 'is another program');
 }
 
 /** On a read-only mount not even root may write. */

@@ -160,12 +160,11 @@ async function makeFileAt(path: string, mode: number): Promise<void> {
     throw thrown;
   });
   if (file === undefined) return;
-  try {
-    // Not in a thread, and neither is the close: the file is new and empty, and a container waits for it.
-    fchmodSync(file, mode);
-  } finally {
-    closeSync(file);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeSync(file));
+
+  // Not in a thread, and neither is the close: the file is new and empty, and a container waits for it.
+  fchmodSync(file, mode);
 }
 
 /** Sets the mode of a regular file; never follows a link. @param path with the real path of the folder */

@@ -50,17 +50,15 @@ function writeArchive(
     for (let done = 0; done < bytes.length;) done += writeSync(archive, bytes, done);
     size += bytes.length;
   };
-  try {
-    for (const file of files) {
-      put(fileHeader(file));
-      copy(file, buffer, put);
-      put(paddingOf(file.size));
-    }
-    put(archiveEnd);
-    return { digest: `sha256:${digest.digest('hex')}`, size };
-  } finally {
-    closeSync(archive);
+  using opened = new DisposableStack();
+  opened.defer(() => closeSync(archive));
+  for (const file of files) {
+    put(fileHeader(file));
+    copy(file, buffer, put);
+    put(paddingOf(file.size));
   }
+  put(archiveEnd);
+  return { digest: `sha256:${digest.digest('hex')}`, size };
 }
 
 /** Reads exactly the bytes that the header announces. */

@@ -14,25 +14,21 @@ export async function endedInDatabase(
   policy: TrustPolicy,
   now: Date,
 ): Promise<readonly { readonly names: readonly string[] }[]> {
-  const state = openReadOnly(database);
-  try {
-    const ended: { names: readonly string[] }[] = [];
-    const rows = [...state.each('SELECT name, image_id, dossier_id FROM image_name ORDER BY seq')];
-    for (const group of Map.groupBy(
-      rows,
-      (row) => `${String(row['image_id'])} ${String(row['dossier_id'])}`,
-    ).values()) {
-      const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.[
-        'json'
-      ];
-      if (typeof stored !== 'string') continue;
-      const names = group.map(({ name }) => String(name));
-      const dossier = parseJson(stored) as Dossier;
-      const existing = await evidenceStanding({ dossier, references: names, policy, now });
-      if (existing?.missing === true) ended.push({ names });
-    }
-    return ended;
-  } finally {
-    state.close();
+  using state = openReadOnly(database);
+  const ended: { names: readonly string[] }[] = [];
+  const rows = [...state.each('SELECT name, image_id, dossier_id FROM image_name ORDER BY seq')];
+  for (const group of Map.groupBy(
+    rows,
+    (row) => `${String(row['image_id'])} ${String(row['dossier_id'])}`,
+  ).values()) {
+    const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.[
+      'json'
+    ];
+    if (typeof stored !== 'string') continue;
+    const names = group.map(({ name }) => String(name));
+    const dossier = parseJson(stored) as Dossier;
+    const existing = await evidenceStanding({ dossier, references: names, policy, now });
+    if (existing?.missing === true) ended.push({ names });
   }
+  return ended;
 }

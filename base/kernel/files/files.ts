@@ -108,12 +108,9 @@ export interface OpenInRoot {
  */
 export function openInRoot(root: string | number, path: string, options: OpenInRoot): number {
   if (typeof root === 'string') {
-    const fd = openFile(root, O_PATH | O_DIRECTORY);
-    try {
-      return openInRoot(fd, path, options);
-    } finally {
-      closeFd(fd);
-    }
+    using opened = new DisposableStack();
+    const fd = opened.adopt(openFile(root, O_PATH | O_DIRECTORY), closeFd);
+    return openInRoot(fd, path, options);
   }
   const result = openat2(root, path, options);
   if (result < 0) throw kernelError(-result, 'openat2', path);
@@ -230,12 +227,9 @@ export function createWriteOut(fd: number): (size: number) => void {
 
 /** Opens `path`, runs `body`, and closes the descriptor in every case. */
 export function withOpen<T>(path: string, flags: number, body: (fd: number) => T): T {
-  const fd = openFile(path, flags);
-  try {
-    return body(fd);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(openFile(path, flags), closeFd);
+  return body(fd);
 }
 
 /**

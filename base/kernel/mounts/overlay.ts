@@ -106,11 +106,8 @@ function mountByLayers({ lower, upper, work, target, context: label }: Overlay, 
     throw contextError(context, 'mount overlay', target);
   const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
   if (mounted === -1) throw contextError(context, 'mount overlay', target);
-  try {
-    attach(mounted, target);
-  } finally {
-    closeFd(mounted);
-  }
+  opened.defer(() => closeFd(mounted));
+  attach(mounted, target);
 }
 
 /**

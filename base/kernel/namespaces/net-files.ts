@@ -26,18 +26,16 @@ function readNetFile(pin: string, name: string): string {
   } finally {
     closeFd(net);
   }
-  try {
-    const chunks: Buffer[] = [];
-    let length = 0;
-    while (length < longest) {
-      const chunk = Buffer.allocUnsafe(16 * 1024);
-      const got = readSync(fd, chunk);
-      if (got === 0) break;
-      chunks.push(chunk.subarray(0, got));
-      length += got;
-    }
-    return Buffer.concat(chunks).toString('latin1');
-  } finally {
-    closeFd(fd);
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(fd));
+  const chunks: Buffer[] = [];
+  let length = 0;
+  while (length < longest) {
+    const chunk = Buffer.allocUnsafe(16 * 1024);
+    const got = readSync(fd, chunk);
+    if (got === 0) break;
+    chunks.push(chunk.subarray(0, got));
+    length += got;
   }
+  return Buffer.concat(chunks).toString('latin1');
 }

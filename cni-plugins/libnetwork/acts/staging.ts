@@ -201,10 +201,10 @@ function isNamespace({ rootFd }: Caller, path: string): boolean {
 
 function withFd<T>({ netnsFd }: Caller, host: Host, body: (fd: number) => T): T {
   if (netnsFd !== undefined) return body(netnsFd);
-  const fd = host.inside(() => openFile('/proc/thread-self/ns/net', O_RDONLY));
-  try {
-    return body(fd);
-  } finally {
-    closeFd(fd);
-  }
+  using opened = new DisposableStack();
+  const fd = opened.adopt(
+    host.inside(() => openFile('/proc/thread-self/ns/net', O_RDONLY)),
+    closeFd,
+  );
+  return body(fd);
 }

@@ -37,11 +37,9 @@ export function openNetworkLocks(folder: string, patienceMs = defaultPatienceMs)
         if (before !== undefined && !(await endsBefore(before, until))) throw busy(network, patienceMs);
         const fd = await take(folder, network, until);
         if (fd === undefined) throw busy(network, patienceMs);
-        try {
-          return await body();
-        } finally {
-          closeSync(fd);
-        }
+        using opened = new DisposableStack();
+        opened.defer(() => closeSync(fd));
+        return await body();
       })();
       // The next caller waits for the earlier ones even if this one gives up.
       const all = Promise.allSettled([before, turn]).then(() => undefined);

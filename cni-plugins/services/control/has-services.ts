@@ -19,20 +19,16 @@ export function hasServices(
 ): boolean {
   if (hasDescriptions(readableAt(folder, checkedFolders)) || hasUnservedRules()) return true;
   if (!existsSync(databasePath)) return false;
-  const database = openReadOnly(databasePath);
-  try {
-    const tables = database.get(
-      "SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')",
-    );
-    if (Number(tables?.['found']) < 2) return false;
-    if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined)
-      return true;
-    const members = database.get(
-      'SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))',
-      [JSON.stringify(memberTables)],
-    );
-    return Number(members?.['found']) === memberTables.length && database.get(anyMembers) !== undefined;
-  } finally {
-    database.close();
-  }
+  using database = openReadOnly(databasePath);
+  const tables = database.get(
+    "SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')",
+  );
+  if (Number(tables?.['found']) < 2) return false;
+  if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined)
+    return true;
+  const members = database.get(
+    'SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))',
+    [JSON.stringify(memberTables)],
+  );
+  return Number(members?.['found']) === memberTables.length && database.get(anyMembers) !== undefined;
 }

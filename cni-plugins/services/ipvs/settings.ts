@@ -43,12 +43,8 @@ const establishedSeconds = 432_000;
  * allowed.
  */
 export function canBalanceByIpvs(): string | undefined {
-  const generic = openNetlink(NETLINK_GENERIC);
-  try {
-    return loaded(generic) === undefined ? missing : undefined;
-  } finally {
-    generic.close();
-  }
+  using generic = openNetlink(NETLINK_GENERIC);
+  return loaded(generic) === undefined ? missing : undefined;
 }
 
 const missing = 'the kernel has no IPVS, and `modprobe ip_vs` did not load it';

@@ -43,24 +43,20 @@ export async function openArchiveFolder(folder: string, on: string): Promise<Arc
     // First without opening it: opening a device or a FIFO has effects.
     const found = orBad(() => find(name, O_PATH), on, name);
     if (found === undefined) throw badArchive(on, `the archive has no file ${name}`);
-    try {
-      const path = `/proc/self/fd/${found}`;
-      if (!(await stat(path)).isFile()) throw badArchive(on, `${name} is not a regular file`);
-      return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    } finally {
-      closeFd(found);
-    }
+    using opened = new DisposableStack();
+    opened.defer(() => closeFd(found));
+    const path = `/proc/self/fd/${found}`;
+    if (!(await stat(path)).isFile()) throw badArchive(on, `${name} is not a regular file`);
+    return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   };
   const list = async (): Promise<string[]> => {
     const images = orBad(() => find('checkpoint', O_PATH | O_DIRECTORY), on, 'checkpoint');
     if (images === undefined) throw badArchive(on, 'the archive has no folder checkpoint');
-    try {
-      const names = await readdir(`/proc/self/fd/${images}`);
-      if (names.length > mostImages) throw badArchive(on, `the archive has more than ${mostImages} images`);
-      return names;
-    } finally {
-      closeFd(images);
-    }
+    using opened = new DisposableStack();
+    opened.defer(() => closeFd(images));
+    const names = await readdir(`/proc/self/fd/${images}`);
+    if (names.length > mostImages) throw badArchive(on, `the archive has more than ${mostImages} images`);
+    return names;
   };
   try {
     const images = await list();

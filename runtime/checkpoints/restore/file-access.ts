@@ -73,11 +73,9 @@ function modeOf(root: number, path: string): FileMode | string | undefined {
     return reasonOf(cause);
   }
   if (found === undefined) return undefined;
-  try {
-    return statSync(`/proc/self/fd/${found}`);
-  } finally {
-    closeFd(found);
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => closeFd(found));
+  return statSync(`/proc/self/fd/${found}`);
 }
 
 /**
