@@ -88,6 +88,20 @@ export function formatIp(address: IpAddress): string {
   return `${before}::${after}`;
 }
 
+/** Returns an address in the form that {@link formatIp} writes, or undefined if the text is not one. */
+export function canonicalIp(text: string): string | undefined {
+  // IPv4 has one form.
+  if (isIPv4(text)) return text;
+  const address = parseIp(text);
+  return address && formatIp(address);
+}
+
+/** Does the same for an address with the length of its prefix. */
+export function canonicalPrefix(text: string): string | undefined {
+  const prefix = parsePrefix(text);
+  return prefix && `${formatIp(prefix.address)}/${prefix.length}`;
+}
+
 /** Returns the 4 or 16 bytes of the address in network order. */
 export function ipBytes(address: IpAddress): Buffer {
   if (address.family === 4) {

@@ -1,5 +1,7 @@
 export {
   bitsOf,
+  canonicalIp,
+  canonicalPrefix,
   contains,
   formatIp,
   ipBytes,

@@ -1,5 +1,4 @@
-import { formatIp, parseIp } from '../../base/addresses/index.ts';
-import type { IpAddress } from '../../base/addresses/index.ts';
+import { canonicalIp, parseIp } from '../../base/addresses/index.ts';
 import { fieldsOf, listOf, nameOf, textOf } from '../../base/kubernetes/index.ts';
 import type { ObjectFields } from '../../base/kubernetes/index.ts';
 
@@ -52,11 +51,6 @@ const isLabel = (text: string): boolean => text.length <= longestLabel && label.
 /** A label of a name elsewhere may have an underscore. */
 const foreignLabel = /^[a-z0-9_-]+$/u;
 
-const canonical = (text: string): string | undefined => {
-  const address: IpAddress | undefined = parseIp(text);
-  return address === undefined ? undefined : formatIp(address);
-};
-
 /** Returns undefined for a service without any name: one whose cluster address is not assigned yet. */
 export function readNamedService(object: unknown): NamedService | undefined {
   const { metadata, spec } = fieldsOf(object);
@@ -84,7 +78,7 @@ export function readNamedService(object: unknown): NamedService | undefined {
   const first = fields['clusterIP'];
   if (first === 'None') return { ...common, addresses: [] };
   const given = fields['clusterIPs'] === undefined ? [first] : listOf(fields['clusterIPs']);
-  const addresses = given.flatMap((text) => canonical(textOf(text)) ?? []);
+  const addresses = given.flatMap((text) => canonicalIp(textOf(text)) ?? []);
   return addresses.length === 0 ? undefined : { ...common, addresses };
 }
 
@@ -124,7 +118,7 @@ function endpointsOf(fields: ObjectFields): readonly NamedEndpoint[] {
     ...(isLabel(hostname) && { hostname }),
   };
   return listOf(fields['addresses']).flatMap((text) => {
-    const address = canonical(textOf(text));
+    const address = canonicalIp(textOf(text));
     return address === undefined ? [] : [{ address, ...common }];
   });
 }

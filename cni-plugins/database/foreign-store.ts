@@ -1,7 +1,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readPlainFileSync } from '../../base/files/index.ts';
-import { parseIp, formatIp } from '../../base/addresses/index.ts';
+import { canonicalIp } from '../../base/addresses/index.ts';
 
 /**
  * The store of the upstream plugin host-local: one file per address, `DIR/NETWORK/ADDRESS`, with the
@@ -13,10 +13,7 @@ import { parseIp, formatIp } from '../../base/addresses/index.ts';
 /**
  * File names contain IPv6 addresses as upstream writes them: ':' is kept on Linux, replaced by '_' elsewhere.
  */
-const addressOf = (name: string): string | undefined => {
-  const address = parseIp(name.replaceAll('_', ':'));
-  return address === undefined ? undefined : formatIp(address);
-};
+const addressOf = (name: string): string | undefined => canonicalIp(name.replaceAll('_', ':'));
 
 function filesOf(
   dataDir: string,

@@ -1,13 +1,12 @@
 import { existsSync } from 'node:fs';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
-import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../base/addresses/index.ts';
+import { formatIp, ipBytes, ipFromBytes, ipTextBytes, parseIp } from '../../base/addresses/index.ts';
 import * as netlink from '../../base/netlink/index.ts';
 import {
   acknowledged,
   forgetAddresses,
   forgetConnections,
   getTable,
-  isRefusal,
   listAddresses,
   listElements,
   listRules,
@@ -226,10 +225,7 @@ export function openHostKernel(tag: string): HostKernel {
     forgetAddresses: (addresses) =>
       forgetAddresses(
         filter,
-        addresses.flatMap((text) => {
-          const address = parseIp(text);
-          return address === undefined ? [] : [ipBytes(address)];
-        }),
+        addresses.flatMap((text) => ipTextBytes(text) ?? []),
       ),
     close() {
       route.close();
@@ -240,10 +236,5 @@ export function openHostKernel(tag: string): HostKernel {
 
 /** Returns an empty list if the listed object is missing. */
 function dumped<Item>(list: () => readonly Item[]): readonly Item[] {
-  try {
-    return list();
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT')) return [];
-    throw thrown;
-  }
+  return tolerating(['ENOENT'], list) ?? [];
 }

@@ -10,7 +10,7 @@ import {
   readRoute,
 } from '../../base/netlink/index.ts';
 import type { Link, NetlinkSocket } from '../../base/netlink/index.ts';
-import { formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../base/addresses/index.ts';
+import { canonicalIp, formatIp, ipFromBytes, networkOf, parsePrefix } from '../../base/addresses/index.ts';
 import { configurePod } from './pod-link.ts';
 import type { AttachmentSpec } from '../database/record.ts';
 
@@ -92,10 +92,7 @@ function missingRoutes({ routes }: AttachmentSpec, route: NetlinkSocket, index: 
   });
 }
 
-const canonical = (ip: string): string => {
-  const address = parseIp(ip);
-  return address === undefined ? ip : formatIp(address);
-};
+const canonical = (ip: string): string => canonicalIp(ip) ?? ip;
 
 /** @throws NETWORK_KERNEL_<ERRNO> if another link of the pod has the name, or the end is gone */
 export function restorePodEnd(

@@ -1,4 +1,4 @@
-import { formatIp, ipFromBytes, parsePrefix } from '../../base/addresses/index.ts';
+import { canonicalPrefix, formatIp, ipFromBytes } from '../../base/addresses/index.ts';
 import { findLink, listAddresses } from '../../base/netlink/index.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
@@ -163,7 +163,4 @@ const addressesOn = ({ name, sandbox }: CniInterface, { interfaces, ips }: CniRe
       const owner = index === undefined ? undefined : interfaces[index];
       return owner?.name === name && owner.sandbox === sandbox;
     })
-    .map(({ address }) => {
-      const prefix = parsePrefix(address);
-      return prefix === undefined ? address : `${formatIp(prefix.address)}/${prefix.length}`;
-    });
+    .map(({ address }) => canonicalPrefix(address) ?? address);

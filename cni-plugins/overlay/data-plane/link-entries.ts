@@ -14,24 +14,12 @@ import {
   routeScopes,
 } from '../../../base/netlink/index.ts';
 import type { TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
-import {
-  contains,
-  formatIp,
-  ipBytes,
-  ipFromBytes,
-  parseIp,
-  parsePrefix,
-} from '../../../base/addresses/index.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../../base/addresses/index.ts';
+import { bytesOf } from './links.ts';
 import type { Entry } from './entries.ts';
 import type { OverlayNetwork } from '../records/settings.ts';
 
 /** Entries as the kernel has them in rtnetlink, without WireGuard peers, which use generic netlink. */
-
-const bytesOf = (text: string): Buffer => {
-  const address = parseIp(text);
-  if (address === undefined) throw new Error(`${text} was not read`);
-  return ipBytes(address);
-};
 
 function routeOf(index: number, entry: Entry & { kind: 'route' }): TableRoute {
   const subnet = parsePrefix(entry.subnet);

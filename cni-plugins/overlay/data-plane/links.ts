@@ -16,7 +16,7 @@ import {
   acknowledged,
 } from '../../../base/netlink/index.ts';
 import type { NewLink, LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
-import { formatIp, ipBytes, ipFromBytes, parseIp } from '../../../base/addresses/index.ts';
+import { formatIp, ipBytes, ipFromBytes, ipTextBytes, parseIp } from '../../../base/addresses/index.ts';
 import { addressIn } from './entries.ts';
 import type { Own } from './entries.ts';
 import type { VxlanEnd } from '../records/records.ts';
@@ -39,10 +39,11 @@ export const overhead: Readonly<Record<Carrier, Readonly<Record<4 | 6, number>>>
   wireguard: { 4: 60, 6: 80 },
 };
 
-const bytesOf = (text: string): Buffer => {
-  const address = parseIp(text);
-  if (address === undefined) throw new Error(`${text} was not read`);
-  return ipBytes(address);
+/** @param text an address that was read before */
+export const bytesOf = (text: string): Buffer => {
+  const bytes = ipTextBytes(text);
+  if (bytes === undefined) throw new Error(`${text} was not read`);
+  return bytes;
 };
 
 /** The address to which other hosts send, in canonical form, with the MTU of its link. */

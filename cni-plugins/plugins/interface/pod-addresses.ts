@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import {
+  canonicalPrefix,
   formatIp,
   ipBytes,
   ipFromBytes,
@@ -103,7 +104,7 @@ export const podAddressesType: ResourceType<PodAddresses> = {
     return [
       ...(link.up ? [] : [`${name} is down`]),
       ...resource.addresses
-        .filter((text) => !addresses.has(canonical(text)))
+        .filter((text) => !addresses.has(canonicalPrefix(text) ?? text))
         .map((text) => `${name} has no address ${text}`),
       ...resource.routes
         .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
@@ -132,11 +133,6 @@ function isDetecting(route: NetlinkSocket, index: number, name: string, waitedMs
 
 const routesOf = (resource: PodAddresses, index: number): Request[] =>
   resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
-
-const canonical = (text: string): string => {
-  const prefix = parsePrefix(text);
-  return prefix === undefined ? text : `${formatIp(prefix.address)}/${prefix.length}`;
-};
 
 /** The kernel stores these for larger values (net/ipv4/metrics.c). */
 const largestMtu = 65_535 - 15;

@@ -1,4 +1,4 @@
-import { formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { canonicalIp, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
 import type { NamedPort } from '../../types.ts';
 import type { Labels } from '../kubernetes/network-policy.ts';
@@ -69,10 +69,8 @@ export function createPodReader(): (object: unknown) => ClusterPod | undefined {
     const { nodeName, hostNetwork, containers, initContainers } = fieldsOf(spec);
     const mirrored = textOf(fieldsOf(annotations)['kubernetes.io/config.mirror']);
     const written = listOf(podIPs).map((one) => textOf(fieldsOf(one)['ip']));
-    const addresses = (written.length > 0 ? written : [textOf(podIP)]).flatMap((text) => {
-      const address = parseIp(text);
-      return address === undefined ? [] : [formatIp(address)];
-    });
+    const given = written.length > 0 ? written : [textOf(podIP)];
+    const addresses = given.flatMap((text) => canonicalIp(text) ?? []);
     const ports = readPorts([...listOf(initContainers), ...listOf(containers)], shared);
     const isWithin = Object.keys(fieldsOf(labels)).length <= mostLabels && ports.length <= mostNamedPorts;
     return {

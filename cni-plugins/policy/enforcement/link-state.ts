@@ -6,7 +6,7 @@ import { classTables, linkLocalOf } from '../../links/rules/ruleset.ts';
 import { definitions } from '../../links/rules/rules.ts';
 import { attributesOf, interfaceKey, textOf } from '../../../base/netlink/index.ts';
 import type { ListedElement, Table, Verdict } from '../../../base/netlink/index.ts';
-import { ipBytes, parseIp } from '../../../base/addresses/index.ts';
+import { ipTextBytes } from '../../../base/addresses/index.ts';
 import type { LinkRule, LinkState } from '../../types.ts';
 import { listedOnce } from './listed-once.ts';
 import { grantedRules } from '../rules/granted-rules.ts';
@@ -113,7 +113,7 @@ function rulesOf(
     ...notLedTo(
       direction,
       chain,
-      [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)],
+      [...addresses.flatMap(({ ip }) => ipTextBytes(ip) ?? []), ...linkLocal(addresses, mac)],
       kernel,
     ),
   ];
@@ -223,11 +223,6 @@ function find(elements: readonly ListedElement[], key: Buffer): ListedElement | 
 function shown(verdict: Verdict | undefined): string | undefined {
   if (verdict === undefined || typeof verdict === 'string') return verdict;
   return 'goto' in verdict ? `goto ${verdict.goto}` : `jump ${verdict.jump}`;
-}
-
-function bytesOf(ip: string): Buffer[] {
-  const address = parseIp(ip);
-  return address === undefined ? [] : [ipBytes(address)];
 }
 
 function linkLocal(addresses: readonly { readonly ip: string }[], mac: string): Buffer[] {

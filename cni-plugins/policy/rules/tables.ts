@@ -1,4 +1,5 @@
 import {
+  be16,
   connection,
   constant,
   counter,
@@ -15,10 +16,10 @@ import {
   setMeta,
   sourceIsForeign,
   sourceIsLocal,
+  u32,
   verdict,
   verdictOf,
   within,
-  be16,
 } from '../../../base/netlink/index.ts';
 import type { Chain, NamedSet, Table } from '../../../base/netlink/index.ts';
 
@@ -47,12 +48,6 @@ export interface PolicyRule {
   readonly expressions: readonly Buffer[];
   readonly comment?: string;
 }
-
-const host32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-};
 
 /**
  * A bit of the packet's mark, set by the judgement until the packet leaves the host. It does not cross into
@@ -93,11 +88,11 @@ const neighbourDiscovery: readonly Buffer[] = [
 const arpAlone: readonly Buffer[] = [
   ...is(etherType.arp),
   meta('length', r0),
-  masked(r0, host32(~0x3f)),
-  equals(r0, host32(0)),
+  masked(r0, u32(~0x3f)),
+  equals(r0, u32(0)),
 ];
 
-const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, host32(judgedMark)), differs(r0, host32(0))];
+const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, u32(judgedMark)), differs(r0, u32(0))];
 /** Matches frames to one link, not to a group. */
 const toOne: readonly Buffer[] = [
   payload('link', 0, 1, r0),
@@ -197,8 +192,8 @@ const end = (family: 4 | 6, direction: 'original' | 'reply', map: string): Polic
 
 const stateHas = (bits: number): Buffer[] => [
   connection('state', undefined, r0),
-  masked(r0, host32(bits)),
-  differs(r0, host32(0)),
+  masked(r0, u32(bits)),
+  differs(r0, u32(0)),
 ];
 
 const family = (which: 4 | 6): Buffer[] => [meta('nfproto', r0), equals(r0, nfproto[which])];
@@ -215,7 +210,7 @@ const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
         address[which][side](r0),
         inSet(`ruled${which}`, r0),
         meta('mark', r0),
-        masked(r0, host32(~judgedMark), r0, host32(judgedMark)),
+        masked(r0, u32(~judgedMark), r0, u32(judgedMark)),
         setMeta('mark', r0),
       ],
     })),

@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net';
-import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import { canonicalIp, parseIp } from '../../../base/addresses/index.ts';
 import type { Backend, Protocol, Service } from '../model/model.ts';
 
 /** Parses the short forms of a description. Pure. */
@@ -71,10 +71,7 @@ export function servedByItself(
 
 /** Returns an address in its canonical form (RFC 5952). */
 export function canonical(text: string): string {
-  // IPv4 has one form.
-  if (isIPv4(text)) return text;
-  const ip = parseIp(text);
-  return ip === undefined ? text : formatIp(ip);
+  return canonicalIp(text) ?? text;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { canonicalIp, contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { wrongAddress } from '../description/short-forms.ts';
 import { serviceLink } from '../model/model.ts';
 
@@ -30,11 +30,7 @@ export function nodePortAddresses(
         );
       });
   const usable = wanted.filter((text) => wrongAddress(text, 'virtual') === undefined);
-  const canonical = usable.flatMap((text) => {
-    const address = parseIp(text);
-    return address === undefined ? [] : [formatIp(address)];
-  });
-  return [...new Set(canonical)].toSorted();
+  return [...new Set(usable.flatMap((text) => canonicalIp(text) ?? []))].toSorted();
 }
 
 /** Returns the addresses of this host now. */

@@ -1,4 +1,4 @@
-import { contains, formatIp, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
+import { canonicalIp, contains, parseIp, parsePrefix } from '../../../base/addresses/index.ts';
 import { wrongAddress } from '../description/short-forms.ts';
 import type { Scheduler, Service, ServicePort } from '../model/model.ts';
 import { withElsewhere } from './elsewhere.ts';
@@ -264,10 +264,7 @@ function servedOf(
   });
 }
 
-const canonicalOf = (text: string): string => {
-  const address = parseIp(text);
-  return address === undefined ? text : formatIp(address);
-};
+const canonicalOf = (text: string): string => canonicalIp(text) ?? text;
 
 /**
  * Any author of a Service can write external IPs (CVE-2020-8554), so a node may be limited to some prefixes.

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { addElements, deleteElements } from '../../../base/netlink/index.ts';
+import { addElements, deleteElements, u32 } from '../../../base/netlink/index.ts';
 import type { Element, Table, Request } from '../../../base/netlink/index.ts';
 import { append } from '../../../base/lists/index.ts';
 import { ipTextBytes } from '../../../base/addresses/index.ts';
@@ -98,12 +98,6 @@ export function destinationBytes(name: string): Buffer {
   return bytes;
 }
 
-const host32 = (value: number): Buffer => {
-  const bytes = Buffer.allocUnsafe(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-};
-
 /** An element to take out of a set or to put into it. */
 export interface ElementChange {
   readonly set: string;
@@ -118,7 +112,7 @@ export interface ElementChange {
 export function leadOf({ server, key, mode, digest }: Standing): Omit<ElementChange, 'put'> {
   const place =
     server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
-  return { ...place, value: host32(mode), comment: digest };
+  return { ...place, value: u32(mode), comment: digest };
 }
 
 /** Returns the elements of a server's source ranges. @param own the host's address of its family */

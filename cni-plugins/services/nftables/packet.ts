@@ -1,4 +1,4 @@
-import { masked, meta, payload, register, setMeta, verdict } from '../../../base/netlink/index.ts';
+import { masked, meta, payload, register, setMeta, u32, verdict } from '../../../base/netlink/index.ts';
 import type { DataType } from '../../../base/netlink/index.ts';
 import { sharedMarks } from '../../constant-rules/packet-marks.ts';
 import type { Family } from '../model/model.ts';
@@ -14,12 +14,6 @@ export { addMark as mark, hasMark as has } from '../../constant-rules/packet-mar
  */
 export const { chosen: chosenMark, bridged: bridgedMark } = sharedMarks;
 export const hiddenMark = 0x40000000;
-
-export const host32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-};
 
 interface Layout {
   readonly ip: 'ip' | 'ip6';
@@ -52,7 +46,7 @@ export const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
 
 export const unmark = (scratch: number): readonly Buffer[] => [
   meta('mark', scratch),
-  masked(scratch, host32(~(chosenMark | hiddenMark | bridgedMark))),
+  masked(scratch, u32(~(chosenMark | hiddenMark | bridgedMark))),
   setMeta('mark', scratch),
 ];
 

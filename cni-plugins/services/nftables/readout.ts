@@ -1,9 +1,10 @@
 import {
-  addElements,
   addChain,
+  addElements,
   addRule,
   addSet,
   addTable,
+  attributesOf,
   deleteTable,
   getChain,
   getElement,
@@ -13,8 +14,8 @@ import {
   readListedElements,
   readListedRule,
   readRuleComment,
-  attributesOf,
   textOf,
+  u32,
 } from '../../../base/netlink/index.ts';
 import type { Table, NetlinkSocket, Request, Received } from '../../../base/netlink/index.ts';
 import { createHash } from 'node:crypto';
@@ -40,12 +41,6 @@ import { usualSlots } from '../slots/sizes.ts';
 import type { ChainRule, Mode } from './rules.ts';
 
 /** Our table as the kernel holds it, and the requests that create it. */
-
-const host32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-};
 
 /**
  * The comment of a rule is a digest of its content, so that a rule that another program changed or added is
@@ -78,7 +73,7 @@ export function createTable(family: Family): Request[] {
     ...addElements(
       table,
       'modes',
-      [...emptyModes].map(([number, chain]) => ({ key: host32(number), value: { goto: chain } })),
+      [...emptyModes].map(([number, chain]) => ({ key: u32(number), value: { goto: chain } })),
     ),
   ];
 }
@@ -99,7 +94,7 @@ export function makeMode(family: Family, number: number, mode: Mode): Request[] 
     ...(mode.size > usualSlots ? [addSet(table, slotSetOf(family, mode.size), lateSetId)] : []),
     ...chainsOf(mode).map((name) => addChain(table, { name })),
     ...modeRulesOf(family, mode).map((rule) => ruleRequest(table, rule)),
-    ...addElements(table, modeMap(mode), [{ key: host32(number), value: { goto: chainOf(mode) } }]),
+    ...addElements(table, modeMap(mode), [{ key: u32(number), value: { goto: chainOf(mode) } }]),
   ];
 }
 
@@ -187,7 +182,7 @@ export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, si
   const names: string[] = [];
   const answers = filter.exchange(
     Array.from({ length: size }, (_, slot) =>
-      getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(slot)]) }),
+      getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, u32(slot)]) }),
     ),
   );
   for (const { answers: found } of answers) {
@@ -214,7 +209,7 @@ export function haveSlots(
     return answers.every(({ refused }) => refused === undefined);
   };
   for (const { key, size } of servers) {
-    const first = getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(0)]) });
+    const first = getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, u32(0)]) });
     if (asked.push(first) === atOnce && !stand()) return false;
   }
   return stand();

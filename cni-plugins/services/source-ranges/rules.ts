@@ -9,6 +9,7 @@ import {
   payload,
   register,
   setMeta,
+  u32,
   verdict,
 } from '../../../base/netlink/index.ts';
 import type { NamedSet } from '../../../base/netlink/index.ts';
@@ -35,14 +36,8 @@ const addressBits: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
 export const bitOf = (family: Family, length: number): number =>
   (1 << (((length - 1) * 32) / addressBits[family])) >>> 0;
 
-const host32 = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value >>> 0);
-  return bytes;
-};
-
 /** Returns a prefix length as part of a key. */
-export const lengthKey = host32;
+export const lengthKey = u32;
 
 export function rangeSetsOf(family: Family): readonly NamedSet[] {
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
@@ -86,14 +81,14 @@ export function sourceRulesOf(family: Family): readonly (readonly Buffer[])[] {
     [...key, mapped(restrictedMap, scratch, scratch), setMeta('priority', scratch)],
     ...lengths.map((each) => [
       meta('priority', scratch),
-      masked(scratch, host32(bitOf(family, each))),
-      differs(scratch, host32(0)),
+      masked(scratch, u32(bitOf(family, each))),
+      differs(scratch, u32(0)),
       ...key,
       constant(lengthKey(each), length),
       payload('network', at, size, source),
       masked(source, maskOf(family, each)),
       inSet(rangesSet, scratch),
-      constant(host32(0), scratch),
+      constant(u32(0), scratch),
       setMeta('priority', scratch),
       verdict('return'),
     ]),
