@@ -24,7 +24,7 @@ export async function openServedSocket(
   notServed: string,
 ): Promise<ServedSocket> {
   try {
-    const listener = await openUnixSocket(socket, 0);
+    const listener = await openUnixSocket(socket);
     try {
       chmodSync(socket, 0o600);
       const service = await serve(listener.fd);

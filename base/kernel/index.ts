@@ -123,7 +123,7 @@ export {
   epollAdd,
   epollRearm,
   epollRemove,
-  epollWait,
+  epollReady,
 } from './polling/epoll.ts';
 export { boundingCapabilities, effectiveCapabilities } from './processes/capabilities.ts';
 export { seccompFilters } from './processes/seccomp-filters.ts';

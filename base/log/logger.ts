@@ -51,14 +51,15 @@ function standardError(): DestinationStream {
   stream.on('write', () => (isFailing = false));
   // pino calls this at the end of the process. Its own version repeats a failing write forever.
   stream.flushSync = () => {
-    if (!isFailing && !isOnFullDisk(2)) flushSync();
+    if (!isFailing && !isOnFullDisk()) flushSync();
   };
   return stream;
 }
 
-function isOnFullDisk(fd: number): boolean {
+/** Whether standard error is a file on a full disk. */
+function isOnFullDisk(): boolean {
   try {
-    return fstatSync(fd).isFile() && statfsSync(`/proc/self/fd/${fd}`).bavail === 0;
+    return fstatSync(2).isFile() && statfsSync('/proc/self/fd/2').bavail === 0;
   } catch {
     return false;
   }

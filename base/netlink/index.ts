@@ -52,7 +52,7 @@ export {
   originalPort,
   payload,
   register,
-  setFrame,
+  setFrameDestination,
   setMeta,
   sourceIsForeign,
   sourceIsLocal,
@@ -65,7 +65,7 @@ export { bindLogGroup, holderOfLogGroup } from './netfilter/log-groups.ts';
 export { writePlainElement } from './netfilter/nft-element.ts';
 export { readElements, readRule } from './netfilter/nft-answers.ts';
 export type { CountedRule } from './netfilter/nft-answers.ts';
-export { dropsByDefault } from './netfilter/nft-chains.ts';
+export { droppingForwardChains } from './netfilter/nft-chains.ts';
 export {
   constantIn,
   numberIn,

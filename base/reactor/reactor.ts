@@ -6,7 +6,7 @@ import {
   epollAdd,
   epollRearm,
   epollRemove,
-  epollWait,
+  epollReady,
   watchInEventLoop,
 } from '../kernel/index.ts';
 
@@ -96,7 +96,7 @@ export async function startReactor(): Promise<Reactor> {
     if (subscriptions.has(id) && !epollRearm(epoll, fd, events, id)) forget(subscription);
   };
 
-  const unwatch = watchInEventLoop(epoll, () => epollWait(epoll, batch, 0).forEach(deliver));
+  const unwatch = watchInEventLoop(epoll, () => epollReady(epoll, batch).forEach(deliver));
   // Node ends with its event loop, and a handle that is still open would be closed after it.
   process.on('exit', unwatch);
 

@@ -84,12 +84,11 @@ const layersOf = (image: string | undefined, flags: UpkeepFlags) =>
 async function eachLayer(
   layers: readonly Layer[],
   flags: UpkeepFlags,
-  done: string,
   act: (layer: Layer) => Promise<void>,
 ): Promise<number> {
   const totalBytes = layers.reduce((sum, { bytes }) => sum + bytes, 0);
   const begun = performance.now();
-  await withProgress(flags.output, done, async (report) => {
+  await withProgress(flags.output, 'checked', async (report) => {
     let bytes = 0;
     for (const layer of layers) {
       report({ bytes, totalBytes }, layer.images[0]);
@@ -107,7 +106,7 @@ async function check(image: string | undefined, flags: UpkeepFlags): Promise<num
   const { layers } = await layersOf(image, flags);
   const damaged: (Layer & { readonly files: readonly string[] })[] = [];
   const incomplete: Layer[] = [];
-  const seconds = await eachLayer(layers, flags, 'checked', async (layer) => {
+  const seconds = await eachLayer(layers, flags, async (layer) => {
     const found = await askAdmin(flags, 'images/check-layer', { layer: layer.layer }, layerMs);
     if (found.damaged.length > 0) damaged.push({ ...layer, files: found.damaged });
     else if (found.incomplete === true) incomplete.push(layer);
@@ -135,7 +134,7 @@ async function repair(image: string | undefined, flags: UpkeepFlags): Promise<nu
   const { layers } = await layersOf(image, flags);
   const repaired: (Layer & { readonly from: string })[] = [];
   const failed: (Layer & { readonly error: PortcullisError })[] = [];
-  await eachLayer(layers, flags, 'checked', async (layer) => {
+  await eachLayer(layers, flags, async (layer) => {
     try {
       const { from } = await askAdmin(flags, 'images/repair-layer', { layer: layer.layer }, layerMs);
       if (from === 'blob' || from === 'registry') repaired.push({ ...layer, from });

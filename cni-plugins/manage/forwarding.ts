@@ -1,5 +1,5 @@
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
-import { dropsByDefault, openNetlink } from '../../base/netlink/index.ts';
+import { droppingForwardChains, openNetlink } from '../../base/netlink/index.ts';
 
 /**
  * Returns base chains of other programs that drop forwarded packets unless they accept them themselves, as
@@ -10,7 +10,7 @@ import { dropsByDefault, openNetlink } from '../../base/netlink/index.ts';
  */
 export function forwardDroppers(): readonly string[] {
   using filter = openNetlink(NETLINK_NETFILTER);
-  return dropsByDefault(filter, 'forward').filter(
+  return droppingForwardChains(filter).filter(
     (chain) => !(chain.split(' ')[1] ?? '').startsWith('portcullis'),
   );
 }

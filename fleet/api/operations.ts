@@ -36,12 +36,11 @@ export type Query = Readonly<Record<string, string | undefined>>;
 
 const name = { type: 'string', minLength: 1, maxLength: 253 } as const;
 const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
-const mostField = (most: number) =>
-  ({
-    type: 'string',
-    pattern: '^[1-9][0-9]{0,3}$',
-    description: `the maximum number of entries to return, 1 to ${most}; default: 100`,
-  }) as const;
+const mostField = {
+  type: 'string',
+  pattern: '^[1-9][0-9]{0,3}$',
+  description: 'the maximum number of entries to return, 1 to 1000; default: 100',
+} as const;
 const time = {
   type: 'string',
   // Only times that Date.parse can read: no verdict is before or after an invalid time.
@@ -74,7 +73,7 @@ const filters = {
   until: { ...time, description: 'only verdicts before this time' },
 } as const;
 
-const mostOf = ({ most }: Query, limit = 1000): number => Math.min(Number(most ?? '100'), limit);
+const mostOf = ({ most }: Query): number => Math.min(Number(most ?? '100'), 1000);
 const timeOf = (value: string | undefined): number | undefined =>
   value === undefined ? undefined : Date.parse(value);
 
@@ -113,7 +112,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     summary: 'Lists nodes in the order of their names. `next` is set if there are more.',
     request: request({
       after: { ...name, description: 'only nodes whose names come after this name' },
-      most: mostField(1000),
+      most: mostField,
     }),
     answer: async (reader, query, now) => {
       const most = mostOf(query);
@@ -158,7 +157,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
           pattern: '^[0-9]{1,15}$',
           description: 'only rows after the row of this number',
         },
-        most: mostField(1000),
+        most: mostField,
       },
       ['node'],
     ),
@@ -174,7 +173,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     request: request({
       ...filters,
       after: { type: 'string', maxLength: 64, description: '`next` of the previous page' },
-      most: mostField(1000),
+      most: mostField,
     }),
     answer: async (reader, query) => {
       const after = query['after'] === undefined ? undefined : positionOf(query['after']);
@@ -212,7 +211,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
         maxLength: 4096,
         description: 'also images of the reference `after` whose ids come after this id',
       },
-      most: mostField(1000),
+      most: mostField,
     }),
     answer: async (reader, query) => {
       const { image = '', after = '', afterId } = query;
@@ -240,7 +239,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
           maxLength: 4096,
           description: 'on the node `after`: only containers whose ids come after this id',
         },
-        most: mostField(1000),
+        most: mostField,
       },
       ['reference'],
     ),
@@ -286,7 +285,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     request: request(
       {
         release: { ...text, description: 'a release of `upcoming`, such as `stable/7`' },
-        most: mostField(1000),
+        most: mostField,
       },
       ['release'],
     ),

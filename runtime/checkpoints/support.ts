@@ -26,7 +26,7 @@ export function createCheckpointProbe(
     if (tasks !== undefined) return `the runtime handler ${name} is a shim`;
     if (kind !== 'runc')
       return `the runtime handler ${name} is ${kind} ${version}, and only runc writes checkpoints`;
-    const criu = await findIn(path, 'criu');
+    const criu = await findCriu(path);
     if (criu === undefined) return 'criu is not installed';
     if (criu === passed) return undefined;
     const why = await runCommand(startProgram, criu, ['check'], { timeoutMs: checkMs }).then(
@@ -41,10 +41,10 @@ export function createCheckpointProbe(
   };
 }
 
-async function findIn(path: string, program: string): Promise<string | undefined> {
+async function findCriu(path: string): Promise<string | undefined> {
   for (const folder of path.split(':')) {
     if (!folder.startsWith('/')) continue;
-    const file = join(folder, program);
+    const file = join(folder, 'criu');
     if (
       await access(file, constants.X_OK).then(
         () => true,

@@ -44,12 +44,9 @@ export function listenUnix(
  * Like {@link listenUnix}, but returns its listening descriptor instead of connections, for code that accepts
  * them elsewhere. The descriptor is closed with the listener.
  */
-export async function openUnixSocket(
-  path: string,
-  group: number,
-): Promise<UnixListener & { readonly fd: number }> {
+export async function openUnixSocket(path: string): Promise<UnixListener & { readonly fd: number }> {
   let fd = -1;
-  const listener = await listenAt(path, group, () => {
+  const listener = await listenAt(path, 0, () => {
     fd = unseen(() => listenAtPath(path));
     return Promise.resolve(() => closeFd(fd));
   });

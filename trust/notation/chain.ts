@@ -27,7 +27,7 @@ export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpos
     if (problem !== undefined) return `the certificate ${describeCertificate(authority)} ${problem}`;
   }
   // The requirements of RFC 5280 for every path: name constraints, and authorities for another use.
-  const found = pathFlaw(chain, [], purpose === 'code signing' ? oids.codeSigning : oids.timeStamping);
+  const found = pathFlaw(chain, purpose === 'code signing' ? oids.codeSigning : oids.timeStamping);
   return found === undefined
     ? undefined
     : `the certificate ${describeCertificate(found.certificate)} ${found.flaw}`;

@@ -84,13 +84,12 @@ export function findPath(
 }
 
 /**
- * Checks a given path, the leaf first and the anchor last, by the rules of {@link findPath}. Returns
- * undefined when it is valid.
+ * Checks a given path, the leaf first and the anchor last, by the rules of {@link findPath}, except for the
+ * times of validity. Returns undefined when it is valid.
  * @returns the faulty certificate, and a clause about it, such as `is not of an authority`
  */
 export function pathFlaw(
   path: readonly Certificate[],
-  times: readonly number[],
   purpose?: string,
 ): { readonly certificate: Certificate; readonly flaw: string } | undefined {
   const names = constraintBudget();
@@ -98,15 +97,11 @@ export function pathFlaw(
     const below = path.slice(0, index);
     const last = below.at(-1);
     const trusted = index === path.length - 1;
+    if (last === undefined) continue;
+    const checks = { trusted, times: [], names, ...(purpose === undefined ? {} : { purpose }) };
     const flaw =
-      last === undefined
-        ? notValidAt(certificate, times)
-        : (issuerFlaw(certificate, below, {
-            trusted,
-            times,
-            names,
-            ...(purpose === undefined ? {} : { purpose }),
-          }) ?? (signedBy(last, certificate) ? undefined : 'did not issue the certificate before it'));
+      issuerFlaw(certificate, below, checks) ??
+      (signedBy(last, certificate) ? undefined : 'did not issue the certificate before it');
     if (flaw !== undefined) return { certificate, flaw };
   }
   return undefined;

@@ -34,8 +34,8 @@ export function readPointUrls(value: Buffer): string[] {
     maximumEntries,
   ).flatMap((point) => {
     const parts = childrenOf(expectTag(point, derTag.sequence, 'a distribution point'), 4);
-    const name = onlyOf(parts, 0, point);
-    const full = name === undefined ? undefined : onlyOf(childrenOf(name, 2), 0, point);
+    const name = onlyOf(parts, point);
+    const full = name === undefined ? undefined : onlyOf(childrenOf(name, 2), point);
     return full === undefined
       ? []
       : childrenOf(full, maximumEntries)
@@ -44,9 +44,9 @@ export function readPointUrls(value: Buffer): string[] {
   });
 }
 
-/** Returns the constructed context element of that number, which may occur only once. */
-function onlyOf(parts: readonly DerElement[], number: number, within: DerElement): DerElement | undefined {
-  const [found, more] = parts.filter(({ tag }) => tag === contextTag(number, 'constructed'));
+/** Returns the constructed context element 0, which may occur only once. */
+function onlyOf(parts: readonly DerElement[], within: DerElement): DerElement | undefined {
+  const [found, more] = parts.filter(({ tag }) => tag === contextTag(0, 'constructed'));
   if (more !== undefined) throw new DerError('a distribution point is malformed', within.offset);
   return found;
 }

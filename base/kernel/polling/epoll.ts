@@ -44,12 +44,10 @@ export function epollRemove(epoll: number, fd: number): boolean {
   return unlessGone(() => checked(c.ctl(epoll, EPOLL_CTL_DEL, fd, null), 'epoll_ctl', `fd ${fd}`));
 }
 
-/**
- * Waits for events, at most `timeoutMs` (-1: forever), and returns the ids that are ready. Blocks its thread.
- */
-export function epollWait(epoll: number, most: number, timeoutMs: number): number[] {
+/** Returns the ids that are ready now. Does not wait. */
+export function epollReady(epoll: number, most: number): number[] {
   const buffer = Buffer.alloc(most * SIZE);
-  const count = uninterrupted(() => c.wait(epoll, buffer, most, timeoutMs), 'epoll_wait', `fd ${epoll}`);
+  const count = uninterrupted(() => c.wait(epoll, buffer, most, 0), 'epoll_wait', `fd ${epoll}`);
   return Array.from({ length: count }, (_, index) => Number(buffer.readBigUInt64LE(index * SIZE + DATA)));
 }
 

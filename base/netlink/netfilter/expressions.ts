@@ -76,13 +76,13 @@ export function fragmentOffset(to: number): Buffer {
   );
 }
 
-/** Writes bytes of the frame's own header, which has no checksum. */
-export function setFrame(offset: number, length: number, from: number): Buffer {
+/** Writes the destination of a frame: six bytes of its own header, which has no checksum. */
+export function setFrameDestination(from: number): Buffer {
   return expression(
     'payload',
     attribute(2, be32(payloadBases.link)),
-    attribute(3, be32(offset)),
-    attribute(4, be32(length)),
+    attribute(3, be32(0)),
+    attribute(4, be32(6)),
     attribute(5, be32(from)),
   );
 }

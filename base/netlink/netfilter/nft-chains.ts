@@ -6,7 +6,7 @@ import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_GETCHAIN = 4;
 const families: Readonly<Record<number, string>> = { 1: 'inet', 2: 'ip', 7: 'bridge', 10: 'ip6' };
-const hooks = { input: 1, forward: 2, output: 3 } as const;
+const NF_INET_FORWARD = 2;
 const NF_DROP = 0;
 
 const list: Request = {
@@ -16,8 +16,8 @@ const list: Request = {
   body: Buffer.alloc(4),
 };
 
-/** Returns the IP base chains at the hook with the policy drop, as `family table chain`. */
-export function dropsByDefault(filter: NetlinkSocket, hook: keyof typeof hooks): string[] {
+/** Returns the IP base chains of the hook `forward` with the policy drop, as `family table chain`. */
+export function droppingForwardChains(filter: NetlinkSocket): string[] {
   return filter.dump(list).flatMap(({ body }) => {
     const family = families[body.readUInt8(0)];
     const attributes = attributesOf(body, 4);
@@ -27,7 +27,7 @@ export function dropsByDefault(filter: NetlinkSocket, hook: keyof typeof hooks):
     if (
       family === undefined ||
       family === 'bridge' ||
-      place !== hooks[hook] ||
+      place !== NF_INET_FORWARD ||
       attributes.get(5)?.readUInt32BE(0) !== NF_DROP
     )
       return [];

@@ -122,14 +122,14 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   connectToDaemon(a, sys, c);
 
   putGreeting(a, c);
-  gatherInput(a, emit, sys, c.inputPatience, 'all there', 'send');
+  gatherInput(a, emit, sys, c.inputPatience);
   a.label('all there');
   a.set('t', withInput);
   a.store8('t', 's2', memory.head + versionAt);
   a.label('send');
   sendCall(a, emit, sys);
   emit.receive('greeting', 's1', memory.greeting, greeting.length, 'no greeting');
-  checkGreeting(a, 'greeted', 'aside');
+  checkGreeting(a, 'greeted');
   a.label('greeted');
   // From here on the daemon may act, so there is no fallback any more.
   setTimeout(a, sys, SO_RCVTIMEO, c.answerTimeout);
@@ -151,7 +151,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.copy('a0', 's1');
   callWith(a, sys.shutdown, undefined, SHUT_RD);
   emit.receive('late greeting', 's1', memory.greeting, greeting.length, 'aside');
-  checkGreeting(a, 'lost', 'aside');
+  checkGreeting(a, 'lost');
 
   a.label('aside');
   a.load8('t', 's2', memory.head + versionAt);
@@ -306,12 +306,12 @@ function putGreeting(a: Assembler, c: Layout): void {
 }
 
 /** Checks that the received bytes are the daemon's greeting, in the version of the call. */
-function checkGreeting(a: Assembler, ours: string, other: string): void {
+function checkGreeting(a: Assembler, ours: string): void {
   for (const at of [0, versionAt]) {
     a.load8('t', 's2', memory.greeting + at);
     a.load8('a1', 's2', memory.head + at);
     a.subtractRegister('t', 'a1');
-    a.jumpUnlessZero('t', other);
+    a.jumpUnlessZero('t', 'aside');
   }
   a.jump(ours);
 }

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { formatIp, parsePrefix } from '../../../base/addresses/index.ts';
-import { dropsByDefault } from '../../../base/netlink/index.ts';
+import { droppingForwardChains } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
@@ -59,7 +59,7 @@ export const firewall: Plugin<FirewallConfig> = {
     };
   },
   observe: (_config, kernel): Observed =>
-    dropsByDefault(kernel.host.filter, 'forward').filter((chain) => chain.split(' ')[1] !== tableName),
+    droppingForwardChains(kernel.host.filter).filter((chain) => chain.split(' ')[1] !== tableName),
   plan(config, input) {
     const previous = previousOf(input, 'firewall');
     const [foreign] = input.observed as Observed;

@@ -99,9 +99,6 @@ export const namespaceGone = (name: string): PortcullisError =>
     'give the path of a pinned network namespace that still exists',
   );
 
-export const fieldUnfit = (plugin: string, why: string, fix: string): PortcullisError =>
-  failure('NETWORK_CONFIG_INVALID', 'invalid', 'plan the plugin', plugin, why, fix);
-
 export const duplicateAddress = (name: string, why: string): PortcullisError =>
   failure(
     'NETWORK_ADDRESS_TAKEN',

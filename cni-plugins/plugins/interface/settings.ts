@@ -23,11 +23,11 @@ export function readInterfaceName(fields: Fields, name: string): string | undefi
 }
 
 /** Returns undefined when it is absent or 0: then the kernel's or the master's own value applies. */
-export function readMtu(fields: Fields, name = 'mtu'): number | undefined {
-  const mtu = fields.whole(name) ?? 0;
+export function readMtu(fields: Fields): number | undefined {
+  const mtu = fields.whole('mtu') ?? 0;
   if (mtu === 0) return undefined;
   if (mtu >= 68 && mtu <= 65535) return mtu;
-  fields.problem(name, `${mtu} is not an MTU: 68 to 65535, or 0`);
+  fields.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
   return undefined;
 }
 

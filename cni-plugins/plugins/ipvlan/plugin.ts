@@ -1,6 +1,7 @@
+import { failure } from '../../../base/errors/index.ts';
 import { ipvlanModes } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
-import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
+import { addressesMissing } from '../interface/failures.ts';
 import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
 import { leasedAddressesOf } from '../interface/leased-addresses.ts';
@@ -35,7 +36,10 @@ export const ipvlan: Plugin<IpvlanConfig> = {
     if (config.master !== undefined || prevResult === undefined) return observeMaster(config, kernel, input);
     const [only, ...others] = prevResult.interfaces;
     if (only === undefined || others.length > 0)
-      throw fieldUnfit(
+      throw failure(
+        'NETWORK_CONFIG_INVALID',
+        'invalid',
+        'plan the plugin',
         'ipvlan',
         `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`,
         "name the 'master'",

@@ -55,8 +55,7 @@ export function readFile(source: SourceText): FileResult {
     else if (kind === 'Namespace') namespaces.push([name, labelsOf(document, problems)]);
     else policies.push(policyOf(document, name, problems));
   }
-  if (policies.length + namespaces.length > limits.objects)
-    unread.push(problemIn(source.file, `the file contains more than ${limits.objects} objects`, 'split it'));
+  if (policies.length + namespaces.length > limits.objects) unread.push(tooManyObjects(source.file));
   if (unread.length > 0)
     return {
       unreadable: formatProblems(unread.slice(0, mostProblems)).split('\n'),
@@ -164,9 +163,9 @@ function problemAt(document: Document, path: readonly PathSegment[], message: st
   return { position: document.positionOf(path), path: path.join('.'), message, fix };
 }
 
-const problemIn = (file: string, message: string, fix: string): Problem => ({
+const tooManyObjects = (file: string): Problem => ({
   position: { file, line: 1, column: 1 },
   path: '',
-  message,
-  fix,
+  message: `the file contains more than ${limits.objects} objects`,
+  fix: 'split it',
 });

@@ -12,7 +12,7 @@ import {
   meta,
   payload,
   register,
-  setFrame,
+  setFrameDestination,
   setMeta,
   sourceIsForeign,
   sourceIsLocal,
@@ -121,7 +121,7 @@ const throughHost: readonly Buffer[] = [
   setMeta('pkttype', r0),
   meta('iifname', r0),
   mapped('ways', r0, r4),
-  setFrame(0, 6, r4),
+  setFrameDestination(r4),
   verdict('accept'),
 ];
 

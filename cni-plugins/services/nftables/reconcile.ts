@@ -24,7 +24,7 @@ import {
 } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import {
-  applyChange,
+  putServers,
   countAddress,
   emptyTableContent,
   formerSlots,
@@ -168,7 +168,7 @@ function rebuild(
   let portion: VirtualServer[] = [];
   let differences = 1;
   const make = (): void => {
-    applyChange(filter, holding, portion, []);
+    putServers(filter, holding, portion);
     differences += portion.length;
     portion = [];
   };

@@ -21,7 +21,7 @@ import { createTable, makeMode } from './readout.ts';
 import { tableOf } from './rules.ts';
 import { families } from './seen-state.ts';
 import type { Holdings } from './seen-state.ts';
-import { applyChange, countAddress, hold } from './table-content.ts';
+import { putServers, countAddress, hold } from './table-content.ts';
 import type { TableContent } from './table-content.ts';
 
 /** A transaction of this many bytes takes the kernel some 10 ms, in which no other program changes rules. */
@@ -75,7 +75,7 @@ export function restore(filter: NetlinkSocket, holding: TableContent): number {
   transact(filter, messages.take());
   forgetStale(filter, family, udp, holding.own);
   for (let from = 0; from < notRead.length; from += serversAtOnce)
-    applyChange(filter, holding, notRead.slice(from, from + serversAtOnce), []);
+    putServers(filter, holding, notRead.slice(from, from + serversAtOnce));
   return servers + 1;
 }
 

@@ -257,13 +257,12 @@ export interface PlannedChange {
  * @returns whether modes are new
  * @throws NETWORK_KERNEL_…; the holding is useless then
  */
-export function applyChange(
+export function putServers(
   filter: NetlinkSocket,
   holding: TableContent,
-  put: readonly VirtualServer[],
-  remove: readonly ServerKey[],
+  servers: readonly VirtualServer[],
 ): boolean {
-  const { requests, taken } = planChange(filter, holding, put, remove);
+  const { requests, taken } = planChange(filter, holding, servers, []);
   transact(filter, requests);
   return taken();
 }

@@ -2,7 +2,7 @@ import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
 import { importHosts, withScheme } from './hosts.ts';
 import { containerdRuntime } from './runtime-tables.ts';
-import { durationOf, levelOf, nriRules, textOf } from './values.ts';
+import { idleTimeoutOf, levelOf, nriRules, textOf } from './values.ts';
 
 const folders =
   (setting: string) =>
@@ -108,7 +108,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['registry', 'headers'], map: left('additional HTTP headers are not supported') },
   { path: ['stream_server_address'], map: set('streaming.address') },
   { path: ['stream_server_port'], map: (value) => ({ set: { 'streaming.port': Number(value) } }) },
-  { path: ['stream_idle_timeout'], map: (value) => durationOf('streaming.idleTimeout', value) },
+  { path: ['stream_idle_timeout'], map: idleTimeoutOf },
   {
     path: ['enable_tls_streaming'],
     map: inherent('streams are encrypted if `streaming.tls` has a certificate'),

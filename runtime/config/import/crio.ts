@@ -1,7 +1,7 @@
 import type { Mapped, Rule } from './findings.ts';
 import { inherent, isTable, left, set } from './findings.ts';
 import { crioRuntime } from './runtime-tables.ts';
-import { durationOf, levelOf, nriRules } from './values.ts';
+import { idleTimeoutOf, levelOf, nriRules } from './values.ts';
 
 const policy =
   'write a TrustPolicy (`portcullis policy init`), or convert the policy.json with `portcullis policy import`';
@@ -43,8 +43,7 @@ export const crioRules: readonly Rule[] = [
   { path: ['api', 'stream_port'], map: (value) => ({ set: { 'streaming.port': Number(value) } }) },
   {
     path: ['api', 'stream_idle_timeout'],
-    map: (value) =>
-      value === '' ? { inherent: 'the default applies' } : durationOf('streaming.idleTimeout', value),
+    map: (value) => (value === '' ? { inherent: 'the default applies' } : idleTimeoutOf(value)),
   },
   {
     path: ['api', 'stream_enable_tls'],

@@ -93,10 +93,12 @@ function milliseconds(setting: string): (value: unknown) => Mapped {
   };
 }
 
-/** Converts a Go duration to a setting in seconds. */
-export function durationOf(setting: string, value: unknown): Mapped {
+/** Converts a Go duration to the idle time-out of streams, in seconds. */
+export function idleTimeoutOf(value: unknown): Mapped {
   const ms = durationMs(value);
-  return ms === undefined ? { left: 'it is not a duration' } : { set: { [setting]: Math.ceil(ms / 1000) } };
+  return ms === undefined
+    ? { left: 'it is not a duration' }
+    : { set: { 'streaming.idleTimeout': Math.ceil(ms / 1000) } };
 }
 
 /** The keys of NRI in the configuration of a runtime, all of them in one table. */

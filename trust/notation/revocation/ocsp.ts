@@ -109,7 +109,7 @@ function isResponder(responder: Certificate, issuer: Certificate, now: number): 
     responder.notBefore <= now &&
     now <= responder.notAfter &&
     isSignedBy(responder, issuer) &&
-    pathFlaw([responder, issuer], []) === undefined
+    pathFlaw([responder, issuer]) === undefined
   );
 }
 
