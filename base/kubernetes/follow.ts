@@ -86,22 +86,7 @@ export async function follow(
         follower.reached();
       },
       (event) => {
-        const { type, object } = event as {
-          type?: unknown;
-          object?: { metadata?: { resourceVersion?: unknown }; code?: unknown; message?: unknown };
-        };
-        if (type === 'ERROR') {
-          const code = typeof object?.code === 'number' ? object.code : 500;
-          throw refused(
-            'the API server',
-            path,
-            code,
-            typeof object?.message === 'string' ? object.message.slice(0, 500) : '',
-          );
-        }
-        const reached = object?.metadata?.resourceVersion;
-        if (typeof reached !== 'string' || reached === '')
-          throw refused('the API server', path, 200, 'an event came without a version');
+        const { type, object, reached } = readEvent(event, path);
         if (type === 'ADDED' || type === 'MODIFIED') follower.changed(object);
         else if (type === 'DELETED') follower.removed(object);
         version = reached;
@@ -167,4 +152,24 @@ export async function follow(
       (0.5 + Math.random() / 2);
     await sleep(Math.max(wait, asked), undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** Returns an event of a watch, and the version that it brings. @throws PortcullisError if it is an error */
+function readEvent(
+  event: unknown,
+  path: string,
+): { readonly type: unknown; readonly object: unknown; readonly reached: string } {
+  const { type, object } = event as {
+    type?: unknown;
+    object?: { metadata?: { resourceVersion?: unknown }; code?: unknown; message?: unknown };
+  };
+  if (type === 'ERROR') {
+    const code = typeof object?.code === 'number' ? object.code : 500;
+    const message = typeof object?.message === 'string' ? object.message.slice(0, 500) : '';
+    throw refused('the API server', path, code, message);
+  }
+  const reached = object?.metadata?.resourceVersion;
+  if (typeof reached !== 'string' || reached === '')
+    throw refused('the API server', path, 200, 'an event came without a version');
+  return { type, object, reached };
 }

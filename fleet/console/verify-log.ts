@@ -33,9 +33,7 @@ export async function verifyLog(
   let proven = 0;
   let headHash: string | undefined;
   const found: string[] = [];
-  for (;;) {
-    const query = `nodes/${encodeURIComponent(node)}/log?most=${pageRows}&after=${last}`;
-    const { rows, next } = await ask<{ rows: readonly Row[]; next?: string }>(query);
+  for await (const rows of pagesOf(node)) {
     for (const row of rows) {
       if (count > 0 && row.seq !== last + 1) return broken(`Row ${last + 1} is missing.`);
       if (count === 0 && row.seq !== 1) {
@@ -52,17 +50,32 @@ export async function verifyLog(
       if (row.seq === head?.size) headHash = row.hash;
     }
     onProgress(count);
-    if (next === undefined) break;
   }
-  if (head === undefined) found.push('There is no checkpoint yet.');
-  else if (!(await isSigned(head, key))) return broken('The signature of the checkpoint is not valid.');
-  else if (headHash === undefined) found.push(`The row of the checkpoint, ${head.size}, is not available.`);
-  else if (headHash !== head.hash)
+  const unproven = (why: string): LogCheck => ({
+    ok: false,
+    verified: 0,
+    unverifiable: count,
+    found: [...found, why],
+  });
+  if (head === undefined) return unproven('There is no checkpoint yet.');
+  if (!(await isSigned(head, key))) return broken('The signature of the checkpoint is not valid.');
+  if (headHash === undefined) return unproven(`The row of the checkpoint, ${head.size}, is not available.`);
+  if (headHash !== head.hash)
     return broken(`The checkpoint of ${head.size} rows has another hash than row ${head.size}.`);
-  else found.unshift(`The checkpoint of ${head.size} rows has a valid signature, and matches the chain.`);
-  const ok = head !== undefined && headHash !== undefined;
-  const verified = ok ? proven : 0;
-  return { ok, verified, unverifiable: count - verified, found };
+  found.unshift(`The checkpoint of ${head.size} rows has a valid signature, and matches the chain.`);
+  return { ok: true, verified: proven, unverifiable: count - proven, found };
+}
+
+/** Yields the rows that the aggregator has of a node, page by page. */
+async function* pagesOf(node: string): AsyncGenerator<readonly Row[]> {
+  let last = 0;
+  for (;;) {
+    const query = `nodes/${encodeURIComponent(node)}/log?most=${pageRows}&after=${last}`;
+    const { rows, next } = await ask<{ rows: readonly Row[]; next?: string }>(query);
+    yield rows;
+    if (next === undefined) return;
+    last = rows.at(-1)?.seq ?? last;
+  }
 }
 
 const broken = (why: string): LogCheck => ({ ok: false, verified: 0, unverifiable: 0, found: [why] });

@@ -159,6 +159,37 @@ function provenTimes(
   signer: LoggedSigner,
 ): { readonly proven: readonly ProvenTime[]; readonly trustedUntil?: number } | NotVerified {
   const { bundle, thresholds, now } = input;
+  const checked = stampedTimes(bundle, root);
+  if ('problem' in checked) return checked;
+  const { stamps } = checked;
+  const proofs = logProofs(input, root, message, signer, stamps);
+  if ('problem' in proofs) return proofs;
+  const { logs, logTimes, untimed } = proofs;
+  const counted = distinctServices(logs);
+  if (counted < thresholds.logs)
+    return no('TRUST_SIGSTORE_LOG', missing('transparency log', counted, thresholds.logs));
+  const authorities = distinctServices(stamps.map(({ authority }) => authority));
+  if (authorities < thresholds.timeStamps)
+    return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
+  const times: ProvenTime[] = [
+    ...stamps.map(({ time }) => ({ time, provenBy: 'time stamp' }) as const),
+    ...logTimes.map((time) => ({ time, provenBy: 'transparency log' }) as const),
+  ];
+  const latest = largest(times.map(({ time }) => time));
+  if (latest > now.getTime() + clockSkewMilliseconds)
+    return {
+      code: 'TRUST_SIGSTORE_TIME',
+      problem: `it says it was made at ${new Date(latest).toISOString()}, which is in the future`,
+      countsFrom: latest - clockSkewMilliseconds,
+    };
+  const end = smallest(untimed.map(({ validFor }) => validFor.end));
+  return { proven: times, ...(Number.isFinite(end) ? { trustedUntil: end } : {}) };
+}
+
+function stampedTimes(
+  bundle: VerifyInput['bundle'],
+  root: TrustedRoot,
+): { readonly stamps: readonly StampedTime[] } | NotVerified {
   const stamps: StampedTime[] = [];
   // A root without timestamp authorities cannot verify a timestamp. With them, each timestamp must be valid.
   for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
@@ -172,6 +203,24 @@ function provenTimes(
       return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
     stamps.push(finding);
   }
+  return { stamps };
+}
+
+interface LogProofs {
+  readonly logs: readonly TransparencyLog[];
+  /** The times at which the logs added their entries. */
+  readonly logTimes: readonly number[];
+  /** The logs whose entries have no proven time. */
+  readonly untimed: readonly TransparencyLog[];
+}
+
+function logProofs(
+  { bundle, now }: VerifyInput,
+  root: TrustedRoot,
+  message: SignedMessage,
+  signer: LoggedSigner,
+  stamps: readonly StampedTime[],
+): LogProofs | NotVerified {
   const logs: TransparencyLog[] = [];
   const logTimes: number[] = [];
   const untimed: TransparencyLog[] = [];
@@ -197,25 +246,7 @@ function provenTimes(
     logs.push(log);
     if (finding.time !== undefined) logTimes.push(finding.time);
   }
-  const counted = distinctServices(logs);
-  if (counted < thresholds.logs)
-    return no('TRUST_SIGSTORE_LOG', missing('transparency log', counted, thresholds.logs));
-  const authorities = distinctServices(stamps.map(({ authority }) => authority));
-  if (authorities < thresholds.timeStamps)
-    return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
-  const times: ProvenTime[] = [
-    ...stamps.map(({ time }) => ({ time, provenBy: 'time stamp' }) as const),
-    ...logTimes.map((time) => ({ time, provenBy: 'transparency log' }) as const),
-  ];
-  const latest = largest(times.map(({ time }) => time));
-  if (latest > now.getTime() + clockSkewMilliseconds)
-    return {
-      code: 'TRUST_SIGSTORE_TIME',
-      problem: `it says it was made at ${new Date(latest).toISOString()}, which is in the future`,
-      countsFrom: latest - clockSkewMilliseconds,
-    };
-  const end = smallest(untimed.map(({ validFor }) => validFor.end));
-  return { proven: times, ...(Number.isFinite(end) ? { trustedUntil: end } : {}) };
+  return { logs, logTimes, untimed };
 }
 
 function missing(what: string, found: number, needed: number): string {

@@ -111,36 +111,43 @@ function ofFiles(process: SeenProcess, mounts: readonly MountLine[], spec: Resto
 
 /** Every mount is one of the specification, has its flags, and is not missing. */
 function ofMounts({ mounts, present }: Seen, spec: RestoreSpec): string[] {
-  const found: string[] = [];
   const byTarget = Map.groupBy(mounts, ({ target }) => target);
-  const asked = new Map(spec.mounts.map((mount) => [mount.destination, mount]));
-  const { maskedPaths, readonlyPaths } = spec.linux;
-  for (const [target, lines] of byTarget) {
-    const shown = JSON.stringify(target.slice(0, 200));
-    if (lines.length > 1) found.push(`the mount ${shown} occurs twice`);
-    const [line] = lines;
-    if (line === undefined) continue;
-    const mount = asked.get(target);
-    if (target === '/') {
-      if (spec.root.readonly && !line.options.includes('ro')) found.push('the root file system is writable');
-    } else if (mount !== undefined) {
-      const wanted = mount.options.map((option) => (option === 'rro' ? 'ro' : option));
-      for (const flag of flags)
-        if (wanted.includes(flag) && !line.options.includes(flag))
-          found.push(`the mount ${shown} lacks the option ${flag}`);
-      const type = mount.type === 'cgroup' ? ['cgroup', 'cgroup2'] : [mount.type];
-      if (mount.type !== 'bind' && !type.includes(line.fstype))
-        found.push(`the mount ${shown} has the file system ${line.fstype}`);
-    } else if (!maskedPaths.includes(target) && !readonlyPaths.includes(target))
-      found.push(`the mount ${shown} is not in the specification`);
-  }
-  for (const destination of asked.keys())
-    if (!byTarget.has(destination)) found.push(`the mount ${JSON.stringify(destination)} is missing`);
-  for (const path of present) {
-    const line = byTarget.get(path)?.[0];
-    if (line === undefined) found.push(`${JSON.stringify(path)} is not covered`);
-    else if (readonlyPaths.includes(path) && !line.options.includes('ro'))
-      found.push(`${JSON.stringify(path)} is writable`);
-  }
-  return found;
+  const destinations = [...new Set(spec.mounts.map(({ destination }) => destination))];
+  const { readonlyPaths } = spec.linux;
+  return [
+    ...[...byTarget].flatMap(([target, [line, ...others]]) => [
+      ...(others.length > 0 ? [`the mount ${shown(target)} occurs twice`] : []),
+      ...(line === undefined ? [] : ofMount(line, spec)),
+    ]),
+    ...destinations.flatMap((destination) =>
+      byTarget.has(destination) ? [] : [`the mount ${JSON.stringify(destination)} is missing`],
+    ),
+    ...[...present].flatMap((path) => {
+      const line = byTarget.get(path)?.[0];
+      if (line === undefined) return [`${JSON.stringify(path)} is not covered`];
+      const isWritable = readonlyPaths.includes(path) && !line.options.includes('ro');
+      return isWritable ? [`${JSON.stringify(path)} is writable`] : [];
+    }),
+  ];
 }
+
+function ofMount({ target, options, fstype }: Seen['mounts'][number], spec: RestoreSpec): string[] {
+  if (target === '/')
+    return spec.root.readonly && !options.includes('ro') ? ['the root file system is writable'] : [];
+  const mount = spec.mounts.findLast(({ destination }) => destination === target);
+  if (mount === undefined) {
+    const isCovered = spec.linux.maskedPaths.includes(target) || spec.linux.readonlyPaths.includes(target);
+    return isCovered ? [] : [`the mount ${shown(target)} is not in the specification`];
+  }
+  const wanted = mount.options.map((option) => (option === 'rro' ? 'ro' : option));
+  const lacking = flags.filter((flag) => wanted.includes(flag) && !options.includes(flag));
+  const types = mount.type === 'cgroup' ? ['cgroup', 'cgroup2'] : [mount.type];
+  return [
+    ...lacking.map((flag) => `the mount ${shown(target)} lacks the option ${flag}`),
+    ...(mount.type === 'bind' || types.includes(fstype)
+      ? []
+      : [`the mount ${shown(target)} has the file system ${fstype}`]),
+  ];
+}
+
+const shown = (target: string): string => JSON.stringify(target.slice(0, 200));

@@ -40,47 +40,7 @@ export function importRegistries(files: readonly RegistriesFile[]): {
   readonly settings: Settings;
   readonly findings: readonly Found[];
 } {
-  const findings: Found[] = [];
-  const entries = new Map<string, Entry>();
-  const globals = new Map<string, { readonly file: string; readonly value: unknown }>();
-  const replaced = (file: string, key: string, by: string): void =>
-    void findings.push({ file, key, outcome: 'inherent', note: `${by} replaces it` });
-  const addEntry = (prefix: string, entry: Entry): void => {
-    const before = entries.get(prefix);
-    if (before !== undefined) replaced(before.file, before.key, entry.file);
-    entries.set(prefix, entry);
-  };
-  for (const { file, table } of files) {
-    for (const [name, value] of Object.entries(table)) {
-      if (name === 'registry' && Array.isArray(value)) {
-        for (const [at, entry] of value.entries()) {
-          const prefix = isTable(entry) ? textOf(entry['prefix']) || textOf(entry['location']) : '';
-          if (isTable(entry) && prefix !== '')
-            addEntry(prefix, { file, key: `registry[${quoted(prefix)}]`, table: entry });
-          else
-            findings.push({
-              file,
-              key: `registry[${at}]`,
-              outcome: 'left',
-              note: 'it does not name a registry',
-            });
-        }
-      } else if (name === 'registries' && isTable(value)) {
-        for (const { prefix, key, entry } of deprecated(value)) addEntry(prefix, { file, key, table: entry });
-        for (const { key, note } of unreadDeprecated(value))
-          findings.push({ file, key, outcome: 'left', note });
-        const search = isTable(value['search']) ? value['search']['registries'] : undefined;
-        if (search !== undefined) globals.set('registries.search.registries', { file, value: search });
-      } else if (name === 'aliases' && isTable(value)) {
-        for (const [alias, of] of Object.entries(value))
-          globals.set(`aliases.${quoted(alias)}`, { file, value: of });
-      } else {
-        const before = globals.get(quoted(name));
-        if (before !== undefined) replaced(before.file, quoted(name), file);
-        globals.set(quoted(name), { file, value });
-      }
-    }
-  }
+  const { entries, globals, findings } = readFiles(files);
   for (const [key, { file, value }] of globals) findings.push({ file, key, ...globalFinding(key, value) });
   const sections = new Map<string, Map<string, unknown>>();
   const insecure = new Set<string>();
@@ -100,6 +60,58 @@ export function importRegistries(files: readonly RegistriesFile[]): {
     ...(insecure.size > 0 && { insecure: [...insecure] }),
   };
   return { settings: Object.keys(registries).length === 0 ? {} : { registries }, findings };
+}
+
+interface Tables {
+  /** The tables of registries, by prefix. */
+  readonly entries: Map<string, Entry>;
+  /** All other values, by key. */
+  readonly globals: Map<string, { readonly file: string; readonly value: unknown }>;
+  readonly findings: Found[];
+}
+
+/** Returns what stays in force after all files, and findings about what does not. */
+function readFiles(files: readonly RegistriesFile[]): Tables {
+  const tables: Tables = { entries: new Map(), globals: new Map(), findings: [] };
+  for (const { file, table } of files)
+    for (const [name, value] of Object.entries(table)) readKey(tables, file, name, value);
+  return tables;
+}
+
+function readKey(tables: Tables, file: string, name: string, value: unknown): void {
+  const { entries, globals, findings } = tables;
+  const replaced = (of: string, key: string): void =>
+    void findings.push({ file: of, key, outcome: 'inherent', note: `${file} replaces it` });
+  const addEntry = (prefix: string, key: string, table: Table): void => {
+    const before = entries.get(prefix);
+    if (before !== undefined) replaced(before.file, before.key);
+    entries.set(prefix, { file, key, table });
+  };
+  const left = (key: string, note: string): void => void findings.push({ file, key, outcome: 'left', note });
+
+  if (name === 'registry' && Array.isArray(value)) {
+    for (const [at, entry] of value.entries()) {
+      const prefix = isTable(entry) ? textOf(entry['prefix']) || textOf(entry['location']) : '';
+      if (isTable(entry) && prefix !== '') addEntry(prefix, `registry[${quoted(prefix)}]`, entry);
+      else left(`registry[${at}]`, 'it does not name a registry');
+    }
+    return;
+  }
+  if (name === 'registries' && isTable(value)) {
+    for (const { prefix, key, entry } of deprecated(value)) addEntry(prefix, key, entry);
+    for (const { key, note } of unreadDeprecated(value)) left(key, note);
+    const search = isTable(value['search']) ? value['search']['registries'] : undefined;
+    if (search !== undefined) globals.set('registries.search.registries', { file, value: search });
+    return;
+  }
+  if (name === 'aliases' && isTable(value)) {
+    for (const [alias, of] of Object.entries(value))
+      globals.set(`aliases.${quoted(alias)}`, { file, value: of });
+    return;
+  }
+  const before = globals.get(quoted(name));
+  if (before !== undefined) replaced(before.file, quoted(name));
+  globals.set(quoted(name), { file, value });
 }
 
 /** Returns whether a TOML file is a registries.conf. */
