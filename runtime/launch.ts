@@ -20,8 +20,8 @@ export type { DaemonConfig } from './config/types.ts';
  * @throws PortcullisError when the daemon cannot start
  */
 export async function startDaemon(config: DaemonConfig, deps: DaemonDeps = {}): Promise<Daemon> {
-  // First, on hosts where this applies: the process may execute itself again here, and would have loaded the
-  // rest in vain; and threads that start before it stay in the old namespace.
+  // This comes first. On hosts where it applies, the process may execute itself again here, so it would be
+  // useless to load the rest before. Threads that start before it stay in the old namespace.
   const { enterMountNamespace, removeNewMounts } = await import('./cgroups/mount-namespace.ts');
   enterMountNamespace([config.root, config.state]);
   // A start that fails, or that a second signal ends. `daemon.ts` withdraws this before it serves.

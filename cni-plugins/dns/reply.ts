@@ -20,7 +20,7 @@ export interface Reply {
   readonly authoritative: boolean;
   /** For a denial: how many labels at the end of the name form the zone that denies it (RFC 2308). */
   readonly zoneLabels?: number;
-  /** The labels before the zone in its SOA record. Absent: the zone itself stands for both. */
+  /** The labels before the zone in its SOA record. Absent: both are the name of the zone itself. */
   readonly zoneContact?: { readonly server: string; readonly mailbox: string };
   /** `extendedError`; sent to an asker that supports EDNS. */
   readonly extendedError?: number;

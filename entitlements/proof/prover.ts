@@ -42,8 +42,8 @@ const CACHE_SIZE = 256;
 const IDLE_MS = 10_000;
 
 /**
- * The proof stops after two seconds of its thread's CPU time. A Worker that is silent for this time by the
- * wall clock is terminated.
+ * The proof stops after two seconds of its thread's CPU time. A Worker that does not answer within this
+ * time by the wall clock is terminated.
  */
 const PATIENCE_MS = 30_000;
 

@@ -21,7 +21,7 @@ export interface BlobClaim {
   readonly size: number;
   /** The path of the file as long as the claim exists. */
   readonly path: string;
-  /** Returns the move out of ingest that an admitted pull needs; undefined when the blob is in its place. */
+  /** Returns the move out of ingest that an admitted pull needs; undefined if the blob is stored already. */
   pendingMove(): Move | undefined;
   /** Reports that the move is done and durable. */
   published(): void;

@@ -217,7 +217,7 @@ async function withLayer<T>(
 }
 
 /**
- * Fetches the blob of a layer again, from a registry that serves an image with it, and puts it in its place.
+ * Fetches the blob of a layer again, from a registry that serves an image with it, and stores it.
  * Its digest is the one that an admitted image lists, so no other decision is needed.
  */
 async function fetchAgain(deps: ImageUpkeepDeps, row: LayerRow, signal: AbortSignal): Promise<void> {

@@ -110,7 +110,7 @@ function capabilityEdits(
   const dropsAll = asked?.dropCapabilities.some((name) => name.toUpperCase() === 'ALL') === true;
   if (dropsAll && !named) return {};
   const lacking = topProfile().capabilities.filter((name) => !capabilities.bounding.includes(name));
-  // A message that the request does not have is not created in vain: runtimes read an absent one differently.
+  // The message is created only if it is needed: runtimes treat an absent message differently.
   if (lacking.length === 0 && !named) return {};
   const dropped = [...new Set([...(asked?.dropCapabilities ?? []), ...lacking])];
   const fields = named

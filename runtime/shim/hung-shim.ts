@@ -5,12 +5,12 @@ import type { ShimConnections } from './connections.ts';
 import { reportExit } from './stand-in.ts';
 import { isTimeout, probe } from './unresponsive-shim.ts';
 
-/** A shim of a pod that ends is given up sooner than others: only the processes that end depend on it. */
+/** The shim of a pod that ends counts as hung sooner than others: only processes that end depend on it. */
 const endingMs = 5_000;
 const killMs = 2_000;
 const killed = 128 + 9;
 
-/** Ends what depends on a shim that does not answer, without waiting until the shim is given up. */
+/** Ends what depends on a shim that does not answer, without waiting for the usual time-out. */
 export interface HungShims {
   /** Whether the shim of a pod that ends does not answer. A shim that has ended does not hang. */
   isHung(folder: string): Promise<boolean>;

@@ -7,15 +7,16 @@ import { isErrno } from '../../base/kernel/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 
 /**
- * A container of a shim has its first process in the shim's keeping, and the monitor can neither wait for
- * it nor hand it its pipes. So the monitor starts this program in its place (docs/decisions/0106). It
- * holds the standard streams that the monitor made until the shim has opened them, ends with the exit code
- * of the task, and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the
- * first when the shim has opened the streams, the second with the exit code. The FIFO is open for writing
- * as well, so that a line stays in it whatever happens to its writer.
+ * The shim starts the first process of its container. The monitor can therefore neither wait for that
+ * process nor give it pipes, and starts this program instead (docs/decisions/0106). The program holds the
+ * standard streams that the monitor made until the shim has opened them, ends with the exit code of the
+ * task, and lives on when the daemon does not. It reads two lines from a FIFO in the bundle: the first when
+ * the shim has opened the streams, the second with the exit code. The FIFO is open for writing as well, so
+ * that a line stays in it whatever happens to its writer.
  *
- * It writes its own pid before it waits for anything, so that whoever removes the bundle finds it: without
- * the bundle it ends. It has the arguments of the command, among which is the id of the container.
+ * It writes its own pid before it waits for anything, so that the code that removes the bundle can find it.
+ * It ends when the bundle is gone. It has the arguments of the command, among which is the id of the
+ * container.
  */
 const standIn = `[ -p "$1/exit-code" ] && echo $$ >"$1/init.pid" || exit 1
 exec 9<>"$1/exit-code" >&7 7>&-

@@ -71,7 +71,7 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
         : encrypted
           ? 'the passphrase is wrong or the file is damaged'
           : 'its PEM block is not a readable private key',
-      encrypted ? 'give the right passphrase' : 'name another key',
+      encrypted ? 'give the correct passphrase' : 'name another key',
     );
   }
 }

@@ -142,7 +142,7 @@ function unreadable(on: string, why: string): PortcullisError {
     attempted: 'open private key',
     on,
     why,
-    fix: 'give the right passphrase, or put the key back',
+    fix: 'give the correct passphrase, or put the key back',
   });
 }
 

@@ -147,9 +147,9 @@ export interface NodeReport extends StagedNode {
 }
 
 /**
- * Makes the newest release that is not for all nodes yet reach its next stage.
- * @param reports of nodes; each node of the stages that it has reached must be well with it, and at least one
- * must be there. Undefined: nobody is asked
+ * Moves the newest release that is not for all nodes yet to its next stage.
+ * @param reports of nodes. There must be a report of at least one node of the stages that the release has
+ * reached, and all of them must be current with this release. Undefined: no report is required
  * @throws TRUST_RELEASE_UNKNOWN · TRUST_RELEASE_NOT_READY
  */
 export async function advanceRelease(

@@ -141,7 +141,7 @@ function select(
     case 'ANY':
       return services.slice(0, 1);
     case 'ALL':
-      // A service that names no operator stands for itself.
+      // A service that names no operator has an operator of its own.
       return services.filter(({ operator }, at) => {
         const first = services.findIndex((other) => other.operator === operator);
         return operator === '' || first === at;

@@ -80,8 +80,8 @@ function stampedOf(signed: Witnessed): Buffer {
 }
 
 /**
- * The path at which sigstore's timestamp-authority answers. A URL without a path stands for it too, as in its
- * signing configurations.
+ * The path at which sigstore's timestamp-authority answers. A URL without a path also means this path, as in
+ * the signing configurations of sigstore.
  */
 const sigstorePath = '/api/v1/timestamp';
 

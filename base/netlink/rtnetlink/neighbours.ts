@@ -18,8 +18,8 @@ const NUD_PERMANENT = 0x80;
 const NTF_SELF = 0x02;
 
 /**
- * The remote to which a VXLAN sends frames for a MAC address. Six zero bytes stand for broadcast, multicast
- * and unknown addresses.
+ * The remote to which a VXLAN sends frames for a MAC address. Six zero bytes mean broadcast, multicast and
+ * unknown addresses.
  */
 export interface ForwardingEntry {
   readonly mac: Uint8Array;

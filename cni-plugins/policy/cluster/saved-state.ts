@@ -55,7 +55,7 @@ export function openSavedState({
     ...{ policies: store('policies'), own: store('own') },
     ...{ nodes: store('nodes'), pods: store('pods') },
   };
-  /** Stamps of another process stand for another state. */
+  /** A stamp that another process wrote describes another state. */
   const run = randomUUID();
   const written = { policies: -1, own: -1, nodes: -1, pods: -1 };
   let podsAt = -Infinity;

@@ -44,7 +44,7 @@ export interface ServersInForce {
   ): void;
   /**
    * Recomputes all virtual servers, without the kernel. A server that no service holds any more ends within
-   * its grace period. One whose holder the balancer refused is given up at once.
+   * its grace period. A server whose service the balancer refused ends at once.
    */
   resettleAll(wanted: Iterable<WantedServer>): void;
   /**

@@ -28,8 +28,8 @@ export async function verifyRestored(
   cgroups: CgroupMounts,
   { init, cgroup, spec }: { readonly init: number; readonly cgroup: string; readonly spec: OciSpec },
 ): Promise<readonly string[]> {
-  // One value that stands for the filter: /proc shows only that there is one, and criu got no other oldest
-  // one.
+  // The content of the filter does not matter here: /proc shows only that there is a filter, and criu got
+  // only this one.
   const filters = spec.linux.seccomp === undefined ? undefined : [new Uint8Array(8)];
   const look = async (): Promise<readonly string[]> => {
     const pids = await cgroupProcesses(cgroups, cgroup);

@@ -146,7 +146,7 @@ function authorityOf(requirement: Requirement): Json | string {
   return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;
 }
 
-/** Whether the last segment of a pattern is a whole name, which a glob cannot end: `*` stands for the "@". */
+/** Whether the last segment of a pattern is a whole name, which a glob cannot end: `*` matches the "@". */
 function endsOpen(pattern: string): boolean {
   return !pattern.endsWith('*');
 }
