@@ -64,7 +64,7 @@ export function readBound(bound: Bound, written: unknown): Read<bigint> {
 function entry(
   key: string,
   bound: Bound,
-  excludes: (value: bigint) => Entitlement['excludes'],
+  excludes: (value: bigint) => NonNullable<Entitlement['excludes']>,
   probe: string,
 ): Entitlement {
   return {

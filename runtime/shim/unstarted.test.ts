@@ -68,8 +68,8 @@ test('a task that has started is left alone, and so is each task of a shim that 
 test('the next daemon ends a task whose removal a killed daemon began, before any question for its state', async (t) => {
   const bundle = mkdtempSync(join(tmpdir(), 'pc-unstarted-'));
   t.after(() => rmSync(bundle, { recursive: true }));
-  const killed = shimWith(TaskStatus.CREATED);
-  killed.api.stats = () => Promise.withResolvers<never>().promise;
+  const shim = shimWith(TaskStatus.CREATED);
+  const killed = { ...shim, api: { ...shim.api, stats: () => Promise.withResolvers<never>().promise } };
   const first = createUnstartedTasks(killed.program, false);
   await first.finish(killed.api, 'c', bundle);
   assert.deepEqual(killed.calls, [], 'nobody began to end it');

@@ -100,8 +100,8 @@ export async function mountVolumes(
 }
 
 /**
- * Returns the real path of the sub-path, which is a folder or a file. Links in the image are followed inside the image: the kernel lets
- * none of them lead out (openat2(2), RESOLVE_IN_ROOT).
+ * Returns the real path of the sub-path, which is a folder or a file. Links in the image are followed inside
+ * the image: the kernel lets none of them lead out (openat2(2), RESOLVE_IN_ROOT).
  */
 async function inTree(tree: string, mount: Mount): Promise<string> {
   const { imageSubPath } = mount;
