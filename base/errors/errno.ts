@@ -56,7 +56,7 @@ export function errnoOf(thrown: unknown): string | undefined {
   return undefined;
 }
 
-/** Returns a function that tells whether an error has one of these errno names. */
+/** Returns a function that reports whether an error has one of these errno names. */
 export function errnoIs(...errnos: readonly string[]): (thrown: unknown) => boolean {
   return (thrown) => errnos.includes(errnoOf(thrown) ?? '');
 }

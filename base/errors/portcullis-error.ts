@@ -78,7 +78,7 @@ export function isPortcullisError(value: unknown): value is PortcullisError {
   );
 }
 
-/** Returns a function that tells whether an error is a {@link PortcullisError} with this code. */
+/** Returns a function that reports whether an error is a {@link PortcullisError} with this code. */
 export function codeIs(code: string): (thrown: unknown) => boolean {
   return (thrown) => isPortcullisError(thrown) && thrown.code === code;
 }
