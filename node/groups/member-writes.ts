@@ -19,7 +19,7 @@ export interface MemberWrites {
   explain(group: string, known: KnownGroup, why: string): Promise<boolean>;
   /** Gives the place back, and says how the change ended. */
   leave(group: string, known: KnownGroup, phase: 'failed' | 'ready', why?: string): Promise<boolean>;
-  /** Gives up a place in a group that the node no longer follows. */
+  /** Removes the record and the place of the node from a group that does not select it. */
   drop(group: string): Promise<boolean>;
 }
 
@@ -105,6 +105,10 @@ export function memberWrites({ client, name, labels, claim, revision }: Writer):
         ],
       );
     },
-    drop: (group) => client.transact([isOurs], [{ deleteRange: { key: placeKey(group) } }]),
+    drop: (group) =>
+      client.transact(
+        [isOurs],
+        [{ deleteRange: { key: placeKey(group) } }, { deleteRange: { key: ownKey(group) } }],
+      ),
   };
 }

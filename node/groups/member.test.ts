@@ -12,6 +12,7 @@ import type { EtcdClient } from '../../cni-plugins/index.ts';
 import { etcdTool, eventually, startEtcdMembers } from '../../test/fixtures/etcd.ts';
 import type { EtcdMember } from '../../test/fixtures/etcd.ts';
 import { stateWithDefaults } from '../document/defaults.ts';
+import type { NodeSelector } from '../document/read.ts';
 import type { DesiredState } from '../store/node-files.ts';
 import { joinGroups } from './member.ts';
 import type { MemberNode } from './member.ts';
@@ -36,28 +37,43 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     rmSync(folder, { recursive: true });
   });
 
-  /** Applies a group of one node, whose agent runs until the test ends. */
-  async function joinAlone(
-    t: TestContext,
-    name: string,
-    deadlineSeconds: number,
-    node: Partial<MemberNode>,
-  ): Promise<{
-    readonly listed: () => Promise<ListedGroup | undefined>;
-    readonly hasState: () => Promise<boolean>;
-    readonly leave: () => void;
-  }> {
-    await applyGroup(client, {
-      ...{ name, selector: { names: [name] } },
+  const applyTo = (name: string, selector: NodeSelector, deadlineSeconds: number): Promise<unknown> =>
+    applyGroup(client, {
+      ...{ name, selector },
       rollout: {
         ...{ maxUnavailable: 1, pauseSeconds: 0, deadlineSeconds },
         gate: { healthySeconds: 0, daemonReady: false },
       },
       state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': 70 } }, []),
     });
+
+  interface Joined {
+    readonly listed: () => Promise<ListedGroup | undefined>;
+    readonly hasState: () => Promise<boolean>;
+    readonly leave: () => void;
+  }
+
+  /** Applies a group of one node, whose agent runs until the test ends. */
+  async function joinAlone(
+    t: TestContext,
+    name: string,
+    deadlineSeconds: number,
+    node: Partial<MemberNode>,
+  ): Promise<Joined> {
+    await applyTo(name, { names: [name] }, deadlineSeconds);
+    return joinAs(t, name, {}, node);
+  }
+
+  /** Starts the agent of a node, which runs until the test ends. */
+  function joinAs(
+    t: TestContext,
+    name: string,
+    labels: Readonly<Record<string, string>>,
+    node: Partial<MemberNode>,
+  ): Joined {
     let desired: DesiredState | undefined;
     const member = joinGroups({
-      ...{ client: open(), name, identity: name, labels: {}, leaseSeconds: 5 },
+      ...{ client: open(), name, identity: name, labels, leaseSeconds: 5 },
       log: createLogger({ level: 'silent' }),
       node: {
         desired: () => desired,
@@ -115,6 +131,26 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     first.leave();
     const second = await joinAlone(t, 'disk', 60, node);
     await eventually('it is ready again', () => isComplete(second));
+  });
+
+  it('leaves its group when it gets other labels', { timeout: 60_000 }, async (t) => {
+    await applyTo('moves', { labels: { role: 'web' } }, 60);
+    const first = joinAs(t, 'moving', { role: 'web' }, {});
+    await eventually('it changes', first.hasState);
+    first.leave();
+    joinAs(t, 'moving', { role: 'db' }, {});
+    await eventually('it left', async () => {
+      const moves = (await listGroups(client, 'moves'))[0];
+      return moves?.nodes.length === 0 && moves.halted === undefined;
+    });
+  });
+
+  it('says that another group selects it too, and halts its group', { timeout: 60_000 }, async (t) => {
+    const { listed, hasState } = await joinAlone(t, 'twice', 60, {});
+    await eventually('it changes', hasState);
+    await applyTo('second', { names: ['twice'] }, 60);
+    await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
+    assert.match((await listed())?.halted?.why ?? '', /twice select this node|second select this node/u);
   });
 
   it('says why its change lasts, and still since when it changes', { timeout: 20_000 }, async (t) => {

@@ -154,10 +154,9 @@ export function joinGroups(options: MemberOptions): Member {
       ([, { spec }]) => spec !== undefined && isSelected(spec.selector, { name, labels }),
     );
     const followed = selecting.length === 1 ? selecting[0] : undefined;
-    // A place that is not given back would keep the others waiting for as long as this process runs.
-    const left = groups.find(([group, { places }]) => places.has(name) && group !== followed?.[0]);
-    if (left !== undefined) return void (await ours.drop(left[0]));
-    if (followed === undefined) return say(whyNone(selecting.map(([group]) => group)));
+    const whyNot = whyNone(selecting.map(([group]) => group));
+    if (await leaveOthers(ours, { name, groups, selecting, followed: followed?.[0], whyNot })) return;
+    if (followed === undefined) return say(whyNot);
     const [group, known] = followed;
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
@@ -186,6 +185,38 @@ export function joinGroups(options: MemberOptions): Member {
       client.close();
     },
   };
+}
+
+type NamedGroup = readonly [group: string, known: KnownGroup];
+
+interface Others {
+  readonly name: string;
+  readonly groups: readonly NamedGroup[];
+  readonly selecting: readonly NamedGroup[];
+  readonly followed: string | undefined;
+  /** Why the node does not follow the groups that select it. */
+  readonly whyNot: string;
+}
+
+/**
+ * Gives back a place in a group that the node does not follow: the others would wait for as long as this
+ * process runs. Also removes its record from a group that no longer selects it: with its former labels, the
+ * group would count it as one of its nodes.
+ * @returns whether there was such a group
+ */
+async function leaveOthers(
+  writes: MemberWrites,
+  { name, groups, selecting, followed, whyNot }: Others,
+): Promise<boolean> {
+  const kept = selecting.find(([group, { places }]) => places.has(name) && group !== followed);
+  const left = groups.find(
+    (one) =>
+      !selecting.includes(one) &&
+      (one[1].places.has(name) || (one[1].spec !== undefined && one[1].nodes.has(name))),
+  );
+  if (kept !== undefined) await writes.leave(...kept, 'failed', whyNot);
+  else if (left !== undefined) await writes.drop(left[0]);
+  return (kept ?? left) !== undefined;
 }
 
 const whyNone = (selecting: readonly string[]): string =>
