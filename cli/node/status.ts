@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { failure } from '../../base/errors/index.ts';
@@ -35,11 +36,7 @@ async function status({ state, output }: Pick<NodeFlags, 'output' | 'state'>): P
     desired === undefined
       ? 'no state was applied to this node'
       : `state ${desired.revision.slice(0, 12)} of ${desired.source.kind === 'file' ? desired.source.file : `the group ${desired.source.group}, generation ${desired.source.generation}`}, applied ${desired.appliedAt}`;
-  const how = isReached
-    ? `reached ${found.since ?? ''}`
-    : isKept
-      ? 'not reached'
-      : 'nothing keeps this state: start `portcullis node serve`';
+  const how = isReached ? `reached ${found.since ?? ''}` : isKept ? 'not reached' : whyNotKept(found);
   const text = [
     from,
     ...(desired === undefined ? [] : [how]),
@@ -53,6 +50,12 @@ async function status({ state, output }: Pick<NodeFlags, 'output' | 'state'>): P
   );
   return isReached ? exitCodes.yes : exitCodes.no;
 }
+
+/** A process that cannot write its status, such as on a full disk, may still keep the state. */
+const whyNotKept = (found: NodeStatus | undefined): string =>
+  found !== undefined && existsSync(`/proc/${found.pid}`)
+    ? `no status was written since ${found.at}: start \`portcullis node serve\`, or see the log of process ${found.pid} if it is one`
+    : 'nothing keeps this state: start `portcullis node serve`';
 
 function sections(found: NodeStatus): string {
   const rows = found.sections.map(({ section, state, items, counts }) => [
