@@ -52,11 +52,16 @@ export async function decideReview(
   const refused = decided.filter(({ decision }) => !isAdmitted(decision));
   const audit = auditOf(decided, policy);
   if (refused.length > 0) return { ...refusalOf(refused, images.length), audit };
-  if (review.mode === 'mutate')
-    return {
-      ...{ allowed: true, audit },
-      ...(review.pins && (await digestPatch(decided, policy, review, context))),
-    };
+  if (review.mode === 'mutate') {
+    if (!review.pins) return { allowed: true, audit };
+    const { unanswered, ...pinned } = await digestPatch(decided, policy, review, context);
+    return unanswered.length > 0
+      ? {
+          ...refusalOf(unanswered, images.length),
+          audit: auditOf([...decided, ...unanswered], policy),
+        }
+      : { allowed: true, audit, ...pinned };
+  }
   const warnings = [
     ...unread,
     ...looseWarnings(decided),
@@ -195,19 +200,23 @@ function looseWarnings(decided: readonly Decided[]): readonly string[] {
  * Replaces each tag by the tag with the digest that was decided about. For several platforms, it is the
  * digest of their index. Rules by tag do not match a reference with a digest (`patternMatches`): an image
  * that only such a rule admits keeps its tag.
+ * @returns `unanswered`: images that may neither keep their tags nor get digests, because nobody knows what
+ * the policy says about the digest
  */
 async function digestPatch(
   decided: readonly Decided[],
   policy: TrustPolicy,
   review: ExaminedReview,
   context: DecideReviewContext,
-): Promise<Pick<ReviewAnswer, 'patch' | 'warnings'>> {
+): Promise<Pick<ReviewAnswer, 'patch' | 'warnings'> & { readonly unanswered: readonly Decided[] }> {
   const pinned = decided.flatMap(({ image, decision }) => {
     const reference = withDigest(image.reference, 'length' in decision ? decision[0]?.digest : undefined);
     return reference === undefined ? [] : [{ ...image, reference, written: image.reference }];
   });
   const again = await decideAll(pinned, policy, review, context);
-  const kept = pinned.filter((_, index) => !isAdmitted(again[index]?.decision ?? []));
+  const isDenied = ({ decision }: Decided): boolean => 'length' in decision && worstOf(decision) === 'denied';
+  const kept = pinned.filter((_, index) => again[index] !== undefined && isDenied(again[index]));
+  const unanswered = again.filter((one) => !isAdmitted(one.decision) && !isDenied(one));
   const patch = pinned
     .filter((one) => !kept.includes(one))
     .map(({ path, reference }): PatchOperation => ({ op: 'replace', path: pointer(path), value: reference }));
@@ -216,7 +225,7 @@ async function digestPatch(
       kept.map(({ written }) => `${written} keeps its tag, because the policy admits it only by its tag`),
     ),
   ];
-  return { ...(patch.length > 0 && { patch }), ...(warnings.length > 0 && { warnings }) };
+  return { unanswered, ...(patch.length > 0 && { patch }), ...(warnings.length > 0 && { warnings }) };
 }
 
 /** Returns undefined for a reference that already has a digest, or that gets no digest. */

@@ -137,6 +137,22 @@ test('an image that only a rule by tag admits keeps its tag', async (t) => {
   assert.equal((await ask('/validate', reviewOf(pod))).response.allowed, true);
 });
 
+test('a tag is not kept because the registry does not answer about its digest', async (t) => {
+  const content = fixtureContent();
+  const digest = digestOf(content, 'bundle/ecdsa-p256');
+  const { host } = await serve(t, content, {
+    referrers: true,
+    before(path, response) {
+      if (!path.endsWith(`/manifests/${digest}`)) return false;
+      response.writeHead(503).end();
+      return true;
+    },
+  });
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  const { response } = await ask('/mutate', reviewOf(podOf(`${host}/bundle/ecdsa-p256:1`)));
+  assert.deepEqual([response.allowed, response.status?.code, response.warnings], [false, 503, undefined]);
+});
+
 test('a decision about a change is about the images that it adds, and other operations need no decision', async (t) => {
   const { host } = await serve(t);
   const { ask } = await startTestWebhook(t, signedPolicy);
