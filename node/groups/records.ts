@@ -55,6 +55,8 @@ export function readGroupKey(key: string): GroupKey | undefined {
     : undefined;
 }
 
+/** The default limit of etcd for a request. A selector can name thousands of nodes. */
+const mostSpecBytes = 1.5 * 1024 * 1024;
 /** More than the labels and the reason of a node can have. */
 const mostNodeBytes = 64 * 1024;
 
@@ -121,7 +123,7 @@ const readRecord = (bytes: Buffer, schema: JsonSchema, mostBytes: number): unkno
 };
 
 export const readSpec = (bytes: Buffer): GroupSpec | undefined =>
-  readRecord(bytes, specSchema, 1024 * 1024) as GroupSpec | undefined;
+  readRecord(bytes, specSchema, mostSpecBytes) as GroupSpec | undefined;
 export const readNodeRecord = (bytes: Buffer): NodeRecord | undefined =>
   readRecord(bytes, nodeSchema, mostNodeBytes) as NodeRecord | undefined;
 

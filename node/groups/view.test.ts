@@ -31,6 +31,16 @@ describe('the view of groups', () => {
     assert.equal(views.groups().get('web')?.nodes.size, 1);
   });
 
+  it('has the specification with the most and the longest names that a document may have', () => {
+    const names = Array.from({ length: 5000 }, (_, index) => String(index).padEnd(253, 'x'));
+    const gate = { healthySeconds: 0, daemonReady: true };
+    const rollout = { maxUnavailable: 1, pauseSeconds: 0, deadlineSeconds: 5, gate };
+    const spec = { revision: '0'.repeat(64), generation: 1, attempt: 1, selector: { names }, rollout };
+    const views = createGroupViews();
+    views.replace([pair('web/spec', spec)], 9);
+    assert.equal(views.groups().get('web')?.spec?.selector.names?.length, 5000);
+  });
+
   it('ignores values that are not records, and records under the key of another node', () => {
     const views = createGroupViews();
     views.replace(
