@@ -55,6 +55,15 @@ describe('the policy of a state', () => {
     assert.equal(readdirSync(`${link}.revisions`).length, 1);
   });
 
+  it('names no temporary folder when the files contain no policy', async () => {
+    const none = stateWithDefaults({}, [{ name: 'policy.yaml', content: '# empty\n' }]);
+    await assert.rejects(Promise.resolve(controller.check?.(none)), (error: Error) => {
+      assert.match(error.message, /the policies: no document of kind TrustPolicy/u);
+      assert.ok(!error.message.includes(tmpdir()), error.message);
+      return true;
+    });
+  });
+
   it('leaves nothing of an attempt that was killed', async () => {
     mkdirSync(join(`${link}.revisions`, 'half'));
     symlinkSync('nowhere', `${link}.0123456789ab.tmp`);

@@ -155,7 +155,7 @@ async function loadChecked(load: LoadPolicy, folder: string): Promise<void> {
       'invalid',
       'check the policies of the state',
       '',
-      reasonOf(thrown).replaceAll(`${folder}/`, ''),
+      reasonOf(thrown).replaceAll(`${folder}/`, '').replaceAll(folder, 'the policies'),
       'correct `policies`; the former revision stays in force',
     );
   }
