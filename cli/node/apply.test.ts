@@ -65,7 +65,7 @@ test('node apply --dry-run refuses what node apply refuses: a node that follows 
   writeFileSync(path, JSON.stringify({ ...desired, source }));
   const plan = ['node', 'apply', '--dry-run', '--file', file, '--state', folder];
   const refused = await portcullis(plan);
-  assert.match(refused.stderr, /the node follows the group web.*\[NODE_GROUP_MEMBER\]/u);
+  assert.match(refused.stderr, /its state comes from the group web.*\[NODE_GROUP_MEMBER\]/u);
   assert.equal(refused.code, 4);
   assert.equal((await portcullis([...plan, '--force'])).code, 0);
 });

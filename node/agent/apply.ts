@@ -62,8 +62,8 @@ export async function requireNoGroup(files: Pick<NodeFiles, 'readDesired'>): Pro
     'precondition',
     'apply a state to this node',
     '',
-    `the node follows the group ${before.source.group}`,
-    'change the group with `portcullis node group apply`, or add --force: the group changes the node again with its next generation',
+    `its state comes from the group ${before.source.group}`,
+    'change the group with `portcullis node group apply`, or add --force: a group that still exists changes the node again with its next generation',
   );
 }
 
