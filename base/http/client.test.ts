@@ -451,6 +451,31 @@ describe('an answer', () => {
     assert.equal((await answer.bytes(1 << 20)).length, bomb.length);
   });
 
+  it('comes although an earlier request found no descriptor for the connections', async () => {
+    const port = await serve('127.0.0.1', (_request, response) => void response.end('here'));
+    const failures = [Object.assign(new Error('too many open files'), { code: 'EMFILE' })];
+    const one = createHttpClient({
+      get environment() {
+        const failure = failures.shift();
+        if (failure !== undefined) throw failure;
+        return {};
+      },
+    });
+    opened.push(() => one.close());
+    const url = `http://127.0.0.1:${port}/`;
+    await assert.rejects(text(one, url), { code: 'HTTP_UNREACHABLE' });
+    assert.equal(await text(one, url), 'here');
+  });
+
+  it('never comes from a client that was closed, even while it opened its connections', async () => {
+    const port = await serve('127.0.0.1', (_request, response) => void response.end('here'));
+    const one = client();
+    const asked = assert.rejects(text(one, `http://127.0.0.1:${port}/`), { code: 'HTTP_UNREACHABLE' });
+    await one.close();
+    await asked;
+    await assert.rejects(text(one, `http://127.0.0.1:${port}/`), { code: 'HTTP_UNREACHABLE' });
+  });
+
   it('ends when the caller cancels, before it begins and in the middle', async () => {
     const port = await serveRaw((socket) => void socket.write(`${ok}content-length: 10\r\n\r\nabc`));
     const abort = new AbortController();

@@ -97,6 +97,17 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     });
   }
 
+  /** A failure, such as one for lack of descriptors, is not remembered: the next request tries again. */
+  async function opened(url: URL, signal: AbortSignal): Promise<Connections> {
+    const tried = (opening ??= open());
+    try {
+      return await tried;
+    } catch (error) {
+      if (opening === tried) opening = undefined;
+      throw asHttpError(error, url, signal);
+    }
+  }
+
   interface Hop extends HttpRequest {
     readonly method: NonNullable<HttpRequest['method']>;
     readonly reach: Reach;
@@ -159,7 +170,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
     if ((url.protocol !== 'http:' && url.protocol !== 'https:') || url.username !== '' || url.password !== '')
       throw httpError('HTTP_BAD_ADDRESS', url, 'it is not an http or https address, or it contains a user');
     if (isClosed) throw httpError('HTTP_UNREACHABLE', url, `${url.host}: the client was closed`);
-    const connections = await (opening ??= open());
+    const connections = await opened(url, signal);
     let reach: Reach = 'any';
     if (ledBy !== undefined && ledBy.origin !== url.origin) {
       reach = connections.classOf(ledBy);
@@ -190,7 +201,8 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
 
   async function close(): Promise<void> {
     isClosed = true;
-    await (await opening)?.close();
+    const connections = await opening?.catch(() => undefined);
+    await connections?.close();
   }
 
   return { send, close };
