@@ -2,6 +2,7 @@ import { connect as connectHttp2, constants } from 'node:http2';
 import type {
   ClientHttp2Session,
   ClientHttp2Stream,
+  Http2Session,
   IncomingHttpHeaders,
   OutgoingHttpHeaders,
 } from 'node:http2';
@@ -111,6 +112,7 @@ export async function callBackend(
     ...passed,
     ...(deadline !== undefined && { 'grpc-timeout': timeoutHeader(deadline - performance.now()) }),
   });
+  const { session } = stream;
   const cancel = (): void => stream.close(constants.NGHTTP2_CANCEL);
   signal.addEventListener('abort', cancel, { once: true });
   try {
@@ -133,7 +135,7 @@ export async function callBackend(
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof BackendStatus || thrown instanceof PortcullisError) throw thrown;
-    if (endedAtDeadline(stream, deadline !== undefined)) throw deadlinePassed(rpcOf(path));
+    if (deadline !== undefined && isCancelled(stream, session)) throw deadlinePassed(rpcOf(path));
     throw unreachable(socket, reasonOf(thrown));
   } finally {
     signal.removeEventListener('abort', cancel);
@@ -159,11 +161,13 @@ export function deadlinePassed(rpc: string): PortcullisError {
 }
 
 /**
- * Returns whether the backend ended a call because its deadline has passed: gRPC for Go cancels the stream
- * then, without a status, and often before the client notices.
+ * Returns whether the backend cancelled a call: gRPC for Go does so, without a status, when the deadline of
+ * the call has passed, and often before the client notices. Node closes the calls of a lost connection with
+ * the same code.
+ * @param session of the stream when it began, because a closed stream has none
  */
-export function endedAtDeadline(stream: ClientHttp2Stream, hasDeadline: boolean): boolean {
-  return hasDeadline && stream.rstCode === constants.NGHTTP2_CANCEL;
+export function isCancelled(stream: ClientHttp2Stream, session: Http2Session | undefined): boolean {
+  return stream.rstCode === constants.NGHTTP2_CANCEL && session?.destroyed === false;
 }
 
 /** The error of a call that the backend did not answer. */

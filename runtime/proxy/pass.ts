@@ -2,7 +2,7 @@ import { constants } from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { toStatus } from '../cri/status.ts';
 import type { BackendConnection } from './backend.ts';
-import { deadlinePassed, endedAtDeadline, rpcOf, unreachable } from './backend.ts';
+import { deadlinePassed, isCancelled, rpcOf, unreachable } from './backend.ts';
 import { endWithStatus, messageEditor, passedHeaders } from './grpc.ts';
 
 /**
@@ -30,6 +30,7 @@ export function passOn(
       ? { ...passed, 'grpc-accept-encoding': accepted }
       : passed,
   );
+  const { session } = request;
   const answer = call.edit === undefined ? request : request.pipe(messageEditor(call.edit));
   let trailers: IncomingHttpHeaders | undefined;
   let problem = 'the backend ended the call without a status';
@@ -37,7 +38,7 @@ export function passOn(
   const rpc = rpcOf(call.path);
   const hasDeadline = headers['grpc-timeout'] !== undefined;
   const broken = (): Parameters<typeof endWithStatus>[1] => {
-    const isLate = wasEdited && endedAtDeadline(request, hasDeadline);
+    const isLate = wasEdited && hasDeadline && isCancelled(request, session);
     return toStatus(isLate ? deadlinePassed(rpc) : unreachable(call.socket, problem), rpc, call.requestId);
   };
 

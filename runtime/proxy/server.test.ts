@@ -297,6 +297,25 @@ describe('a backend that cancels a call', () => {
       assert.equal(await codeOf({ deadline: Date.now() + 600_000 }), status.DEADLINE_EXCEEDED);
       assert.equal(await codeOf({}), status.UNAVAILABLE);
     });
+
+  for (const [how, interceptors] of Object.entries({ 'passes on': none, reads: read }))
+    it(`is unavailable if it ends with its connection: a call that the proxy ${how}`, async (t) => {
+      const { backend, socket, call } = await setUp(t, interceptors);
+      backend.stop();
+      const dying = createServer();
+      dying.on('stream', (stream) => stream.session?.socket.destroy());
+      dying.on('session', (session) => session.on('error', () => undefined));
+      t.after(() => dying.close());
+      await once(dying.listen(socket), 'listening');
+      const options = { deadline: Date.now() + 600_000 };
+      const { error } = await call(
+        '/runtime.v1.RuntimeService/Future',
+        Buffer.from('x'),
+        new Metadata(),
+        options,
+      );
+      assert.equal(error?.code, status.UNAVAILABLE, error?.message);
+    });
 });
 
 describe('the calls that the proxy reads', () => {
