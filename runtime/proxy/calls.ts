@@ -15,8 +15,8 @@ export interface InterceptedCall {
   /** Asks the backend something else. @param rpc `ImageService/ImageStatus` @throws as {@link forward} */
   ask(rpc: string, message: Uint8Array): Promise<Buffer>;
   /**
-   * The same calls for what the proxy must record: they do not end when the client cancels or goes away, and
-   * they end a minute after its deadline.
+   * The same calls for what the proxy must record: they may last for a minute after the client cancels, goes
+   * away or meets its deadline.
    */
   readonly lasting: Pick<InterceptedCall, 'forward' | 'ask'>;
 }

@@ -36,6 +36,8 @@ export interface ProxyServerOptions {
   readonly peers: PeerRule;
   readonly interceptors: Interceptors;
   readonly log: Logger;
+  /** How long a lasting call continues after the client has gone or met its deadline. Default: a minute. */
+  readonly lastingMs?: number;
   /** Called at the begin of each call of the CRI. Returns the function for its end, with its gRPC status. */
   readonly observe?: ((rpc: string) => (code: number) => void) | undefined;
 }
@@ -46,9 +48,6 @@ export interface ProxyServer {
   /** Refuses new connections and cancels the calls that still run after `graceMs`. */
   close(graceMs?: number): Promise<void>;
 }
-
-/** How long a lasting call may continue after the deadline of the client, in ms. */
-const lastingMs = 60_000;
 
 /** The package and the services of the CRI. A socket of containerd serves other interfaces, too. */
 const criPath = /^\/runtime\.v1\.((?:RuntimeService|ImageService)\/([A-Za-z0-9]{1,100}))$/;
@@ -226,8 +225,15 @@ async function intercept(
       ask: async (other, message) => (await send(`/runtime.v1.${other}`, message)).message,
     };
   };
+  const { lastingMs = 60_000 } = site;
+  const last = new AbortController();
+  let lastTimer: NodeJS.Timeout | undefined;
+  const onGone = (): void => {
+    lastTimer = setTimeout(() => last.abort(signal.reason), lastingMs).unref();
+  };
+  signal.addEventListener('abort', onGone, { once: true });
   const lasting = {
-    signal: site.closing,
+    signal: AbortSignal.any([site.closing, last.signal]),
     ...(timeout !== undefined && { deadline: started + timeout + lastingMs }),
   };
   let work: Promise<BackendAnswer> | undefined;
@@ -253,6 +259,8 @@ async function intercept(
   }
   // It may still record the result of a lasting call.
   await work?.catch(() => undefined);
+  signal.removeEventListener('abort', onGone);
+  clearTimeout(lastTimer);
 }
 
 /** Sends the answer of an interceptor, with the headers and trailers of the backend. */
