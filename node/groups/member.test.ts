@@ -70,10 +70,11 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     name: string,
     labels: Readonly<Record<string, string>>,
     node: Partial<MemberNode>,
+    own = open(),
   ): Joined {
     let desired: DesiredState | undefined;
     const member = joinGroups({
-      ...{ client: open(), name, identity: name, labels, leaseSeconds: 5 },
+      ...{ client: own, name, identity: name, labels, leaseSeconds: 5 },
       log: createLogger({ level: 'silent' }),
       node: {
         desired: () => desired,
@@ -144,6 +145,28 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
       return moves?.nodes.length === 0 && moves.halted === undefined;
     });
   });
+
+  it(
+    'follows its new group although etcd does not let it remove its former record',
+    { timeout: 60_000 },
+    async (t) => {
+      await applyTo('former', { labels: { role: 'web' } }, 60);
+      const first = joinAs(t, 'renamed', { role: 'web' }, { convergedSince: () => performance.now() });
+      await eventually(
+        'it is ready',
+        async () => (await listGroups(client, 'former'))[0]?.state === 'complete',
+      );
+      first.leave();
+      await applyTo('new', { labels: { role: 'db' } }, 60);
+      const own = open();
+      const transact: EtcdClient['transact'] = (conditions, steps) =>
+        JSON.stringify(steps).includes(`${nodePrefix('former')}renamed`)
+          ? Promise.reject(new Error('etcdserver: permission denied'))
+          : own.transact(conditions, steps);
+      const second = joinAs(t, 'renamed', { role: 'db' }, {}, { ...own, transact });
+      await eventually('it changes', second.hasState);
+    },
+  );
 
   it('says that another group selects it too, and halts its group', { timeout: 60_000 }, async (t) => {
     const { listed, hasState } = await joinAlone(t, 'twice', 60, {});

@@ -145,6 +145,15 @@ export function joinGroups(options: MemberOptions): Member {
     }
   };
 
+  let notLeft = '';
+  /** The rights of a node with new labels may not include its former group. It follows its new one. */
+  const keepsRecord = (thrown: unknown): false => {
+    const why = reasonOf(thrown);
+    if (why !== notLeft) log.warn({ why }, 'the node cannot leave a group that it does not follow');
+    notLeft = why;
+    return false;
+  };
+
   const step = async (): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
     const ours = await nameOfNode.writes(lease);
@@ -155,7 +164,8 @@ export function joinGroups(options: MemberOptions): Member {
     );
     const followed = selecting.length === 1 ? selecting[0] : undefined;
     const whyNot = whyNone(selecting.map(([group]) => group));
-    if (await leaveOthers(ours, { name, groups, selecting, followed: followed?.[0], whyNot })) return;
+    const others = { name, groups, selecting, followed: followed?.[0], whyNot };
+    if (await leaveOthers(ours, others).catch(keepsRecord)) return;
     if (followed === undefined) return say(whyNot);
     const [group, known] = followed;
     const { spec, nodes, places } = known;
