@@ -44,8 +44,10 @@ export type { RegistryAccess, RegistryAccessOptions } from './registries/registr
 export { hostPlatform } from './registries/resolve-image.ts';
 export { createTrustServices } from './tuf-requirement/trust-services.ts';
 export type { TrustServices } from './tuf-requirement/trust-services.ts';
-export { strictestOf, verifyImage } from './verify-image.ts';
-export type { JudgedManifest, VerifiedImage, VerifyImageInput } from './verify-image.ts';
+export { strictestOf } from './verdict/strictest.ts';
+export type { JudgedManifest } from './verdict/strictest.ts';
+export { verifyImage } from './verify-image.ts';
+export type { VerifiedImage, VerifyImageInput } from './verify-image.ts';
 export { verifyFiles } from './verify-files.ts';
 export type { FileDigest, FileFinding, VerifyFilesInput } from './verify-files.ts';
 export { signReference } from './signing/sign-reference.ts';

@@ -7,6 +7,8 @@ import type { Dossier, Platform, Verdict } from './findings/types.ts';
 import type { TrustPolicy } from './requirements/types.ts';
 import { decide } from './verdict/decide.ts';
 import { decideUnseen } from './verdict/decide-unseen.ts';
+import { strictestOf } from './verdict/strictest.ts';
+import type { JudgedManifest } from './verdict/strictest.ts';
 
 /** Which image to judge, for which namespace and platform, and by which policy. */
 export interface VerifyImageInput {
@@ -80,24 +82,4 @@ export async function verifyImage(input: VerifyImageInput): Promise<VerifiedImag
     if (judged.at(-1)?.verdict.outcome === 'deny' && input.everyManifest === undefined) break;
   }
   return { ...strictestOf(judged), manifests };
-}
-
-/** A verdict and the evidence that it is about. */
-export interface JudgedManifest {
-  readonly verdict: Verdict;
-  readonly dossier: Dossier;
-}
-
-const strictestFirst: readonly Verdict['outcome'][] = ['deny', 'undecided', 'admit'];
-
-/**
- * Returns the verdict on an image from the verdicts on its manifests, of which there is at least one: the
- * first that denies it, else the first that is undecided, else the first.
- */
-export function strictestOf(
-  judged: readonly JudgedManifest[],
-): JudgedManifest & { readonly others: readonly Dossier[] } {
-  const rank = ({ verdict }: JudgedManifest): number => strictestFirst.indexOf(verdict.outcome);
-  const strictest = judged.reduce((before, next) => (rank(next) < rank(before) ? next : before));
-  return { ...strictest, others: judged.filter((one) => one !== strictest).map(({ dossier }) => dossier) };
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createPublicKey } from 'node:crypto';
 import { mkdtemp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -193,6 +194,32 @@ test('a recorded image is decided again, by tests and simulations', async () => 
     /nowhere: it does not exist; .*TRUST_SIMULATION_NO_INPUT/,
   );
   assert.deepEqual(verdict.platform, amd64);
+});
+
+test('an image of several manifests is decided about by all of them, by tests and simulations', async () => {
+  const file = join(folder, 'several.json');
+  const unsigned = dossierOf([bundle(second)]);
+  await saveRecording(file, decided([bundle(ours)]), dossierOf([bundle(ours)]), [unsigned]);
+  const candidate = policyOf({ require: by(ours) });
+  const { changes } = await simulatePolicy({ candidate, paths: [file], now });
+  assert.deepEqual(
+    changes.map(({ before, after }) => [before, after]),
+    [['admit', 'deny']],
+  );
+  const pem = createPublicKey(ours.private).export({ type: 'spki', format: 'pem' });
+  await writeFile(join(folder, 'ours.pub'), pem);
+  await writeFile(
+    join(folder, 'ours.yaml'),
+    `${head}kind: TrustPolicy\nrules: [{ images: ["**"], require: { cosign: { key: ours.pub } } }]\n`,
+  );
+  const { cases } = await run(
+    '  - { name: several, dossier: several.json, expect: deny }\n',
+    'policy: [ours.yaml]\nnow: 2026-11-20\n',
+  );
+  assert.deepEqual(
+    cases.map(({ failures }) => failures),
+    [[]],
+  );
 });
 
 test('the canonical form keeps comments and meaning, and is its own canonical form', () => {

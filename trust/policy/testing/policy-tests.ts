@@ -6,7 +6,6 @@ import type { Document, PathSegment, Problem } from '../../../base/schema/index.
 import { recordOf } from '../../json/strict-json.ts';
 import type { Platform, Reason, Verdict } from '../../findings/types.ts';
 import type { TrustPolicy } from '../../requirements/types.ts';
-import { decide } from '../../verdict/decide.ts';
 import { readPolicyFiles } from '../documents.ts';
 import { parseInstant } from '../../requirements/duration.ts';
 import { loadPolicy } from '../load.ts';
@@ -15,7 +14,7 @@ import { normaliseReference } from '../../requirements/named-images.ts';
 import { makeDossier, makeTestKey } from './synthetic-evidence.ts';
 import type { StatedAttestation, StatedSignature, TestKey } from './synthetic-evidence.ts';
 import { policyTestSchema } from './policy-test-schema.ts';
-import { readRecording } from './recording.ts';
+import { decideRecording, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
 /** The test files to run, and the policies to test. */
@@ -168,8 +167,7 @@ async function runCase(
   const now = instantAt(document, stated.now, [...path, 'now'], problems) ?? suite.now;
   const recording = await recordingOf(stated, path, suite, now);
   if (recording === undefined || problems.length > before) return undefined;
-  const { dossier, reference, namespace, platform } = recording;
-  const verdict = decide({ dossier, reference, namespace, platform, policy, now });
+  const verdict = decideRecording(recording, policy, now);
   const failures = failuresOf(stated, verdict);
   const { file, line } = document.positionOf(path);
   return { place: `${file}:${line}`, name: stated.name, passed: failures.length === 0, verdict, failures };

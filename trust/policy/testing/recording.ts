@@ -4,6 +4,9 @@ import { readGivenFile } from '../../../base/files/index.ts';
 import { dossierId } from '../../evidence/dossier.ts';
 import { parseStrictJson, recordOf } from '../../json/strict-json.ts';
 import type { Dossier, Platform, Verdict } from '../../findings/types.ts';
+import type { TrustPolicy } from '../../requirements/types.ts';
+import { decide } from '../../verdict/decide.ts';
+import { strictestOf } from '../../verdict/strictest.ts';
 
 /** The question and the evidence about one image at one time: enough to decide again, offline. */
 export interface Recording {
@@ -18,6 +21,20 @@ export interface Recording {
   readonly others?: readonly Dossier[];
   /** The recorded verdict; absent in a bare dossier. */
   readonly verdict?: Verdict;
+}
+
+/** Returns the verdict on the image: the strictest of the verdicts on its manifests. */
+export function decideRecording(
+  { dossier, others = [], reference, namespace, platform }: Omit<Recording, 'name'>,
+  policy: TrustPolicy,
+  now: Date,
+): Verdict {
+  const question = { reference, namespace, platform, policy, now };
+  const judged = [dossier, ...others].map((one) => ({
+    verdict: decide({ ...question, dossier: one }),
+    dossier: one,
+  }));
+  return strictestOf(judged).verdict;
 }
 
 const format = 'portcullis.dev/recording/v1';

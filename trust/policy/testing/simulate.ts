@@ -7,13 +7,12 @@ import { append } from '../../../base/lists/index.ts';
 import { canonicalDigest } from '../../json/canonical-json.ts';
 import type { Platform, Verdict } from '../../findings/types.ts';
 import type { TrustPolicy } from '../../requirements/types.ts';
-import { decide } from '../../verdict/decide.ts';
 import { openDatabaseLog } from '../../verdict-log/database-source.ts';
 import { parseEntry } from '../../verdict-log/entry.ts';
 import { readExport } from '../../verdict-log/export-file.ts';
 import type { LogSource } from '../../verdict-log/source.ts';
 import { withParts } from '../../evidence/evidence-parts.ts';
-import { dossierOf, readRecording } from './recording.ts';
+import { decideRecording, dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
 /** The decisions that another policy would have made with the evidence that is available. */
@@ -56,18 +55,17 @@ export async function simulatePolicy(options: {
   const changes: Change[] = [];
   let decided = 0;
   for (const recording of once) {
-    const { name, dossier, reference, namespace, platform } = recording;
-    const input = { dossier, reference, namespace, platform, now: options.now };
+    const { name, dossier, namespace } = recording;
     const before =
       options.baseline === undefined
         ? recording.verdict?.outcome
-        : decide({ ...input, policy: options.baseline }).outcome;
+        : decideRecording(recording, options.baseline, options.now).outcome;
     if (before === undefined) {
       skipped.push({ name, why: 'it contains no verdict to compare with: give --baseline' });
       continue;
     }
     decided += 1;
-    const verdict = decide({ ...input, policy: options.candidate });
+    const verdict = decideRecording(recording, options.candidate, options.now);
     if (verdict.outcome !== before)
       changes.push({
         name,
@@ -83,8 +81,9 @@ export async function simulatePolicy(options: {
 }
 
 /** Returns the same key for the same question about the same evidence, so that it is decided once. */
-function keyOf({ dossier, reference, namespace, platform }: Recording): string {
-  return canonicalDigest({ dossier: dossier.id, reference, namespace, platform });
+function keyOf({ dossier, others = [], reference, namespace, platform }: Recording): string {
+  const dossiers = [dossier, ...others].map(({ id }) => id);
+  return canonicalDigest({ dossiers, reference, namespace, platform });
 }
 
 async function recordingsAt(
