@@ -30,6 +30,17 @@ for (const [name, read] of [
       return path;
     };
 
+    it('is read without a function that Node 22 does not have', async () => {
+      const known = Object.getOwnPropertyDescriptor(globalThis, 'DisposableStack');
+      assert.ok(known);
+      Reflect.deleteProperty(globalThis, 'DisposableStack');
+      try {
+        assert.equal(await read(written('text'), 100), 'text');
+      } finally {
+        Object.defineProperty(globalThis, 'DisposableStack', known);
+      }
+    });
+
     for (const text of ['', 'a', 'ä'.repeat(50)])
       it(`of ${text.length} characters is read whole`, async () =>
         assert.equal(await read(written(text), 100), text));

@@ -107,20 +107,24 @@ export function readPlainFileSync(path: string, limit: number): string {
 }
 
 function readSynchronously(path: string, limit: number, mayBePipe: boolean): Buffer {
-  using opened = new DisposableStack();
-  const descriptor = opened.adopt(openSync(path, mayBePipe ? constants.O_RDONLY : flags), closeSync);
-  const stats = fstatSync(descriptor);
-  if (!mayBePipe && !stats.isFile()) throw notRegular();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // A file of /proc reports a size of 0, and any file can grow while it is read.
-  for (let wanted = Math.min(stats.size, limit) + 1; ; wanted = Math.min(4_096, limit + 1 - size)) {
-    const chunk = Buffer.allocUnsafe(wanted);
-    const read = readThroughSignals(descriptor, chunk);
-    chunks.push(chunk.subarray(0, read));
-    size += read;
-    if (size > limit) throw tooLarge(limit);
-    if (read === 0) return Buffer.concat(chunks, size);
+  const descriptor = openSync(path, mayBePipe ? constants.O_RDONLY : flags);
+  // Node 22, which may run the libraries (docs/decisions/0095), has no DisposableStack.
+  try {
+    const stats = fstatSync(descriptor);
+    if (!mayBePipe && !stats.isFile()) throw notRegular();
+    const chunks: Buffer[] = [];
+    let size = 0;
+    // A file of /proc reports a size of 0, and any file can grow while it is read.
+    for (let wanted = Math.min(stats.size, limit) + 1; ; wanted = Math.min(4_096, limit + 1 - size)) {
+      const chunk = Buffer.allocUnsafe(wanted);
+      const read = readThroughSignals(descriptor, chunk);
+      chunks.push(chunk.subarray(0, read));
+      size += read;
+      if (size > limit) throw tooLarge(limit);
+      if (read === 0) return Buffer.concat(chunks, size);
+    }
+  } finally {
+    closeSync(descriptor);
   }
 }
 
