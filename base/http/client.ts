@@ -78,28 +78,28 @@ export interface HttpClient {
 /** Longer than any request may take: the largest value of a timer. */
 const longestMs = 2 ** 31 - 1;
 
+/** undici and TLS are a quarter of the start of a command, and many commands request nothing. */
+async function open(options: HttpClientOptions, connectMs: number): Promise<Connections> {
+  const { openConnections } = await import('./connections.ts');
+  return openConnections({
+    connectMs,
+    most: options.connections ?? 64,
+    environment: options.environment ?? process.env,
+    probeAfterMs: options.probeAfterMs ?? 60_000,
+    ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
+    ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
+  });
+}
+
 /** Creates a client with its own connections. It requests and reads nothing before the first request. */
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const { connect = 5_000, headers: headersMs = 30_000, idle: idleMs = 30_000 } = options.timeouts ?? {};
   const userAgent = options.userAgent ?? 'portcullis';
   let isClosed = false;
   let opening: Promise<Connections> | undefined;
-  /** undici and TLS are a quarter of the start of a command, and many commands request nothing. */
-  async function open(): Promise<Connections> {
-    const { openConnections } = await import('./connections.ts');
-    return openConnections({
-      connectMs: connect,
-      most: options.connections ?? 64,
-      environment: options.environment ?? process.env,
-      probeAfterMs: options.probeAfterMs ?? 60_000,
-      ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-      ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
-    });
-  }
-
   /** A failure, such as one for lack of descriptors, is not remembered: the next request tries again. */
   async function opened(url: URL, signal: AbortSignal): Promise<Connections> {
-    const tried = (opening ??= open());
+    const tried = (opening ??= open(options, connect));
     try {
       return await tried;
     } catch (error) {

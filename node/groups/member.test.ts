@@ -150,20 +150,20 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     'follows its new group although etcd does not let it remove its former record',
     { timeout: 60_000 },
     async (t) => {
-      await applyTo('former', { labels: { role: 'web' } }, 60);
-      const first = joinAs(t, 'renamed', { role: 'web' }, { convergedSince: () => performance.now() });
+      await applyTo('former', { labels: { tier: 'one' } }, 60);
+      const first = joinAs(t, 'renamed', { tier: 'one' }, { convergedSince: () => performance.now() });
       await eventually(
         'it is ready',
         async () => (await listGroups(client, 'former'))[0]?.state === 'complete',
       );
       first.leave();
-      await applyTo('new', { labels: { role: 'db' } }, 60);
+      await applyTo('new', { labels: { tier: 'two' } }, 60);
       const own = open();
       const transact: EtcdClient['transact'] = (conditions, steps) =>
         JSON.stringify(steps).includes(`${nodePrefix('former')}renamed`)
           ? Promise.reject(new Error('etcdserver: permission denied'))
           : own.transact(conditions, steps);
-      const second = joinAs(t, 'renamed', { role: 'db' }, {}, { ...own, transact });
+      const second = joinAs(t, 'renamed', { tier: 'two' }, {}, { ...own, transact });
       await eventually('it changes', second.hasState);
     },
   );

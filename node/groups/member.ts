@@ -98,6 +98,7 @@ export function joinGroups(options: MemberOptions): Member {
   const nameOfNode = keepName(options, say);
   const changingMs = createChangingTime();
   const explain = createExplanations();
+  const leaveOthers = createLeaving(log);
 
   const take = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
@@ -145,15 +146,6 @@ export function joinGroups(options: MemberOptions): Member {
     }
   };
 
-  let notLeft = '';
-  /** The rights of a node with new labels may not include its former group. It follows its new one. */
-  const keepsRecord = (thrown: unknown): false => {
-    const why = reasonOf(thrown);
-    if (why !== notLeft) log.warn({ why }, 'the node cannot leave a group that it does not follow');
-    notLeft = why;
-    return false;
-  };
-
   const step = async (): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
     const ours = await nameOfNode.writes(lease);
@@ -164,8 +156,7 @@ export function joinGroups(options: MemberOptions): Member {
     );
     const followed = selecting.length === 1 ? selecting[0] : undefined;
     const whyNot = whyNone(selecting.map(([group]) => group));
-    const others = { name, groups, selecting, followed: followed?.[0], whyNot };
-    if (await leaveOthers(ours, others).catch(keepsRecord)) return;
+    if (await leaveOthers(ours, { name, groups, selecting, followed: followed?.[0], whyNot })) return;
     if (followed === undefined) return say(whyNot);
     const [group, known] = followed;
     const { spec, nodes, places } = known;
@@ -214,7 +205,7 @@ interface Others {
  * group would count it as one of its nodes.
  * @returns whether there was such a group
  */
-async function leaveOthers(
+async function tryToLeave(
   writes: MemberWrites,
   { name, groups, selecting, followed, whyNot }: Others,
 ): Promise<boolean> {
@@ -227,6 +218,18 @@ async function leaveOthers(
   if (kept !== undefined) await writes.leave(...kept, 'failed', whyNot);
   else if (left !== undefined) await writes.drop(left[0]);
   return (kept ?? left) !== undefined;
+}
+
+/** Like {@link tryToLeave}. A refusal is logged: the rights of a node may not include its former group. */
+function createLeaving(log: Logger): typeof tryToLeave {
+  let logged = '';
+  return (writes, others) =>
+    tryToLeave(writes, others).catch((thrown: unknown) => {
+      const why = reasonOf(thrown);
+      if (why !== logged) log.warn({ why }, 'the node cannot leave a group that it does not follow');
+      logged = why;
+      return false;
+    });
 }
 
 const whyNone = (selecting: readonly string[]): string =>
