@@ -1,7 +1,7 @@
 /**
- * `npm test`: builds the peers that tests are compared with, runs every test beside the conformance suite and
- * the quicker gates, then the fuzzing beside the other gates. The last line is the count: `N passed, N
- * failed, N skipped`.
+ * `npm test`: builds the peers that tests are compared with, beside the tests that use none of them. Then it
+ * runs every test beside the conformance suite and the quicker gates, and then the fuzzing beside the other
+ * gates. The last line is the count: `N passed, N failed, N skipped`.
  * Files whose tests touch nothing of their process share one with others (shared-process.ts).
  * A file with a failed test runs once more, alone, after all others, unless it kills or draws from a seed
  * (retry-failed.ts). Tests that pass only then are listed and counted in the closing lines (`N flaky`): they
@@ -13,7 +13,7 @@
  * PORTCULLIS_TEST_TIMES=1 prints the files that use the most processor time at the end.
  */
 import { execFileSync } from 'node:child_process';
-import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { metafileVariable } from './fixtures/built-bundle.ts';
@@ -30,7 +30,7 @@ import { closingLines } from './house/closing.ts';
 import { add, runAgain } from './house/retry-failed.ts';
 import { interleave } from './house/lanes.ts';
 import { costReport, processorTime } from './house/processor-time.ts';
-import { inSharedProcesses, separately } from './house/shared-process.ts';
+import { canUsePeers, inSharedProcesses, separately } from './house/shared-process.ts';
 import { runTests } from './house/tests.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -63,7 +63,7 @@ const out = process.stdout;
 const before = leftovers();
 const checkout = untracked(root);
 const nothing = { passed: 0, failed: 0, skipped: 0 };
-const peers = whole ? getPeers(out) : nothing;
+const peersBuilt = whole ? getPeers(out) : Promise.resolve(nothing);
 
 const measured = process.env['PORTCULLIS_COVERAGE'] === '1';
 const ownFolder = mkdtempSync(join(tmpdir(), 'portcullis-test-run-'));
@@ -81,17 +81,25 @@ const gatesLater = gates.filter(({ isLate }) => isLate === true);
 const gatesRun = whole ? runGates(out, gatesNow, 10) : Promise.resolve([]);
 // The conformance suite mostly waits, and has its own namespaces, like the tests. A measured run has no
 // bundle yet, and building one would disturb the tests.
-const conformanceNow = whole && !measured ? runConformance(out) : undefined;
+const conformanceNow = whole && !measured ? peersBuilt.then(() => runConformance(out)) : undefined;
 // Their errors are reported where their results are awaited, after the tests.
 for (const running of [gatesRun, conformanceNow]) running?.catch(() => undefined);
-const code = filesOf(besideTheCode, paths);
+const besideFiles = filesOf(besideTheCode, paths);
+const code = whole ? inSharedProcesses(besideFiles) : separately(besideFiles);
+const withoutPeers = code.filter((files) =>
+  files.every((file) => !canUsePeers(file, readFileSync(file, 'utf8'))),
+);
 // Files of both groups share nothing. Many mostly wait: while processors are idle, more files run.
 const beside = await runTests(out, {
   title: 'tests',
-  processes: interleave(
-    separately(filesOf(acrossModules, paths)),
-    whole ? inSharedProcesses(code) : separately(code),
-  ),
+  processes: withoutPeers,
+  later: {
+    processes: interleave(
+      separately(filesOf(acrossModules, paths)),
+      code.filter((files) => !withoutPeers.includes(files)),
+    ),
+    when: peersBuilt,
+  },
   concurrency: 3,
   mostWhileIdle: 10,
 });
@@ -125,7 +133,7 @@ for (const path of written) out.write(`written into the checkout: ${path}\n`);
 out.write(costReport());
 out.write(closingLines({ flaky, failures, reasons }));
 
-const total = add(peers, counts, fuzzing, conformance);
+const total = add(await peersBuilt, counts, fuzzing, conformance);
 out.write(
   `\n${((performance.now() - started) / 1000).toFixed(0)} s, processor time ${(processorTime() / 1000).toFixed(0)} s, ${flaky.length} flaky`,
 );

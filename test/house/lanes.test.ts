@@ -43,6 +43,38 @@ describe('lanes', () => {
     await inLanes([], () => assert.fail(), { least: 3 });
   });
 
+  it('begin later items when they can begin, merged with those that wait', async () => {
+    const begun: string[] = [];
+    const { promise: when, resolve } = Promise.withResolvers<void>();
+    const note = async (item: string): Promise<void> => {
+      begun.push(item);
+      if (item === 'b') resolve();
+      await pause(1);
+    };
+    await inLanes(['a', 'b', 'c', 'd'], note, { least: 1, later: { items: ['1', '2'], when } });
+    assert.deepEqual(begun.join(''), 'abc1d2');
+  });
+
+  it('wait for later items if nothing else is left', async () => {
+    const begun: number[] = [];
+    const note = (item: number): Promise<void> => Promise.resolve(void begun.push(item));
+    await inLanes([1], note, { least: 2, later: { items: [2, 3], when: pause(20) } });
+    assert.deepEqual(begun, [1, 2, 3]);
+  });
+
+  it('begin no later items after a failure', async () => {
+    const { promise: when, resolve } = Promise.withResolvers<void>();
+    const begun: number[] = [];
+    const failing = (item: number): Promise<void> => {
+      begun.push(item);
+      return Promise.reject(new Error(`item ${item}`));
+    };
+    await assert.rejects(inLanes([1], failing, { least: 1, later: { items: [2], when } }), /item 1/);
+    resolve();
+    await pause(20);
+    assert.deepEqual(begun, [1]);
+  });
+
   it('begin nothing after a failure', async () => {
     const begun: number[] = [];
     const failing = async (item: number): Promise<void> => {

@@ -1,10 +1,12 @@
 import { cpus } from 'node:os';
 
-interface Lanes {
+interface Lanes<T> {
   /** Number of items in work at any time. */
   readonly least: number;
   /** Number of items in work while the machine has idle processors. Default: `least`. */
   readonly most?: number;
+  /** Items that can begin only after `when`, when they are merged with those that still wait. */
+  readonly later?: { readonly items: readonly T[]; readonly when: Promise<unknown> } | undefined;
   /** Returns how many processors were idle since the last call, on average. */
   readonly idle?: () => number;
   /** Time between two looks at the processors, in ms. */
@@ -18,15 +20,18 @@ const idleEnough = 0.2;
  * Works on all items in their order, `least` at a time. While processors are idle, because the items in work
  * wait, it begins one more item at each look, up to `most`: a file that waits for a time limit occupies no
  * processor. It never begins more than `least` items on a machine that is busy with other work.
- * @throws what `work` throws, after which no other item begins
+ * @throws what `work` throws, or the reason why `later.when` is rejected, after which no other item begins
  */
 export async function inLanes<T>(
   items: readonly T[],
   work: (item: T) => Promise<void>,
-  { least, most = least, idle = idleProcessors(), everyMs = 100 }: Lanes,
+  { least, most = least, later, idle = idleProcessors(), everyMs = 100 }: Lanes<T>,
 ): Promise<void> {
-  const waiting = [...items];
+  let waiting = [...items];
   const inWork = new Set<Promise<void>>();
+  /** The promise of `later`, until it is merged. */
+  const pending = new Set<Promise<void>>();
+  let isOver = false;
   const { promise: failed, reject } = Promise.withResolvers<never>();
   const begin = (): void => {
     const item = waiting.shift();
@@ -40,11 +45,23 @@ export async function inLanes<T>(
   const timer = setInterval(() => {
     if (idle() >= idleEnough && inWork.size >= least && inWork.size < most) begin();
   }, everyMs);
+  const fill = (): void => {
+    while (!isOver && inWork.size < least && waiting.length > 0) begin();
+  };
+  if (later !== undefined) {
+    const merged: Promise<void> = later.when.then(() => {
+      waiting = interleave(waiting, later.items);
+      pending.delete(merged);
+      fill();
+    });
+    pending.add(merged);
+  }
   try {
-    for (let lane = 0; lane < least; lane++) begin();
-    while (inWork.size > 0) await Promise.race([failed, ...inWork]);
+    fill();
+    while (inWork.size + pending.size > 0) await Promise.race([failed, ...inWork, ...pending]);
   } finally {
-    waiting.length = 0;
+    isOver = true;
+    waiting = [];
     clearInterval(timer);
   }
 }
@@ -68,7 +85,7 @@ export function idleProcessors(): () => number {
  * Merges two lists so that both end together: short and long tests run beside each other from the first to
  * the last one.
  */
-export function interleave<T>(some: readonly T[], others: readonly T[]): readonly T[] {
+export function interleave<T>(some: readonly T[], others: readonly T[]): T[] {
   const placed = (items: readonly T[]): { readonly item: T; readonly place: number }[] =>
     items.map((item, index) => ({ item, place: (index + 0.5) / items.length }));
   return [...placed(some), ...placed(others)].sort((a, b) => a.place - b.place).map(({ item }) => item);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { globSync, readFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -34,4 +35,26 @@ test('test/peers/get refuses a peer that it does not know', () => {
   });
   assert.equal(status, 2);
   assert.match(stderr, /no peer is called no-such-peer/u);
+});
+
+test('test/peers/get builds a peer again that was built without optimization, unless it may be so', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-peers-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  // Writes its flags into the program that it builds.
+  const go =
+    '#!/bin/sh\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && { echo "$GOFLAGS" > "$2"; chmod +x "$2"; }; shift; done\n';
+  writeFileSync(join(folder, 'go'), go, { mode: 0o755 });
+  const get = (quick: string): string => {
+    const { status, stderr } = spawnSync('bash', [script, 'crictl'], {
+      encoding: 'utf8',
+      env: { PATH: `${folder}:${process.env['PATH'] ?? ''}`, PEERS: folder, PEERS_QUICK: quick },
+    });
+    assert.equal(status, 0, stderr);
+    return readFileSync(join(folder, 'bin/crictl'), 'utf8').trim();
+  };
+  const quick = "-mod=mod '-gcflags=all=-N -l'";
+  assert.deepEqual(
+    ['1', '1', '', '1'].map((each) => get(each)),
+    [quick, quick, '-mod=mod', '-mod=mod'],
+  );
 });

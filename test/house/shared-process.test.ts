@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { canShareProcess, inSharedProcesses } from './shared-process.ts';
+import { canShareProcess, canUsePeers, inSharedProcesses } from './shared-process.ts';
 import type { Results } from './tests.ts';
 
 interface Ran extends Pick<Results, 'counts' | 'failures'> {
@@ -157,4 +157,19 @@ describe('the processes of test files', () => {
     '{ skip: process.getuid?.() !== 0 }',
   ])
     it(`are shared by a test with ${text}`, () => assert.ok(canShareProcess(text)));
+});
+
+describe('a test beside the code', () => {
+  it('uses no peer if it names neither their folder nor a fixture', () => {
+    assert.ok(!canUsePeers('base/net/a.test.ts', "import { parse } from './address.ts';"));
+  });
+
+  for (const text of [
+    "import { findTool } from '../../test/fixtures/tools.ts';",
+    "const peers = process.env['PEERS'] ?? '';",
+    "'/var/cache/portcullis-peers/bin/crictl'",
+  ])
+    it(`can use peers with ${text}`, () => assert.ok(canUsePeers('base/net/a.test.ts', text)));
+
+  it('can use peers below test/', () => assert.ok(canUsePeers('test/proof/z3.test.ts', '')));
 });

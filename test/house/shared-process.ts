@@ -26,6 +26,14 @@ export function canShareProcess(text: string): boolean {
   return !wholeProcess.test(text);
 }
 
+/**
+ * Returns whether a test can use peers: it names their folder, or uses fixtures, some of which start them.
+ * @param file relative to the root
+ */
+export function canUsePeers(file: string, text: string): boolean {
+  return file.startsWith('test/') || /fixtures|tools\.ts|PEERS|portcullis-peers/u.test(text);
+}
+
 /** Returns a process for each file. */
 export const separately = (files: readonly string[]): readonly TestProcess[] => files.map((file) => [file]);
 

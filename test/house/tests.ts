@@ -8,6 +8,8 @@ import type { Counts, FileResult } from './test-process.ts';
 export interface Suite {
   readonly title: string;
   readonly processes: readonly TestProcess[];
+  /** Processes that can begin only later, merged with those that wait then. */
+  readonly later?: { readonly processes: readonly TestProcess[]; readonly when: Promise<unknown> };
   /** The number of test processes that run at a time. */
   readonly concurrency: number;
   /** The number of test processes that run at a time while processors are idle. Default: `concurrency`. */
@@ -39,10 +41,11 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   const reasons = new Map<string, string>();
   const failedFiles = new Map<string, Counts>();
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  if (suite.processes.length === 0) return { counts, failures, reasons, failedFiles };
+  const all = [...suite.processes, ...(suite.later?.processes ?? [])];
+  if (all.length === 0) return { counts, failures, reasons, failedFiles };
   out.write(`\n${suite.title}\n`);
   const { limitMs = processLimit, concurrency, mostWhileIdle = concurrency } = suite;
-  const unwatch = watchOverdue(suite.processes.flat(), limitMs, (file) => {
+  const unwatch = watchOverdue(all.flat(), limitMs, (file) => {
     out.write(`  the process of ${file} did not exit within ${limitMs / 1000} s and was killed\n`);
   });
   const add = (path: string, result: FileResult): void => {
@@ -68,7 +71,8 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
     }
     if (shared !== undefined && !isFailed) add(files[0] ?? '', passedOnlyAlone(files, shared.failure));
   };
-  await inLanes(suite.processes, runOne, { least: concurrency, most: mostWhileIdle });
+  const later = suite.later && { items: suite.later.processes, when: suite.later.when };
+  await inLanes(suite.processes, runOne, { least: concurrency, most: mostWhileIdle, later });
   unwatch();
   return { counts, failures, reasons, failedFiles };
 }
