@@ -132,34 +132,53 @@ function valuesOf(schema: ConfigSchema): readonly unknown[] {
 
 type Choice = ReadonlyMap<string, unknown>;
 
+/** A value of an option: the index of the option, and of the value among its values. */
+type Value = readonly [option: number, value: number];
+
 /**
  * Returns configurations that contain every pair of values of two options at least once. The algorithm is
  * greedy (AETG) and deterministic.
  */
 function pairwise(options: readonly Option[], from: number): readonly Choice[] {
-  const open = new Set<string>();
-  const pairs = (row: readonly number[]): string[] =>
-    row.flatMap((x, i) => row.slice(i + 1).map((y, j) => `${i}=${x}&${i + 1 + j}=${y}`));
-  options.forEach((a, i) =>
-    options
-      .slice(i + 1)
-      .forEach((b, j) =>
-        a.values.forEach((_, x) => b.values.forEach((__, y) => open.add(`${i}=${x}&${i + 1 + j}=${y}`))),
-      ),
+  const sizes = options.map(({ values }) => values.length);
+  const pairs: (readonly [Value, Value])[] = [];
+  /** The index in `pairs` of the first values of two options. */
+  const starts = sizes.map((size, i) =>
+    sizes.map((other, j) => {
+      const start = pairs.length;
+      if (i < j)
+        for (let x = 0; x < size; x += 1)
+          for (let y = 0; y < other; y += 1)
+            pairs.push([
+              [i, x],
+              [j, y],
+            ]);
+      return start;
+    }),
   );
+  // Numbers, because there are millions of lookups.
+  const open = new Uint8Array(pairs.length).fill(1);
+  const pairsOf = (row: readonly number[]): number[] =>
+    row.flatMap((x, i) =>
+      row.slice(i + 1).map((y, k) => (starts[i]?.[i + 1 + k] ?? 0) + x * (sizes[i + 1 + k] ?? 0) + y),
+    );
+  const gain = (row: readonly number[]): number => {
+    let sum = 0;
+    for (const pair of pairsOf(row)) sum += open[pair] ?? 0;
+    return sum;
+  };
   let seed = from;
   const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
   const rows: Choice[] = [];
-  while (open.size > 0) {
+  for (let first = open.indexOf(1); first !== -1; first = open.indexOf(1, first)) {
     // The best of several rows, each built around a pair that is still missing.
-    const [first = ''] = open;
-    const fixed = new Map(first.split('&').map((part) => part.split('=').map(Number) as [number, number]));
+    const fixed = new Map<number, number>(pairs[first]);
     const candidates = Array.from({ length: 400 }, () =>
-      options.map(({ values }, index) => fixed.get(index) ?? random(values.length)),
+      sizes.map((size, index) => fixed.get(index) ?? random(size)),
     );
-    const gains = candidates.map((row) => pairs(row).filter((pair) => open.has(pair)).length);
+    const gains = candidates.map(gain);
     const best = candidates[gains.indexOf(Math.max(...gains))] ?? [];
-    for (const pair of pairs(best)) open.delete(pair);
+    for (const pair of pairsOf(best)) open[pair] = 0;
     rows.push(new Map(options.map(({ name, values }, index) => [name, values[best[index] ?? 0]])));
   }
   return rows;
