@@ -46,7 +46,7 @@ const restMs = 300;
  * continue meanwhile, and wait for a pause.
  */
 const quietMs = 20_000;
-/** Each collection is a pause of about 20 ms. The second one frees what the first one only released. */
+/** Each is a pause of about 20 ms. The second regular collection frees what the first one only released. */
 const collections = 2;
 const betweenMs = 1_000;
 /** From the first pull to its collection: the Workers have ended by then. */
@@ -116,7 +116,8 @@ export function openQuietCollection(
   };
   const settle = (): void => {
     rest();
-    after(restMs, () => collect('last-resort', collections));
+    // It collects until nothing more is found.
+    after(restMs, () => collect('last-resort', 1));
   };
   const whenQuiet = (): void => {
     if (isStarting) after(startMs, settle);
