@@ -30,7 +30,7 @@ describe('the packages of a release', { skip }, () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-artifacts-'));
     process.env['SOURCE_DATE_EPOCH'] = '1700000000';
-    names = await buildArtifacts(join(folder, 'first'), { types: false, built: builtBundle() });
+    names = await buildArtifacts(join(folder, 'first'), { types: false, level: 1, built: builtBundle() });
   });
   after(() => {
     delete process.env['SOURCE_DATE_EPOCH'];
@@ -43,7 +43,7 @@ describe('the packages of a release', { skip }, () => {
    * of a release.
    */
   function buildElsewhere(): void {
-    const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false, architectures: ['arm64'] });`;
+    const program = `const { buildArtifacts } = await import(process.argv[1]); await buildArtifacts(process.argv[2], { types: false, level: 1, architectures: ['arm64'] });`;
     const copy = join(folder, 'a/longer path/to the/copy');
     runElsewhere(copy, program, [join(copy, 'packaging/artifacts/artifacts.ts'), join(folder, 'second')]);
   }

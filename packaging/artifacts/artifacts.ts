@@ -35,6 +35,8 @@ export interface ReleaseOptions {
   readonly architectures?: readonly Architecture[];
   /** A bundle of the same sources. Without it, one is built. */
   readonly built?: BuiltBundle | undefined;
+  /** Level of gzip of the Debian packages. Default: that of a release. Tests compress less. */
+  readonly level?: number;
 }
 
 interface ReleaseFile {
@@ -63,7 +65,7 @@ export async function buildArtifacts(folder: string, options: ReleaseOptions): P
       }
     };
     for (const architecture of options.architectures ?? architectures)
-      write(await debFiles(layout, bundled, architecture));
+      write(await debFiles(layout, bundled, architecture, options.level));
     write(await npmFiles(layout, bundled));
     return names;
   } finally {
@@ -89,6 +91,7 @@ async function debFiles(
   layout: string,
   inBundle: readonly BundledPackage[],
   architecture: Architecture,
+  level: number | undefined,
 ): Promise<ReleaseFile[]> {
   const time = releaseTime();
   const tree = await commandTree(commands);
@@ -106,7 +109,7 @@ async function debFiles(
     version,
     time,
   });
-  const bytes = await debOf({ files, version, architecture, depends: dependencies(root), time });
+  const bytes = await debOf({ files, version, architecture, depends: dependencies(root), time, level });
   const name = `portcullis_${version}_${architecture}`;
   return [{ name: `${name}.deb`, bytes }, ...beside(name, boms)];
 }

@@ -21,13 +21,22 @@ export interface DebInput {
   readonly depends: readonly string[];
   /** Time of the release, in seconds since 1970. */
   readonly time: number;
+  /** Level of gzip. Default: that of a release. */
+  readonly level?: number | undefined;
 }
 
 /**
  * Writes a Debian package (deb(5), format 2.0). zlib is that of the pinned Node, so the bytes do not depend
  * on the tools of the machine. Every dpkg reads gzip, also those that do not read zstd.
  */
-export async function debOf({ files, version, architecture, depends, time }: DebInput): Promise<Buffer> {
+export async function debOf({
+  files,
+  version,
+  architecture,
+  depends,
+  time,
+  level = compressionLevel,
+}: DebInput): Promise<Buffer> {
   const tar = { time, prefix: './', folders: true };
   const sizes = files.map(({ content }) => ('bytes' in content ? Math.ceil(content.bytes.length / 1024) : 1));
   const installedSize = sizes.reduce((sum, size) => sum + size, 0);
@@ -43,9 +52,9 @@ export async function debOf({ files, version, architecture, depends, time }: Deb
       { name: 'debian-binary', bytes: Buffer.from('2.0\n') },
       {
         name: 'control.tar.gz',
-        bytes: gzipSync(await tarOf(controlFiles, tar), { level: compressionLevel }),
+        bytes: gzipSync(await tarOf(controlFiles, tar), { level }),
       },
-      { name: 'data.tar.gz', bytes: gzipSync(await tarOf(files, tar), { level: compressionLevel }) },
+      { name: 'data.tar.gz', bytes: gzipSync(await tarOf(files, tar), { level }) },
     ],
     time,
   );
