@@ -177,7 +177,7 @@ test('a lease from the database is renewed when its time has come, and lost when
   assert.equal(resumed(5000).outcome, 'lost');
 });
 
-test('a lease from the database is renewed at once after the clock was set back', () => {
+test('a lease that an earlier version recorded with a later time is renewed at once', () => {
   const { lease } = bound();
   const state = resumeClient(lease, at(-86_400));
   const renewing = tick(state, identity, at(-86_400));

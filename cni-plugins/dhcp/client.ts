@@ -32,7 +32,7 @@ interface Exchange {
 export interface HeldLease extends LeaseTerms {
   /** The MAC address from which the server, or its relay, answered. */
   readonly serverMac: string;
-  /** Milliseconds since 1970, when the request for it was sent or answered. */
+  /** Milliseconds since the boot of the host, when the request for it was sent or answered. */
   readonly obtainedAt: number;
 }
 
@@ -56,7 +56,7 @@ export interface Step {
 
 /** The time and a random number, which the client cannot compute itself. */
 export interface Moment {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since the boot of the host. */
   readonly now: number;
   /** From 0 to 1, without 1. */
   readonly random: number;
@@ -88,8 +88,9 @@ export function startClient(identity: Identity, { now, random }: Moment): Step {
 }
 
 /**
- * Continues with a lease that another process got. It is renewed at once if its time has come, or if the
- * clock was set back meanwhile: nobody knows how much of the lease is left then.
+ * Continues with a lease that another process got. It is renewed at once if its time has come, or if that
+ * process recorded the time of the day, as earlier versions did: a clock that was set meanwhile does not say
+ * how much of the lease is left.
  */
 export function resumeClient(lease: HeldLease, { now }: Pick<Moment, 'now'>): ClientState {
   const { obtainedAt, renewAfter } = lease;
@@ -100,7 +101,7 @@ function boundWith(lease: HeldLease): ClientState {
   return { phase: 'bound', lease, nextAt: lease.obtainedAt + lease.renewAfter * 1000 };
 }
 
-/** Returns when the lease ends, in milliseconds since 1970. */
+/** Returns when the lease ends, in milliseconds since the boot. */
 export const endOf = ({ seconds, obtainedAt }: HeldLease): number =>
   seconds === undefined ? endless : obtainedAt + seconds * 1000;
 

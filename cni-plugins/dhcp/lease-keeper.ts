@@ -84,14 +84,12 @@ const mostNotes = 4;
  */
 const longestTimerMs = 30_000;
 
-/** When the host booted, in milliseconds since 1970, according to the clock at the start of this process. */
-const bootedAt = Date.now() - uptime() * 1000;
-
 /**
- * Returns the time that no change of the clock alters. Leases also end while the host is suspended, and the
+ * Returns the time since the boot, which no change of the clock alters, also not for the next process: leases
+ * are recorded with it, and no record outlives the boot. Leases also end while the host is suspended, and the
  * kernel's time since the boot (CLOCK_BOOTTIME) counts that, which `performance.now()` does not.
  */
-export const systemClock = (): Moment => ({ now: bootedAt + uptime() * 1000, random: Math.random() });
+export const systemClock = (): Moment => ({ now: uptime() * 1000, random: Math.random() });
 
 /** Starts no timer before the first client. */
 export function createLeaseKeeper({ open, apply, log, clock = systemClock }: LeaseKeeperDeps): LeaseKeeper {
@@ -172,7 +170,7 @@ export function createLeaseKeeper({ open, apply, log, clock = systemClock }: Lea
   };
 }
 
-/** Returns when the client has something to do, in milliseconds since 1970. */
+/** Returns when the client has something to do, in milliseconds since the boot. */
 const dueAt = ({ state, exchange, listensUntil, restsUntil, waiting }: Client): number =>
   Math.min(
     Math.max(state.nextAt, restsUntil),
