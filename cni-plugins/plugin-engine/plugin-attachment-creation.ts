@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { CniResult } from '../spec/result.ts';
-import type { ResourceKernel } from '../plugins/contract/contract.ts';
+import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { completion, kindOf } from '../plugins/registry.ts';
 import type { Steps } from './address-program-steps.ts';
 import { namesOfCall } from '../database/call-names.ts';
@@ -88,6 +89,7 @@ export function createPartCreation({
       const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
       const holder = memberHolder(host, planned, ownerOfCall(call));
       if (given.length > 0) names.put(holder, given);
+      renewOthers(pluginAttachments, planned, host);
       if (joined.memberships.length > 0)
         memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
     });
@@ -165,4 +167,24 @@ export function createPartCreation({
     },
     isAwaited: (attachment) => awaited.has(attachment),
   };
+}
+
+/**
+ * Brings the records of other attachments to the settings that a new one gave to objects that they share. A
+ * repair would otherwise give these the settings of a former configuration again.
+ */
+function renewOthers(
+  parts: Pick<PluginAttachmentStore, 'all' | 'describe'>,
+  { attachment, resources: own }: PluginAttachment,
+  { namespaceId }: Pick<Host, 'namespaceId'>,
+): void {
+  const shared = own.filter((resource) => kindOf(resource).renew !== undefined);
+  if (shared.length === 0) return;
+  const renewed = (resource: Resource): Resource =>
+    shared.reduce((other, each) => kindOf(each).renew?.(each, other) ?? other, resource);
+  for (const part of parts.all(namespaceId)) {
+    if (part.attachment === attachment) continue;
+    const resources = part.resources.map(renewed);
+    if (!isDeepStrictEqual(resources, part.resources)) parts.describe(part, resources, part.result);
+  }
 }

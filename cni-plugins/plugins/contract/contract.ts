@@ -184,6 +184,11 @@ export interface ResourceType<R extends Resource = Resource> {
    */
   amend?(resource: R, earlier: Resource): Resource;
   /**
+   * Returns a resource of another attachment as it is once this one exists: both may share an object, and the
+   * configuration may have changed between them. Absent: they share none whose settings may differ. Pure.
+   */
+  renew?(resource: R, other: Resource): Resource;
+  /**
    * Removes the resource. Succeeds when it is already gone, including the pod's namespace.
    * @param attached the other attachments: shared state is removed with the last of them
    */

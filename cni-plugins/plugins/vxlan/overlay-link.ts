@@ -22,7 +22,8 @@ import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';
 
 /**
- * A VXLAN that is a port of a bridge. All pods of the bridge share it: it is removed with the last of them.
+ * A VXLAN that is a port of a bridge. All pods of the bridge share it: it has the settings of the latest one,
+ * and is removed with the last of them.
  */
 export interface OverlayLink extends Resource {
   readonly kind: 'overlay-link';
@@ -126,6 +127,12 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
     'mtu' in earlier && Number(earlier.mtu) > resource.mtu
       ? withLink(earlier, resource.interface, { mtu: resource.mtu })
       : earlier,
+  renew(resource, other) {
+    if (!isOverlayLink(other) || other.name !== resource.name) return other;
+    const { bridge, hostInterfaces, interface: own } = other;
+    const renewed: OverlayLink = { ...resource, bridge, hostInterfaces, interface: own };
+    return renewed;
+  },
   remove(resource, kernel) {
     const { route } = kernel.host;
     const link = findLink(route, { name: resource.name });
@@ -139,6 +146,8 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
       deleteLink(kernel, 'host', link.index);
   },
 };
+
+const isOverlayLink = (resource: Resource): resource is OverlayLink => resource.kind === 'overlay-link';
 
 const parts = (bytes: Uint8Array): string =>
   bytes.length === 4 ? bytes.join('.') : Buffer.from(bytes).toString('hex');

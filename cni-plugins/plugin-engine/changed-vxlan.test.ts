@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
+import type { Conf, Of } from './plugin-engine.fixture.ts';
+
+/** Pods that share a VXLAN, and a configuration that changes between them. */
+
+if (inPrivateNetns(import.meta.filename)) {
+  const fixture = createPluginFixture();
+  after(() => fixture.end());
+  shell('ip link add u0 type veth peer name u1; ip address add 10.9.0.1/24 dev u0; ip link set u0 up');
+  const ranges = (subnet: string): object => ({ type: 'portcullis-ipam', ranges: [[{ subnet }]] });
+  const chain = (more: Record<string, unknown>, bridge = 'ov0'): readonly Conf[] => [
+    bridgeConf({ bridge, ipam: ranges(bridge === 'ov0' ? '10.77.0.0/24' : '10.78.0.0/24') }),
+    { type: 'portcullis-vxlan', vni: 42, master: 'u0', local: '10.9.0.1', ...more },
+  ];
+  const pod = (id: string, network = 'net'): Of => ({ id, netns: fixture.pin(id), network });
+  const remotes = (): string[] =>
+    [...shell('bridge fdb show dev vxlan42').matchAll(/^00:00:00:00:00:00 dst (\S+)/gmu)].map(
+      ([, address = '']) => address,
+    );
+  const status = (confs: readonly Conf[]): Promise<unknown> =>
+    fixture.call('status', confs[0] ?? assert.fail('it has plugins'), { id: '', netns: '', name: '' });
+
+  test('a node that was removed from the configuration gets no frames after a repair for older pods', async () => {
+    const [former, later] = [chain({ remotes: ['10.9.0.2', '10.9.0.3'] }), chain({ remotes: ['10.9.0.2'] })];
+    const [one, two] = [pod('one'), pod('two')];
+    const result = await fixture.add(former, one);
+    await fixture.add(later, two);
+    assert.deepEqual(remotes(), ['10.9.0.2']);
+    await status(later);
+    assert.deepEqual(remotes(), ['10.9.0.2']);
+    await fixture.check(later, one, result);
+    await fixture.del(later, two);
+    await status(later);
+    assert.deepEqual(remotes(), ['10.9.0.2'], 'without the newer pod');
+    await fixture.del(later, one);
+    assert.equal(tried('ip link show vxlan42'), undefined);
+  });
+}
