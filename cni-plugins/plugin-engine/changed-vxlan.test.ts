@@ -38,4 +38,15 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.del(later, one);
     assert.equal(tried('ip link show vxlan42'), undefined);
   });
+
+  test('a network cannot take the VXLAN from the bridge of another one', async () => {
+    const [one, two] = [pod('three', 'first'), pod('four', 'second')];
+    const [first, second] = [chain({ remotes: ['10.9.0.2'] }), chain({ remotes: ['10.9.0.2'] }, 'ov1')];
+    const result = await fixture.add(first, one);
+    await assert.rejects(fixture.add(second, two), { code: 'NETWORK_INTERFACE_TAKEN' });
+    assert.match(shell('ip -o link show vxlan42'), / master ov0 /u);
+    await fixture.del(second, two);
+    await fixture.check(first, one, result);
+    await fixture.del(first, one);
+  });
 }

@@ -2,8 +2,9 @@ import { formatIp, parseIp } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { findLink } from '../../../base/netlink/index.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
-import { masterMissing, mtuTooLarge } from '../interface/failures.ts';
+import { interfaceTaken, masterMissing, mtuTooLarge } from '../interface/failures.ts';
 import { hostInterfaces, previousOf, withInterface } from '../interface/previous.ts';
 import { parseMac, readInterfaceName, readMtu } from '../interface/settings.ts';
 import type { OverlayLink } from './overlay-link.ts';
@@ -79,6 +80,7 @@ export const vxlan: Plugin<VxlanConfig> = {
     const bridge = hostInterfaces(input.prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} }).find(
       (candidate) => findLink(route, { name: candidate })?.kind === 'bridge',
     );
+    if (bridge !== undefined) refuseOtherBridge(config.name, bridge, route);
     return {
       mtu: master?.mtu ?? input.host.defaultMtu,
       ...(config.master === undefined ? {} : { master: config.master }),
@@ -128,6 +130,17 @@ export const vxlan: Plugin<VxlanConfig> = {
     };
   },
 };
+
+/**
+ * A VXLAN joins one bridge. The pods of another bridge would lose their peers on other nodes.
+ * @throws NETWORK_INTERFACE_TAKEN
+ */
+function refuseOtherBridge(name: string, bridge: string, route: NetlinkSocket): void {
+  const master = findLink(route, { name })?.master ?? 0;
+  const other = master === 0 ? undefined : findLink(route, { index: master })?.name;
+  if (other !== undefined && other !== bridge)
+    throw interfaceTaken(name, `the host has a link of that name on ${other}: a VXLAN joins one bridge`);
+}
 
 function readAddress(fields: Fields, name: string): string | undefined {
   const given = fields.text(name) ?? '';
