@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
-import type { Of } from './plugin-engine.fixture.ts';
+import type { Conf, Of } from './plugin-engine.fixture.ts';
 
 /** The configuration of a network loses plugins, or gets others, while pods are attached. */
 if (inPrivateNetns(import.meta.filename)) {
@@ -54,5 +54,18 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(fixture.inside(pod.netns, 'ip addr show eth0') ?? '', /10\.90\.0/u);
     await fixture.del(chain, pod);
     expectNothing();
+  });
+
+  test('a bridge gets its former gateway again when its configuration is taken back', async () => {
+    const ranges = (subnet: string): object => ({ type: 'portcullis-ipam', ranges: [[{ subnet }]] });
+    const [former, changed] = ['10.91.1.0/24', '10.91.2.0/24'].map((subnet) =>
+      bridgeConf({ bridge: 'br1', forceAddress: true, ipam: ranges(subnet) }),
+    ) as [Conf, Conf];
+    const pod = (id: string): Of => ({ id, netns: fixture.pin(id) });
+    await fixture.add([former], pod('before'));
+    await fixture.add([changed], pod('between'));
+    assert.match(shell('ip -4 -o address show br1'), /10\.91\.2\.1/u);
+    await fixture.add([former], pod('after'));
+    assert.match(shell('ip -4 -o address show br1'), /10\.91\.1\.1/u);
   });
 }

@@ -181,6 +181,8 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: Attac
       ? link.index
       : ensureVlanGateway(kernel, link, resource.vlan);
   const wanted = prefixesOf(resource);
+  // The addresses that are removed belong to other settings, which are applied no longer.
+  if (resource.forceAddress) stamps.clear();
   for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
   if (wanted.some(({ address }) => address.family === 6)) route.run([addGatewayLinkLocal(index)]);
   if (wanted.length > 0) kernel.inHost(() => enableForwarding(wanted));
