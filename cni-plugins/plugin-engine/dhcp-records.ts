@@ -16,7 +16,7 @@ import type { Hosts } from '../namespaces/caller.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { givenBy, resourcesWith, resultWith } from './dhcp-document.ts';
 import type { DhcpDocument } from './dhcp-document.ts';
-import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
+import { createSharedAddresses } from './shared-addresses.ts';
 import {
   isNamespaceOf,
   namespaceReplaced,
@@ -61,7 +61,7 @@ export const nameOf = ({ key }: Pick<PluginAttachment, 'key'>): string =>
 /** Reads the database only when it is asked. */
 export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDeps): DhcpRecords {
   const store = createDhcpLeaseStore<DhcpDocument>(database);
-  const masqueraded = createMasqueradedAddresses(database);
+  const sharedAddresses = createSharedAddresses(database);
 
   /** Runs `body` in the namespace of the client. @throws NETWORK_NETNS_* */
   const atClient = <T>(
@@ -114,7 +114,7 @@ export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDe
       atClient(part, document, (kernel) => {
         if (part.resources.length === 0) return switchLink(document, lease !== undefined, kernel);
         replaceAddresses(present, changed, document, kernel);
-        masqueraded.restore(part, present, kernel);
+        sharedAddresses.restore(part, present, kernel);
       });
     if (lease !== undefined) bring(record());
     else {
@@ -132,7 +132,7 @@ export function createDhcpRecords({ database, parts, hosts, log }: DhcpRecordsDe
   const refusalOf = (part: PluginAttachment, lease: HeldLease): string | undefined => {
     try {
       refuseHostAddress(part.key.network, lease, hosts.own.route);
-      masqueraded.refuse(part, resourcesWith(part.resources, givenBy(lease, undefined)));
+      sharedAddresses.refuse(part, resourcesWith(part.resources, givenBy(lease, undefined)));
       return undefined;
     } catch (thrown) {
       return `the server gave ${lease.address}: ${reasonOf(thrown)}`;

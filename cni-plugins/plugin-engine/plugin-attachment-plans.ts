@@ -16,7 +16,7 @@ import type { PodPolicies } from './pod-policies.ts';
 import type { Reading } from '../networks/plugin-configuration.ts';
 import { createIpvlanModes } from './ipvlan-modes.ts';
 import { createTakenMacs } from './mac-conflicts.ts';
-import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
+import { createSharedAddresses } from './shared-addresses.ts';
 
 /**
  * Plans what an ADD creates, and records the plan: addresses, resources and result, in one transaction. The
@@ -202,7 +202,7 @@ function createLaterPlans({
   policies,
   refuseConflicts,
 }: LaterPlansDeps): Pick<PartPlans, 'planLinks' | 'planAddresses' | 'beginAlone' | 'completeAlone'> {
-  const masqueraded = createMasqueradedAddresses(database);
+  const sharedAddresses = createSharedAddresses(database);
   return {
     planLinks({ plugin, reading, call }, host, kernel) {
       const hostInterface = linkOf(call);
@@ -239,7 +239,7 @@ function createLaterPlans({
       const { resources, result } = plugin.plan(reading.config, input);
       refuseMtu(call.key, result);
       return database.transaction(() => {
-        masqueraded.refuse(part, resources);
+        sharedAddresses.refuse(part, resources);
         pluginAttachments.setState(part, 'making');
         const described = pluginAttachments.describe(part, resources, result);
         if (pod !== undefined) policies.begin(described, pod);

@@ -9,7 +9,7 @@ import type { NetworkDatabase } from '../database/database.ts';
 import { createFollowedPolicies } from '../database/followed-policies.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import type { DhcpLeases } from './dhcp-leases.ts';
-import { createMasqueradedAddresses } from './masqueraded-addresses.ts';
+import { createSharedAddresses } from './shared-addresses.ts';
 import type { PodPolicies } from './pod-policies.ts';
 
 /** Removes plugin attachments, and what crashed processes left half-created. */
@@ -56,7 +56,7 @@ export function createPluginRemoval({
   leases,
   log,
 }: PluginRemovalDeps): PluginRemoval {
-  const masqueraded = createMasqueradedAddresses(database);
+  const sharedAddresses = createSharedAddresses(database);
   const followed = createFollowedPolicies(database);
 
   const remove = (
@@ -75,7 +75,7 @@ export function createPluginRemoval({
     };
     for (const resource of pluginAttachment.resources.toReversed())
       kindOf(resource).remove(resource, kernel, pluginAttachment.key, attached);
-    masqueraded.restore(pluginAttachment, pluginAttachment.resources, kernel);
+    sharedAddresses.restore(pluginAttachment, pluginAttachment.resources, kernel);
     // The answers to its connections would reach the next container with the address, against its rules.
     // Without rules, the caller need not wait for this.
     if (

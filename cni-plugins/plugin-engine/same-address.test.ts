@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
+import type { Of } from './plugin-engine.fixture.ts';
+
+/** A fixed address that a pod and its successor have at the same time, as in a rolling update. */
+
+if (inPrivateNetns(import.meta.filename)) {
+  const fixture = createPluginFixture();
+  after(() => fixture.end());
+  const chain = [
+    bridgeConf({ ipam: { type: 'portcullis-static', addresses: [{ address: '10.97.0.2/24' }] } }),
+    { type: 'portcullis-firewall' },
+  ];
+
+  test('the end of a pod does not take the rules of its address from a pod with the same fixed address', async () => {
+    const [former, next] = ['former', 'next'].map((id): Of => ({ id, netns: fixture.pin(id) })) as [Of, Of];
+    await fixture.add(chain, former);
+    const result = await fixture.add(chain, next);
+    await fixture.del(chain, former);
+    assert.match(shell('nft list table ip portcullis_plugins'), /10\.97\.0\.2 : jump leaving/u);
+    assert.match(shell('nft list map inet portcullis_firewall from4'), /10\.97\.0\.2 : goto/u);
+    await fixture.check(chain, next, result);
+    await fixture.del(chain, next);
+    assert.doesNotMatch(shell('nft list ruleset'), /10\.97\.0\.2/u);
+  });
+}
