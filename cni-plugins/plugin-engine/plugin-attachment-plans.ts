@@ -89,6 +89,7 @@ export function createPartPlans({
   };
 
   const refuseConflicts = refusingConflicts(database);
+  const sharedAddresses = createSharedAddresses(database);
 
   return {
     ...createLaterPlans({ database, parts: pluginAttachments, policies, refuseConflicts }),
@@ -127,6 +128,8 @@ export function createPartPlans({
           observed === undefined ? input : { ...input, observed },
         );
         refuseConflicts({ plugin, reading, call }, host, { resources, result });
+        if (reading.source.from !== 'ranges')
+          sharedAddresses.refuseOther({ attachment, key: call.key }, resources);
         addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
         const begun = pluginAttachments.begin({
           attachment,

@@ -25,4 +25,23 @@ if (inPrivateNetns(import.meta.filename)) {
     await fixture.del(chain, next);
     assert.doesNotMatch(shell('nft list ruleset'), /10\.97\.0\.2/u);
   });
+
+  test('a pod cannot choose an address by which another pod is masqueraded differently', async () => {
+    const pod = (id: string): Of => ({ id, netns: fixture.pin(id), network: id });
+    const [victim, thief] = [pod('victim'), pod('thief')];
+    const ranges = [[{ subnet: '10.98.0.0/24', rangeStart: '10.98.0.9' }]];
+    const own = [bridgeConf({ bridge: 'br1', ipam: { type: 'portcullis-ipam', ranges } })];
+    const chosen = bridgeConf({
+      bridge: 'br2',
+      isDefaultGateway: false,
+      ipam: { type: 'portcullis-static' },
+      runtimeConfig: { ips: ['10.98.0.9/8'] },
+    });
+    const result = await fixture.add(own, victim);
+    await assert.rejects(fixture.add([chosen], thief), { code: 'NETWORK_ADDRESS_TAKEN' });
+    await fixture.check(own, victim, result);
+    assert.match(shell('nft list table ip portcullis_plugins'), /10\.98\.0\.9 : jump leaving_\w+_24/u);
+    await fixture.del([chosen], thief);
+    await fixture.del(own, victim);
+  });
 }

@@ -17,6 +17,12 @@ export interface SharedAddresses {
    * @throws NETWORK_ADDRESS_TAKEN
    */
   refuse(part: Part, resources: readonly Resource[]): void;
+  /**
+   * Refuses resources that masquerade an address of another attachment in another way: the subnets differ. A
+   * pod and its successor may have the same address for a while.
+   * @throws NETWORK_ADDRESS_TAKEN
+   */
+  refuseOther(part: Part, resources: readonly Resource[]): void;
   /** Restores the rules of other attachments whose addresses are among those of removed resources. */
   restore(part: Part, removed: readonly Resource[], kernel: ResourceKernel): void;
 }
@@ -54,22 +60,37 @@ export function createSharedAddresses({ db }: NetworkDatabase): SharedAddresses 
      WHERE realm = (SELECT realm FROM attachment WHERE number = ?1) AND number <> ?1
        AND part.state <> 'removing' AND json_extract(resource.value, '$.kind') = ?2
        AND CASE ?2 WHEN 'masquerade' THEN json_extract(resource.value, '$.address') LIKE ?3 || '/%'
-           ELSE EXISTS (SELECT 1 FROM json_each(resource.value, '$.addresses') AS own WHERE own.value = ?3) END LIMIT 1`,
+           ELSE EXISTS (SELECT 1 FROM json_each(resource.value, '$.addresses') AS own WHERE own.value = ?3) END
+       AND json_extract(resource.value, '$.address') IS NOT ?4 LIMIT 1`,
   );
   /**
    * Returns the attachments that have an address of these resources, each with its own resource of the kind.
+   * @param exceptFor returns the `address` of resources that do not count
    */
-  const holders = ({ attachment }: Part, resources: readonly Resource[]): Holder[] =>
+  const holders = (
+    { attachment }: Part,
+    resources: readonly Resource[],
+    exceptFor: (resource: Resource) => string = () => '',
+  ): Holder[] =>
     resources.flatMap((resource) =>
       addressesOf(resource).flatMap(
-        (address) => (selectHolder.get(attachment, resource.kind, address) as Holder | undefined) ?? [],
+        (address) =>
+          (selectHolder.get(attachment, resource.kind, address, exceptFor(resource)) as Holder | undefined) ??
+          [],
       ),
     );
+  const refuseFirst = (part: Part, [holder]: readonly Holder[]): void => {
+    if (holder !== undefined) throw addressTaken(part, holder);
+  };
   return {
-    refuse(part, resources) {
-      const [holder] = holders(part, resources.filter(isMasquerade));
-      if (holder !== undefined) throw addressTaken(part, holder);
-    },
+    refuse: (part, resources) => refuseFirst(part, holders(part, resources.filter(isMasquerade))),
+    refuseOther: (part, resources) =>
+      refuseFirst(
+        part,
+        holders(part, resources.filter(isMasquerade), (resource) =>
+          isMasquerade(resource) ? resource.address : '',
+        ),
+      ),
     restore(part, removed, kernel) {
       if (removed.every((resource) => addressesOf(resource).length === 0)) return;
       // Nobody else has an address of a range.
@@ -90,10 +111,10 @@ function addressTaken({ key }: Part, holder: Holder): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_ADDRESS_TAKEN',
     kind: 'already-exists',
-    attempted: 'give a container the masqueraded address of a DHCP server on the network',
+    attempted: 'give a container a masqueraded address on the network',
     on: key.network,
     why: `the container ${holder.container_id} on the network ${holder.network} has the address ${address}, which is masqueraded`,
-    fix: 'let the DHCP server give addresses that no other network of this host has, or leave out ipMasq',
+    fix: 'give addresses that no other network of this host has, or leave out ipMasq',
     details: { address },
   });
 }
