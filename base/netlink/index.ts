@@ -131,6 +131,8 @@ export { changeMode, createLink, createPair, ipvlanModes, macvlanModes } from '.
 export type { LinkKind, NewLink } from './rtnetlink/link-kinds.ts';
 export { removeLink } from './rtnetlink/link-removal.ts';
 export {
+  addAlternativeNames,
+  deleteAlternativeNames,
   findLink,
   listSettings,
   macBytes,

@@ -99,7 +99,7 @@ const observations: Readonly<Record<string, unknown>> = {
   macvlan: { name: 'm0', mac: '02:00:00:00:00:01', mtu: 1500 },
   ipvlan: { name: 'm0', mac: '02:00:00:00:00:01', mtu: 1500 },
   vlan: { name: 'm0', mac: '02:00:00:00:00:01', mtu: 1500 },
-  'host-device': { name: 'd0', mac: '02:00:00:00:00:01', mtu: 1500, kind: 'dummy' },
+  'host-device': { name: 'd0', mac: '02:00:00:00:00:01', mtu: 1500, kind: 'dummy', alternativeNames: [] },
   tuning: {
     before: {
       mac: '02:00:00:00:00:01',

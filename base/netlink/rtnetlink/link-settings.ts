@@ -1,8 +1,20 @@
-import { attribute, attributesOf, text, textOf, u32 } from '../protocol/wire.ts';
+import {
+  attribute,
+  attributesOf,
+  elementsOf,
+  nested,
+  text,
+  textOf,
+  u32,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+} from '../protocol/wire.ts';
 import type { NetlinkSocket, Request } from '../protocol/socket.ts';
 import type { Attributes, Received } from '../protocol/wire.ts';
 import {
   IFLA_ADDRESS,
+  IFLA_ALT_IFNAME,
   IFLA_IFALIAS,
   IFLA_IFNAME,
   IFLA_INFO_DATA,
@@ -13,7 +25,10 @@ import {
   IFLA_MTU,
   IFLA_NET_NS_FD,
   IFLA_PROMISCUITY,
+  IFLA_PROP_LIST,
   IFLA_TXQLEN,
+  RTM_DELLINKPROP,
+  RTM_NEWLINKPROP,
 } from './message-numbers.ts';
 import { getLink, linkRequest, listLinks } from './links.ts';
 import type { Link, LinkName } from './links.ts';
@@ -29,6 +44,8 @@ export interface LinkSettings extends Omit<
 > {
   readonly queueLength: number;
   readonly allMulticast: boolean;
+  /** Further names, by which the link is found as by its own. Empty before Linux 5.5. */
+  readonly alternativeNames: readonly string[];
   /** IFLA_INFO_DATA: attributes of the link type. */
   readonly data: Attributes;
 }
@@ -51,6 +68,7 @@ function readSettings(message: Received): LinkSettings {
     alias: textOf(attributes.get(IFLA_IFALIAS)),
     promiscuous: (flags & linkFlags.promiscuous) !== 0 || number(IFLA_PROMISCUITY) > 0,
     allMulticast: (flags & linkFlags.allMulticast) !== 0,
+    alternativeNames: elementsOf(attributes.get(IFLA_PROP_LIST)).map(textOf),
     data: attributesOf(info.get(IFLA_INFO_DATA) ?? Buffer.alloc(0)),
   };
 }
@@ -113,3 +131,16 @@ export const moveLink = (index: number, netnsFd: number, name: string): Request 
     attribute(IFLA_NET_NS_FD, u32(netnsFd)),
     attribute(IFLA_IFNAME, text(name)),
   ]);
+
+const nameList = (names: readonly string[]): Buffer =>
+  nested(IFLA_PROP_LIST, ...names.map((name) => attribute(IFLA_ALT_IFNAME, text(name))));
+
+/** Returns the request that gives a link further names. Refused (EEXIST) if a link has one of them. */
+export const addAlternativeNames = (index: number, names: readonly string[]): Request => ({
+  ...linkRequest('add names to the link', { index }, [nameList(names)], { type: RTM_NEWLINKPROP }),
+  flags: NLM_F_EXCL | NLM_F_CREATE | NLM_F_APPEND,
+});
+
+/** Returns the request that takes further names from a link. */
+export const deleteAlternativeNames = (index: number, names: readonly string[]): Request =>
+  linkRequest('delete names of the link', { index }, [nameList(names)], { type: RTM_DELLINKPROP });

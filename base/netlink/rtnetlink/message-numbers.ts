@@ -26,6 +26,8 @@ export const RTM_GETTFILTER = 46;
 export const RTM_NEWMDB = 84;
 export const RTM_NEWNSID = 88;
 export const RTM_GETNSID = 90;
+export const RTM_NEWLINKPROP = 108;
+export const RTM_DELLINKPROP = 109;
 
 /* Attributes of a link (linux/if_link.h). */
 
@@ -47,6 +49,8 @@ export const IFLA_PROMISCUITY = 30;
 export const IFLA_NUM_TX_QUEUES = 31;
 export const IFLA_NUM_RX_QUEUES = 32;
 export const IFLA_LINK_NETNSID = 37;
+export const IFLA_PROP_LIST = 52;
+export const IFLA_ALT_IFNAME = 53;
 
 /* Attributes in IFLA_LINKINFO (linux/if_link.h). */
 

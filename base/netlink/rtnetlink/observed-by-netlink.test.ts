@@ -6,7 +6,7 @@ import { AttrStream, createRtNetlink, ifla, rt } from 'netlink';
 import { NETLINK_ROUTE } from '../../kernel/index.ts';
 import { setPort, setPortUp } from './bridge-port-settings.ts';
 import { createLink } from './link-kinds.ts';
-import { listSettings } from './link-settings.ts';
+import { addAlternativeNames, listSettings } from './link-settings.ts';
 import * as links from './links.ts';
 import * as neighbours from './neighbours.ts';
 import { plain, withInfo } from './netlink-observer.fixture.ts';
@@ -72,6 +72,7 @@ before(() => {
     setPort({ name: 'v1' }, { hairpin: false, isolated: true }),
     links.setPromiscuous({ name: 'v1' }),
     links.setAlias({ name: 'lower' }, 'an alias'),
+    addAlternativeNames(lower, ['lower-too']),
     ...['v0', 'p0', 'lower', 'vx0'].map((name) => links.setUp({ name })),
     routes.addAddress(bridge, ipv4('10.0.0.1'), 24),
     routes.addAddress(bridge, ipv6(1), 64),
@@ -177,8 +178,10 @@ test('both list the same settings of links', async () => {
       queueLength: attrs.txqlen ?? 0,
       promiscuous,
       allMulticast,
+      alternativeNames: attrs.propList?.includes('lower-too\0') === true ? ['lower-too'] : [],
     };
   });
+  assert.ok(listed.some(({ alternativeNames }) => alternativeNames.length > 0));
   assert.deepEqual(
     listSettings(ours).map(({ data: _, ...setting }) => setting),
     listed,

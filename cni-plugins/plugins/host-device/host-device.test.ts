@@ -171,6 +171,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.ok(shell(`ip link show ${name}`));
   });
 
+  shell('ip link add taken type ifb');
   for (const [what, command] of [
     ['removed its alias', `ip link set eth0 alias ''`],
     ['gave it another alias', 'ip link set eth0 alias lo'],
@@ -180,16 +181,22 @@ if (inPrivateNetns(import.meta.filename)) {
       'renamed it and put a link of its own there',
       `sh -c 'ip link set eth0 down name net7; ip link add eth0 type ifb; ip link set eth0 alias NAME'`,
     ],
+    ['gave it a name that the host has', 'ip link property add dev eth0 altname taken'],
+    ['gave it its name on the host', 'ip link property add dev eth0 altname NAME'],
+    ['gave it a name that the host may need', 'ip link property add dev eth0 altname cni9'],
+    ['removed its further name', 'ip link property del dev eth0 altname own-NAME'],
   ] as const)
     test(`a device is moved back from a pod that ${what}`, async () => {
       const name = device();
+      shell(`ip link property add dev ${name} altname own-${name}`);
       const mac = json(shell(`ip -j link show ${name}`))[0]?.['address'];
       const pod = pods.pod(name);
       const config = { type: 'host-device', device: name };
       await pod.add(config);
-      pod.run(command.replace('NAME', name));
+      pod.run(command.replaceAll('NAME', name));
       await pod.del(config);
       assert.equal(json(shell(`ip -j link show ${name}`))[0]?.['address'], mac);
       assert.doesNotMatch(shell(`ip link show ${name}`), /alias|UP/u);
+      assert.deepEqual(json(shell(`ip -j link show ${name}`))[0]?.['altnames'], [`own-${name}`]);
     });
 }

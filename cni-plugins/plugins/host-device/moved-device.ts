@@ -1,6 +1,8 @@
 import { O_RDONLY, withOpen } from '../../../base/kernel/index.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import {
+  addAlternativeNames,
+  deleteAlternativeNames,
   findLink,
   listSettings,
   moveLink,
@@ -9,8 +11,9 @@ import {
   setFlag,
   setMac,
   setMtu,
+  tolerating,
 } from '../../../base/netlink/index.ts';
-import type { LinkSettings, NetlinkSocket } from '../../../base/netlink/index.ts';
+import type { LinkSettings, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
@@ -28,6 +31,8 @@ export interface MovedDevice extends Resource {
   readonly mtu: number;
   /** Kind of the link, empty for hardware. Absent: an earlier version recorded the device. */
   readonly linkKind?: string;
+  /** Further names on the host. Absent: an earlier version recorded the device. */
+  readonly alternativeNames?: readonly string[];
   readonly interface: string;
   /** MAC in the pod, if different. */
   readonly podMac?: string;
@@ -143,6 +148,7 @@ function moveOut(
     setFlag(link.index, 'up', false),
     ...(link.mac === resource.mac ? [] : [setMac(link.index, resource.mac)]),
     ...(link.alias === resource.device ? [] : [setAlias({ index: link.index }, resource.device)]),
+    ...withoutForeignNames(resource, link),
   ]);
   kernel.inHost(() => {
     withOpen('/proc/thread-self/ns/net', O_RDONLY, (host) =>
@@ -151,7 +157,16 @@ function moveOut(
   });
 }
 
-/** Restores name, MAC address and MTU, clears the alias, and leaves it down, as the upstream plugin does. */
+/**
+ * Returns the request that removes names that the pod gave to the device: the host refuses a device with a
+ * name that another link has, and would find the device by the other names.
+ */
+function withoutForeignNames({ alternativeNames: own }: MovedDevice, link: LinkSettings): Request[] {
+  const foreign = link.alternativeNames.filter((name) => own?.includes(name) === false);
+  return foreign.length === 0 ? [] : [deleteAlternativeNames(link.index, foreign)];
+}
+
+/** Restores names, MAC address and MTU, clears the alias, and leaves it down, as the upstream plugin does. */
 function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket): void {
   const { index } = link;
   // It never left, because the move was refused. It is up and stays up.
@@ -167,8 +182,12 @@ function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket
     ...(link.name === resource.device ? [] : [rename(index, resource.device)]),
     ...(link.mac === resource.mac ? [] : [setMac(index, resource.mac)]),
     ...(link.mtu === resource.mtu ? [] : [setMtu(index, resource.mtu)]),
-    setAlias({ index }, ''),
+    ...withoutForeignNames(resource, link),
   ]);
+  for (const name of resource.alternativeNames ?? [])
+    if (!link.alternativeNames.includes(name))
+      tolerating(['EEXIST'], () => host.run([addAlternativeNames(index, [name])]));
+  host.run([setAlias({ index }, '')]);
 }
 
 function vanished(device: string): PortcullisError {

@@ -28,6 +28,7 @@ type Observed =
       readonly mac: string;
       readonly mtu: number;
       readonly kind: string;
+      readonly alternativeNames: readonly string[];
       readonly pciAddress?: string;
     }
   | { readonly userspace: true; readonly pciAddress: string };
@@ -95,6 +96,7 @@ export const hostDevice: Plugin<HostDeviceConfig> = {
         mac: found.mac,
         mtu: found.mtu,
         linkKind: found.kind,
+        alternativeNames: found.alternativeNames,
         interface: name,
       };
       const addresses: PodAddresses = {
@@ -142,9 +144,9 @@ function lookFor(config: HostDeviceConfig, kernel: ResourceKernel): Observed {
   if (pciAddress !== undefined && auxiliary === undefined && driverOf(pciAddress))
     return { userspace: true, pciAddress };
   const link = linkOf(config, pciAddress, auxiliary, kernel);
-  const { name, mac, mtu, kind } = link;
+  const { name, mac, mtu, kind, alternativeNames } = link;
   const ofPci = pciAddress === undefined || auxiliary !== undefined ? {} : { pciAddress };
-  return { name, mac, mtu, kind, ...ofPci };
+  return { name, mac, mtu, kind, alternativeNames, ...ofPci };
 }
 
 function linkOf(
