@@ -433,6 +433,17 @@ if (inPrivateNetns(import.meta.filename)) {
       }
   });
 
+  test('a pod that gave its link a name that the host has is removed', async () => {
+    const driver = await start('named', { gateway: '10.70.0.1' });
+    const pod = fixture.pod('named');
+    await call('add', pod, { driver: 'named', ipam });
+    shell('ip link add taken type ifb');
+    assert.notEqual(pod.run('ip link property add dev eth0 altname taken'), undefined);
+    await call('del', pod, { driver: 'named', ipam });
+    shell('ip link del taken');
+    nothingLeft(driver);
+  });
+
   test('the examples of docs/cnm.md are valid', async () => {
     const driver = await start('example-driver', { gateway: 'own' });
     const document = readFileSync(new URL('../../../docs/cnm.md', import.meta.url), 'utf8');

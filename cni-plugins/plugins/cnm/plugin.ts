@@ -22,6 +22,7 @@ export interface CnmJoined {
 interface Device {
   readonly mac: string;
   readonly mtu: number;
+  readonly alternativeNames: readonly string[];
 }
 
 /**
@@ -43,7 +44,7 @@ export const cnm: Plugin<CnmConfig> = {
         link,
         'the remote driver named it at Join, and its namespace has no link of that name',
       );
-    return { mac: device.mac, mtu: device.mtu };
+    return { mac: device.mac, mtu: device.mtu, alternativeNames: device.alternativeNames };
   },
   plan(config, input): Plan {
     const joined = input.joined as CnmJoined | undefined;
