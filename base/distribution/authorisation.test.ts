@@ -138,6 +138,19 @@ describe('a registry that requires tokens', () => {
     assert.equal(tokens.requests.length, 1, 'the other caller gets the same token');
   });
 
+  it('is not named if its token service exceeds the time limit', async () => {
+    const limit = new AbortController();
+    const tokens = await serve((_, response) => {
+      response.writeHead(200).write('{');
+      limit.abort(new DOMException('too late', 'TimeoutError'));
+    });
+    const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
+    await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1', limit.signal), {
+      code: 'DISTRIBUTION_UNREACHABLE',
+      message: new RegExp(`the request to ${tokens.host} exceeded its time limit`),
+    });
+  });
+
   it('gets a new token when the old token has expired or is refused', async () => {
     const short = await setUp(2);
     const repository = repositoryOf(clientOf(), short.registry, 'app', user);

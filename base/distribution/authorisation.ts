@@ -9,6 +9,7 @@ import { record } from './descriptor.ts';
 import { distributionError, statusFailure } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
+import { networkFailure } from './network-failure.ts';
 import { isHttpError } from '../http/index.ts';
 import type { HttpAnswer } from '../http/index.ts';
 import type { HttpRequest, Transport } from './transport.ts';
@@ -111,7 +112,12 @@ export function createAuthorisation(
         underWay.get(key) ??
         fetchToken(grant, bearerChallenge, refused.url, task).finally(() => underWay.delete(key));
       underWay.set(key, pending);
-      return keep(key, await orAborted(pending, signal));
+      // The token service is what the caller waited for, not the registry.
+      const service = URL.parse(bearerChallenge.params['realm'] ?? '') ?? refused.url;
+      const value = await orAborted(pending, signal).catch((thrown: unknown) => {
+        throw networkFailure(thrown, service, task, signal);
+      });
+      return keep(key, value);
     }
     if (!basicOffered) throw deny('requires an unsupported type of authentication');
     if (credentials?.username === undefined || credentials.password === undefined)
