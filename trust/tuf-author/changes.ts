@@ -3,7 +3,7 @@ import { tufCanonicalJson } from '../tuf-metadata/canonical.ts';
 import type { DelegatedRole, DelegationScope, RoleKeys, TargetFile, TopRole } from '../tuf-metadata/model.ts';
 import { topRoles } from '../tuf-metadata/model.ts';
 import { authorFailure } from './failure.ts';
-import { emptyRole } from './collection.ts';
+import { emptyRole, onlyDelegated } from './collection.ts';
 import type { AuthoredRole, Collection } from './collection.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 
@@ -136,7 +136,7 @@ export function undelegate(collection: Collection, delegator: string, name: stri
   const delegations = authored.delegations.filter((one) => one.name !== name);
   if (delegations.length === authored.delegations.length)
     throw authorFailure('TRUST_AUTHOR_NO_ROLE', name, `${delegator} does not delegate to it`);
-  return prune(
+  return onlyDelegated(
     withRole(collection, delegator, { ...authored, delegations, keys: usedKeys(authored.keys, delegations) }),
   );
 }
@@ -230,12 +230,4 @@ function usedKeys(
 ): Map<string, ListedKey> {
   const used = new Set(delegations.flatMap(({ keyids }) => keyids));
   return new Map([...keys].filter(([id]) => used.has(id)));
-}
-
-/** Drops roles that no role delegates to. */
-function prune(collection: Collection): Collection {
-  const reached = new Set(['targets']);
-  for (const name of reached)
-    for (const role of collection.targets.get(name)?.delegations ?? []) reached.add(role.name);
-  return { ...collection, targets: new Map([...collection.targets].filter(([name]) => reached.has(name))) };
 }

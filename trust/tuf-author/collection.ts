@@ -31,7 +31,7 @@ const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
 
 /**
  * Returns the content of a dialect's files. Signatures are not checked here: the caller has verified the
- * files.
+ * files. A role that no role delegates to any more is not part of the content, although its file is kept.
  * @throws Error with a sentence when a file has the wrong form, or uses succinct delegations, which this
  * writer does not preserve
  */
@@ -39,7 +39,7 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
   const root = existing.get('root');
   if (root === undefined) throw new Error('there is no root');
   const { signed } = readMetadata(dialect, 'root', root);
-  return {
+  return onlyDelegated({
     dialect,
     keys: listedKeys(signed.keys),
     roles: signed.roles,
@@ -48,7 +48,15 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
         .filter(([name]) => !ownTop.has(name))
         .map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
     ),
-  };
+  });
+}
+
+/** Drops roles that no role delegates to. */
+export function onlyDelegated(collection: Collection): Collection {
+  const reached = new Set(['targets']);
+  for (const name of reached)
+    for (const role of collection.targets.get(name)?.delegations ?? []) reached.add(role.name);
+  return { ...collection, targets: new Map([...collection.targets].filter(([name]) => reached.has(name))) };
 }
 
 function authoredRole(dialect: Dialect, name: string, bytes: Buffer): AuthoredRole {

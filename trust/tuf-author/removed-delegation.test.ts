@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { openRegistries } from '../registries/registry-access.ts';
+import type { TargetFile } from '../tuf-metadata/model.ts';
+import { openOwner } from './owner.ts';
+import type { Owner } from './owner.types.ts';
+
+const name = 'registry.example.com/pay/app';
+const role = 'targets/releases';
+const file: TargetFile = { length: 1, hashes: { sha256: 'b'.repeat(64) }, custom: undefined };
+const add = (to: string, path: string) => ({ kind: 'add', role: to, path, file }) as const;
+const removal = { kind: 'undelegate', delegator: 'targets', name: role } as const;
+const publish = (owner: Owner, countersign = false) => owner.publish({ to: [], countersign, expiry: {} });
+
+interface Scene {
+  readonly home: string;
+  /** Opens a collection of the folder `keys`, or of a copy of it. */
+  open(folder?: string): Promise<Owner>;
+  /** Delegates every path to the role. */
+  delegate(owner: Owner): Promise<void>;
+}
+
+async function scene(t: TestContext): Promise<Scene> {
+  const home = await mkdtemp(join(tmpdir(), 'portcullis-removed-delegation-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const owners: Owner[] = [];
+  t.after(async () => {
+    for (const owner of owners) await owner.close();
+    await registries.close();
+    await rm(home, { recursive: true, force: true });
+  });
+  const key = join(home, 'releases.pem');
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(key, privateKey.export({ format: 'pem', type: 'pkcs8' }));
+  writeFileSync(`${key}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
+  return {
+    home,
+    async open(folder = 'keys') {
+      const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
+      const owner = await openOwner({
+        folder: join(home, folder),
+        name,
+        passphrase,
+        signers: [key],
+        registries,
+        now: new Date(),
+      });
+      owners.push(owner);
+      return owner;
+    },
+    delegate: (owner) =>
+      owner.delegate({
+        delegator: 'targets',
+        name: role,
+        terminating: false,
+        scope: { kind: 'prefixes', prefixes: [''] },
+        files: [`${key}.pub`],
+        threshold: 1,
+      }),
+  };
+}
+
+/** Publishes a collection in a folder, with a role that has signed `bad`. */
+async function inFolder(t: TestContext): Promise<Scene & { readonly owner: Owner; readonly place: string }> {
+  const scenery = await scene(t);
+  const owner = await scenery.open();
+  const place = join(scenery.home, 'place');
+  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
+  await scenery.delegate(owner);
+  await owner.stage(add(role, 'bad'));
+  await publish(owner);
+  return { ...scenery, owner, place };
+}
+
+const pathsOf = async (owner: Owner): Promise<readonly string[]> =>
+  (await owner.targets()).map((target) => `${target.role} ${target.path}`);
+
+test('a delegation that is added again after its removal signs nothing that it signed before', async (t) => {
+  const { owner, delegate } = await inFolder(t);
+  await owner.stage(removal);
+  await publish(owner);
+  assert.deepEqual(await pathsOf(owner), []);
+  await delegate(owner);
+  assert.deepEqual(await pathsOf(owner), []);
+  const { signed } = await publish(owner);
+  assert.deepEqual(
+    signed.map((one) => `${one.role} ${one.version}`),
+    ['targets 3', `${role} 2`, 'snapshot 3', 'timestamp 3'],
+  );
+});
