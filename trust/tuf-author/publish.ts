@@ -1,11 +1,12 @@
+import { attempt } from '../../base/errors/index.ts';
 import { updateMetadata } from '../tuf-client/update.ts';
 import { metadataName } from '../tuf-client/metadata-names.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
 import type { TufSource } from '../tuf-client/source.ts';
 import { topRoles } from '../tuf-metadata/model.ts';
-import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
+import type { Dialect, FileMeta, TopRole } from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
-import { withTargets } from '../tuf/trusted-set.ts';
+import { verifyFile, withTargets } from '../tuf/trusted-set.ts';
 import { delegatorOf } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { Standing } from './collection.ts';
@@ -24,6 +25,7 @@ export interface Remote {
 /**
  * Reads everything that is published at a place.
  * @param known the files that the owner has: older files are refused
+ * @param kept the files of roles that no role delegates to any more: they are taken from here
  * @returns undefined when nothing is published there
  * @throws the codes of ../trusted-set.ts and of the source
  */
@@ -31,14 +33,15 @@ export async function readPublished(
   dialect: Dialect,
   source: TufSource,
   known: Standing,
+  kept = known,
 ): Promise<Remote | undefined> {
-  const kept = new Map(known);
+  const trustedFiles = new Map(known);
   const roots = new Map<number, Buffer>();
   const moment = new Date(0);
   const store = {
-    load: (role: string) => Promise.resolve(kept.get(role)),
+    load: (role: string) => Promise.resolve(trustedFiles.get(role)),
     save: (role: string, bytes: Buffer) => {
-      kept.set(role, bytes);
+      trustedFiles.set(role, bytes);
       if (role === 'root') roots.set(versionOf(dialect, role, bytes), bytes);
       return Promise.resolve();
     },
@@ -65,9 +68,22 @@ export async function readPublished(
     }
   }
   // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
-  for (const [name, bytes] of known)
-    if (!existing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) existing.set(name, bytes);
+  for (const [name, bytes] of kept) {
+    const meta = existing.has(name) ? undefined : trusted.snapshot?.signed.meta.get(name);
+    if (meta !== undefined && isFile(dialect, name, meta, bytes)) existing.set(name, bytes);
+  }
   return { standing: existing, roots };
+}
+
+/** Returns whether the bytes are the file that the snapshot names. */
+function isFile(dialect: Dialect, role: string, meta: FileMeta, bytes: Buffer): boolean {
+  return (
+    (meta.version === undefined || versionOf(dialect, role, bytes) === meta.version) &&
+    attempt(() => {
+      verifyFile(role, bytes, meta);
+      return true;
+    }) === true
+  );
 }
 
 export function typeOf(role: string): TopRole {

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { startTrustService } from '../notary/index.ts';
 import { openRegistries } from '../registries/registry-access.ts';
 import type { TargetFile } from '../tuf-metadata/model.ts';
+import { readMetadata } from '../tuf-metadata/read.ts';
 import { openOwner } from './owner.ts';
 import type { Owner } from './owner.types.ts';
 
@@ -93,4 +95,42 @@ test('a delegation that is added again after its removal signs nothing that it s
     signed.map((one) => `${one.role} ${one.version}`),
     ['targets 3', `${role} 2`, 'snapshot 3', 'timestamp 3'],
   );
+});
+
+test('the snapshot still names a removed role after another owner has published', async (t) => {
+  const { owner, open, home, place } = await inFolder(t);
+  await owner.stage(removal);
+  await publish(owner);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  const other = await open('copy');
+  await other.stage(add('targets', '1.0'));
+  await publish(other);
+  await owner.stage(add('targets', '2.0'));
+  await publish(owner);
+  const { meta } = readMetadata('tuf', 'snapshot', await readFile(join(place, '4.snapshot.json'))).signed;
+  // Clients refuse a snapshot that no longer names a role (specification 1.0.34, section 5.5.5).
+  assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
+});
+
+test('a service accepts publishes after the removal of a delegation, and the owner never signs what that role signed', async (t) => {
+  const { home, open, delegate } = await scene(t);
+  const service = await startTrustService({ listen: '127.0.0.1:0', data: join(home, 'data') });
+  t.after(() => service.close());
+  const owner = await open();
+  await owner.init({
+    dialects: ['tuf', 'notary'],
+    destinations: [service.url],
+    keys: {},
+    expiry: {},
+    localKeys: false,
+  });
+  await delegate(owner);
+  await owner.stage(add(role, 'bad'));
+  await publish(owner);
+  await owner.stage(removal);
+  await publish(owner);
+  await owner.stage(add('targets', '1.0'));
+  await publish(owner);
+  await publish(owner, true);
+  assert.deepEqual(await pathsOf(owner), ['targets 1.0']);
 });

@@ -12,7 +12,7 @@ import { authorFailure } from './failure.ts';
 import { issue } from './issue.ts';
 import { listedKey } from '../tuf-metadata/listed-key.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
-import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
+import { isNewer, newestOf, publicationOf, readPublished, typeOf, versionOf } from './publish.ts';
 import { concludeSending, roleVersions, savePublished } from './sending.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
@@ -144,7 +144,9 @@ async function send(
     destination.dialects.includes(one.dialect),
   )) {
     const mine =
-      destination.serverKey === undefined ? after : withoutManaged(after, settings.serverManaged[dialect]);
+      destination.serverKey === undefined
+        ? after
+        : acceptedByService(dialect, after, settings.serverManaged[dialect]);
     const roots = await folder.roots(dialect);
     const remote = remotes.get(destination);
     const all = publicationOf(dialect, mine, roots, remote);
@@ -219,7 +221,7 @@ async function readRemotes(
     const remote =
       first === undefined
         ? undefined
-        : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
+        : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]), local);
     if (remote === undefined) continue;
     remotes.set(destination, remote.standing);
     for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
@@ -302,8 +304,18 @@ async function serverKey(
   return service.serverKey(dialect, role, fresh);
 }
 
-const withoutManaged = (existing: Standing, managed: readonly string[]): Standing =>
-  new Map([...existing].filter(([role]) => !managed.includes(role)));
+/**
+ * Returns the files without those that the service signs itself, and without those of roles that no role
+ * delegates to any more: a service refuses such a file, even if it has it.
+ */
+function acceptedByService(dialect: Dialect, existing: Standing, managed: readonly string[]): Standing {
+  const { targets } = collectionOf(dialect, existing);
+  return new Map(
+    [...existing].filter(
+      ([role]) => !managed.includes(role) && (typeOf(role) !== 'targets' || targets.has(role)),
+    ),
+  );
+}
 
 function publishedByOthers({ notaryVersions }: Settings, existing: Standing): boolean {
   const now = roleVersions(existing);
