@@ -29,6 +29,12 @@ const known: readonly string[] = [
   'pin-source',
 ];
 
+/** Other programs also read `pin-value` in the path, as drafts of RFC 7512 wrote it. */
+const pinValue = /^pin[-_]?(?:value)?=/iu;
+
+/** Returns the path of a URI, up to an attribute that is a PIN. */
+const shown = (text: string): string => text.split(/\?|[:;&]pin[-_]?(?:value)?=/iu, 1)[0] ?? '';
+
 /**
  * Reads `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. A PIN in the URI (`pin-value`) is refused:
  * any process may read the arguments of another.
@@ -36,12 +42,11 @@ const known: readonly string[] = [
  */
 export function parsePkcs11Uri(text: string): Pkcs11Uri {
   const fail = (why: string, fix: string): PortcullisError =>
-    // The URI may contain a PIN: only its path is displayed.
     new PortcullisError({
       code: 'TRUST_PKCS11_URI',
       kind: 'invalid',
       attempted: 'read PKCS #11 URI',
-      on: text.split('?', 1)[0] ?? '',
+      on: shown(text),
       why,
       fix,
     });
@@ -52,13 +57,13 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
   for (const part of [...path.split(';'), ...query.split('&')]) {
     if (part === '') continue;
     const [, name, value] = /^([a-z-]+)=(.*)$/s.exec(part) ?? [];
-    if (name === 'pin-value')
+    if (pinValue.test(part))
       throw fail(
         'it contains a PIN, which any process could read',
         'write the PIN into a file of mode 0600 and name it: pin-source=file:/path',
       );
     if (name === undefined || value === undefined || !known.includes(name))
-      throw fail(`it has the unknown attribute "${(name ?? part).slice(0, 40)}"`, form);
+      throw fail(`it has the unknown attribute "${(part.split('=', 1)[0] ?? '').slice(0, 40)}"`, form);
     if (attributes.has(name)) throw fail(`it has ${name} twice`, form);
     const bytes = decode(value);
     if (bytes === undefined) throw fail(`its ${name} is not correctly percent-encoded`, form);
