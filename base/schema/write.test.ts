@@ -54,6 +54,11 @@ for (const [what, text] of canonical)
     assert.deepEqual(formatDocuments(text, 'f.yaml'), { text, problems: [] });
   });
 
+test('a text of comments alone is in canonical form', () => {
+  const text = '# rules:\n#   - images: [ "a" ]\n\n# and nothing else\n';
+  assert.deepEqual(formatDocuments(text, 'f.yaml'), { text, problems: [] });
+});
+
 test('a list whose last item has no value and follows a comment of an outer depth can be written', () => {
   for (const item of ['', ' &x']) {
     const { problems, text } = formatDocuments(`k:\n    - a\n  # c\n    -${item}\n`, 'a.yaml');

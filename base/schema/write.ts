@@ -45,7 +45,8 @@ export function formatDocuments(text: string, file: string, order: KeyOrder = ()
 
 function formatOnce(text: string, file: string, order: KeyOrder): Formatted {
   const { documents, problems } = parseDocuments(text, file);
-  if (problems.length > 0) return { text, problems };
+  // A text of comments alone has no document that could be written.
+  if (problems.length > 0 || documents.length === 0) return { text, problems };
   if (/^\s*\{/.test(text) && documents.length === 1 && isJson(text)) {
     return { text: `${JSON.stringify(sortedJson(documents[0]?.value, [], order), null, 2)}\n`, problems: [] };
   }
