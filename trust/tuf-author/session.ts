@@ -1,6 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
-import type { Dialect, TargetFile } from '../tuf-metadata/model.ts';
+import { covers } from '../tuf/delegation.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { beginCollection } from './initial-collection.ts';
 import { rotateKeys } from './changes.ts';
 import { collectionOf } from './collection.ts';
@@ -324,12 +325,15 @@ function publishedByOthers({ notaryVersions }: Settings, existing: Standing): bo
 
 /**
  * Returns the collection in which the owner signs, as `targets`, what Notary's clients have published: each
- * path as those clients find it, in `targets/releases` or else in `targets` (client/client.go of Notary 0.7).
+ * path as those clients find it, in `targets/releases` if it is delegated there, or else in `targets`
+ * (client/client.go of Notary 0.7).
  */
 function countersigned(collection: Collection, notary: Collection): Collection {
-  const found = new Map<string, TargetFile>();
-  for (const role of ['targets', 'targets/releases'])
-    for (const [path, file] of notary.targets.get(role)?.targets ?? []) found.set(path, file);
+  const top = notary.targets.get('targets');
+  const found = new Map(top?.targets);
+  const releases = top?.delegations.find((one) => one.name === 'targets/releases');
+  for (const [path, file] of notary.targets.get('targets/releases')?.targets ?? [])
+    if (releases !== undefined && covers(releases.scope, path)) found.set(path, file);
   const own = collection.targets.get('targets');
   if (own === undefined) return collection;
   return { ...collection, targets: new Map(collection.targets).set('targets', { ...own, targets: found }) };

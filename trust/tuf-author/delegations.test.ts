@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -26,6 +26,8 @@ interface Scene {
   open(folder?: string): Promise<Owner>;
   /** Delegates every path to the role. */
   delegate(owner: Owner): Promise<void>;
+  /** Base64 DER of the role's key. */
+  readonly spki: string;
 }
 
 async function scene(t: TestContext): Promise<Scene> {
@@ -43,6 +45,7 @@ async function scene(t: TestContext): Promise<Scene> {
   writeFileSync(`${key}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
   return {
     home,
+    spki: publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
     async open(folder = 'keys') {
       const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
       const owner = await openOwner({
@@ -112,11 +115,12 @@ test('the snapshot still names a removed role after another owner has published'
   assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
 });
 
-test('a service accepts publishes after the removal of a delegation, and the owner never signs what that role signed', async (t) => {
-  const { home, open, delegate } = await scene(t);
-  const service = await startTrustService({ listen: '127.0.0.1:0', data: join(home, 'data') });
+/** Begins a collection of both dialects at a service. */
+async function atService(t: TestContext): Promise<Scene & { readonly owner: Owner }> {
+  const scenery = await scene(t);
+  const service = await startTrustService({ listen: '127.0.0.1:0', data: join(scenery.home, 'data') });
   t.after(() => service.close());
-  const owner = await open();
+  const owner = await scenery.open();
   await owner.init({
     dialects: ['tuf', 'notary'],
     destinations: [service.url],
@@ -124,6 +128,11 @@ test('a service accepts publishes after the removal of a delegation, and the own
     expiry: {},
     localKeys: false,
   });
+  return { ...scenery, owner };
+}
+
+test('a service accepts publishes after the removal of a delegation, and the owner never signs what that role signed', async (t) => {
+  const { owner, delegate } = await atService(t);
   await delegate(owner);
   await owner.stage(add(role, 'bad'));
   await publish(owner);
@@ -133,4 +142,28 @@ test('a service accepts publishes after the removal of a delegation, and the own
   await publish(owner);
   await publish(owner, true);
   assert.deepEqual(await pathsOf(owner), ['targets 1.0']);
+});
+
+test('countersigning takes over only the paths that are delegated to a role', async (t) => {
+  const { owner, open, home, spki } = await atService(t);
+  await publish(owner);
+  // The keys sign in Notary's dialect alone, as with one of its clients.
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  const settings = join(home, 'copy', 'collections', encodeURIComponent(name), 'collection.json');
+  const both = JSON.parse(await readFile(settings, 'utf8')) as object;
+  await writeFile(settings, JSON.stringify({ ...both, dialects: ['notary'] }));
+  const client = await open('copy');
+  await client.stage({
+    kind: 'delegate',
+    delegator: 'targets',
+    name: role,
+    terminating: false,
+    scope: { kind: 'prefixes', prefixes: ['v1'] },
+    keys: [{ spki }],
+    threshold: 1,
+  });
+  await client.stage(add(role, 'v1.0'), add(role, 'v2.0'));
+  await publish(client);
+  await publish(owner, true);
+  assert.deepEqual(await pathsOf(owner), ['targets v1.0']);
 });
