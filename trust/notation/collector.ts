@@ -153,7 +153,7 @@ async function askFor({ certificate, issuer }: Link, context: GatheringContext):
         .find(({ kind, annotations }) => kind === 'crl' && annotations[urlAnnotation] === url),
     );
     if (typeof list === 'string') continue;
-    for (const delta of deltaUrls(list).slice(0, 4))
+    for (const delta of deltaUrls(list, issuer).slice(0, 4))
       await ask(context, 'crl', { [urlAnnotation]: delta }, limits);
   }
 }

@@ -10,7 +10,7 @@ import { contextTag, derTag } from '../../x509/der.ts';
 import { der, integer, oid } from '../../x509/der-writer.ts';
 import { extensionOid } from '../../x509/extensions.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../fixtures/authority.ts';
-import { judgeCrl } from './crl.ts';
+import { deltaUrls, judgeCrl } from './crl.ts';
 
 const deltaUrl = 'http://127.0.0.1:1/delta.crl';
 const ownUrl = 'http://127.0.0.1:1/own.crl';
@@ -172,6 +172,15 @@ describe('revocation lists', () => {
     ['an extension twice', () => judged(list([...plain, ...plain])), 'unknown'],
   ] as const)
     it(`${name}: ${status}`, () => assert.equal(judge(), status));
+
+  it('a delta is requested only where a list says so that the issuer has signed', () => {
+    const signed = base();
+    assert.deepEqual(deltaUrls(signed, root), [deltaUrl]);
+    const address = signed.indexOf(deltaUrl);
+    const changed = Buffer.from(signed);
+    changed[address + deltaUrl.length - 1] = 0x40;
+    assert.deepEqual(deltaUrls(changed, root), []);
+  });
 
   function padded(): Buffer {
     return der(derTag.sequence, der(derTag.integer, Buffer.alloc(1), leaf.serial), time(Date.now() - hour));

@@ -1,3 +1,4 @@
+import { attempt } from '../../../base/errors/index.ts';
 import { smallest } from '../../../base/lists/index.ts';
 import { keyUsageBit } from '../../x509/certificate.ts';
 import type { Certificate } from '../../x509/certificate.ts';
@@ -35,16 +36,23 @@ interface RevocationList {
 
 /**
  * Returns where the delta of a list is available (RFC 5280 section 5.2.6); none for a list that cannot be
- * read.
+ * read, or that the issuer has not signed: anyone on the way could name any address in it.
  */
-export function deltaUrls(bytes: Uint8Array): readonly string[] {
-  try {
-    const freshest = readList(bytes).extensions.get(extensionOid.freshestCrl);
-    return freshest === undefined ? [] : readPointUrls(freshest.value);
-  } catch {
-    return [];
-  }
+export function deltaUrls(bytes: Uint8Array, issuer: Certificate): readonly string[] {
+  const named = attempt(() => {
+    const list = readList(bytes);
+    return isSignedBy(list, issuer) ? deltasOf(list) : [];
+  });
+  return named ?? [];
 }
+
+function deltasOf({ extensions }: RevocationList): readonly string[] {
+  const freshest = extensions.get(extensionOid.freshestCrl);
+  return freshest === undefined ? [] : readPointUrls(freshest.value);
+}
+
+const isSignedBy = (list: RevocationList, { key }: Certificate): boolean =>
+  isSignatureBy(list.signatureAlgorithm, key, list.tbs.whole, list.signature);
 
 /**
  * Returns the status of a certificate in a revocation list, and in its delta, if the list names one.
@@ -64,7 +72,7 @@ export function judgeCrl(
     if (problem !== undefined) return unknown(`its revocation list ${problem}`);
     if (base.extensions.has(extensionOid.deltaCrlIndicator))
       return unknown('its revocation list contains only changes');
-    const urls = deltaUrls(bytes);
+    const urls = deltasOf(base);
     if (urls.length === 0 && certificate.extensions.has(extensionOid.freshestCrl))
       return unknown('it names a delta of its revocation list, but the list does not');
     for (const url of urls) {
@@ -135,8 +143,7 @@ function listProblem(
   if (!list.issuer.equals(issuer.subject)) return 'is not from its issuer';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.crlSign) === 0)
     return 'is signed by an authority that may not sign such lists';
-  if (!isSignatureBy(list.signatureAlgorithm, issuer.key, list.tbs.whole, list.signature))
-    return 'is not signed by its issuer';
+  if (!isSignedBy(list, issuer)) return 'is not signed by its issuer';
   if (list.thisUpdate > now + clockSkew)
     return `is dated ${timeText(list.thisUpdate)}, which is in the future`;
   if (list.nextUpdate === undefined) return 'does not state until when it is valid';
