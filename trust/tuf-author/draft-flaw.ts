@@ -10,7 +10,8 @@ import { typeOf, versionOf } from './publish.ts';
 /**
  * Returns why a draft differs from the one that the collection's state requires; undefined when it does not.
  * Drafts come with a folder that other users have passed on, and signers must sign exactly what they can
- * inspect. Snapshot and timestamp only list files, which leaves nothing to decide.
+ * inspect. Snapshot and timestamp only list files, which leaves nothing to decide but the version: nothing
+ * could be published after the largest one.
  * @param atService roles whose keys a service has created since: staged changes do not contain these keys
  */
 export function draftFlaw(
@@ -21,11 +22,11 @@ export function draftFlaw(
 ): string | undefined {
   const { dialect } = collection;
   const type = typeOf(role);
-  if (type === 'snapshot' || type === 'timestamp') return undefined;
   const former = existing.get(role);
   const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
   const { version } = readMetadata(dialect, type, bytes).signed;
   if (version !== next) return `its version is ${version}, but the next version is ${next}`;
+  if (type === 'snapshot' || type === 'timestamp') return undefined;
   const authored = collection.targets.get(role);
   const body =
     type === 'root'

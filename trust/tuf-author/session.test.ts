@@ -48,6 +48,15 @@ async function withOwner(
 
 const publish = (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} });
 
+/** Creates a private key in a file, and its public half in the file with `.pub`. */
+function makeKeyFile(home: string, who: string): string {
+  const file = join(home, `${who}.pem`);
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(file, privateKey.export({ format: 'pem', type: 'pkcs8' }));
+  writeFileSync(`${file}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
+  return file;
+}
+
 test('stolen online keys list older targets: the owner does not sign these again', () =>
   withOwner(async (owner, { keys, place }) => {
     await owner.stage(add('1.0', 'a'));
@@ -98,13 +107,7 @@ test('stolen online keys list older targets: the owner does not sign these again
 test('a draft that differs from the staged changes is not signed', async () => {
   const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
-  const [ann, bob] = ['ann', 'bob'].map((who) => {
-    const file = join(home, `${who}.pem`);
-    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    writeFileSync(file, privateKey.export({ format: 'pem', type: 'pkcs8' }));
-    writeFileSync(`${file}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
-    return file;
-  }) as [string, string];
+  const [ann, bob] = [makeKeyFile(home, 'ann'), makeKeyFile(home, 'bob')];
   const open = (signers: readonly string[]): Promise<Owner> =>
     openOwner({ folder: join(home, 'keys'), name, passphrase, signers, registries, now: new Date() });
   const collections = join(home, 'keys', 'collections', encodeURIComponent(name));
@@ -139,6 +142,45 @@ test('a draft that differs from the staged changes is not signed', async () => {
     const [waiting] = (await other.witness('targets')) ?? [];
     assert.deepEqual([waiting?.have, waiting?.version], [2, 1]);
     assert.deepEqual((await publish(owner)).missing, []);
+  } finally {
+    await owner.close();
+    await other.close();
+    await registries.close();
+    await rm(home, { recursive: true });
+  }
+});
+
+test('a draft of a snapshot with another version than the next one is not signed', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const [ann, bob] = [makeKeyFile(home, 'ann'), makeKeyFile(home, 'bob')];
+  const open = (signer: string): Promise<Owner> =>
+    openOwner({
+      folder: join(home, 'keys'),
+      name,
+      passphrase,
+      signers: [signer],
+      registries,
+      now: new Date(),
+    });
+  const [owner, other] = [await open(ann), await open(bob)];
+  try {
+    await owner.init({
+      dialects: ['tuf'],
+      destinations: [join(home, 'place')],
+      keys: { snapshot: { files: [`${ann}.pub`, `${bob}.pub`], threshold: 2 } },
+      expiry: {},
+      localKeys: true,
+    });
+    await publish(owner);
+    const collection = join(home, 'keys', 'collections', encodeURIComponent(name));
+    const pending = join(collection, 'pending', 'tuf', 'snapshot.json');
+    const draft = await readFile(pending, 'utf8');
+    await writeFile(pending, draft.replace('"version":1},"signatures"', '"version":1000},"signatures"'));
+    await assert.rejects(other.witness('snapshot'), {
+      code: 'TRUST_AUTHOR_OTHER_DRAFT',
+      message: /but the next version is 1/u,
+    });
   } finally {
     await owner.close();
     await other.close();
