@@ -15,7 +15,8 @@ export function isEntitlementsType(type: string): boolean {
 }
 
 /**
- * Reads the predicate to attest, as JSON. As in `cosign attest`, `spdx` may be text, and a predicate for
+ * Reads the predicate to attest, as JSON. A number that a double cannot hold is kept as it is written, for
+ * `JSON.stringify`. As in `cosign attest`, `spdx` may be text, and a predicate for
  * `custom` is wrapped with its time. A predicate of a known type has the fields that the type requires.
  * `entitlements` is a document of kind EntitlementProfile, which may also
  * be YAML.
@@ -62,5 +63,14 @@ export async function readPredicate(file: string, type: string, now: Date, given
   }
   const flaw = predicateFlaw(type, predicate);
   if (flaw !== undefined) throw fail(flaw, 'name a file of this type, or another type: --type URI');
-  return predicate;
+  return mayRound.test(text()) ? parseStrictJson(bytes, keepWritten) : predicate;
+}
+
+/** A number with many digits, or with an exponent: JavaScript may hold another one. */
+const mayRound = /(?:^|[[:,\s])-?(?:\d[\d.]{15}|\d[\d.]*[eE])/u;
+
+function keepWritten(_key: string, value: unknown, { source }: { readonly source?: string }): unknown {
+  if (typeof value !== 'number' || source === undefined || String(value) === source) return value;
+  // TypeScript's library does not declare it yet.
+  return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(source);
 }

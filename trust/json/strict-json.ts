@@ -7,16 +7,17 @@ const maximumDepth = 32;
 /**
  * Parses JSON strictly, so that all readers see the same content: UTF-8 must be valid, no object may have a
  * key twice, and nesting is bounded. JSON.parse alone silently takes the last of two equal keys.
+ * @param reviver as for `parseJson`
  * @throws Error with a sentence that names the mistake
  */
-export function parseStrictJson(bytes: Uint8Array): unknown {
+export function parseStrictJson(bytes: Uint8Array, reviver?: Parameters<typeof parseJson>[1]): unknown {
   if (!isUtf8(bytes)) throw new Error('it is not UTF-8');
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
   const { depth, repeated } = inspectKeys(text);
   if (depth > maximumDepth) throw new Error(`it is nested deeper than ${maximumDepth} levels`);
   if (repeated !== undefined) throw new Error(`it contains the key ${JSON.stringify(repeated)} twice`);
   try {
-    return parseJson(text);
+    return parseJson(text, reviver);
   } catch {
     throw new Error('it is not JSON');
   }
