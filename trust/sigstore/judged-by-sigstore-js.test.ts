@@ -103,12 +103,13 @@ async function ourOpinion(
   bundle: Json,
   of: MockSigstore = services,
   subject = mockSubject,
+  trustedRoot = rootOf(of),
 ): Promise<string | undefined> {
   const finding = await verifyArtifact({
     bundle: Buffer.from(JSON.stringify(bundle)),
     artifact: { bytes: artifact },
     signer: { identity: subject, issuer: mockIssuer },
-    trustedRoot: rootOf(of),
+    trustedRoot,
     now: new Date(),
   });
   return finding.verified ? undefined : finding.why;
@@ -182,6 +183,24 @@ test('each intended difference occurs', (t) => {
   if (judged.size < names.length) return t.skip('only some of the tests ran');
   const unused = intendedDifferences.filter((row) => !used.has(row)).map(({ name }) => name);
   assert.deepEqual(unused, [], 'remove rows that no change needs');
+});
+
+test('agrees with sigstore-js about logs that are listed again for another period', async () => {
+  interface Listed {
+    readonly publicKey: object;
+  }
+  const for2020 = { start: '2020-01-01T00:00:00Z', end: '2020-12-31T00:00:00Z' };
+  const during = (validFor: object) => (log: Listed) => ({ ...log, publicKey: { ...log.publicKey, validFor } });
+  const lists = ['tlogs', 'ctlogs'].map((list) => [list, root[list] as readonly Listed[]] as const);
+  const again = lists.map(([list, logs]) => [list, [...logs.map(during(for2020)), ...logs]] as const);
+  const changed: Json = { ...root, ...Object.fromEntries(again) };
+  const judge = judgeWithRoot(changed);
+  const bytes = Buffer.from(JSON.stringify(changed));
+  for (const name of names) {
+    const bundle = bundles[name] as Json;
+    assert.equal(judge(bundle, artifact, expected), undefined, name);
+    assert.equal(await ourOpinion(bundle, services, mockSubject, bytes), undefined, name);
+  }
 });
 
 test('only sigstore-js takes the name of an identity for a pattern that may match anywhere', async () => {

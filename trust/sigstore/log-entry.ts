@@ -2,6 +2,7 @@ import { verifyWith } from '../x509/signature-algorithm.ts';
 import type { InclusionProof, LogEntry } from './bundle.ts';
 import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
 import { rootOfProof } from './merkle.ts';
+import { isWithin } from './trusted-root.ts';
 import type { TransparencyLog } from './trusted-root.ts';
 
 /** The proof of a log: that it contains the entry, and since when. */
@@ -15,11 +16,14 @@ export interface LogFinding {
  * Checks that a trusted log contains the entry: by its promise (SET), if there is one, and by its inclusion
  * proof under a signed checkpoint. Everything that is present must be valid. Only bundles of version 0.1 and
  * cosign's older form may rely on a promise alone. The entry's body is not checked here.
+ * @param moments milliseconds since 1970, when the signature existed, for an entry without a signed time: a
+ * log that is listed more than once counts as it was trusted then
  */
 export function checkInclusion(
   entry: LogEntry,
   logs: readonly TransparencyLog[],
   promiseSuffices: boolean,
+  moments: readonly number[],
 ): LogFinding | { readonly problem: string } {
   const named = logs.filter(({ id, checkpointId }) => entry.logId === id || entry.logId === checkpointId);
   if (named.length === 0) return { problem: 'the log that it names is not in the trusted root' };
@@ -27,7 +31,8 @@ export function checkInclusion(
     return { problem: 'it has neither an inclusion proof nor a promise' };
   if (entry.proof === undefined && !promiseSuffices) return { problem: 'it has no inclusion proof' };
   let problem = '';
-  // A log whose key was renewed may be listed twice under one id.
+  let untrusted: LogFinding | undefined;
+  // A log may be listed twice under one id: with another key, or for another period.
   for (const log of named) {
     const flaw = promiseFlaw(entry, log) ?? proofFlaw(entry, log);
     if (flaw !== undefined) {
@@ -35,11 +40,14 @@ export function checkInclusion(
       continue;
     }
     // Without the log's own signature, the time is unproven.
-    return entry.promise !== undefined && entry.integratedTime > 0
-      ? { log, time: entry.integratedTime * 1000 }
-      : { log };
+    const time =
+      entry.promise !== undefined && entry.integratedTime > 0 ? entry.integratedTime * 1000 : undefined;
+    const finding = time === undefined ? { log } : { log, time };
+    if ((time === undefined ? moments : [time]).some((moment) => isWithin(moment, log.validFor)))
+      return finding;
+    untrusted ??= finding;
   }
-  return { problem };
+  return untrusted ?? { problem };
 }
 
 /**

@@ -224,12 +224,15 @@ function logProofs(
   const logs: TransparencyLog[] = [];
   const logTimes: number[] = [];
   const untimed: TransparencyLog[] = [];
+  const stampTimes = stamps.map(({ time }) => time);
+  const promiseSuffices = bundle.version === '0.1' || bundle.version === 'legacy';
+  const moments = stampTimes.length > 0 ? stampTimes : [now.getTime()];
   for (const entry of root.logs.length === 0 ? [] : bundle.logEntries) {
-    const finding = checkInclusion(entry, root.logs, bundle.version === '0.1' || bundle.version === 'legacy');
+    const finding = checkInclusion(entry, root.logs, promiseSuffices, moments);
     const problem = 'problem' in finding ? finding.problem : bodyFlaw(entry, bundle, message, signer);
     if (problem !== undefined || 'problem' in finding)
       return no('TRUST_SIGSTORE_LOG', `its entry in a transparency log does not count: ${problem}`);
-    const known = finding.time === undefined ? stamps.map(({ time }) => time) : [finding.time];
+    const known = finding.time === undefined ? stampTimes : [finding.time];
     const { log } = finding;
     if (known.length > 0 && !known.some((time) => isWithin(time, log.validFor)))
       return no('TRUST_SIGSTORE_LOG', `the transparency log ${log.name} was not trusted when it was signed`);
