@@ -39,7 +39,7 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
   const root = existing.get('root');
   if (root === undefined) throw new Error('there is no root');
   const { signed } = readMetadata(dialect, 'root', root);
-  return onlyDelegated({
+  const collection = onlyDelegated({
     dialect,
     keys: listedKeys(signed.keys),
     roles: signed.roles,
@@ -49,6 +49,15 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
         .map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
     ),
   });
+  return dialect === 'notary' ? withUnborn(collection) : collection;
+}
+
+/** Adds the roles that have published nothing yet: in Notary's dialect they have no file. */
+function withUnborn(collection: Collection): Collection {
+  const targets = new Map(collection.targets);
+  for (const { delegations } of collection.targets.values())
+    for (const { name } of delegations) if (!targets.has(name)) targets.set(name, emptyRole);
+  return { ...collection, targets };
 }
 
 /** Drops roles that no role delegates to. */

@@ -164,6 +164,16 @@ test('countersigning takes over only the paths that are delegated to a role', as
   });
   await client.stage(add(role, 'v1.0'), add(role, 'v2.0'));
   await publish(client);
+  await assert.rejects(publish(owner), { code: 'TRUST_AUTHOR_DIALECTS_DIFFER' });
   await publish(owner, true);
   assert.deepEqual(await pathsOf(owner), ['targets v1.0']);
+});
+
+test('a role that has published nothing yet can sign a target', async (t) => {
+  const { owner, delegate } = await atService(t);
+  await delegate(owner);
+  await publish(owner);
+  await owner.stage(add(role, '1.0'));
+  await publish(owner);
+  assert.deepEqual(await pathsOf(owner), [`${role} 1.0`]);
 });
