@@ -177,3 +177,15 @@ test('a role that has published nothing yet can sign a target', async (t) => {
   await publish(owner);
   assert.deepEqual(await pathsOf(owner), [`${role} 1.0`]);
 });
+
+test('what another owner has published in both dialects needs no countersignature', async (t) => {
+  const { owner, open, home } = await atService(t);
+  await publish(owner);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  const other = await open('copy');
+  await other.stage(add('targets', '1.0'));
+  await publish(other);
+  await owner.stage(add('targets', '2.0'));
+  await publish(owner);
+  assert.deepEqual(await pathsOf(owner), ['targets 1.0', 'targets 2.0']);
+});

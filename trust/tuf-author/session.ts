@@ -63,16 +63,18 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const prepared: Prepared[] = [];
   // Notary first: what its clients published may have to be signed in the other dialect.
   const dialects = [...settings.dialects].sort();
+  const published = new Map<Dialect, ReadonlyMap<Destination, Standing>>();
+  for (const dialect of dialects) published.set(dialect, await readRemotes(input, dialect));
   let notary: Collection | undefined;
   for (const dialect of dialects) {
-    const remotes = await readRemotes(input, dialect);
+    const remotes = published.get(dialect) ?? new Map<Destination, Standing>();
     const before = await folder.standing(dialect);
     const begun =
       before.size > 0
         ? collectionOf(dialect, before)
         : await firstCollection(settings, dialect, destinations);
     const others = dialect === 'notary' && before.size > 0 && publishedByOthers(settings, before);
-    if (others && dialects.includes('tuf') && !input.countersign)
+    if (others && dialects.includes('tuf') && !input.countersign && !areServed(published.get('tuf'), input))
       throw authorFailure(
         'TRUST_AUTHOR_DIALECTS_DIFFER',
         settings.name,
@@ -316,6 +318,18 @@ function acceptedByService(dialect: Dialect, existing: Standing, managed: readon
       ([role]) => !managed.includes(role) && (typeOf(role) !== 'targets' || targets.has(role)),
     ),
   );
+}
+
+/**
+ * Returns whether the services serve this dialect. They withhold the TUF dialect from a publish in Notary's
+ * dialect alone until one in both, such as that of another owner.
+ */
+function areServed(
+  remotes: ReadonlyMap<Destination, Standing> | undefined,
+  { destinations }: PublishInput,
+): boolean {
+  const services = destinations.filter((one) => one.serverKey !== undefined);
+  return services.length > 0 && services.every((one) => remotes?.has(one) === true);
 }
 
 function publishedByOthers({ notaryVersions }: Settings, existing: Standing): boolean {
