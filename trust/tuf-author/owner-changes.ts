@@ -23,6 +23,18 @@ function withOwnTimestamps({ name, dialects, serverManaged }: Settings): readonl
   throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', name, why, undefined, fix);
 }
 
+/**
+ * Refuses that the service signs snapshots whose timestamps the owner signs: the owner would not have the
+ * snapshot that the timestamp names, and the service would refuse every publish.
+ * @throws TRUST_AUTHOR_NOT_IN_DIALECT
+ */
+function refuseOwnTimestamps({ name, dialects, serverManaged }: Settings): void {
+  if (!dialects.includes('tuf') || serverManaged.tuf.includes('timestamp')) return;
+  const why = 'the timestamps of snapshots that the service signs can only be signed by the service';
+  const fix = `let the service sign the timestamps first: portcullis trust rotate ${name} timestamp --server-managed`;
+  throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', name, why, undefined, fix);
+}
+
 /** Stages the changes of an owner for the next publish. */
 export function createOwnerChanges(
   collection: OwnedCollection,
@@ -74,6 +86,7 @@ export function createOwnerChanges(
     },
     async rotateToServer(role) {
       const settings = await working.settings();
+      if (role === 'snapshot') refuseOwnTimestamps(settings);
       const roles = (dialect: Dialect): OnlineRole[] => [
         ...new Set([...settings.serverManaged[dialect], role]),
       ];

@@ -92,6 +92,10 @@ export interface Owner {
   imageTarget(reference: string): Promise<TargetFile>;
   /** Stages new keys for a top-level role: the named keys, or one that is created here. */
   rotate(role: TopRole, keys: KeysNamed): Promise<void>;
+  /**
+   * Stages new keys that the service makes and signs with.
+   * @throws TRUST_AUTHOR_NOT_IN_DIALECT for snapshots whose timestamps are signed here
+   */
   rotateToServer(role: OnlineRole): Promise<void>;
   delegate(
     delegation: {

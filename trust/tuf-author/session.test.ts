@@ -279,3 +279,15 @@ test('a timestamp key of the owner signs in the TUF dialect only: the service si
     await rm(home, { recursive: true });
   }
 });
+
+test('a service signs the snapshots of a collection only if it also signs the timestamps', () =>
+  withOwner(async (owner) => {
+    await assert.rejects(owner.rotateToServer('snapshot'), {
+      code: 'TRUST_AUTHOR_NOT_IN_DIALECT',
+      message: /trust rotate \S+ timestamp --server-managed/u,
+    });
+    assert.deepEqual(await owner.staged(), []);
+    await owner.rotateToServer('timestamp');
+    await owner.rotateToServer('snapshot');
+    assert.deepEqual((await owner.settings()).serverManaged.tuf, ['timestamp', 'snapshot']);
+  }));
