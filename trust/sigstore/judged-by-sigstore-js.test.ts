@@ -190,7 +190,10 @@ test('agrees with sigstore-js about logs that are listed again for another perio
     readonly publicKey: object;
   }
   const for2020 = { start: '2020-01-01T00:00:00Z', end: '2020-12-31T00:00:00Z' };
-  const during = (validFor: object) => (log: Listed) => ({ ...log, publicKey: { ...log.publicKey, validFor } });
+  const during = (validFor: object) => (log: Listed) => ({
+    ...log,
+    publicKey: { ...log.publicKey, validFor },
+  });
   const lists = ['tlogs', 'ctlogs'].map((list) => [list, root[list] as readonly Listed[]] as const);
   const again = lists.map(([list, logs]) => [list, [...logs.map(during(for2020)), ...logs]] as const);
   const changed: Json = { ...root, ...Object.fromEntries(again) };
