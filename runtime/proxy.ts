@@ -93,7 +93,9 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   ]);
   const { policy } = followed;
   const records = await openProxyRecords(database);
-  const recorded = [records.containers, { list: () => admitted.list() }];
+  const { containers, creations } = records;
+  const unanswered = { list: () => creations.list().map(({ container }) => container) };
+  const recorded = [containers, unanswered, { list: () => admitted.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
   const admitted = await openProxyImages({
     ...{ root, database, policy: policy.current, lacking: policy.lacking, verdictLog },
@@ -116,7 +118,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
             loads: policy.loads(),
           }),
           images: () => admitted.list().length,
-          containers: () => records.containers.list().length,
+          containers: () => containers.list().length,
           backendConnections: () => server.connections(),
           backendAnswers: probe.answers,
         });

@@ -17,6 +17,7 @@ import type { ProxyContainer } from './records.ts';
 const updates = criCodec<UpdateContainerResourcesRequest>('UpdateContainerResourcesRequest');
 const statusRequests = criCodec<ContainerStatusRequest>('ContainerStatusRequest');
 const statuses = criCodec<ContainerStatusResponse>('ContainerStatusResponse');
+const creations = { list: () => [] };
 
 test('an update is checked against the limits after the previous update', async () => {
   const bounded = {
@@ -29,7 +30,7 @@ test('an update is checked against the limits after the previous update', async 
     get: () => record,
     put: (changed: ProxyContainer) => Promise.resolve(void (record = changed)),
   };
-  const calls = containerCalls({ records: { containers } } as unknown as ContainerCallsDeps);
+  const calls = containerCalls({ records: { containers, creations } } as unknown as ContainerCallsDeps);
   const update = (linux: Partial<LinuxContainerResources>): Promise<unknown> | undefined =>
     calls['RuntimeService/UpdateContainerResources']?.({
       request: updates.encode({ containerId: 'c1', linux }),
@@ -57,7 +58,7 @@ test('an update is limited if the beginning of the id means several records, and
     list: () => held,
     put: () => Promise.resolve(),
   };
-  const calls = containerCalls({ records: { containers } } as unknown as ContainerCallsDeps);
+  const calls = containerCalls({ records: { containers, creations } } as unknown as ContainerCallsDeps);
   const forwarded: string[] = [];
   const update = (containerId: string): Promise<unknown> | undefined =>
     calls['RuntimeService/UpdateContainerResources']?.({

@@ -18,10 +18,10 @@ import type {
   ContainerStatusRequest,
   ContainerStatusResponse,
   CreateContainerRequest,
-  CreateContainerResponse,
   ImageSpec,
   LinuxContainerResources,
-  RemoveContainerRequest,
+  ListContainersRequest,
+  ListContainersResponse,
   UpdateContainerResourcesRequest,
 } from '../cri/contract/contract.types.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
@@ -42,8 +42,9 @@ import { checkNamespaces } from './namespaces.ts';
 import { narrowed, resourceEdits } from './narrow.ts';
 import type { Narrowed } from './narrow.ts';
 import { checkPidTarget } from './pid-target.ts';
-import type { ProxyContainer, ProxyRecords, ProxySandbox } from './records.ts';
-import { orUndone, podEdits, sandboxOf } from './sandbox-calls.ts';
+import { createRecorded, recordCreated } from './creations.ts';
+import type { ProxyCreation, ProxyRecords, ProxySandbox } from './records.ts';
+import { podEdits, sandboxOf } from './sandbox-calls.ts';
 import type { SeccompFiles } from './seccomp-files.ts';
 import { editMessage } from './wire.ts';
 import type { FieldEdit } from './wire.ts';
@@ -77,30 +78,20 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
       const { settings, narrow, places } = await confine(deps, config, sandbox, admitted.verdict);
       const ids = await backendIds(call, config, admitted);
       const pod = podEdits(sandbox, request.sandboxConfig);
-      call.signal.throwIfAborted();
-      // A backend may create the container although the client has gone.
-      const answer = await call.lasting.forward(
-        readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places, pod })),
-      );
-      const { containerId } = decoded(
-        criCodec<CreateContainerResponse>('CreateContainerResponse'),
-        answer.message,
-      );
+      const changed = readable(() => changedRequest(call.request, sandbox.id, { ids, narrow, places, pod }));
       const limits = settings.bounds?.resources;
       const bounded = limits !== undefined && Object.keys(limits).length > 0;
-      const record: ProxyContainer = {
-        ...{ id: containerId, name: containerId, sandboxId: sandbox.id },
+      const container: ProxyCreation['container'] = {
+        sandboxId: sandbox.id,
         namespace: sandbox.config.metadata?.namespace ?? '',
         imageId: admitted.image.id,
         userSpecified: config.image?.userSpecifiedImage ?? '',
         verdictId: admitted.verdict.id,
         ...(bounded && { bounded: { limits, resources: config.linux?.resources ?? nothingAsked } }),
       };
-      const removal = criCodec<RemoveContainerRequest>('RemoveContainerRequest').encode({ containerId });
-      await orUndone(
-        records.containers.put(record, [], 'process'),
-        () => call.lasting.ask('RuntimeService/RemoveContainer', removal),
-        log,
+      const { answer, containerId } = await createRecorded(
+        { records, log },
+        { call, message: changed, metadata: config.metadata, container },
       );
       const degraded = [...settings.degraded, ...narrow.beyond];
       const facts = { container: containerId, image: admitted.image.id, verdict: admitted.verdict.id };
@@ -126,16 +117,28 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
  * removed, and one container for the backend, which is asked then.
  */
 async function recordedId(
-  { containers }: ProxyRecords,
+  records: ProxyRecords,
   call: Pick<InterceptedCall, 'ask'>,
   asked: string,
 ): Promise<string | undefined> {
+  const { containers, creations } = records;
   const known = containers.find(asked);
-  if (known !== undefined || !containers.list().some(({ id }) => id.startsWith(asked))) return known?.id;
+  const isUnanswered = creations.list().length > 0;
+  if (known !== undefined || !(isUnanswered || containers.list().some(({ id }) => id.startsWith(asked))))
+    return known?.id;
   const request = criCodec<ContainerStatusRequest>('ContainerStatusRequest').encode({ containerId: asked });
   const answer = await call.ask('RuntimeService/ContainerStatus', request);
   const { status } = decoded(criCodec<ContainerStatusResponse>('ContainerStatusResponse'), answer);
-  return containers.get(status?.id ?? '')?.id;
+  const id = status?.id ?? '';
+  if (isUnanswered && containers.get(id) === undefined) {
+    const filter = criCodec<ListContainersRequest>('ListContainersRequest').encode({ filter: { id } });
+    const listed = await call.ask('RuntimeService/ListContainers', filter);
+    await recordCreated(
+      records,
+      decoded(criCodec<ListContainersResponse>('ListContainersResponse'), listed).containers,
+    );
+  }
+  return containers.get(id)?.id;
 }
 
 async function updateResources(

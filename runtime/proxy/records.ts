@@ -26,17 +26,40 @@ export interface ProxyContainer extends Keyed {
   };
 }
 
+/** A container that the backend was asked to create. Its id is known, and it is recorded, with the answer. */
+export interface ProxyCreation extends Keyed {
+  readonly sandboxId: string;
+  /** The backend has at most one container of a pod with these two. */
+  readonly metadata: { readonly name: string; readonly attempt: number };
+  readonly container: Omit<ProxyContainer, keyof Keyed>;
+}
+
 /** Records that the proxy needs about pods and containers of the backend. */
 export interface ProxyRecords {
   readonly sandboxes: Records<ProxySandbox>;
   readonly containers: Records<ProxyContainer>;
+  /** In the table of the containers, and never among them. */
+  readonly creations: Pick<Records<ProxyCreation>, 'list' | 'put' | 'delete'>;
 }
 
 /** @throws the errors of the database */
 export async function openProxyRecords(database: Database): Promise<ProxyRecords> {
-  const [sandboxes, containers] = await Promise.all([
+  const [sandboxes, all] = await Promise.all([
     openRecords<ProxySandbox>(database, 'sandbox'),
-    openRecords<ProxyContainer>(database, 'container'),
+    openRecords<ProxyContainer | ProxyCreation>(database, 'container'),
   ]);
-  return { sandboxes, containers };
+  const created = (record: ProxyContainer | ProxyCreation | undefined): ProxyContainer | undefined =>
+    record === undefined || isCreation(record) ? undefined : record;
+  const containers: Records<ProxyContainer> = {
+    ...all,
+    get: (id) => created(all.get(id)),
+    byName: (name) => created(all.byName(name)),
+    find: (idOrPrefix) => created(all.find(idOrPrefix)),
+    list: () => all.list().filter((record) => !isCreation(record)),
+  };
+  return { sandboxes, containers, creations: { ...all, list: () => all.list().filter(isCreation) } };
+}
+
+function isCreation(record: ProxyContainer | ProxyCreation): record is ProxyCreation {
+  return 'container' in record;
 }

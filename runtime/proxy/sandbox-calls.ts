@@ -53,6 +53,8 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
         dropped(records.sandboxes.delete(id));
         for (const container of records.containers.list())
           if (container.sandboxId === id) dropped(records.containers.delete(container.id));
+        for (const creation of records.creations.list())
+          if (creation.sandboxId === id) dropped(records.creations.delete(creation.id));
       }
       return answer;
     },

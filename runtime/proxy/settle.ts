@@ -1,6 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { CriClient } from '../cri/client.ts';
+import { recordCreated } from './creations.ts';
 import { imageIdFrom } from './image-calls.ts';
 import type { ProxyImages } from './images.ts';
 import type { ProxyRecords } from './records.ts';
@@ -9,8 +10,9 @@ import type { ProxyRecords } from './records.ts';
 const patienceMs = 10_000;
 
 /**
- * Removes the records of images, pods and containers that the backend does not have any more. A backend that
- * does not answer changes nothing: the records stay until the next start. Closes the client.
+ * Removes the records of images, pods and containers that the backend does not have any more, and records the
+ * containers that it created for an earlier run that did not get its answer. A backend that does not answer
+ * changes nothing: the records stay until the next start. Closes the client.
  */
 export async function settleRecords(
   backend: CriClient,
@@ -29,6 +31,9 @@ export async function settleRecords(
     for (const { id } of images.list()) if (!held.has(id)) await images.forget(id);
     const running = new Set(pods.items.map(({ id }) => id));
     for (const { id } of records.sandboxes.list()) if (!running.has(id)) await records.sandboxes.delete(id);
+    await recordCreated(records, containers.containers);
+    for (const { id, sandboxId } of records.creations.list())
+      if (!running.has(sandboxId)) await records.creations.delete(id);
     const created = new Set(containers.containers.map(({ id }) => id));
     for (const { id } of records.containers.list()) if (!created.has(id)) await records.containers.delete(id);
   } catch (thrown) {

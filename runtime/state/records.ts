@@ -21,7 +21,7 @@ export interface Records<T extends Keyed> {
   /** Inserts or replaces a record; durable when it resolves. `also` is written in the same transaction. */
   put(record: T, also?: readonly Statement[], outlives?: Outlives): Promise<void>;
   /** Deletes a record. An absent record is a success. */
-  delete(id: string): Promise<void>;
+  delete(id: string, outlives?: Outlives): Promise<void>;
 }
 
 /**
@@ -98,8 +98,8 @@ export async function openRecords<T extends Keyed>(
       idByName.set(record.name, record.id);
       report({ before, after: record });
     },
-    delete: async (id) => {
-      await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }]);
+    delete: async (id, outlives = 'power-loss') => {
+      await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }], outlives);
       const record = byId.get(id);
       byId.delete(id);
       if (record !== undefined && idByName.get(record.name) === id) idByName.delete(record.name);
