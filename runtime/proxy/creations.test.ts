@@ -11,6 +11,8 @@ import type {
   CreateContainerResponse,
   ListContainersResponse,
   ContainerStatusResponse,
+  PodSandboxConfig,
+  RemovePodSandboxRequest,
   UpdateContainerResourcesRequest,
 } from '../cri/contract/contract.types.ts';
 import type { CriClient } from '../cri/client.ts';
@@ -23,6 +25,7 @@ import type { ContainerCallsDeps } from './container-calls.ts';
 import { createRecorded } from './creations.ts';
 import type { ProxyImages } from './images.ts';
 import { openProxyRecords } from './records.ts';
+import { sandboxCalls } from './sandbox-calls.ts';
 import { settleRecords } from './settle.ts';
 
 const log = createLogger({ level: 'silent' });
@@ -44,6 +47,8 @@ async function setUp(context: TestContext) {
     rmSync(folder, { recursive: true, force: true });
   });
   const records = await openProxyRecords(database);
+  const config = criCodec<PodSandboxConfig>('PodSandboxConfig').decode(Buffer.alloc(0));
+  await records.sandboxes.put({ id: 'p1', name: 'p1', config });
   const create = (forward: () => Promise<unknown>) =>
     createRecorded(
       { records, log },
@@ -132,4 +137,22 @@ it('records an answered container, and nothing else', async (context) => {
     records.containers.list().map(({ id }) => id),
     ['c1'],
   );
+});
+
+it('keeps no record of a container whose pod is removed while the backend creates it', async (context) => {
+  const { records, create } = await setUp(context);
+  const message = criCodec<CreateContainerResponse>('CreateContainerResponse').encode({ containerId: 'c1' });
+  const answer = { headers: {}, message, trailers: {} };
+  const remove = sandboxCalls(records, log)['RuntimeService/RemovePodSandbox'];
+  const request = criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest').encode({ podSandboxId: 'p1' });
+  await create(async () => {
+    await remove?.({ request, forward: () => Promise.resolve(answer) } as unknown as InterceptedCall);
+    return answer;
+  });
+  const left = () => [records.sandboxes, records.containers, records.creations].flatMap((one) => one.list());
+  while (records.sandboxes.list().length + records.creations.list().length > 0)
+    await new Promise(setImmediate);
+  // Writes are made in order: the removal of the record has been made before this one.
+  await records.creations.delete('none');
+  assert.deepEqual(left(), []);
 });

@@ -38,14 +38,14 @@ export async function createRecorded(
     readonly container: ProxyCreation['container'];
   },
 ): Promise<{ readonly answer: BackendAnswer; readonly containerId: string }> {
-  const { containers, creations } = records;
+  const { sandboxes, containers, creations } = records;
   const id = `creation-${randomUUID()}`;
   const { name = '', attempt = 0 } = metadata ?? {};
   const { sandboxId } = container;
   const creation = { id, name: id, sandboxId, container, metadata: { name, attempt } };
   await creations.put(creation, [], 'process');
-  const forget = (): void =>
-    void creations.delete(id, 'process').catch((thrown: unknown) =>
+  const forget = (removal: Promise<void> = creations.delete(id, 'process')): void =>
+    void removal.catch((thrown: unknown) =>
       log.warn({ why: reasonOf(thrown) }, 'a record could not be removed; the next start removes it'),
     );
   if (call.signal.aborted) forget();
@@ -70,6 +70,8 @@ export async function createRecorded(
     log,
   );
   forget();
+  // The pod was removed meanwhile, with its records.
+  if (sandboxes.get(sandboxId) === undefined) forget(containers.delete(containerId));
   return { answer, containerId };
 }
 

@@ -49,13 +49,7 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
       const request = decoded(criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest'), call.request);
       const answer = await call.forward(call.request);
       const id = records.sandboxes.find(request.podSandboxId)?.id;
-      if (id !== undefined) {
-        dropped(records.sandboxes.delete(id));
-        for (const container of records.containers.list())
-          if (container.sandboxId === id) dropped(records.containers.delete(container.id));
-        for (const creation of records.creations.list())
-          if (creation.sandboxId === id) dropped(records.creations.delete(creation.id));
-      }
+      if (id !== undefined) dropped(forgetPod(records, id));
       return answer;
     },
     'RuntimeService/RemoveContainer': async (call) => {
@@ -66,6 +60,16 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
       return answer;
     },
   };
+}
+
+/** The pod goes first: a container that is recorded later finds that it is gone, and is forgotten as well. */
+async function forgetPod({ sandboxes, containers, creations }: ProxyRecords, id: string): Promise<void> {
+  await sandboxes.delete(id);
+  const isOfPod = ({ sandboxId }: { readonly sandboxId: string }): boolean => sandboxId === id;
+  await Promise.all([
+    ...containers.list().filter(isOfPod).map((container) => containers.delete(container.id)),
+    ...creations.list().filter(isOfPod).map((creation) => creations.delete(creation.id)),
+  ]);
 }
 
 const removals = criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest');
