@@ -28,6 +28,7 @@ import type { OpenNode } from './open-node.ts';
 import { openPodSide } from './pod-side.ts';
 import type { PodSide } from './pod-side.ts';
 import { openPolicySide } from './policy-side.ts';
+import { imagesOf } from './redecision/container-decisions.ts';
 import { holdReloads } from './reload-signal.ts';
 import { startReports } from './start-reports.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
@@ -75,7 +76,8 @@ export async function startDaemon(
   const registries = createRegistryClient(registryOptions);
   const records = await openDaemonRecords(database);
   const { sandboxRecords, containerRecords } = records;
-  const recorded = [containerRecords, { list: () => images.list() }];
+  const ofContainers = { list: () => containerRecords.list().flatMap(imagesOf) };
+  const recorded = [ofContainers, { list: () => images.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
   const checks = livenessChecks({ database, reactor, kernel, folders: [config.root, config.state] });
   const later = () => ({ images, pods, policySide, events });

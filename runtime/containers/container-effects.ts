@@ -29,6 +29,7 @@ export type Prepared = Pick<
   | 'user'
   | 'stopSignal'
   | 'volumeImages'
+  | 'volumeVerdicts'
 >;
 
 /** The side effects in the life of a container. Each effect succeeds if its work is already done. */

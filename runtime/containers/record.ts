@@ -39,6 +39,8 @@ export interface ContainerRecord extends Keyed {
   readonly held?: HeldSettings;
   /** Digests of the images that are mounted as volumes, by their path in the container. */
   readonly volumeImages?: Readonly<Record<string, string>>;
+  /** The verdicts that admitted these images, by the same paths. Absent in older records. */
+  readonly volumeVerdicts?: Readonly<Record<string, string>>;
   /** Absolute; empty when the pod has no log folder. */
   readonly logPath: string;
   /** The path at which the monitor opens its log again. Absent: `logPath`. */

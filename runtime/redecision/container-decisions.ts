@@ -204,9 +204,11 @@ export function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'n
           { imageId, verdictId, userSpecified: '' },
           { imageId: restoredFrom.imageId, verdictId: restoredFrom.verdictId, userSpecified },
         ];
-  const volumes = record.config.mounts.filter(isImageVolume).map(({ image }) => ({
-    imageId: image?.image ?? '',
-    verdictId: '',
+  // By now, the name in the request may mean another image.
+  const { volumeImages, volumeVerdicts } = record;
+  const volumes = record.config.mounts.filter(isImageVolume).map(({ containerPath, image }) => ({
+    imageId: volumeImages?.[containerPath] ?? image?.image ?? '',
+    verdictId: volumeVerdicts?.[containerPath] ?? '',
     userSpecified: image?.userSpecifiedImage ?? '',
   }));
   return [...own, ...volumes];

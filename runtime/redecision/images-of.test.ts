@@ -17,3 +17,17 @@ test('the image of a checkpoint is judged again, as is the image on which its co
     { imageId: 'checkpoint', verdictId: 'v-checkpoint', userSpecified: 'checkpoints/counter:1' },
   ]);
 });
+
+test('the image of a volume is the one that was mounted, with the verdict that admitted it', () => {
+  const name = 'team/data:1';
+  const image = { image: name, userSpecifiedImage: name };
+  const mounts = [{ containerPath: '/data', hostPath: '', image }];
+  const record = {
+    ...{ imageId: 'base', verdictId: 'v-base', config: { mounts } },
+    volumeImages: { '/data': 'team/data@sha256:1' },
+    volumeVerdicts: { '/data': 'v-data' },
+  } as unknown as ContainerRecord;
+  assert.deepEqual(imagesOf(record)[1], {
+    ...{ imageId: 'team/data@sha256:1', verdictId: 'v-data', userSpecified: name },
+  });
+});

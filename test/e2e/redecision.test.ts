@@ -8,6 +8,7 @@ import { after, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerState } from '../../runtime/client.ts';
 import { patience } from '../fixtures/daemon.ts';
+import { uniqueLayer } from '../fixtures/image.ts';
 import {
   createContainer,
   execute,
@@ -180,6 +181,23 @@ describe('re-decision', () => {
     await stage.daemon.cri.image.removeImage({ image: { image } });
     await stage.restart({ meanwhile: () => Promise.resolve(stage.writePolicy(tightened)) });
     await outOfPolicy(stage, id, true);
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    await outOfPolicy(stage, id, false);
+    await removePod(stage, pod);
+  });
+
+  it('judges a removed image of a volume by the evidence with which it was admitted', async () => {
+    const image = await stage.pull(reference);
+    const volume = await stage.publish('data/b:1', { layers: [await uniqueLayer()] });
+    const data = await stage.pull(volume.reference);
+    const pod = await runPod(stage, 'with-volume');
+    const mounts = [{ containerPath: '/data', image: { image: data }, readonly: true }];
+    const id = await runContainer(stage, pod, { image, reference, command, more: { mounts } });
+    await stage.daemon.cri.image.removeImage({ image: { image: data } });
+    stage.writePolicy(plainPolicy.replace('good.test/**', 'good.test/app/**'));
+    await stage.daemon.reload();
+    assert.equal((await outOfPolicy(stage, id, true))?.outcome, 'deny');
     stage.writePolicy(plainPolicy);
     await stage.daemon.reload();
     await outOfPolicy(stage, id, false);

@@ -15,6 +15,7 @@ import type { ContainerPlan } from '../../container-mounts/created-container.ts'
 import { settleAll } from '../../state/settle.ts';
 import { admitForRun } from '../bundle/admission.ts';
 import type { AdmittedImage } from '../bundle/admission.ts';
+import type { AdmittedVolume } from '../bundle/image-volumes.ts';
 import { writeBundle } from '../bundle/bundle.ts';
 import type { BundleDeps } from '../bundle/bundle.ts';
 import type { Restore, Restores } from '../bundle/restore.ts';
@@ -101,10 +102,13 @@ export function creationEffects(
         },
       });
       if (admitted.volumes.length === 0) return made;
-      const refs = admitted.volumes.map(
-        ({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const,
-      );
-      return { ...made, volumeImages: Object.fromEntries(refs) };
+      const byPath = (valueOf: (volume: AdmittedVolume) => string): Readonly<Record<string, string>> =>
+        Object.fromEntries(admitted.volumes.map((volume) => [volume.mount.containerPath, valueOf(volume)]));
+      return {
+        ...made,
+        volumeImages: byPath(({ image }) => image.repoDigests[0] ?? image.id),
+        volumeVerdicts: byPath(({ verdict }) => verdict.id),
+      };
     },
     create: async (record, signal) => {
       const made = await monitors.create(record, signal);
