@@ -229,9 +229,14 @@ async function openFirst<T>(
   }
 }
 
-/** Unmounts what an earlier run left, and removes the mount points. */
+/** The name of a mount point: the process, and a number. */
+const mountName = /^\d+\.\d+$/;
+
+/** Unmounts what an earlier run left, and removes the mount points. A file of another name stays. */
 async function dropMounts(folders: StoreFolders, kernel: Kernel): Promise<void> {
-  for (const name of await readdir(folders.mounts)) await dropMount(`${folders.mounts}/${name}`, kernel);
+  const names = await readdir(folders.mounts);
+  for (const name of names.filter((one) => mountName.test(one)))
+    await dropMount(`${folders.mounts}/${name}`, kernel);
 }
 
 async function dropMount(path: string, kernel: Kernel): Promise<void> {
