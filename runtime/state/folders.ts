@@ -1,4 +1,4 @@
-import { chmod, readdir } from 'node:fs/promises';
+import { chmod, chown, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../base/storage/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
@@ -19,6 +19,26 @@ export interface StateFolders {
 }
 
 /**
+ * Creates a folder of this process, or takes over one that exists, such as a mounted volume: no other user
+ * may change what it holds.
+ * @throws PortcullisError if it cannot be created, or the error of node:fs if it cannot be taken over
+ */
+export async function makeOwnFolder(folder: string, mode = 0o700): Promise<void> {
+  await makeFolder(folder, mode);
+  await takeOver(folder, () => mode);
+}
+
+/** @param modeOf returns the mode that the folder gets instead of this one */
+async function takeOver(folder: string, modeOf: (mode: number) => number): Promise<void> {
+  const found = await stat(folder);
+  const uid = process.getuid?.() ?? found.uid;
+  // The owner of a folder may change its mode.
+  if (found.uid !== uid) await chown(folder, uid, process.getgid?.() ?? found.gid);
+  const mode = modeOf(found.mode & 0o7777);
+  if ((found.mode & 0o7777) !== mode) await chmod(folder, mode);
+}
+
+/**
  * Creates root and state with their subfolders, for root only (0700). Other users may only pass through the
  * state folder if the configuration lets them reach the socket there, or if they are a pod's root.
  */
@@ -33,12 +53,14 @@ export async function makeFolders(
     monitorLogs: join(config.root, 'monitor-logs'),
   };
   const mappedRoots = join(config.state, 'u');
-  for (const folder of [config.root, config.state, ...Object.values(own)]) await makeFolder(folder);
-  await makeFolder(mappedRoots, 0o711);
-  // A folder that exists, such as a mounted volume, may be open to other users.
-  await chmod(config.root, 0o700);
-  const others =
-    config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
-  await chmod(config.state, others ? 0o711 : 0o700);
+  const { uids, gids } = config.peers;
+  const inUse = await readdir(mappedRoots).catch((): string[] => []);
+  await makeOwnFolder(config.root);
+  // Before what is below it: its owner could replace the folders there.
+  await makeOwnFolder(config.state, uids.length + gids.length + inUse.length > 0 ? 0o711 : 0o700);
+  for (const folder of Object.values(own)) await makeOwnFolder(folder);
+  await makeOwnFolder(mappedRoots, 0o711);
+  for (const entry of await readdir(config.state, { withFileTypes: true }))
+    if (entry.isDirectory()) await takeOver(join(config.state, entry.name), (mode) => mode & ~0o022);
   return { ...own, mappedRoots };
 }

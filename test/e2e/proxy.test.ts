@@ -1,6 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -90,6 +100,10 @@ describe('portcullis proxy, with our own daemon behind it', () => {
     copyFileSync(join(stage.folders.policy, 'k.pub'), join(policies, 'k.pub'));
     policyFile = join(policies, 'policy.yaml');
     writeFileSync(policyFile, signed());
+    const root = join(stage.folders.folder, 'proxy');
+    mkdirSync(root);
+    chmodSync(root, 0o777);
+    chownSync(root, 1000, 1000);
     proxy = await start().catch(async (thrown: unknown) => {
       await stage.close();
       throw thrown;
@@ -102,6 +116,11 @@ describe('portcullis proxy, with our own daemon behind it', () => {
 
   it("keeps other users from the backend's socket", () => {
     assert.equal(lstatSync(stage.folders.socket).mode & 0o777, 0o600);
+  });
+
+  it('takes over a root folder that another user owns or may write to', () => {
+    const { uid, mode } = lstatSync(join(stage.folders.folder, 'proxy'));
+    assert.deepEqual([uid, mode & 0o777], [0, 0o700]);
   });
 
   it('forwards a verified pull by digest, and answers with the tag', async () => {
