@@ -5,6 +5,7 @@ import { refuseNewPull } from './images/index.ts';
 import type { FollowedPolicy } from './policy-source.ts';
 import type { ProxyImages } from './proxy/images.ts';
 import { reportOutOfPolicy } from './proxy/out-of-policy.ts';
+import { imagesOf } from './proxy/records.ts';
 import type { ProxyRecords } from './proxy/records.ts';
 import { createOutlook, reportingRefusals } from './redecision/preview-refusals.ts';
 import type { ReportingRefusals } from './redecision/preview-refusals.ts';
@@ -38,7 +39,7 @@ export function openProxyPolicy(
     holder: policy,
     registries: registryOptions,
     outlook: createOutlook({
-      ...{ policy, images, workloads: () => records.containers.list().map((container) => [container]) },
+      ...{ policy, images, workloads: () => records.containers.list().map(imagesOf) },
     }),
   });
   clusterPolicy?.begin(policy);

@@ -29,7 +29,8 @@ import { imageCalls } from './proxy/image-calls.ts';
 import { openProxyImages } from './proxy/images.ts';
 import type { ProxyImages } from './proxy/images.ts';
 import { openProxyPolicy } from './proxy-policy.ts';
-import { openProxyRecords } from './proxy/records.ts';
+import { imagesOf, openProxyRecords } from './proxy/records.ts';
+import type { ProxyCreation } from './proxy/records.ts';
 import { refusedCalls } from './proxy/refused-calls.ts';
 import { sandboxCalls } from './proxy/sandbox-calls.ts';
 import { openSeccompFiles } from './proxy/seccomp-files.ts';
@@ -94,8 +95,11 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   const { policy } = followed;
   const records = await openProxyRecords(database);
   const { containers, creations } = records;
-  const unanswered = { list: () => creations.list().map(({ container }) => container) };
-  const recorded = [containers, unanswered, { list: () => admitted.list() }];
+  const ofContainers = (): readonly ProxyCreation['container'][] => [
+    ...containers.list(),
+    ...creations.list().map(({ container }) => container),
+  ];
+  const recorded = [{ list: () => ofContainers().flatMap(imagesOf) }, { list: () => admitted.list() }];
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
   const admitted = await openProxyImages({
     ...{ root, database, policy: policy.current, lacking: policy.lacking, verdictLog },

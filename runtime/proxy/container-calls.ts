@@ -6,6 +6,7 @@ import type { Verdict } from '../../trust/index.ts';
 import type { Confined, Confinement } from '../containers/confinement/confinement.ts';
 import { admitForRun } from '../containers/bundle/admission.ts';
 import type { AdmittedImage } from '../containers/bundle/admission.ts';
+import type { AdmittedVolume } from '../containers/bundle/image-volumes.ts';
 import { asksWritableCgroups, checkCgroupOptions } from '../containers/bundle/cgroup-view.ts';
 import { hostRequest } from '../containers/bundle/host-request.ts';
 import type { CdiRegistry } from '../containers/cdi/registry.ts';
@@ -87,6 +88,7 @@ export function containerCalls(deps: ContainerCallsDeps): Interceptors['calls'] 
         imageId: admitted.image.id,
         userSpecified: config.image?.userSpecifiedImage ?? '',
         verdictId: admitted.verdict.id,
+        ...(admitted.volumes.length > 0 && { volumes: admitted.volumes.map(judgedVolume) }),
         ...(bounded && { bounded: { limits, resources: config.linux?.resources ?? nothingAsked } }),
       };
       const { answer, containerId } = await createRecorded(
@@ -165,6 +167,10 @@ async function updateResources(
   await containers.put({ ...record, bounded: { limits, resources: merged } }, [], 'process');
   return answer;
 }
+
+const judgedVolume = ({ mount, image, verdict }: AdmittedVolume) => ({
+  ...{ imageId: image.id, userSpecified: mount.image?.userSpecifiedImage ?? '', verdictId: verdict.id },
+});
 
 /**
  * Decides about the image and about image volumes, offline, for the namespace of the pod and by the policy in

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import { criCodec } from '../cri/contract/services.ts';
@@ -117,7 +118,7 @@ it('keeps what an unanswered call asked for when the backend refuses the next on
   await assert.rejects(
     create(() => Promise.reject(new BackendStatus('CreateContainer', {}, { 'grpc-status': '2' }))),
   );
-  while (records.creations.list().length > 1) await new Promise(setImmediate);
+  while (records.creations.list().length > 1) await turn();
   assert.equal(records.creations.list().length, 1);
 });
 
@@ -132,7 +133,7 @@ it('records an answered container, and nothing else', async (context) => {
   const { records, create } = await setUp(context);
   const message = criCodec<CreateContainerResponse>('CreateContainerResponse').encode({ containerId: 'c1' });
   await create(() => Promise.resolve({ headers: {}, message, trailers: {} }));
-  while (records.creations.list().length > 0) await new Promise(setImmediate);
+  while (records.creations.list().length > 0) await turn();
   assert.deepEqual(
     records.containers.list().map(({ id }) => id),
     ['c1'],
@@ -149,10 +150,8 @@ it('keeps no record of a container whose pod is removed while the backend create
     await remove?.({ request, forward: () => Promise.resolve(answer) } as unknown as InterceptedCall);
     return answer;
   });
-  const left = () => [records.sandboxes, records.containers, records.creations].flatMap((one) => one.list());
-  while (records.sandboxes.list().length + records.creations.list().length > 0)
-    await new Promise(setImmediate);
+  while (records.sandboxes.list().length + records.creations.list().length > 0) await turn();
   // Writes are made in order: the removal of the record has been made before this one.
   await records.creations.delete('none');
-  assert.deepEqual(left(), []);
+  assert.deepEqual(records.containers.list(), []);
 });

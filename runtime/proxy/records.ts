@@ -1,6 +1,7 @@
 import type { Database } from '../../base/storage/index.ts';
 import type { RuntimeBounds } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import type { JudgedImage } from '../images/types.ts';
 import { openRecords } from '../state/records.ts';
 import type { Keyed, Records } from '../state/records.ts';
 
@@ -19,11 +20,19 @@ export interface ProxyContainer extends Keyed {
   readonly imageId: string;
   readonly userSpecified: string;
   readonly verdictId: string;
+  /** The images of its volumes, and the verdicts that admitted them. Absent: none, or an older record. */
+  readonly volumes?: readonly Pick<ProxyContainer, 'imageId' | 'userSpecified' | 'verdictId'>[];
   /** The limits of its ceilings, and what it has. Absent: there are none. */
   readonly bounded?: {
     readonly limits: RuntimeBounds['resources'];
     readonly resources: LinuxContainerResources;
   };
+}
+
+/** Returns the image of a container and the images of its volumes. */
+export function imagesOf(container: ProxyCreation['container']): readonly JudgedImage[] {
+  const { imageId, userSpecified, verdictId, namespace, volumes = [] } = container;
+  return [{ imageId, userSpecified, verdictId }, ...volumes].map((image) => ({ ...image, namespace }));
 }
 
 /** A container that the backend was asked to create. Its id is known, and it is recorded, with the answer. */
@@ -55,7 +64,7 @@ export async function openProxyRecords(database: Database): Promise<ProxyRecords
     get: (id) => created(all.get(id)),
     byName: (name) => created(all.byName(name)),
     find: (idOrPrefix) => created(all.find(idOrPrefix)),
-    list: () => all.list().filter((record) => !isCreation(record)),
+    list: () => all.list().filter((record): record is ProxyContainer => !isCreation(record)),
   };
   return { sandboxes, containers, creations: { ...all, list: () => all.list().filter(isCreation) } };
 }
