@@ -67,8 +67,14 @@ async function forgetPod({ sandboxes, containers, creations }: ProxyRecords, id:
   await sandboxes.delete(id);
   const isOfPod = ({ sandboxId }: { readonly sandboxId: string }): boolean => sandboxId === id;
   await Promise.all([
-    ...containers.list().filter(isOfPod).map((container) => containers.delete(container.id)),
-    ...creations.list().filter(isOfPod).map((creation) => creations.delete(creation.id)),
+    ...containers
+      .list()
+      .filter(isOfPod)
+      .map((container) => containers.delete(container.id)),
+    ...creations
+      .list()
+      .filter(isOfPod)
+      .map((creation) => creations.delete(creation.id)),
   ]);
 }
 
