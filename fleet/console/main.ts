@@ -156,3 +156,8 @@ function showVerdicts(): void {
 
 addEventListener('hashchange', () => void route());
 void route();
+// The link would replace the view: its address is not the name of one.
+document.querySelector('.skip')?.addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
