@@ -20,7 +20,7 @@ export interface Grid {
  * opens.
  * @param onOpen called with the verdict of a row
  * @param onStatus called with a sentence about the shown rows
- * @param onError called when the API does not answer
+ * @param onError called when the API does not answer, and with undefined when the list asks again
  */
 export function createGrid(
   onOpen: (verdict: Verdict) => void,
@@ -59,6 +59,7 @@ export function createGrid(
     if (isLoading) return;
     isLoading = true;
     const { signal } = request;
+    onError(undefined);
     scroller.setAttribute('aria-busy', 'true');
     try {
       const query = queryOf({ ...filter, most: String(pageRows), after: next ?? '' });
@@ -71,7 +72,10 @@ export function createGrid(
       draw();
       report();
     } catch (thrown) {
-      if (!signal.aborted) onError(thrown);
+      if (signal.aborted) return;
+      isLoading = false;
+      scroller.setAttribute('aria-busy', 'false');
+      onError(thrown);
     }
   }
 

@@ -64,9 +64,10 @@ function present(content: readonly Child[]): void {
 
 function failed(thrown: unknown): void {
   if (thrown instanceof TokenMissing) return askToken();
-  const why = thrown instanceof Error ? thrown.message : String(thrown);
-  present([title('Not available'), element('p', { role: 'alert' }, why)]);
+  present([title('Not available'), element('p', { role: 'alert' }, reasonOf(thrown))]);
 }
+
+const reasonOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
 
 function askToken(): void {
   const input = element('input', { id: 'token', type: 'password', autocomplete: 'off', required: '' });
@@ -113,9 +114,17 @@ function showVerdicts(): void {
       ),
     );
   const grid = createGrid(
+  const mine = shown;
+  const problem = element('p', { role: 'alert' });
     ({ verdict }) => (location.hash = `#/verdict/${verdict}`),
-    (text) => (status.textContent = text),
-    failed,
+    (text) => {
+      if (mine === shown) status.textContent = text;
+    },
+    (thrown) => {
+      if (mine !== shown) return;
+      if (thrown instanceof TokenMissing) askToken();
+      else problem.textContent = thrown === undefined ? '' : reasonOf(thrown);
+    },
   );
   let timer: number | undefined;
   const form = element(
@@ -146,9 +155,11 @@ function showVerdicts(): void {
   );
   function list(): void {
     const values = Object.fromEntries(
+    if (mine !== shown) return;
       [...new FormData(form)].map(([key, value]) => [key, typeof value === 'string' ? value : '']),
     );
-    grid.show(values);
+    // A code has no lower-case letters.
+    grid.show({ ...values, reason: (values['reason'] ?? '').trim().toUpperCase() });
   }
   present([title('Verdicts'), form, grid.element]);
   list();

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import type { Browser } from 'puppeteer-core';
+import type { Browser, HTTPRequest, Page } from 'puppeteer-core';
 import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
 import { launchChromium, openConsole, textOf, visit } from './console.fixture.ts';
@@ -25,6 +25,8 @@ describe('a reader of the console', { skip }, () => {
   });
 
   const open = (t: TestContext) => openConsole(t, browser, folder, 3);
+  const shows = (page: Page, status: string) =>
+    page.waitForFunction(`document.getElementById('status').textContent === ${JSON.stringify(status)}`);
 
   it('skips to the content of the view that is shown', async (t) => {
     const { page } = await open(t);
@@ -34,5 +36,37 @@ describe('a reader of the console', { skip }, () => {
     await page.waitForFunction("document.activeElement?.id === 'main'");
     assert.equal(await page.evaluate('location.hash'), '#/nodes');
     assert.equal(await textOf(page, 'h1'), 'Nodes');
+  });
+
+  it('finds a reason code in lower case, and corrects a code that the aggregator refuses', async (t) => {
+    const { page } = await open(t);
+    await shows(page, '3 verdicts');
+    await page.type('#reason', '1');
+    await page.waitForFunction("/answered 400/.test(document.querySelector('main').textContent)");
+    await page.waitForSelector('#reason');
+    await page.keyboard.press('Backspace');
+    await page.keyboard.type('no_such_code');
+    await shows(page, '0 verdicts');
+    assert.doesNotMatch(await textOf(page, 'main'), /answered/u);
+  });
+
+  it('keeps the view that was opened while the list of verdicts was being loaded', async (t) => {
+    const { page } = await open(t);
+    await shows(page, '3 verdicts');
+    const held = Promise.withResolvers<HTTPRequest>();
+    page.on('request', (request) => {
+      if (request.url().includes('/verdicts/count?')) held.resolve(request);
+      else void request.continue();
+    });
+    await page.setRequestInterception(true);
+    await page.type('#image', 'a');
+    const late = await held.promise;
+    await visit(page, 'nodes', 'Nodes');
+    const answered = page.waitForResponse((response) => response.request() === late);
+    await late.respond({ status: 503, contentType: 'application/json', body: '{}' });
+    await (await answered).text();
+    await page.evaluate('new Promise((resolve) => requestAnimationFrame(resolve))');
+    assert.equal(await textOf(page, 'h1'), 'Nodes');
+    assert.equal(await textOf(page, '#status'), '');
   });
 });
