@@ -13,11 +13,18 @@ export interface Row {
 export class TokenMissing extends Error {}
 
 const place = 'portcullis-token';
+/** The sentence about a token that names no reader. */
+export const refusal = 'The aggregator refuses this token.';
+/** The tokens that a browser can send. The aggregator refuses all others. */
+const tokenPattern = /^[\x21-\x7e]{16,4096}$/u;
 
 /** Keeps the token until the tab is closed. */
 export function keepToken(token: string): void {
   sessionStorage.setItem(place, token);
 }
+
+/** Reports whether a token was entered in this tab. */
+export const hasToken = (): boolean => sessionStorage.getItem(place) !== null;
 
 /**
  * Asks the API.
@@ -26,12 +33,13 @@ export function keepToken(token: string): void {
  */
 export async function ask<T>(path: string, signal?: AbortSignal): Promise<T> {
   const token = sessionStorage.getItem(place);
+  if (token !== null && !tokenPattern.test(token)) throw new TokenMissing(refusal);
   const answer = await fetch(`/v1/${path}`, {
     headers: token === null ? {} : { authorization: `Bearer ${token}` },
     cache: 'no-store',
     ...(signal !== undefined && { signal }),
   });
-  if (answer.status === 401 || answer.status === 403) throw new TokenMissing();
+  if (answer.status === 401 || answer.status === 403) throw new TokenMissing(refusal);
   if (answer.status === 404) throw new Error('The aggregator does not know this.');
   if (!answer.ok) throw new Error(await refusalOf(answer));
   return (await answer.json()) as T;

@@ -1,4 +1,4 @@
-import { keepToken, TokenMissing } from './api.ts';
+import { hasToken, keepToken, refusal, TokenMissing } from './api.ts';
 import { element, title } from './dom.ts';
 import type { Child } from './dom.ts';
 import { createGrid } from './grid.ts';
@@ -73,6 +73,7 @@ function askToken(): void {
   const input = element('input', { id: 'token', type: 'password', autocomplete: 'off', required: '' });
   present([
     title('Token'),
+    ...(hasToken() ? [element('p', { role: 'alert' }, refusal)] : []),
     element(
       'form',
       {
@@ -113,9 +114,9 @@ function showVerdicts(): void {
         ...values.map(([value, text]) => element('option', { value }, text)),
       ),
     );
-  const grid = createGrid(
   const mine = shown;
   const problem = element('p', { role: 'alert' });
+  const grid = createGrid(
     ({ verdict }) => (location.hash = `#/verdict/${verdict}`),
     (text) => {
       if (mine === shown) status.textContent = text;
@@ -154,21 +155,21 @@ function showVerdicts(): void {
     ]),
   );
   function list(): void {
-    const values = Object.fromEntries(
     if (mine !== shown) return;
+    const values = Object.fromEntries(
       [...new FormData(form)].map(([key, value]) => [key, typeof value === 'string' ? value : '']),
     );
     // A code has no lower-case letters.
     grid.show({ ...values, reason: (values['reason'] ?? '').trim().toUpperCase() });
   }
-  present([title('Verdicts'), form, grid.element]);
+  present([title('Verdicts'), form, problem, grid.element]);
   list();
 }
 
-addEventListener('hashchange', () => void route());
-void route();
 // The link would replace the view: its address is not the name of one.
 document.querySelector('.skip')?.addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();
 });
+addEventListener('hashchange', () => void route());
+void route();

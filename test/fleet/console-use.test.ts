@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Browser, HTTPRequest, Page } from 'puppeteer-core';
+import { tokens } from '../../fleet/fleet.fixture.ts';
 import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
 import { launchChromium, openConsole, textOf, visit } from './console.fixture.ts';
@@ -68,5 +69,20 @@ describe('a reader of the console', { skip }, () => {
     await page.evaluate('new Promise((resolve) => requestAnimationFrame(resolve))');
     assert.equal(await textOf(page, 'h1'), 'Nodes');
     assert.equal(await textOf(page, '#status'), '');
+  });
+
+  it('is asked again for a token that the aggregator refuses, and for a text that is no token', async (t) => {
+    const { page } = await open(t);
+    for (const wrong of ['token-of-nobody-0123456789', 'token-of-the-…']) {
+      await page.evaluate('sessionStorage.clear()');
+      await page.reload();
+      await page.waitForSelector('#token');
+      await page.type('#token', wrong);
+      await page.keyboard.press('Enter');
+      await page.waitForFunction("/refuses/.test(document.querySelector('main').textContent)");
+      await page.type('#token', tokens.r);
+      await page.keyboard.press('Enter');
+      await page.waitForSelector('#row-0');
+    }
   });
 });
