@@ -147,6 +147,7 @@ interface State {
   readonly degraded: readonly (Container & { readonly reasons: readonly string[] })[];
   readonly roots: readonly { readonly name: string; readonly rule: string; readonly ends: string }[];
   readonly running: readonly (Container & { readonly reference: string; readonly verdict: string })[];
+  readonly omitted: number;
   readonly upcoming?: { readonly release: string; readonly count: number; readonly problem?: string };
 }
 
@@ -167,7 +168,7 @@ export async function nodeView(name: string, expected: URLSearchParams): Promise
   ];
 }
 
-function stateOf({ version, policy, enforcement, upcoming, ...lists }: State): readonly Child[] {
+function stateOf({ version, policy, enforcement, upcoming, omitted, ...lists }: State): readonly Child[] {
   const { result, since, checkedAt = 'never', triedAt = 'never', findings } = enforcement;
   return [
     facts([
@@ -178,6 +179,7 @@ function stateOf({ version, policy, enforcement, upcoming, ...lists }: State): r
       ['Enforcement', `${result} since ${timeText(since)}`],
       ['Inspected', checkedAt === 'never' ? checkedAt : timeText(checkedAt)],
       ['Planted pair tested', triedAt === 'never' ? triedAt : timeText(triedAt)],
+      ...(omitted === 0 ? [] : [['Left out', omittedText(omitted)] as const]),
     ]),
     table(
       'Findings',
@@ -212,6 +214,9 @@ function stateOf({ version, policy, enforcement, upcoming, ...lists }: State): r
     ),
   ];
 }
+
+const omittedText = (omitted: number): string =>
+  `${omitted.toLocaleString('en')} entries: a node sends the first entries of each list below`;
 
 function upcomingText({ release, count, problem }: NonNullable<State['upcoming']>): Child {
   const what = problem ?? `it would refuse ${count} running workloads`;

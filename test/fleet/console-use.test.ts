@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import type { Browser, HTTPRequest, Page } from 'puppeteer-core';
-import { tokens } from '../../fleet/fleet.fixture.ts';
+import { goodState, post, requestOf, tokens } from '../../fleet/fleet.fixture.ts';
+import { eventNames } from '../../fleet/records/record-names.ts';
 import { buildConsole } from '../../packaging/console.ts';
 import { findChromium } from '../../site/screenshots.ts';
 import { launchChromium, openConsole, textOf, visit } from './console.fixture.ts';
@@ -84,5 +85,14 @@ describe('a reader of the console', { skip }, () => {
       await page.keyboard.press('Enter');
       await page.waitForSelector('#row-0');
     }
+  });
+
+  it('sees that a node left out entries of its state', async (t) => {
+    const { page, service } = await open(t);
+    const body = JSON.stringify({ ...goodState, omitted: 1500 });
+    const record = { event: eventNames.state, time: 0, attributes: new Map(), body };
+    await post(service.url, requestOf('a', [record]));
+    await visit(page, 'node/a', 'a');
+    assert.match(await textOf(page, 'main'), /Left out1,500 entries/u);
   });
 });
