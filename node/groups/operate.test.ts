@@ -63,6 +63,18 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     assert.ok(await client.get(revisionKey('web', listed.revision)), 'the state that the nodes get is there');
   });
 
+  it('say what to do about a state that is too large for etcd', async () => {
+    for (const mebibytes of [1.6, 3]) {
+      const sysctls = { 'kernel.hostname': 'x'.repeat(mebibytes * 1024 * 1024) };
+      const large = { ...group(70), name: 'large', state: stateWithDefaults({ sysctls }, []) };
+      await assert.rejects(applyGroup(client, large), (thrown) => {
+        assert.ok(isPortcullisError(thrown) && thrown.failure.kind === 'invalid', String(thrown));
+        assert.match(thrown.failure.fix, /smaller/u);
+        return true;
+      });
+    }
+  });
+
   it('change nothing when nothing is different, and keep only the states that can still be requested', async () => {
     const first = await applyGroup(client, group(80));
     await ready(first.generation, first.revision);

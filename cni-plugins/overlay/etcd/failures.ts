@@ -13,7 +13,7 @@ const ownFaults: ReadonlySet<number> = new Set([
   status.UNAUTHENTICATED,
 ]);
 /** etcd or gRPC refused a message for its size. */
-export const tooLarge = /larger than max/u;
+export const tooLarge = /larger than max|request is too large/u;
 
 /** Returns whether another member would answer the same. */
 export const isOwnFault = ({ code, details }: Partial<ServiceError>): boolean =>
@@ -28,6 +28,7 @@ export function failureOf(attempted: string, endpoint: string, error: ServiceErr
     (error.code as number | undefined) === undefined
       ? reasonOf(error)
       : `${status[error.code]}: ${error.details.replace(/\.? Resolution note: $/u, '')}`;
+  if (tooLarge.test(why)) return oversized(attempted, endpoint, why, error);
   return error.code === status.PERMISSION_DENIED || error.code === status.UNAUTHENTICATED || noUser.test(why)
     ? denied(attempted, endpoint, why, error)
     : unreachable(attempted, endpoint, why, error);
@@ -42,6 +43,18 @@ export function unreachable(attempted: string, on: string, why: string, cause?: 
     on,
     why,
     fix: 'check that etcd runs, and that the addresses (`network.overlay.etcd.endpoints`, or --etcd) and these certificates are correct; meanwhile pods continue to run',
+    cause,
+  });
+}
+
+function oversized(attempted: string, on: string, why: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_UNREACHABLE',
+    kind: 'invalid',
+    attempted,
+    on,
+    why,
+    fix: 'make the document smaller, or raise --max-request-bytes of each member of etcd',
     cause,
   });
 }
