@@ -18,7 +18,7 @@ import { joinGroups } from './member.ts';
 import type { MemberNode } from './member.ts';
 import { applyGroup, listGroups } from './operate.ts';
 import type { ListedGroup } from './operate.ts';
-import { nodePrefix, writeRecord } from './records.ts';
+import { nodePrefix, revisionPrefix, writeRecord } from './records.ts';
 import type { NodeRecord } from './records.ts';
 
 describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 120_000 }, () => {
@@ -37,14 +37,19 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     rmSync(folder, { recursive: true });
   });
 
-  const applyTo = (name: string, selector: NodeSelector, deadlineSeconds: number): Promise<unknown> =>
+  const applyTo = (
+    name: string,
+    selector: NodeSelector,
+    deadlineSeconds: number,
+    ttl = 70,
+  ): Promise<unknown> =>
     applyGroup(client, {
       ...{ name, selector },
       rollout: {
         ...{ maxUnavailable: 1, pauseSeconds: 0, deadlineSeconds },
         gate: { healthySeconds: 0, daemonReady: false },
       },
-      state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': 70 } }, []),
+      state: stateWithDefaults({ sysctls: { 'net.ipv4.ip_default_ttl': ttl } }, []),
     });
 
   interface Joined {
@@ -104,6 +109,33 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
       await eventually('the rollout is halted', async () => (await listed())?.state === 'halted');
       const { why = '' } = (await listed())?.halted ?? {};
       assert.match(why, /not healthy within 2 s: .*ENOSPC/u);
+    },
+  );
+
+  it(
+    'does not halt a rollout that replaces its own while it reads the former state',
+    { timeout: 60_000 },
+    async (t) => {
+      const selector = { names: ['raced'] };
+      await applyTo('raced', selector, 60);
+      const own = open();
+      let isReplaced = false;
+      const get: EtcdClient['get'] = async (key) => {
+        if (key.startsWith(revisionPrefix('raced')) && !isReplaced) {
+          isReplaced = true;
+          // The former state is removed, because no node has had it.
+          await applyTo('raced', selector, 60, 71);
+          await sleep(1000);
+        }
+        return own.get(key);
+      };
+      const node = { convergedSince: () => performance.now() };
+      const { listed } = joinAs(t, 'raced', {}, node, { ...own, get });
+      await eventually('it is ready or halted', async () => {
+        const state = isReplaced ? (await listed())?.state : undefined;
+        return state === 'complete' || state === 'halted';
+      });
+      assert.equal((await listed())?.halted, undefined);
     },
   );
 

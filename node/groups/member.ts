@@ -158,7 +158,9 @@ export function joinGroups(options: MemberOptions): Member {
     const whyNot = whyNone(selecting.map(([group]) => group));
     if (await leaveOthers(ours, { name, groups, selecting, followed: followed?.[0], whyNot })) return;
     if (followed === undefined) return say(whyNot);
-    const [group, known] = followed;
+    const [group, live] = followed;
+    // What this step decides about one specification must not be written as an answer to a later one.
+    const known = { ...live };
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
     if (places.has(name) && boundTo !== lease) return bind(ours, group, known);
