@@ -56,6 +56,26 @@ test('the cost to remove an old row is proportional to the number of verdicts th
   );
 });
 
+test('rows count with about the bytes that they take on the disk, whatever their characters', async (t) => {
+  const folder = await temporaryFolder(t);
+  const store = await openFleetStore(folder);
+  const rows = Array.from({ length: 64 }, (_, index): AcceptedRow => {
+    const field = (name: string): string => `${name}-${index}`.padEnd(4096, '\u4e00');
+    const [id, reference, digest] = [field('id'), field('reference'), field('digest')];
+    const [namespace, revision] = [field('namespace'), field('revision')];
+    return {
+      ...{ seq: index + 1, evidence: '', hash: '' },
+      entry: [id, reference, digest, namespace, revision].join(),
+      verdict: { id, time: 0, outcome: 'deny', reference, digest, namespace, revision },
+    };
+  });
+  await keep(store, 'a', 0, rows);
+  const counted = Number((await store.database.get('SELECT bytes FROM node'))?.['bytes']);
+  await store.close();
+  const { size } = statSync(join(folder, 'fleet.db'));
+  assert.ok(counted > size / 2 && counted < size * 2, `${counted} of ${size}`);
+});
+
 const hourMs = 3_600_000;
 const rowsOf = async (store: FleetStore): Promise<readonly (readonly unknown[])[]> =>
   (

@@ -215,8 +215,14 @@ const runningStatements = ({ node, state }: NodeUpdate): readonly Statement[] =>
         },
       ];
 
-const bytesOfRow = ({ entry, verdict }: AcceptedRow): number =>
-  entry.length + (verdict?.text?.json.length ?? 0) + 256;
+/** The fields that searches need are stored beside the entry. In UTF-8, a character has up to three bytes. */
+function bytesOfRow({ entry, verdict }: AcceptedRow): number {
+  const { id = '', reference = '', digest = '', namespace = '', revision = '', text } = verdict ?? {};
+  return [entry, id, reference, digest, namespace, revision, text?.json ?? ''].reduce(
+    (sum, one) => sum + Buffer.byteLength(one),
+    256,
+  );
+}
 
 /** Returns the bytes of rows and their texts, as far as the limit of the store counts them. */
 export const bytesOf = (rows: readonly AcceptedRow[]): number =>
