@@ -85,6 +85,12 @@ describe('the reason of a change that lasts', () => {
   });
 });
 
+it('the status of a group says why the phase of a node is unknown', () => {
+  const [first] = groupStatus(view({})).nodes;
+  assert.equal(first?.phase, 'unknown');
+  assert.match(first?.why ?? '', /no agent has made itself known/u);
+});
+
 describe('what a node of a group does next', () => {
   it('makes itself known first', () => {
     assert.equal(decide(view({}), own('n1')).do, 'register');

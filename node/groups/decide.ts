@@ -180,6 +180,8 @@ function whileChanging({ revision, rollout }: GroupSpec, own: OwnView): Decision
   return late(why);
 }
 
+const unheard = 'no agent has made itself known to the group by this name';
+
 /** The progress of a group. */
 export interface GroupStatus {
   readonly state: 'complete' | 'halted' | 'progressing';
@@ -198,7 +200,7 @@ export function groupStatus(view: GroupView): GroupStatus {
   const halted = haltedBy(view);
   const listed = membersOf(view).map((name) => {
     const record = nodes.get(name);
-    if (record === undefined) return { name, phase: 'unknown' as const };
+    if (record === undefined) return { name, phase: 'unknown' as const, why: unheard };
     const isLost = record.phase === 'changing' && !places.has(name);
     const phase = isCurrent(spec, record)
       ? isLost
