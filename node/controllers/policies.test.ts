@@ -97,6 +97,21 @@ describe('the policy of a state', () => {
     assert.doesNotMatch(readFileSync(join(link, 'policy.yaml'), 'utf8'), /mine/u);
   });
 
+  it('does not replace or remove a folder in the place of the link, and leaves nothing of the attempt', async () => {
+    const here = readdirSync(home);
+    rmSync(link);
+    mkdirSync(link);
+    await assert.rejects(controller.apply(change('update'), first, limits), {
+      code: 'NODE_STATE_CHANGE_REFUSED',
+      message: /it is a folder, .*; move it away/u,
+    });
+    assert.deepEqual(readdirSync(home), here);
+    await controller.apply(change('delete'), stateWithDefaults({}, []), limits);
+    assert.deepEqual(readdirSync(home), ['policy']);
+    rmSync(link, { recursive: true });
+    await controller.apply(change('create'), first, limits);
+  });
+
   it('is removed with the state, and a folder that was not made for the state is never used', async () => {
     await controller.apply(change('delete'), stateWithDefaults({}, []), limits);
     assert.deepEqual([await seen(), readdirSync(home)], [undefined, []]);

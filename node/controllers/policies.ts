@@ -3,7 +3,7 @@ import { lstat, mkdtemp, readdir, readlink, rename, rm, symlink } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { failure, reasonOf } from '../../base/errors/index.ts';
+import { errnoIs, failure, reasonOf, tolerate } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
 import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
@@ -77,22 +77,26 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
     },
     observe: () => observe(folder, revisions),
     async apply({ action }: Change, { policies }, limits) {
+      // A folder in the place of the link is never replaced or removed: somebody else made it.
+      const isFolder = (await tolerate(errnoIs('ENOENT'), () => lstat(folder)))?.isDirectory() === true;
       if (action === 'delete') {
-        await rm(folder, { force: true });
+        if (!isFolder) await rm(folder, { force: true });
         await rm(revisions, { recursive: true, force: true });
         return;
       }
+      if (isFolder) throw inTheWay(folder);
       await makeFolder(revisions, 0o755);
       await makeFolder(dirname(folder), 0o755);
       const made = join(revisions, `${fingerprintOfFiles(policies)}-${randomBytes(4).toString('hex')}`);
+      const link = `${folder}.${randomBytes(6).toString('hex')}.tmp`;
       try {
         await makeFolder(made, 0o755);
         await write(made, policies);
         await loadChecked(load, made);
-        const link = `${folder}.${randomBytes(6).toString('hex')}.tmp`;
         await symlink(made, link);
         await rename(link, folder);
       } catch (thrown) {
+        await rm(link, { force: true });
         await rm(made, { recursive: true, force: true });
         throw thrown;
       }
@@ -119,6 +123,16 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
     },
   };
 }
+
+const inTheWay = (folder: string) =>
+  failure(
+    'NODE_STATE_CHANGE_REFUSED',
+    'precondition',
+    'replace the policy',
+    folder,
+    'it is a folder, which `portcullis node apply` did not make',
+    'move it away, or remove `policies` from the state',
+  );
 
 /** The daemon reads a change within a second. Files that are slow to read take ten seconds at most. */
 const inForceMs = 15_000;
