@@ -55,19 +55,24 @@ function refuseName(wanted: NewNetwork): void {
     throw invalid(wanted.name, 'only a network of the type bridge can be internal');
 }
 
+const none: ReadonlySet<string> = new Set();
+
 /**
  * Returns the configuration that {@link createNetwork} would write, after the same checks.
+ * @param replaced names of networks that will be gone or different by then, and do not matter
  * @throws the errors of {@link createNetwork}
  */
-export function planNetwork(source: ReportSource, wanted: NewNetwork): PlannedNetwork {
+export function planNetwork(source: ReportSource, wanted: NewNetwork, replaced = none): PlannedNetwork {
   const { confDir } = source;
   refuseName(wanted);
-  const { networks } = readNetworkReport(source);
+  const all = readNetworkReport(source).networks;
+  const networks = all.filter(({ name }) => !replaced.has(name));
+  const gone = all.filter(({ name }) => replaced.has(name)).flatMap(({ bridges }) => bridges);
   const existing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (existing !== undefined) throw exists(wanted.name, existing.file ?? confDir);
   refuseUnfit(wanted, networks);
   const chosen = linkChosen(wanted, networks);
-  refuseOwnAddress(chosen);
+  refuseOwnAddress(chosen, gone);
   const text = `${JSON.stringify(documentOf(chosen), null, 2)}\n`;
   refuseUnreadable(wanted.name, text);
   return {

@@ -126,12 +126,16 @@ const isRouted = ({ type }: NewNetwork): boolean => type === 'bridge' || type ==
 /**
  * Refuses a bridge with an address or subnet of another link of the host: one of the two would be
  * unreachable.
+ * @param gone links that do not matter
  * @throws PortcullisError NETWORK_SUBNET_TAKEN
  */
-export function refuseOwnAddress({ name, type, subnets, link = defaultBridge }: NewNetwork): void {
+export function refuseOwnAddress(
+  { name, type, subnets, link = defaultBridge }: NewNetwork,
+  gone: readonly string[],
+): void {
   if (type !== 'bridge') return;
   for (const { link: other, address } of hostAddresses())
-    if (other !== link && prefixesIn(subnets).some((own) => contains(own, address)))
+    if (other !== link && !gone.includes(other) && prefixesIn(subnets).some((own) => contains(own, address)))
       throw overlaps(name, `the host has its address ${formatIp(address)} on the link ${other}`);
 }
 

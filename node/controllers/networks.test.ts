@@ -57,6 +57,40 @@ describe('networks of a state', () => {
     assert.deepEqual(readdirSync(confDir), []);
   });
 
+  it('stay as they were when this host cannot have the network that replaces them', async () => {
+    await controller.apply(change('create'), state, limits);
+    const before = readFileSync(file, 'utf8');
+    const other = join(confDir, '60-other.conflist');
+    writeFileSync(
+      other,
+      before.replaceAll('10.99', '10.96').replaceAll('pcbr-', 'they-').replace('"pods"', '"other"'),
+    );
+    await assert.rejects(controller.apply(change('update'), asked('10.96.0.0/25'), limits), {
+      code: 'NETWORK_SUBNET_TAKEN',
+    });
+    assert.equal(readFileSync(file, 'utf8'), before);
+    rmSync(other);
+    await controller.apply(change('delete'), state, limits);
+  });
+
+  it('change although another network of the state still has the new subnet', async () => {
+    const swapped = (...subnets: string[]) => {
+      const networks = subnets.map((subnet, at) => ({ name: `n${at}`, subnets: [subnet] }));
+      return stateWithDefaults({ networks }, []);
+    };
+    const both = async (action: Change['action'], wanted: typeof state): Promise<void> => {
+      for (const name of ['n0', 'n1'])
+        await controller.apply({ ...change(action), name }, wanted, limits).catch(() => undefined);
+    };
+    await both('create', swapped('10.94.0.0/24', '10.95.0.0/24'));
+    const next = swapped('10.95.0.0/24', '10.94.0.0/24');
+    await both('update', next);
+    await both('create', next);
+    for (const [name, wanted] of controller.items(next))
+      assert.equal((await controller.observe(new Set([name]), limits)).get(name)?.visible, wanted.visible);
+    await both('delete', next);
+  });
+
   it('are never taken for networks of other names, whose files end with the same name', async () => {
     await controller.apply(change('create'), state, limits);
     const others = ['50-my-pods.conflist', '60-pods.conflist', 'x-y-pods.conflist'];

@@ -96,6 +96,9 @@ export function networkController(source: ReportSource): Controller {
       const wanted = state.networks.find((network) => network.name === changed);
       const foreign = foreignFileOf(changed, readNetworkReport(source));
       if (foreign !== undefined && action !== 'delete') throw takenBy(foreign, changed);
+      // Without this plan, a network that this host cannot have would take away the former one.
+      if (action === 'update' && wanted !== undefined)
+        planNetwork(source, asCreated(wanted), replacedBy(state, source));
       if (action === 'update' && drift && wanted !== undefined) {
         // The request is the same: attached pods stay, and the file of their network gets its text again.
         for (const file of await filesOf(source, changed)) await unlink(file);
@@ -153,6 +156,13 @@ type Report = Pick<ReturnType<typeof readNetworkReport>, 'networks'>;
 const foreignFileOf = (network: string, { networks }: Report): string | undefined =>
   networks.find(({ name: one, file }) => one === network && file !== undefined && !isOwnForm(file, network))
     ?.file;
+
+/** Networks of the state: those that are not yet as it describes them will change. */
+function replacedBy({ networks }: NodeState, source: ReportSource): ReadonlySet<string> {
+  const report = readNetworkReport(source);
+  const names = networks.map(({ name: one }) => one);
+  return new Set(names.filter((one) => foreignFileOf(one, report) === undefined));
+}
 
 const takenBy = (file: string, network: string) =>
   failure(
