@@ -46,9 +46,12 @@ export function staticPodController(access: DaemonAccess, logs: string): Control
       ),
     observe: (_, limits) => observe(access, limits),
     async apply({ action, name }: Change, state, limits) {
-      await removePods(access, name, limits);
       const pod = state.staticPods.find((one) => nameOf(one) === name);
-      if (action !== 'delete' && pod !== undefined) await runPod(access, logs, pod, limits);
+      const wanted = action === 'delete' ? undefined : pod;
+      // The former pod runs until the images of the new one are here: they may be denied or not exist.
+      if (wanted !== undefined) await ensureImages(access, wanted, limits);
+      await removePods(access, name, limits);
+      if (wanted !== undefined) await runPod(access, logs, wanted, limits);
     },
   };
 }
@@ -112,9 +115,7 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
   const { cri } = access;
   const fingerprint = fingerprintOf(pod);
   const { name, namespace, runtimeHandler } = pod;
-  const uid = `${fingerprint.slice(0, 8)}-${fingerprint.slice(8, 12)}-${fingerprint.slice(12, 16)}-${fingerprint.slice(16, 20)}-${fingerprint.slice(20, 32)}`;
-  // The daemon treats a repeated request as one for the same pod: another attempt is another pod.
-  const metadata = { name, namespace, uid, attempt: Math.trunc(Date.now() / 1000) % 2 ** 31 };
+  const metadata = metadataOf(pod);
   const namespaceOptions = {
     network: pod.hostNetwork ? nodeLevel : podLevel,
     pid: containerLevel,
@@ -123,7 +124,7 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
   const config = {
     metadata,
     hostname: pod.hostNetwork ? '' : name,
-    logDirectory: `${logs}/${namespace}_${name}_${uid}`,
+    logDirectory: `${logs}/${namespace}_${name}_${metadata.uid}`,
     labels: { ...pod.labels, ...managed },
     annotations: {
       ...pod.annotations,
@@ -132,7 +133,6 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
     },
     linux: { securityContext: { namespaceOptions } },
   };
-  for (const { image } of pod.containers) await ensureImage(access, image, metadata, limits);
   const { podSandboxId } = await cri.runtime.runPodSandbox({ config, runtimeHandler }, within(askMs, limits));
   try {
     for (const container of pod.containers) {
@@ -148,6 +148,19 @@ async function runPod(access: DaemonAccess, logs: string, pod: WantedPod, limits
 }
 
 type Metadata = { name: string; namespace: string; uid: string; attempt: number };
+
+function metadataOf(pod: WantedPod): Metadata {
+  const { name, namespace } = pod;
+  const fingerprint = fingerprintOf(pod);
+  const uid = `${fingerprint.slice(0, 8)}-${fingerprint.slice(8, 12)}-${fingerprint.slice(12, 16)}-${fingerprint.slice(16, 20)}-${fingerprint.slice(20, 32)}`;
+  // The daemon treats a repeated request as one for the same pod: another attempt is another pod.
+  return { name, namespace, uid, attempt: Math.trunc(Date.now() / 1000) % 2 ** 31 };
+}
+
+async function ensureImages(access: DaemonAccess, pod: WantedPod, limits: Limits): Promise<void> {
+  const metadata = metadataOf(pod);
+  for (const { image } of pod.containers) await ensureImage(access, image, metadata, limits);
+}
 
 async function ensureImage(
   { cri }: DaemonAccess,

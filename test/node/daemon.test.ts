@@ -195,6 +195,16 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     }
   });
 
+  it('keeps a pod running while the image that replaces its own cannot be pulled', async () => {
+    await applied(whole());
+    const [before] = await ourPods();
+    const missing = pod(1000).replace(reference, `${reference}-missing`);
+    const ended = await apply(policy(plainPolicy) + image() + missing, '--timeout', '20s');
+    assert.equal(ended.code, 4, ended.output);
+    assert.match(ended.stderr, /staticPods .*app:1-missing/su);
+    assert.deepEqual([(await ourPods()).map(({ id }) => id), await runs()], [[before?.id], true]);
+  });
+
   it('lets no image in that only the former policy admits', async () => {
     const other = await stage.publish('app:2');
     const denied = policy(
