@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatDocuments } from './index.ts';
+import { formatDocuments, parseDocuments, writeYaml } from './index.ts';
 
 const canonical: readonly (readonly [what: string, text: string])[] = [
   [
@@ -107,4 +107,18 @@ test('a document in canonical form is not changed', () => {
     { seed: 20_261_129, numRuns: 1_000 },
   );
   assert.ok(formatted > 50, `only ${formatted} documents could be parsed`);
+});
+
+test('a string that YAML 1.1 reads as another type is written in quotes', () => {
+  // kubectl and Helm read YAML 1.1, where `no` is false and 12:30 is 750.
+  const words = ['no', 'on', 'y', '12:30', '1_000', '2026-01-01', '<<', '0b11', '~', 'null'];
+  for (const word of words) assert.equal(writeYaml({ [`a-${word}`]: word }), `a-${word}: "${word}"\n`);
+  assert.equal(writeYaml({ on: 1 }), '"on": 1\n');
+});
+
+test('characters that a terminal obeys are escaped in written YAML, and are read back', () => {
+  const value = { 'k\u009b': 'a\u009b31mb', plain: 'left\u202eright', lines: 'one\ntwo\u0007\n', tab: 'a\tb' };
+  const text = writeYaml(value);
+  assert.doesNotMatch(text, /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/u);
+  assert.deepEqual(parseDocuments(text, 'a.yaml').documents[0]?.value, value);
 });

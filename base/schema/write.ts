@@ -1,5 +1,5 @@
 import { parseJson } from '../json/index.ts';
-import { Lexer, isMap, isPair, isScalar, isSeq, stringify } from 'yaml';
+import { Document, Lexer, isMap, isPair, isScalar, isSeq, visit } from 'yaml';
 import type { Pair } from 'yaml';
 import { parseWithComments } from './outer-comments.ts';
 import { parseDocuments } from './parse.ts';
@@ -8,9 +8,24 @@ import type { PathSegment, Problem } from './types.ts';
 
 const style = { lineWidth: 120, indent: 2, flowCollectionPadding: true } as const;
 
-/** Writes a value as YAML, in the form that {@link formatDocuments} produces. Ends with a newline. */
+/** Control characters, and characters that change the direction of text: a terminal may obey them. */
+const unprintable = /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Writes a value as YAML, in the form that {@link formatDocuments} produces. Ends with a newline. Readers of
+ * YAML 1.1, such as Kubernetes, read the same value: a string `no` or `12:30` is in quotes. Characters that
+ * are not printable are escaped.
+ */
 export function writeYaml(value: unknown): string {
-  return stringify(value, { ...style, aliasDuplicateObjects: false });
+  const document = new Document(value, { compat: 'yaml-1.1', aliasDuplicateObjects: false });
+  visit(document, {
+    Scalar(_key, node) {
+      if (typeof node.value === 'string' && node.value.search(unprintable) >= 0) node.type = 'QUOTE_DOUBLE';
+    },
+  });
+  return document
+    .toString(style)
+    .replace(unprintable, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /**
