@@ -30,7 +30,7 @@ import type { DecisionFlags } from './options/decision-options.ts';
 import { collect } from './options/registry-options.ts';
 import { openSignerOf, signerHelp, withSigner } from './options/signer-options.ts';
 import type { SignerFlags } from './options/signer-options.ts';
-import { exitCodes, fail, run, withOutput } from './output/output.ts';
+import { exitCodes, fail, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { printableText } from './output/printable.ts';
 import { tree, withWide } from './output/terminal.ts';
@@ -154,7 +154,7 @@ function wrongUse(images: readonly string[], flags: AdmitFlags): string | undefi
   if (images.length === 0 && flags.imagesFrom.length === 0) return 'name an image, or --images-from FILE';
   if (flags.imagesFrom.filter((file) => file === '-').length > 1)
     return 'standard input can be read once: name --images-from - once';
-  if (toOutput > 1 || (toOutput === 1 && flags.output === 'json'))
+  if (toOutput > 1 || (toOutput === 1 && flags.output !== 'text'))
     return 'standard output can contain only one result: name a file for each other report';
   if (flags.platform.includes('all') && flags.platform.length > 1)
     return '--platform all cannot be combined with another platform';
@@ -205,7 +205,7 @@ async function admit(images: readonly string[], flags: AdmitFlags): Promise<numb
       if (code === exitCodes.yes) code = exitCodes.failed;
     }
   }
-  if (flags.output === 'json') process.stdout.write(gateReport('json', result, context));
+  if (flags.output !== 'text') print(flags.output, result, '');
   else (printed ? process.stderr : process.stdout).write(printableText(tree(gateText(result))));
   return code;
 }

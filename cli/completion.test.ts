@@ -132,7 +132,7 @@ describe('the completion script', () => {
 
   describe('in bash', { skip: installed('bash') ? false : 'no bash' }, () => {
     it('offers the choices of an option after =, and nothing where a name is expected', () => {
-      assert.deepEqual(bash('portcullis', 'ps', '--output='), ['text', 'json']);
+      assert.deepEqual(bash('portcullis', 'ps', '--output='), ['text', 'json', 'yaml']);
       assert.deepEqual(bash('portcullis', 'ps', '--output=t'), ['text']);
       assert.deepEqual(bash('portcullis', 'sign', ''), []);
       assert.deepEqual(bash('portcullis', 'sign', '--identity', ''), []);

@@ -10,7 +10,7 @@ import {
 } from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
-import { run, withOutput } from './output/output.ts';
+import { run, serialiseOneOfMany, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { isoTime, shortId } from './output/table.ts';
 
@@ -105,7 +105,7 @@ function report(options: Options): Promise<number> {
       await listed;
       const line = lineOf(event, names);
       if (!selects(options.filter, line)) continue;
-      if (options.output === 'json') await write(`${JSON.stringify(line)}\n`);
+      if (options.output !== 'text') await write(serialiseOneOfMany(options.output, line));
       else
         await write(
           row([

@@ -27,13 +27,13 @@ export function register(program: Command): void {
     .passThroughOptions()
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n\nThe output is printed as it arrives. It is printed at the end, and has at most 16 MiB, with\n--timeout, with --output json, and if the streaming server of the daemon cannot be reached from here.\n',
+      '\nExamples:\n  $ portcullis exec web cat /etc/hosts\n  $ portcullis exec -it web sh\n  $ portcullis exec -i web tar -x -C /srv < files.tar\n  $ portcullis exec --timeout 5 web sh -c "ls -l /"\n\nThe output is printed as it arrives. It is printed at the end, and has at most 16 MiB, with\n--timeout, with --output json or yaml, and if the streaming server of the daemon cannot be reached from here.\n',
     )
     .action((container: string, given: string[], flags: Flags, command: Command) => {
       // kubectl separates the command by "--", which is never a program.
       const words = given[0] === '--' && given.length > 1 ? given.slice(1) : given;
-      // Only a whole answer can be JSON, and only ExecSync has a time limit. Its output is limited, too.
-      const streamed = flags.output !== 'json' && flags.timeout === 0;
+      // Only a whole answer can be JSON or YAML, and only ExecSync has a time limit. Its output is limited, too.
+      const streamed = flags.output === 'text' && flags.timeout === 0;
       const wrong = wrongUse(flags);
       if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });
       return run(flags.output, () =>
@@ -47,7 +47,7 @@ export function register(program: Command): void {
 
 function wrongUse({ interactive, tty, timeout, output }: Flags): string | undefined {
   if (!interactive && !tty) return undefined;
-  if (output === 'json') return '--output json cannot be combined with --interactive or --tty';
+  if (output !== 'text') return `--output ${output} cannot be combined with --interactive or --tty`;
   if (timeout > 0) return '--timeout cannot be combined with --interactive or --tty';
   // Without a terminal here, the command would wait for keys that nobody can press.
   return interactive && tty && !process.stdin.isTTY
@@ -64,8 +64,8 @@ async function execute(
   const result = await client.runtime.execSync({ containerId, cmd, timeout });
   const stdout = Buffer.from(result.stdout);
   const stderr = Buffer.from(result.stderr);
-  if (output === 'json')
-    print('json', { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
+  if (output !== 'text')
+    print(output, { exitCode: result.exitCode, stdout: stdout.toString(), stderr: stderr.toString() }, '');
   else {
     process.stdout.write(stdout);
     process.stderr.write(stderr);

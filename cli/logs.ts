@@ -5,7 +5,7 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { ContainerState, entryBytes, findContainer, followContainerLog } from '../runtime/index.ts';
 import { withClient, withSocket } from './options/endpoint.ts';
 import { withSince } from './options/since-option.ts';
-import { run, withOutput } from './output/output.ts';
+import { run, serialiseOneOfMany, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 
 interface Options {
@@ -71,10 +71,10 @@ function printLog(container: string, options: Options): Promise<number> {
     })) {
       const { time, stream, partial, content } = entry;
       if (Date.parse(time) < from) continue;
-      if (options.output === 'json')
+      if (options.output !== 'text')
         await write(
           process.stdout,
-          `${JSON.stringify({ time, stream, partial, content: content.toString() })}\n`,
+          serialiseOneOfMany(options.output, { time, stream, partial, content: content.toString() }),
         );
       else {
         const out = stream === 'stderr' ? process.stderr : process.stdout;

@@ -15,9 +15,14 @@ const args = process.argv.slice(2);
 const format = formatAsked(args);
 /** As in `portcullis --socket /x ps`. */
 const isEarly = args[0]?.startsWith('-') === true && commands.some(({ name }) => args.includes(name));
+const versionAs = {
+  text: manifest.version,
+  json: JSON.stringify({ version: manifest.version }, null, 2),
+  yaml: `version: ${manifest.version}`,
+};
 const program = new Command('portcullis')
   .description(manifest.description)
-  .version(format === 'json' ? JSON.stringify({ version: manifest.version }, null, 2) : manifest.version)
+  .version(versionAs[format])
   .enablePositionalOptions()
   .exitOverride()
   .showHelpAfterError(`(${isEarly ? 'write options after the command; ' : ''}see --help)`)
@@ -29,7 +34,7 @@ const program = new Command('portcullis')
 formatHelp(program);
 // An error repeats words of the command line, which may come from a script with names from elsewhere.
 program.configureOutput({
-  writeErr: (text) => void (format === 'json' || process.stderr.write(printableText(text))),
+  writeErr: (text) => void (format !== 'text' || process.stderr.write(printableText(text))),
 });
 
 // A reader that closes the pipe early, such as `head`, is not a failure.
@@ -77,7 +82,7 @@ try {
 } catch (thrown) {
   if (thrown instanceof CommanderError) {
     // As text, commander has already printed the error.
-    if (thrown.exitCode !== 0 && format === 'json') printWrongUse(thrown, program, asked);
+    if (thrown.exitCode !== 0 && format !== 'text') await printWrongUse(format, thrown, program, asked);
     process.exitCode = thrown.exitCode === 0 ? exitCodes.yes : exitCodes.usage;
   } else await fail(format, thrown);
 }

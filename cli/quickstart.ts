@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { isPortcullisError } from '../base/errors/index.ts';
-import { exitCodes, run, withOutput } from './output/output.ts';
+import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { isInOwnNamespaces, runInOwnNamespaces, onEndSignal } from './quickstart/own-namespaces.ts';
 import { makeFolders } from './quickstart/environment.ts';
@@ -43,7 +43,7 @@ async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const paper = paperFor(process.stdout, process.env);
   const report = createStepReport(
-    output === 'json' ? { ...paper, write: () => undefined, live: false } : paper,
+    output !== 'text' ? { ...paper, write: () => undefined, live: false } : paper,
   );
   const folder = makeFolders();
   const undos: (() => Promise<unknown>)[] = [];
@@ -75,8 +75,7 @@ async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
         `${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
       );
   }
-  if (output === 'json' && !report.isInterrupted())
-    process.stdout.write(`${JSON.stringify({ held, steps: report.steps, lookAt }, null, 2)}\n`);
+  if (output !== 'text' && !report.isInterrupted()) print(output, { held, steps: report.steps, lookAt }, '');
   if (keep && held) {
     signals.staying();
     await new Promise(() => undefined);

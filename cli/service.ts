@@ -1,12 +1,12 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { append } from '../base/lists/index.ts';
-import { formatProblems, listProblems, writeYaml } from '../base/schema/index.ts';
+import { formatProblems, listProblems } from '../base/schema/index.ts';
 import { fieldText, linesOf, positionIn, readServices } from '../cni-plugins/index.ts';
 import type { RefusedService, Service, ServiceList } from '../cni-plugins/index.ts';
 import { askAdmin, withAdminSocket } from './options/admin-socket.ts';
 import type { AdminFlags } from './options/admin-socket.ts';
-import { exitCodes, print, printNote, run } from './output/output.ts';
+import { exitCodes, print, printNote, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { collect } from './options/registry-options.ts';
 import { sourcesOf } from './service/sources.ts';
@@ -14,7 +14,7 @@ import { serviceTable } from './service/table.ts';
 import { withWide } from './output/terminal.ts';
 
 interface Flags extends AdminFlags {
-  readonly output: OutputFormat | 'yaml';
+  readonly output: OutputFormat;
 }
 
 interface ApplyFlags extends Flags {
@@ -57,7 +57,7 @@ export function register(program: Command): void {
     .action((flags: ApplyFlags, command: Command) => {
       if (flags.file === undefined && flags.backend === undefined)
         command.error('error: give --file or --backend', { exitCode: exitCodes.usage });
-      return run(jsonOr(flags), () => apply(flags));
+      return run(flags.output, () => apply(flags));
     });
   withDaemon(
     withWide(service.command('ls'))
@@ -68,7 +68,7 @@ export function register(program: Command): void {
       'after',
       '\nExits with 1 when a named service does not exist.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
     )
-    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => list(names, flags)));
+    .action((names: string[], flags: Flags) => run(flags.output, () => list(names, flags)));
   withDaemon(
     service
       .command('drain')
@@ -84,7 +84,7 @@ export function register(program: Command): void {
       '\nA drain persists over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
     )
     .action((name: string, addresses: string[], flags: DrainFlags) =>
-      run(jsonOr(flags), () => drain(name, addresses, flags)),
+      run(flags.output, () => drain(name, addresses, flags)),
     );
   withDaemon(
     service
@@ -95,23 +95,10 @@ export function register(program: Command): void {
       .argument('<service...>', 'names of services, such as shop/web'),
   )
     .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
-    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => remove(names, flags)));
+    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags)));
 }
 
-function withDaemon(command: Command): Command {
-  return withAdminSocket(command).addOption(
-    new Option('-o, --output <format>', 'how to print the result')
-      .choices(['text', 'json', 'yaml'])
-      .default('text'),
-  );
-}
-
-const jsonOr = ({ output }: Flags): OutputFormat => (output === 'text' ? 'text' : 'json');
-
-function printAs({ output }: Flags, value: unknown, text: string): void {
-  if (output === 'yaml') process.stdout.write(writeYaml(value));
-  else print(output, value, text);
-}
+const withDaemon = (command: Command): Command => withOutput(withAdminSocket(command));
 
 /** A request is split well below the limit of the admin API. */
 const mostAsked = 1024 * 1024;
@@ -149,7 +136,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
     [verb]: applied,
     problems: [...linesOf(wrong), ...lines],
   };
-  printAs(flags, value, `${balanced}${applied.map((name) => `${name} ${verb}\n`).join('')}`);
+  print(flags.output, value, `${balanced}${applied.map((name) => `${name} ${verb}\n`).join('')}`);
   if (failure !== undefined) throw failure;
   return wrong.length + lines.length === 0 ? exitCodes.yes : exitCodes.no;
 }
@@ -233,7 +220,7 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
     all.retiring === undefined
       ? ''
       : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
-  printAs(flags, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
+  print(flags.output, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
   const missing = names.filter((name) => !services.some((one) => one.name === name));
   for (const name of missing) printNote(`${name}: there is no service of that name\n`);
   return missing.length === 0 ? exitCodes.yes : exitCodes.no;
@@ -245,8 +232,8 @@ async function drain(name: string, addresses: readonly string[], flags: DrainFla
     ? 'takes connections again'
     : `is draining; existing connections end within ${answer.graceSeconds} s`;
   const none = flags.undo ? `no backend of ${name} is drained\n` : `${name} has no backend\n`;
-  printAs(
-    flags,
+  print(
+    flags.output,
     answer,
     answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''),
   );
@@ -255,6 +242,6 @@ async function drain(name: string, addresses: readonly string[], flags: DrainFla
 
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
   await askAdmin(flags, 'services/remove', { names });
-  printAs(flags, { removed: names }, names.map((name) => `${name} removed\n`).join(''));
+  print(flags.output, { removed: names }, names.map((name) => `${name} removed\n`).join(''));
   return exitCodes.yes;
 }

@@ -79,7 +79,7 @@ async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<
     print(flags.output, finding, `verified: signed by ${by}, at the latest at ${finding.signedAt}\n`);
     return exitCodes.yes;
   }
-  if (flags.output === 'json') print(flags.output, finding, '');
+  if (flags.output !== 'text') print(flags.output, finding, '');
   else printNote(`not verified: ${finding.why} (${finding.code})\n`);
   return exitCodes.no;
 }

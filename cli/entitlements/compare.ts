@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
-import { Option } from 'commander';
 import { compareProfiles, compareToSarif, describeDifferences } from '../../entitlements/index.ts';
-import { exitCodes, print, run } from '../output/output.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
@@ -27,21 +26,15 @@ Exit status: 0 the same (with --within: the first grants no more than the second
 
 export function registerCompare(entitlements: Command): void {
   withOperands(
-    entitlements
-      .command('compare')
+    withOutput(entitlements.command('compare'), ['sarif'])
       .description('show what one profile grants and another does not')
       .argument('<first>', 'profile')
       .argument('<second>', 'profile')
-      .option('--within', 'check only whether the first grants no more than the second', false)
-      .addOption(
-        new Option('-o, --output <format>', 'how to print the result')
-          .choices(['text', 'json', 'sarif'])
-          .default('text'),
-      ),
+      .option('--within', 'check only whether the first grants no more than the second', false),
   )
     .addHelpText('after', examples)
     .action((first: string, second: string, flags: Flags) =>
-      run(flags.output === 'text' ? 'text' : 'json', () => compare(first, second, flags)),
+      run(flags.output === 'sarif' ? 'json' : flags.output, () => compare(first, second, flags)),
     );
 }
 

@@ -1,4 +1,3 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
 import { listProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
@@ -47,19 +46,13 @@ export function registerDocuments(entitlements: Command): void {
     .action((file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }) =>
       run(flags.output, () => init(file, flags)),
     );
-  entitlements
-    .command('check')
+  withOutput(entitlements.command('check'), ['sarif'])
     .description('check profiles: every problem at once, as file:line:column, and lint findings')
     .argument('<path...>', 'files or folders; -: standard input')
     .option('--strict', 'fail on lint findings too', false)
-    .addOption(
-      new Option('-o, --output <format>', 'how to print the result')
-        .choices(['text', 'json', 'sarif'])
-        .default('text'),
-    )
     .addHelpText('after', checkExamples)
     .action((paths: readonly string[], flags: CheckFlags) =>
-      run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)),
+      run(flags.output === 'sarif' ? 'json' : flags.output, () => check(paths, flags)),
     );
   withOutput(
     entitlements

@@ -1,10 +1,9 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
 import type { OverlayStatus } from '../../cni-plugins/index.ts';
 import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
 import { readInputFile } from '../files/input-file.ts';
-import { exitCodes, print, run } from '../output/output.ts';
+import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { printableText } from '../output/printable.ts';
 import { table } from '../output/table.ts';
@@ -81,10 +80,7 @@ export function registerOverlay(network: Command): void {
     .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
 }
 
-const withDaemon = (command: Command): Command =>
-  withAdminSocket(command).addOption(
-    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'),
-  );
+const withDaemon = (command: Command): Command => withOutput(withAdminSocket(command));
 
 /** The keys that the etcd role of this host's credentials may write. */
 const roleOf: Readonly<Record<NonNullable<OverlayStatus['writes']>, string>> = {

@@ -12,13 +12,41 @@ import { printableLines, printableText } from './printable.ts';
 
 export { exitCodes } from './exit-codes.ts';
 
-export type OutputFormat = 'text' | 'json';
+export type OutputFormat = 'text' | 'json' | 'yaml';
 
-/** Adds `-o, --output text|json`, the option of every command. */
-export function withOutput(command: Command): Command {
-  return command.addOption(
-    new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'),
-  );
+/**
+ * Adds `-o, --output text|json|yaml`, the option of every command.
+ * @param more formats that only this command has
+ */
+export function withOutput(command: Command, more: readonly string[] = []): Command {
+  return command
+    .addOption(
+      new Option('-o, --output <format>', 'how to print the result')
+        .choices(['text', 'json', 'yaml', ...more])
+        .default('text'),
+    )
+    .hook('preAction', async (_group, action) => {
+      if (action.opts()['output'] === 'yaml') await loadYaml();
+    });
+}
+
+let writeYaml: ((value: unknown) => string) | undefined;
+
+/** The library is not loaded for other formats, because it delays the start. */
+async function loadYaml(): Promise<void> {
+  ({ writeYaml } = await import('../../base/schema/index.ts'));
+}
+
+/** Formats a value as JSON, or as YAML with the same fields. Ends with a newline. */
+function serialise(format: Exclude<OutputFormat, 'text'>, value: unknown): string {
+  const json = JSON.stringify(value, null, 2);
+  if (format === 'json' || writeYaml === undefined) return `${json}\n`;
+  return writeYaml(JSON.parse(json));
+}
+
+/** Formats one result of several that follow one another: a line of JSON, or a document of YAML. */
+export function serialiseOneOfMany(format: Exclude<OutputFormat, 'text'>, value: unknown): string {
+  return format === 'json' ? `${JSON.stringify(value)}\n` : `---\n${serialise(format, value)}`;
 }
 
 /** Adds `-q, --quiet` to a command that lists objects with ids. */
@@ -34,11 +62,11 @@ export function printIds(list: readonly { readonly id: string }[]): void {
 }
 
 /**
- * Prints a result on standard output: the value as JSON, or its text, which ends with a newline. Control
- * sequences for the terminal are left out.
+ * Prints a result on standard output: the value as JSON or YAML, or its text, which ends with a newline.
+ * Control sequences for the terminal are left out.
  */
 export function print(format: OutputFormat, value: unknown, text: string): void {
-  process.stdout.write(format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : printableText(text));
+  process.stdout.write(format === 'text' ? printableText(text) : serialise(format, value));
 }
 
 /** Prints text on standard error, which ends with a newline. Control sequences are left out. */
@@ -72,7 +100,7 @@ export async function fail(format: OutputFormat, thrown: unknown, answers?: Answ
     on: '',
     fix: 'report this',
   });
-  if (format === 'json') process.stderr.write(errorJson(error));
+  if (format !== 'text') await printError(format, error);
   else printNote(`portcullis: ${withoutPrefix(error)}\n`);
   process.exitCode = exitCodeOf(error, answers);
 }
@@ -82,9 +110,13 @@ function withoutPrefix({ message, failure: { prefix } }: PortcullisError): strin
   return prefix === undefined ? message : message.slice(`${prefix}: `.length);
 }
 
-/** Formats an error as the JSON that every command prints on standard error. */
-export function errorJson(error: PortcullisError): string {
-  return `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n`;
+/** Prints an error on standard error, as JSON or YAML. */
+export async function printError(
+  format: Exclude<OutputFormat, 'text'>,
+  error: PortcullisError,
+): Promise<void> {
+  if (format === 'yaml') await loadYaml();
+  process.stderr.write(serialise(format, { error: errorToJson(error) }));
 }
 
 /**

@@ -70,6 +70,7 @@ it('the last output format before -- is the one that is asked for', () => {
   assert.equal(formatAsked(['ps', '--output=json']), 'json');
   assert.equal(formatAsked(['ps', '-ojson']), 'json');
   assert.equal(formatAsked(['ps', '-o', 'json', '-o', 'text']), 'text');
+  assert.equal(formatAsked(['ps', '-oyaml']), 'yaml');
   assert.equal(formatAsked(['exec', 'web', '--', 'x', '-o', 'json']), 'text');
   assert.equal(formatAsked(['ps', '-o']), 'text');
 });

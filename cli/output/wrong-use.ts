@@ -1,6 +1,6 @@
 import type { Command, CommanderError } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { errorJson } from './output.ts';
+import { printError } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
 /**
@@ -14,15 +14,17 @@ export function formatAsked(args: readonly string[]): OutputFormat {
     if (word === '--output' || word === '-o') return [own[index + 1]];
     return [/^(?:--output=|-o)(.*)$/su.exec(word)?.[1]];
   });
-  return asked.findLast((value) => value !== undefined) === 'json' ? 'json' : 'text';
+  const last = asked.findLast((value) => value !== undefined);
+  return last === 'json' || last === 'yaml' ? last : 'text';
 }
 
-/** Prints wrong use of a command line on standard error as JSON, like every other error. */
-export function printWrongUse(
+/** Prints wrong use of a command line on standard error as JSON or YAML, like every other error. */
+export async function printWrongUse(
+  format: Exclude<OutputFormat, 'text'>,
   { code, message }: CommanderError,
   program: Command,
   args: readonly string[],
-): void {
+): Promise<void> {
   const { command, name } = named(program, args);
   // commander: "error: unknown option '--x'\n(Did you mean --y?)"
   const [, why = message, , suggestion] = /^(?:error: )?(.*?)(\n\((.*)\))?$/su.exec(message) ?? [];
@@ -33,20 +35,19 @@ export function printWrongUse(
     (command.commands.length > 0 && !givesCommand && /^unknown option '(?:-o|--output)/u.test(why));
   const early = code === 'commander.unknownOption' && givesCommand;
   const help = `${early ? 'write options after the command; ' : ''}see ${name} --help`;
-  process.stderr.write(
-    errorJson(
-      new PortcullisError({
-        code: groupAlone ? 'CLI_MISSING_COMMAND' : (codes[code] ?? 'CLI_WRONG_USE'),
-        kind: 'invalid',
-        attempted: 'run',
-        on: name,
-        why: groupAlone ? 'it has several commands, and none is given' : why,
-        fix:
-          suggestion === undefined
-            ? help
-            : `${suggestion.replace(/^Did/u, 'did').replace(/[^?]$/u, '$&;')} ${help}`,
-      }),
-    ),
+  await printError(
+    format,
+    new PortcullisError({
+      code: groupAlone ? 'CLI_MISSING_COMMAND' : (codes[code] ?? 'CLI_WRONG_USE'),
+      kind: 'invalid',
+      attempted: 'run',
+      on: name,
+      why: groupAlone ? 'it has several commands, and none is given' : why,
+      fix:
+        suggestion === undefined
+          ? help
+          : `${suggestion.replace(/^Did/u, 'did').replace(/[^?]$/u, '$&;')} ${help}`,
+    }),
   );
 }
 
