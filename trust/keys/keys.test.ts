@@ -111,9 +111,22 @@ test('a new passphrase that a person types is asked for twice', async () => {
   await generateKeyPair(join(folder, 'typed'), typing('one', 'one'));
   await loadSigningKey(join(folder, 'typed.key'), typing('one'));
   await assert.rejects(
-    generateKeyPair(join(folder, 'mistyped'), typing('one', 'two')),
+    generateKeyPair(join(folder, 'mistyped'), typing('one', 'two', 'one', 'two', 'one', 'two', 'six', 'six')),
     /TRUST_PASSPHRASE_DIFFERS/,
   );
+});
+
+test('a person who mistypes a new passphrase is asked again, and told why', async () => {
+  const typed = ['one', 'two', 'three', 'three'];
+  const asked: string[] = [];
+  const prompt = (question: string): Promise<string> => {
+    asked.push(question);
+    return Promise.resolve(typed.shift() ?? '');
+  };
+  const prefix = join(folder, 'retyped');
+  await generateKeyPair(prefix, { environment: {}, prompt });
+  assert.match(asked[2] ?? '', /^The two entries differ\.\nNew passphrase for /u);
+  await loadSigningKey(`${prefix}.key`, words('three'));
 });
 
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve });

@@ -52,17 +52,22 @@ export async function readPassphrase(source: PassphraseSource, question: string)
   });
 }
 
+/** A user who mistypes a passphrase is asked this often. */
+const mostEntries = 3;
+
 /**
  * Returns a passphrase for a new key. Like {@link readPassphrase}, but asks twice when a user types the
- * passphrase.
+ * passphrase, and again if the entries differ, at most 3 times.
  * @throws PortcullisError `TRUST_PASSPHRASE_DIFFERS`, and the errors of readPassphrase
  */
 export async function readNewPassphrase(source: PassphraseSource, question: string): Promise<string> {
   const { prompt } = source;
   if (prompt === undefined) return readPassphrase(source, question);
   const twice = async (first: string): Promise<string> => {
-    const words = await prompt(first);
-    if (words === (await prompt('Again: '))) return words;
+    for (let entry = 1; entry <= mostEntries; entry++) {
+      const words = await prompt(entry === 1 ? first : `The two entries differ.\n${first}`);
+      if (words === (await prompt('Again: '))) return words;
+    }
     throw new PortcullisError({
       code: 'TRUST_PASSPHRASE_DIFFERS',
       kind: 'invalid',
