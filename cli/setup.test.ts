@@ -203,7 +203,20 @@ describe('portcullis setup', () => {
     const command = [...words, process.execPath, commandFile, 'setup', ...denied.flags, '--yes'];
     const { status, stderr } = spawnSync(program, command, { cwd: '/', encoding: 'utf8' });
     assert.deepEqual([status, denied.files()], [4, {}]);
+    assert.match(stderr, /: its folder \S+ cannot be written: this user has no permission; run the command as/u);
     assert.match(stderr, /run the command as root; nothing was written \[CLI_SETUP_NO_ACCESS\]/u);
+  });
+
+  test('a user who names a folder that does not exist is not sent to root', () => {
+    const absent = place('absent');
+    for (const path of [folder, absent.at]) chmodSync(path, 0o777);
+    const [program, ...words] = asNobody;
+    const command = [...words, process.execPath, commandFile, 'setup', ...absent.flags, '--yes'];
+    const named = [...command, '--key', join(absent.at, 'none/cosign')];
+    const { status, stderr } = spawnSync(program, named, { cwd: '/', encoding: 'utf8' });
+    assert.deepEqual([status, absent.files()], [4, {}]);
+    assert.match(stderr, /none cannot be written: it does not exist; make \S+none a folder/u);
+    assert.doesNotMatch(stderr, /ENOENT|root/u);
   });
 
   test('a write that fails leaves complete files, and the next run completes them', () => {

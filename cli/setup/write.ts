@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason } from '../../base/errors/index.ts';
 import { createFileAtomic, makeFolder } from '../../base/storage/index.ts';
 import { ensureKeyPair } from '../../trust/index.ts';
 import type { PassphraseSource } from '../../trust/index.ts';
@@ -44,7 +44,7 @@ async function requireWritable(path: string, only: boolean): Promise<void> {
   let folder = dirname(path);
   for (;;) {
     try {
-      if (!(await stat(folder)).isDirectory()) throw new Error(`${folder} is not a folder`);
+      if (!(await stat(folder)).isDirectory()) throw new Error('it is not a folder');
       await access(folder, constants.W_OK | constants.X_OK);
       return;
     } catch (error) {
@@ -56,14 +56,15 @@ async function requireWritable(path: string, only: boolean): Promise<void> {
 }
 
 function noAccess(path: string, folder: string, cause: unknown): PortcullisError {
-  const isRoot = process.getuid?.() === 0;
+  const { code } = cause as NodeJS.ErrnoException;
+  const isForRoot = process.getuid?.() !== 0 && (code === 'EACCES' || code === 'EPERM');
   return new PortcullisError({
     code: 'CLI_SETUP_NO_ACCESS',
     kind: 'precondition',
     attempted: 'create the file',
     on: path,
-    why: reasonOf(cause),
-    fix: `${isRoot ? `make ${folder} a folder that can be written` : 'run the command as root'}; nothing was written`,
+    why: `its folder ${folder} cannot be written: ${fileReason(cause, folder)}`,
+    fix: `${isForRoot ? 'run the command as root' : `make ${folder} a folder that can be written`}; nothing was written`,
     cause,
   });
 }
