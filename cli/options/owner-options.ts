@@ -11,7 +11,8 @@ import type { RegistryFlags } from './registry-options.ts';
 
 export interface OwnerFlags extends RegistryFlags {
   readonly dir: string;
-  readonly key: readonly string[];
+  /** Absent for a command that signs nothing. */
+  readonly key?: readonly string[];
   readonly passphraseFile?: string;
   readonly output: OutputFormat;
 }
@@ -24,8 +25,7 @@ or from NOTARY_ROOT_PASSPHRASE, …; otherwise the command asks for it.`;
 
 /** Adds the options that locate the owner's collections and keys. */
 export function withOwner(command: Command): Command {
-  command
-    .option('--dir <folder>', 'collections and keys', ownCollections())
+  withFolder(command)
     .option(
       '--key <file|uri>',
       'a private key that signs too: PEM, cosign’s file, or pkcs11:…; may be repeated',
@@ -34,6 +34,15 @@ export function withOwner(command: Command): Command {
     )
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
   return withOutput(withRegistries(command));
+}
+
+/** Adds the options that locate the owner's collections, for a command that signs nothing. */
+export function withUnsignedOwner(command: Command): Command {
+  return withOutput(withRegistries(withFolder(command)));
+}
+
+function withFolder(command: Command): Command {
+  return command.option('--dir <folder>', 'collections and keys', ownCollections());
 }
 
 /** Runs a command's action on a collection of the owner. */
@@ -53,7 +62,7 @@ export function performOwner(
         folder: flags.dir,
         name,
         passphrase: processPassphrase(flags.passphraseFile),
-        signers: flags.key,
+        signers: flags.key ?? [],
         registries,
         now: new Date(),
       });

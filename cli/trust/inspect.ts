@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { exitCodes, print } from '../output/output.ts';
 import { table } from '../output/table.ts';
-import { performOwner, withOwner } from '../options/owner-options.ts';
+import { performOwner, withUnsignedOwner } from '../options/owner-options.ts';
 import type { OwnerFlags } from '../options/owner-options.ts';
 import { withWide } from '../output/terminal.ts';
 
@@ -14,7 +14,7 @@ export function registerInspect(trust: Command): void {
       'after',
       `\nExamples:\n  $ portcullis trust inspect registry.example.com/pay/app --output json\n`,
     );
-  withOwner(withWide(command)).action((name: string, flags: OwnerFlags) =>
+  withUnsignedOwner(withWide(command)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const [settings, roles, staged] = await Promise.all([owner.settings(), owner.roles(), owner.staged()]);
       const rows = roles.map((role) => [

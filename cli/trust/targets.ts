@@ -5,7 +5,7 @@ import { asPortcullisError } from '../../base/errors/index.ts';
 import { readInputFile } from '../files/input-file.ts';
 import { exitCodes, print } from '../output/output.ts';
 import { table } from '../output/table.ts';
-import { ownerHelp, performOwner, withOwner } from '../options/owner-options.ts';
+import { ownerHelp, performOwner, withOwner, withUnsignedOwner } from '../options/owner-options.ts';
 import type { OwnerFlags } from '../options/owner-options.ts';
 import { withWide } from '../output/terminal.ts';
 
@@ -93,7 +93,7 @@ export function registerTargets(trust: Command): void {
     .description('list the targets of a collection, as they are after the next publish')
     .argument('<name>', 'name of the collection')
     .addHelpText('after', `\nExamples:\n  $ portcullis trust list registry.example.com/pay/app\n`);
-  withOwner(withWide(list)).action((name: string, flags: OwnerFlags) =>
+  withUnsignedOwner(withWide(list)).action((name: string, flags: OwnerFlags) =>
     performOwner(name, flags, async (owner) => {
       const targets = await owner.targets();
       const staged = new Set(

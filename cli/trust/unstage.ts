@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { exitCodes, print } from '../output/output.ts';
-import { performOwner, withOwner } from '../options/owner-options.ts';
+import { performOwner, withUnsignedOwner } from '../options/owner-options.ts';
 import type { OwnerFlags } from '../options/owner-options.ts';
 
 const examples = `
@@ -22,7 +22,7 @@ export function registerUnstage(trust: Command): void {
     .argument('<name>', 'name of the collection')
     .option('--role <role>', 'only changes of this role, and of the delegation to it')
     .addHelpText('after', examples);
-  withOwner(command).action((name: string, flags: UnstageFlags) =>
+  withUnsignedOwner(command).action((name: string, flags: UnstageFlags) =>
     performOwner(name, flags, async (owner) => {
       const taken: { readonly kind: string; readonly subject: string }[] = [];
       await owner.unstage((change) => {
