@@ -32,15 +32,23 @@ interface Flags extends RegistryFlags {
 
 type CreateFlags = Omit<Flags, 'policy'> & { readonly policy?: string };
 
-const examples = `
-Examples:
+const createExamples = `
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --fresh-for 14d --key archive.key
   $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --metadata https://trust.example.com/tuf/registry.example.com/pay/app
+  $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --policy policy.d --key archive.key       the policy and its trusted roots, too`;
+
+const verifyExamples = `
   $ portcullis trust archive verify app.tar --policy policy.yaml --archive-key archive.pub       no network: reads only the file
-  $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --policy policy.d --key archive.key       the policy and its trusted roots, too
-  $ portcullis trust archive verify app.tar --archive-key archive.pub                            by the policy that the archive carries
-  $ portcullis trust archive policy app.tar --archive-key archive.pub --to policy.d
-  $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0
+  $ portcullis trust archive verify app.tar --archive-key archive.pub                            by the policy that the archive carries`;
+
+const policyExample = `
+  $ portcullis trust archive policy app.tar --archive-key archive.pub --to policy.d`;
+
+const loadExample = `
+  $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0`;
+
+const examples = `
+Examples:${createExamples}${verifyExamples}${policyExample}${loadExample}
 
 An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations,
 and signed metadata, and with --policy also a policy with its keys and trusted roots. It is valid until its
@@ -71,6 +79,7 @@ function registerCreate(archive: Command): void {
     .option('--fresh-for <duration>', 'how long the archive may be used', '30d')
     .option('--key <file|uri>', 'key that signs the archive')
     .option('--passphrase-file <file>', 'file whose first line is the passphrase');
+  create.addHelpText('after', `\nExamples:${createExamples}`);
   withOutput(withRegistries(create)).action((reference: string, file: string, flags: CreateFlags) => {
     const freshFor = parseDuration(flags.freshFor);
     if (freshFor === undefined)
@@ -124,6 +133,7 @@ function registerVerify(archive: Command): void {
       'where accepted state is stored, to detect older archives',
       userState('trust-archives'),
     );
+  verify.addHelpText('after', `\nExamples:${verifyExamples}`);
   withOutput(withWide(verify)).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
       const given = flags.policy === undefined ? undefined : await loadPolicy({ paths: flags.policy });
@@ -149,6 +159,7 @@ function registerPolicy(archive: Command): void {
     .argument('<file>', 'the archive')
     .requiredOption('--archive-key <file>', 'public key that must have signed the archive')
     .requiredOption('--to <folder>', 'new folder');
+  policy.addHelpText('after', `\nExamples:${policyExample}`);
   withOutput(policy).action((file: string, flags: Flags) =>
     run(flags.output, async () => {
       const { key } = await keyOf(flags.archiveKey);
@@ -171,6 +182,7 @@ function registerLoad(archive: Command): void {
     .argument('<file>', 'the archive')
     .argument('<image>', 'reference of the copy')
     .option('--archive-key <file>', 'public key that must have signed the archive');
+  load.addHelpText('after', `\nExamples:${loadExample}`);
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {
       const key = await keyOf(flags.archiveKey);
