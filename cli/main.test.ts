@@ -161,9 +161,19 @@ test('a result that cannot be written is reported as a failure', () => {
     },
   );
   assert.deepEqual(
-    [status, /^portcullis: write the result .*no space left.*\[CLI_OUTPUT_UNWRITABLE\]\n$/u.test(stderr)],
+    [status, /^portcullis: write the result .*the disk is full;.*\[CLI_OUTPUT_UNWRITABLE\]\n$/u.test(stderr)],
     [4, true],
     stderr,
+  );
+});
+
+test('a result that cannot be written is reported as JSON where JSON is the output format', () => {
+  const words = ['-c', 'exec "$0" "$1" entitlements list -o json > /dev/full', process.execPath, commandFile];
+  const { status, stderr } = spawnSync('sh', words, { encoding: 'utf8' });
+  const { error } = JSON.parse(stderr) as { error: Record<string, string> };
+  assert.deepEqual(
+    [status, error['code'], error['why']],
+    [4, 'CLI_OUTPUT_UNWRITABLE', 'the disk is full'],
   );
 });
 

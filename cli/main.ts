@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { PortcullisError, fileReason } from '../base/errors/index.ts';
 import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
 import { resolveBundleImports } from './environment/bundle-imports.ts';
@@ -40,10 +41,16 @@ program.configureOutput({
 // A reader that closes the pipe early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit();
-  process.stderr.write(
-    `portcullis: write the result to standard output: ${error.message}; make room, and check what was done before you run it again [CLI_OUTPUT_UNWRITABLE]\n`,
-  );
-  process.exit(exitCodes.failed);
+  const unwritable = new PortcullisError({
+    code: 'CLI_OUTPUT_UNWRITABLE',
+    kind: 'exhausted',
+    attempted: 'write the result to standard output',
+    on: '',
+    why: fileReason(error, ''),
+    fix: 'make room, and check what was done before you run it again',
+    cause: error,
+  });
+  void fail(format, unwritable).finally(() => process.exit(exitCodes.failed));
 });
 
 // If the reader of standard error is gone, this changes neither the work nor the exit code.
