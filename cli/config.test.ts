@@ -129,3 +129,9 @@ it('config import: an empty folder beside other paths is named, and alone it is 
   assert.ok(both.stdout.includes(`${hosts}: the folder is empty\n`), both.stdout);
   assert.equal((await portcullis(['config', 'import', hosts])).code, 2);
 });
+
+it('config import: a configuration that sets nothing is answered by a comment, not by silence', async (t) => {
+  const { folder } = await importFirst(t, () => ({ 'crio.conf': '[crio]\n' }));
+  const { code, stdout } = await portcullis(['config', 'import', join(folder, 'crio.conf')]);
+  assert.deepEqual([code, stdout], [0, '# Nothing to import: the defaults of Portcullis apply.\n']);
+});

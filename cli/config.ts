@@ -158,7 +158,8 @@ function asYaml({ settings, findings }: Imported): string {
   };
   const body =
     Object.keys(settings).length === 0 ? '' : stringify(settings, { lineWidth: 0, singleQuote: true });
-  return `${body}${comments('left', 'Left out:')}${comments('inherent', 'Applies without a setting:')}`;
+  const text = `${body}${comments('left', 'Left out:')}${comments('inherent', 'Applies without a setting:')}`;
+  return text === '' ? '# Nothing to import: the defaults of Portcullis apply.\n' : text;
 }
 
 /**
