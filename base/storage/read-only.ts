@@ -35,7 +35,7 @@ export function openReadOnly(path: string): ReadOnlyDatabase {
       attempted,
       on: path,
       why: facts === undefined ? 'there is no such file' : 'it is not a file',
-      fix: 'name the database file of a daemon: state.db in its root folder',
+      fix: 'start the daemon once, which creates it, or name state.db in the root folder of a daemon',
     });
   }
   let db: DatabaseSync | undefined;
