@@ -34,19 +34,21 @@ export async function printWrongUse(
     code === 'commander.help' ||
     (command.commands.length > 0 && !givesCommand && /^unknown option '(?:-o|--output)/u.test(why));
   const early = code === 'commander.unknownOption' && givesCommand;
-  const help = `${early ? 'write options after the command; ' : ''}see ${name} --help`;
+  const see = `see ${name} --help`;
+  const help = early ? ['write options after the command', see].join('; ') : see;
+  const meant =
+    suggestion === undefined ? '' : `${suggestion.replace(/^Did/u, 'did').replace(/[^?]$/u, '$&;')} `;
+  // The reference of error codes reads these two.
+  const wrong = groupAlone
+    ? { code: 'CLI_MISSING_COMMAND', why: 'it has several commands, and none is given', fix: help }
+    : { code: codes[code] ?? 'CLI_WRONG_USE', why, fix: `${meant}${help}` };
   await printError(
     format,
     new PortcullisError({
-      code: groupAlone ? 'CLI_MISSING_COMMAND' : (codes[code] ?? 'CLI_WRONG_USE'),
+      ...wrong,
       kind: 'invalid',
       attempted: 'run',
       on: name,
-      why: groupAlone ? 'it has several commands, and none is given' : why,
-      fix:
-        suggestion === undefined
-          ? help
-          : `${suggestion.replace(/^Did/u, 'did').replace(/[^?]$/u, '$&;')} ${help}`,
     }),
   );
 }

@@ -75,3 +75,25 @@ it('does not take an environment variable for a code', (t) => {
 it('does not take other constants for codes', (t) => {
   assert.doesNotMatch(pageOf(t, "open('O_RDONLY', 'SYS_ADMIN', { code: 'SYS_ADMIN' });"), /^## /m);
 });
+
+it('finds the codes that a table gives, and one in place of a missing entry', (t) => {
+  const page = pageOf(
+    t,
+    `const codes = { 'x.one': 'CLI_A', 'x.two': 'CLI_B' };
+     throw new E({ code: ready ? 'CLI_D' : (codes[name] ?? 'CLI_C'), fix: 'ask' });`,
+  );
+  assert.deepEqual(
+    [...page.matchAll(/^## (\w+)\n\n- Remedy: ask\.$/gm)].map(([, code]) => code),
+    ['CLI_A', 'CLI_B', 'CLI_C', 'CLI_D'],
+  );
+});
+
+it('writes … for a list, and for a value that is usually known only when the error occurs', (t) => {
+  const page = pageOf(
+    t,
+    `const refused = (names: string[], fix: string) =>
+       new E({ code: 'CLI_A', why: \`\${names.join(', ')} refuse the id \${id() ?? 'unknown'}\`, fix });
+     throw refused(all, 'ask');`,
+  );
+  assert.match(page, /Cause: … refuse the id …\. Remedy: ask\.$/m);
+});

@@ -67,7 +67,7 @@ export function errorCodes(
     const visit = (node: ts.Node): void => {
       if (ts.isObjectLiteralExpression(node)) {
         const value = propertyOf(node, 'code');
-        for (const code of value === undefined ? [] : codesIn(value)) {
+        for (const code of value === undefined ? [] : codesIn(value, checker)) {
           take(
             code,
             file,
@@ -93,7 +93,7 @@ export function errorCodes(
           );
       }
       if (ts.isCallExpression(node))
-        for (const code of node.arguments.flatMap(codesIn)) {
+        for (const code of node.arguments.flatMap((argument) => codesIn(argument, checker))) {
           take(code, file, caseOfCall(node, { checker, code }));
           addReporter(node, code);
         }
@@ -142,12 +142,26 @@ function isTableOfFixes(table: ts.Node): boolean {
   return ts.isVariableDeclaration(table.parent) && /^(?:fix|remed)/.test(table.parent.name.getText());
 }
 
-/** Returns the codes that an expression can be: a text, or either side of a choice. */
-function codesIn(node: ts.Expression): string[] {
+/** Returns the codes that an expression can be: a text, either side of a choice, or an entry of a table. */
+function codesIn(node: ts.Expression, checker: ts.TypeChecker): string[] {
+  const inside = (each: ts.Expression): string[] => codesIn(each, checker);
   if (ts.isStringLiteral(node))
     return codePattern.test(node.text) && !variables.has(node.text) ? [node.text] : [];
-  if (ts.isConditionalExpression(node)) return [...codesIn(node.whenTrue), ...codesIn(node.whenFalse)];
-  return [];
+  if (ts.isConditionalExpression(node)) return [...inside(node.whenTrue), ...inside(node.whenFalse)];
+  if (ts.isParenthesizedExpression(node)) return inside(node.expression);
+  if (isEither(node)) return [...inside(node.left), ...inside(node.right)];
+  if (!ts.isElementAccessExpression(node)) return [];
+  const table = declarationOf(checker, node.expression);
+  const entries = table !== undefined && ts.isVariableDeclaration(table) ? table.initializer : undefined;
+  if (entries === undefined || !ts.isObjectLiteralExpression(entries)) return [];
+  return entries.properties.flatMap((entry) =>
+    ts.isPropertyAssignment(entry) ? inside(entry.initializer) : [],
+  );
+}
+
+/** Whether an expression is `a ?? b`. */
+function isEither(node: ts.Expression): node is ts.BinaryExpression {
+  return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken;
 }
 
 /** Returns the value of a property; for `{ why }`, the name itself. */
@@ -206,7 +220,7 @@ function textOf(node: ts.Expression, scope: Scope): string | undefined {
     const text =
       node.head.text +
       node.templateSpans
-        .map((span) => `${textOf(span.expression, scope) ?? '…'}${span.literal.text}`)
+        .map((span) => `${partOf(span.expression, scope) ?? '…'}${span.literal.text}`)
         .join('');
     return text.replaceAll(/…(?:\s*…)+/g, '…');
   }
@@ -221,12 +235,21 @@ function textOf(node: ts.Expression, scope: Scope): string | undefined {
     const [left, right] = [textOf(node.left, scope), textOf(node.right, scope)];
     return left === undefined && right === undefined ? undefined : `${left ?? '…'}${right ?? '…'}`;
   }
-  if (ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken)
-    return textOf(node.left, scope) ?? textOf(node.right, scope);
+  if (isEither(node)) return textOf(node.left, scope) ?? textOf(node.right, scope);
   // `shortened(why, 2048)` is the same text.
-  if (ts.isCallExpression(node) && node.arguments[0] !== undefined && scope.given !== undefined)
+  if (isCallOfFunction(node) && node.arguments[0] !== undefined && scope.given !== undefined)
     return textOf(node.arguments[0], scope);
   return named(node, scope);
+}
+
+/** Not a method: the argument of `names.join(', ')` is not its text. */
+function isCallOfFunction(node: ts.Expression): node is ts.CallExpression {
+  return ts.isCallExpression(node) && ts.isIdentifier(node.expression);
+}
+
+/** Returns the text of a part of a template. In `${id() ?? 'unknown'}`, the usual text is not known. */
+function partOf(node: ts.Expression, scope: Scope): string | undefined {
+  return isEither(node) ? textOf(node.left, scope) : textOf(node, scope);
 }
 
 /**
