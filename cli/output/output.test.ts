@@ -37,3 +37,10 @@ it('results that follow one another are lines of JSON, or documents of YAML', as
     [{ a: 1 }, { a: 'no' }],
   );
 });
+
+it('characters that a terminal obeys are escaped in JSON, and are read back', () => {
+  const value = { 'k\u009b': 'a\u009b31mb\u202e' };
+  const text = serialiseOneOfMany('json', value);
+  assert.equal(text, '{"k\\u009b":"a\\u009b31mb\\u202e"}\n');
+  assert.deepEqual(JSON.parse(text), value);
+});

@@ -40,13 +40,24 @@ async function loadYaml(): Promise<void> {
 /** Formats a value as JSON, or as YAML with the same fields. Ends with a newline. */
 function serialise(format: Exclude<OutputFormat, 'text'>, value: unknown): string {
   const json = JSON.stringify(value, null, 2);
-  if (format === 'json' || writeYaml === undefined) return `${json}\n`;
+  if (format === 'json' || writeYaml === undefined) return `${escaped(json)}\n`;
   return writeYaml(JSON.parse(json));
+}
+
+/**
+ * Escapes the characters of JSON that a terminal obeys and that JSON.stringify leaves: names come from
+ * registries and pods. They occur only in strings, so the value is the same.
+ */
+function escaped(json: string): string {
+  return json.replace(
+    /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/gu,
+    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Formats one result of several that follow one another: a line of JSON, or a document of YAML. */
 export function serialiseOneOfMany(format: Exclude<OutputFormat, 'text'>, value: unknown): string {
-  return format === 'json' ? `${JSON.stringify(value)}\n` : `---\n${serialise(format, value)}`;
+  return format === 'json' ? `${escaped(JSON.stringify(value))}\n` : `---\n${serialise(format, value)}`;
 }
 
 /** Adds `-q, --quiet` to a command that lists objects with ids. */
