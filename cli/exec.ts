@@ -32,7 +32,7 @@ export function register(program: Command): void {
     .action((container: string, given: string[], flags: Flags, command: Command) => {
       // kubectl separates the command by "--", which is never a program.
       const words = given[0] === '--' && given.length > 1 ? given.slice(1) : given;
-      // Only a whole answer can be JSON or YAML, and only ExecSync has a time limit. Its output is limited, too.
+      // Only a whole answer can be JSON or YAML, and only ExecSync has a time limit. Its output is limited.
       const streamed = flags.output === 'text' && flags.timeout === 0;
       const wrong = wrongUse(flags);
       if (wrong !== undefined) command.error(`error: ${wrong}`, { exitCode: exitCodes.usage });

@@ -171,10 +171,7 @@ test('a result that cannot be written is reported as JSON where JSON is the outp
   const words = ['-c', 'exec "$0" "$1" entitlements list -o json > /dev/full', process.execPath, commandFile];
   const { status, stderr } = spawnSync('sh', words, { encoding: 'utf8' });
   const { error } = JSON.parse(stderr) as { error: Record<string, string> };
-  assert.deepEqual(
-    [status, error['code'], error['why']],
-    [4, 'CLI_OUTPUT_UNWRITABLE', 'the disk is full'],
-  );
+  assert.deepEqual([status, error['code'], error['why']], [4, 'CLI_OUTPUT_UNWRITABLE', 'the disk is full']);
 });
 
 test('a working folder that was removed is named as the reason, and is not a defect to report', () => {

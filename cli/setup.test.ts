@@ -203,7 +203,10 @@ describe('portcullis setup', () => {
     const command = [...words, process.execPath, commandFile, 'setup', ...denied.flags, '--yes'];
     const { status, stderr } = spawnSync(program, command, { cwd: '/', encoding: 'utf8' });
     assert.deepEqual([status, denied.files()], [4, {}]);
-    assert.match(stderr, /: its folder \S+ cannot be written: this user has no permission; run the command as/u);
+    assert.match(
+      stderr,
+      /: its folder \S+ cannot be written: this user has no permission; run the command as/u,
+    );
     assert.match(stderr, /run the command as root; nothing was written \[CLI_SETUP_NO_ACCESS\]/u);
   });
 

@@ -117,7 +117,12 @@ test('a string that YAML 1.1 reads as another type is written in quotes', () => 
 });
 
 test('characters that a terminal obeys are escaped in written YAML, and are read back', () => {
-  const value = { 'k\u009b': 'a\u009b31mb', plain: 'left\u202eright', lines: 'one\ntwo\u0007\n', tab: 'a\tb' };
+  const value = {
+    'k\u009b': 'a\u009b31mb',
+    plain: 'left\u202eright',
+    lines: 'one\ntwo\u0007\n',
+    tab: 'a\tb',
+  };
   const text = writeYaml(value);
   assert.doesNotMatch(text, /[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/u);
   assert.deepEqual(parseDocuments(text, 'a.yaml').documents[0]?.value, value);

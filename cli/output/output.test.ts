@@ -18,7 +18,10 @@ describe('the output format yaml', () => {
   });
 
   it('has the fields of the format json for errors, also for wrong use', async () => {
-    for (const words of [['ps', '--socket', '/nowhere.sock'], ['images', 'lss']]) {
+    for (const words of [
+      ['ps', '--socket', '/nowhere.sock'],
+      ['images', 'lss'],
+    ]) {
       const [json, yaml] = [
         await portcullis([...words, '-o', 'json']),
         await portcullis([...words, '-o', 'yaml']),

@@ -6,6 +6,7 @@ import {
   errorToJson,
   isPortcullisError,
 } from '../../base/errors/index.ts';
+import { parseJson } from '../../base/json/index.ts';
 import { exitCodeOf } from './exit-codes.ts';
 import type { Answers } from './exit-codes.ts';
 import { printableLines, printableText } from './printable.ts';
@@ -41,7 +42,7 @@ async function loadYaml(): Promise<void> {
 function serialise(format: Exclude<OutputFormat, 'text'>, value: unknown): string {
   const json = JSON.stringify(value, null, 2);
   if (format === 'json' || writeYaml === undefined) return `${escaped(json)}\n`;
-  return writeYaml(JSON.parse(json));
+  return writeYaml(parseJson(json));
 }
 
 /**

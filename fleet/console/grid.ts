@@ -121,17 +121,9 @@ export function createGrid(
 
   function pressed(event: KeyboardEvent): void {
     const page = Math.max(1, Math.floor(scroller.clientHeight / rowHeight) - 2);
-    const moves: Readonly<Record<string, number>> = {
-      ArrowDown: 1,
-      ArrowUp: -1,
-      PageDown: page,
-      PageUp: -page,
-      Home: -Infinity,
-      End: Infinity,
-    };
     const verdict = verdicts[active];
     if (event.key === 'Enter' && verdict !== undefined) return onOpen(verdict);
-    const move = moves[event.key];
+    const move = moveOf(event.key, page);
     if (move === undefined) return;
     event.preventDefault();
     active = Math.max(0, Math.min(verdicts.length - 1, active + move));
@@ -143,6 +135,19 @@ export function createGrid(
   }
 
   return { element: scroller, show };
+}
+
+/** Returns by how many rows a key moves the active row. */
+function moveOf(key: string, page: number): number | undefined {
+  const moves = new Map([
+    ['ArrowDown', 1],
+    ['ArrowUp', -1],
+    ['PageDown', page],
+    ['PageUp', -page],
+    ['Home', -Infinity],
+    ['End', Infinity],
+  ]);
+  return moves.get(key);
 }
 
 const headOf = (): HTMLElement =>

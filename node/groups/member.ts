@@ -72,17 +72,13 @@ export function joinGroups(options: MemberOptions): Member {
   const views = createGroupViews();
   let isHere = false;
   let closed = false;
-  let progress = 'it has not reached etcd yet';
   let lease: number | undefined;
   /** The lease to which our place is bound; undefined after a restart. */
   let boundTo: number | undefined;
   let busy = false;
   /** Why the state of the group could not be stored or read at the last attempt. */
   let untaken: string | undefined;
-  const say = (text: string): void => {
-    if (text !== progress) log.info({ text }, 'the group');
-    progress = text;
-  };
+  const { say, status } = createProgress(log);
 
   const unfollow = followPrefix(client, groupsPrefix, {
     onListing: ({ pairs, revision }) => views.replace(pairs, revision),
@@ -159,7 +155,7 @@ export function joinGroups(options: MemberOptions): Member {
     if (await leaveOthers(ours, { name, groups, selecting, followed: followed?.[0], whyNot })) return;
     if (followed === undefined) return say(whyNot);
     const [group, live] = followed;
-    // What this step decides about one specification must not be written as an answer to a later one.
+    // A copy: a decision about one specification must not be written as an answer to a later one.
     const known = { ...live };
     const { spec, nodes, places } = known;
     if (spec === undefined) return;
@@ -178,7 +174,7 @@ export function joinGroups(options: MemberOptions): Member {
   }, tickMs);
 
   return {
-    status: () => progress,
+    status,
     refused: nameOfNode.refused,
     close() {
       closed = true;
@@ -187,6 +183,21 @@ export function joinGroups(options: MemberOptions): Member {
       unfollow();
       client.close();
     },
+  };
+}
+
+/** Keeps the last sentence about the progress, and logs each new one. */
+function createProgress(log: MemberOptions['log']): {
+  readonly say: (text: string) => void;
+  readonly status: () => string;
+} {
+  let progress = 'it has not reached etcd yet';
+  return {
+    say(text) {
+      if (text !== progress) log.info({ text }, 'the group');
+      progress = text;
+    },
+    status: () => progress,
   };
 }
 
