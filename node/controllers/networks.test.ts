@@ -73,6 +73,28 @@ describe('networks of a state', () => {
     await controller.apply(change('delete'), state, limits);
   });
 
+  it('stay as they were when another network of the state has the new subnet and keeps it', async () => {
+    const two = (subnet: string) =>
+      stateWithDefaults(
+        {
+          networks: [
+            { name: 'pods', subnets: [subnet] },
+            { name: 'kept', subnets: ['10.93.0.0/24'] },
+          ],
+        },
+        [],
+      );
+    for (const name of ['pods', 'kept'])
+      await controller.apply({ ...change('create'), name }, two('10.92.0.0/24'), limits);
+    const before = readFileSync(file, 'utf8');
+    await assert.rejects(controller.apply(change('update'), two('10.93.0.0/25'), limits), {
+      code: 'NETWORK_SUBNET_TAKEN',
+    });
+    assert.equal(readFileSync(file, 'utf8'), before);
+    for (const name of ['pods', 'kept'])
+      await controller.apply({ ...change('delete'), name }, two('10.92.0.0/24'), limits);
+  });
+
   it('change although another network of the state still has the new subnet', async () => {
     const swapped = (...subnets: string[]) => {
       const networks = subnets.map((subnet, at) => ({ name: `n${at}`, subnets: [subnet] }));

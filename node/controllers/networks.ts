@@ -98,7 +98,7 @@ export function networkController(source: ReportSource): Controller {
       if (foreign !== undefined && action !== 'delete') throw takenBy(foreign, changed);
       // Without this plan, a network that this host cannot have would take away the former one.
       if (action === 'update' && wanted !== undefined)
-        planNetwork(source, asCreated(wanted), replacedBy(state, source));
+        planNetwork(source, asCreated(wanted), await replacedBy(changed, state, source));
       if (action === 'update' && drift && wanted !== undefined) {
         // The request is the same: attached pods stay, and the file of their network gets its text again.
         for (const file of await filesOf(source, changed)) await unlink(file);
@@ -157,11 +157,18 @@ const foreignFileOf = (network: string, { networks }: Report): string | undefine
   networks.find(({ name: one, file }) => one === network && file !== undefined && !isOwnForm(file, network))
     ?.file;
 
-/** Networks of the state: those that are not yet as it describes them will change. */
-function replacedBy({ networks }: NodeState, source: ReportSource): ReadonlySet<string> {
-  const report = readNetworkReport(source);
-  const names = networks.map(({ name: one }) => one);
-  return new Set(names.filter((one) => foreignFileOf(one, report) === undefined));
+/** Returns the changed network, and those of the state that will change because they differ from it. */
+async function replacedBy(
+  changed: string,
+  { networks }: NodeState,
+  source: ReportSource,
+): Promise<ReadonlySet<string>> {
+  const seen = await observe(source, new Set(networks.map(({ name: one }) => one)));
+  const differing = networks.filter((network) => {
+    const there = seen.get(network.name);
+    return there?.foreign === undefined && there?.visible !== itemOf(source, network).visible;
+  });
+  return new Set([changed, ...differing.map(({ name: one }) => one)]);
 }
 
 const takenBy = (file: string, network: string) =>
