@@ -115,6 +115,16 @@ test('the snapshot still names a removed role after another owner has published'
   assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
 });
 
+test('a place that has lost the file of a role gets it again with the next publish', async (t) => {
+  const { owner, place } = await inFolder(t);
+  const lost = join(place, '1.targets', 'releases.json');
+  const bytes = await readFile(lost);
+  await rm(lost);
+  await owner.stage(add('targets', '1.0'));
+  await publish(owner);
+  assert.deepEqual(await readFile(lost), bytes);
+});
+
 /** Begins a collection of both dialects at a service. */
 async function atService(t: TestContext): Promise<Scene & { readonly owner: Owner }> {
   const scenery = await scene(t);

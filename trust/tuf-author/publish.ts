@@ -55,8 +55,10 @@ export async function readPublished(
   if (trusted.snapshot !== undefined) existing.set('snapshot', trusted.snapshot.bytes);
   for (const [role, { bytes }] of trusted.targets) existing.set(role, bytes);
   const reached = new Set(['targets']);
+  const delegated = new Set<string>();
   for (const delegator of reached) {
     for (const { name } of trusted.targets.get(delegator)?.signed.delegations?.roles ?? []) {
+      delegated.add(name);
       const meta = trusted.snapshot?.signed.meta.get(name);
       if (meta === undefined || reached.has(name)) continue;
       const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
@@ -68,7 +70,7 @@ export async function readPublished(
     }
   }
   // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
-  for (const [name, bytes] of kept) {
+  for (const [name, bytes] of [...known, ...[...kept].filter(([one]) => !delegated.has(one))]) {
     const meta = existing.has(name) ? undefined : trusted.snapshot?.signed.meta.get(name);
     if (meta !== undefined && isFile(dialect, name, meta, bytes)) existing.set(name, bytes);
   }
