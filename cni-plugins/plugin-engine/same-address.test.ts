@@ -26,6 +26,23 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.doesNotMatch(shell('nft list ruleset'), /10\.97\.0\.2/u);
   });
 
+  test('the end of a pod with an address of a range does not take the rules from a pod that chose the address', async () => {
+    const pod = (id: string): Of => ({ id, netns: fixture.pin(id), network: id });
+    const [leased, chosen] = [pod('leased'), pod('chosen')];
+    const ranges = [[{ subnet: '10.99.0.0/24', rangeStart: '10.99.0.9' }]];
+    const firewall = { type: 'portcullis-firewall' };
+    const first = [bridgeConf({ bridge: 'br3', ipam: { type: 'portcullis-ipam', ranges } }), firewall];
+    const ipam = { type: 'portcullis-static', addresses: [{ address: '10.99.0.9/24' }] };
+    const second = [bridgeConf({ bridge: 'br4', isDefaultGateway: false, ipam }), firewall];
+    await fixture.add(first, leased);
+    const result = await fixture.add(second, chosen);
+    await fixture.del(first, leased);
+    assert.match(shell('nft list table ip portcullis_plugins'), /10\.99\.0\.9 : jump leaving/u);
+    assert.match(shell('nft list map inet portcullis_firewall from4'), /10\.99\.0\.9 : goto/u);
+    await fixture.check(second, chosen, result);
+    await fixture.del(second, chosen);
+  });
+
   test('a pod cannot choose an address by which another pod is masqueraded differently', async () => {
     const pod = (id: string): Of => ({ id, netns: fixture.pin(id), network: id });
     const [victim, thief] = [pod('victim'), pod('thief')];

@@ -9,7 +9,8 @@ import { kindOf } from '../plugins/registry.ts';
 /**
  * The host masquerades packets by the source address alone, and the plugin `firewall` recognizes pods by it.
  * The database leases each address of a range only once. But a fixed address, a third-party address plugin
- * and a DHCP server may give any address, also that of a pod on another network. Synchronous, for a Worker.
+ * and a DHCP server may give any address, also one of a range that another network leases. Synchronous, for
+ * a Worker.
  */
 export interface SharedAddresses {
   /**
@@ -53,7 +54,11 @@ function addressesOf(resource: Resource): readonly string[] {
 
 /** Reads the database only when it is asked. */
 export function createSharedAddresses({ db }: NetworkDatabase): SharedAddresses {
-  const hasLeases = db.prepare('SELECT EXISTS (SELECT 1 FROM lease WHERE attachment = ?) AS has');
+  const selectOnlyLeases = db.prepare(
+    `SELECT EXISTS (SELECT 1 FROM lease WHERE attachment = ?1) AND NOT EXISTS (
+       SELECT 1 FROM attachment WHERE realm = (SELECT realm FROM attachment WHERE number = ?1)
+         AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.attachment = number)) AS only`,
+  );
   const selectHolder = db.prepare(
     `SELECT network, container_id, interface, resource.value AS resource
      FROM attachment JOIN part ON part.attachment = number JOIN json_each(resources) AS resource
@@ -93,8 +98,8 @@ export function createSharedAddresses({ db }: NetworkDatabase): SharedAddresses 
       ),
     restore(part, removed, kernel) {
       if (removed.every((resource) => addressesOf(resource).length === 0)) return;
-      // Nobody else has an address of a range.
-      if (hasLeases.get(part.attachment)?.['has'] === 1) return;
+      // Usually all addresses are of ranges, so that nobody else has one of these.
+      if (selectOnlyLeases.get(part.attachment)?.['only'] === 1) return;
       for (const { network, container_id: containerId, interface: name, resource } of holders(
         part,
         removed,
