@@ -1,4 +1,5 @@
 import { readMetadata } from '../tuf-metadata/read.ts';
+import type { Dialect } from '../tuf-metadata/model.ts';
 import { rootBody, targetsBody } from './bodies.ts';
 import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
@@ -10,8 +11,8 @@ import { typeOf, versionOf } from './publish.ts';
 /**
  * Returns why a draft differs from the one that the collection's state requires; undefined when it does not.
  * Drafts come with a folder that other users have passed on, and signers must sign exactly what they can
- * inspect. Snapshot and timestamp only list files, which leaves nothing to decide but the version: nothing
- * could be published after the largest one.
+ * inspect. Snapshot and timestamp only list files, which leaves nothing to decide but versions: nothing could
+ * be published after the largest one, and readers would accept former files again after a lower one.
  * @param atService roles whose keys a service has created since: staged changes do not contain these keys
  */
 export function draftFlaw(
@@ -26,7 +27,7 @@ export function draftFlaw(
   const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
   const { version } = readMetadata(dialect, type, bytes).signed;
   if (version !== next) return `its version is ${version}, but the next version is ${next}`;
-  if (type === 'snapshot' || type === 'timestamp') return undefined;
+  if (type === 'snapshot' || type === 'timestamp') return listFlaw(dialect, existing, type, bytes);
   const authored = collection.targets.get(role);
   const body =
     type === 'root'
@@ -35,6 +36,29 @@ export function draftFlaw(
   return body !== undefined && sameBody(bytes, body)
     ? undefined
     : 'it differs from the collection with its staged changes';
+}
+
+/** Returns why the list of files cannot be the next one. Notary's dialect lists no versions. */
+function listFlaw(
+  dialect: Dialect,
+  existing: Standing,
+  type: 'snapshot' | 'timestamp',
+  bytes: Buffer,
+): string | undefined {
+  const listed =
+    type === 'snapshot'
+      ? readMetadata(dialect, type, bytes).signed.meta
+      : new Map([['snapshot', readMetadata(dialect, type, bytes).signed.snapshot]]);
+  const needed = type === 'snapshot' ? ['targets', ...existing.keys()] : [];
+  const absent = needed.find((role) => typeOf(role) === 'targets' && !listed.has(role));
+  if (absent !== undefined) return `it does not list ${absent}`;
+  for (const [role, { version }] of listed) {
+    const former = existing.get(role);
+    const now = former === undefined ? 0 : versionOf(dialect, role, former);
+    if (version !== undefined && version !== now + 1 && (version !== now || former === undefined))
+      return `it lists version ${version} of ${role}, but the next version is ${now + 1}`;
+  }
+  return undefined;
 }
 
 function withKeysOf(collection: Collection, drafted: Collection, roles: readonly OnlineRole[]): Collection {

@@ -150,7 +150,7 @@ test('a draft that differs from the staged changes is not signed', async () => {
   }
 });
 
-test('a draft of a snapshot with another version than the next one is not signed', async () => {
+test('a draft of a snapshot is signed only with the next versions', async () => {
   const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const [ann, bob] = [makeKeyFile(home, 'ann'), makeKeyFile(home, 'bob')];
@@ -176,11 +176,17 @@ test('a draft of a snapshot with another version than the next one is not signed
     const collection = join(home, 'keys', 'collections', encodeURIComponent(name));
     const pending = join(collection, 'pending', 'tuf', 'snapshot.json');
     const draft = await readFile(pending, 'utf8');
-    await writeFile(pending, draft.replace('"version":1},"signatures"', '"version":1000},"signatures"'));
-    await assert.rejects(other.witness('snapshot'), {
-      code: 'TRUST_AUTHOR_OTHER_DRAFT',
-      message: /but the next version is 1/u,
-    });
+    for (const [right, wrong, message] of [
+      ['"version":1},"signatures"', '"version":1000},"signatures"', /but the next version is 1/u],
+      ['"version":1}},', '"version":1000}},', /lists version 1000 of targets/u],
+      ['"targets.json"', '"other.json"', /does not list targets/u],
+    ] as const) {
+      assert.ok(draft.includes(right));
+      await writeFile(pending, draft.replace(right, wrong));
+      await assert.rejects(other.witness('snapshot'), { code: 'TRUST_AUTHOR_OTHER_DRAFT', message });
+    }
+    await writeFile(pending, draft);
+    await other.witness('snapshot');
   } finally {
     await owner.close();
     await other.close();
