@@ -1,5 +1,6 @@
-import { chmod, chown, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, chown, lstat, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoIs, failure, tolerate } from '../../base/errors/index.ts';
 import { makeFolder } from '../../base/storage/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 
@@ -21,11 +22,29 @@ export interface StateFolders {
 /**
  * Creates a folder of this process, or takes over one that exists, such as a mounted volume: no other user
  * may change what it holds.
- * @throws PortcullisError if it cannot be created, or the error of node:fs if it cannot be taken over
+ * @throws PortcullisError if it cannot be created or has a link of another user, or the error of node:fs if
+ * it cannot be taken over
  */
 export async function makeOwnFolder(folder: string, mode = 0o700): Promise<void> {
   await makeFolder(folder, mode);
   await takeOver(folder, () => mode);
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isSymbolicLink()) await refuseForeign(join(folder, entry.name));
+}
+
+/** A link in a folder that another user owned may lead to any folder, which would be taken over, or used. */
+async function refuseForeign(link: string): Promise<void> {
+  // A monitor may remove its link meanwhile.
+  const uid = (await tolerate(errnoIs('ENOENT'), () => lstat(link)))?.uid;
+  if (uid === undefined || uid === (process.getuid?.() ?? uid)) return;
+  throw failure(
+    'STORAGE_NO_ACCESS',
+    'precondition',
+    'take over folder',
+    dirname(link),
+    `the link ${basename(link)} in it belongs to the user ${uid}`,
+    `remove the link: rm ${link}`,
+  );
 }
 
 /** @param modeOf returns the mode that the folder gets instead of this one */
