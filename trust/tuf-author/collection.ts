@@ -31,7 +31,8 @@ const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
 
 /**
  * Returns the content of a dialect's files. Signatures are not checked here: the caller has verified the
- * files. A role that no role delegates to any more is not part of the content, although its file is kept.
+ * files. A role that no role delegates to any more is not part of the content, although its file is kept: it
+ * is not read, because nobody may have signed it for this collection.
  * @throws Error with a sentence when a file has the wrong form, or uses succinct delegations, which this
  * writer does not preserve
  */
@@ -39,16 +40,16 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
   const root = existing.get('root');
   if (root === undefined) throw new Error('there is no root');
   const { signed } = readMetadata(dialect, 'root', root);
-  const collection = onlyDelegated({
-    dialect,
-    keys: listedKeys(signed.keys),
-    roles: signed.roles,
-    targets: new Map(
-      [...existing]
-        .filter(([name]) => !ownTop.has(name))
-        .map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
-    ),
-  });
+  const reached = new Map<string, AuthoredRole>();
+  const names = new Set(['targets']);
+  for (const name of names) {
+    const bytes = existing.get(name);
+    if (bytes === undefined || ownTop.has(name)) continue;
+    const authored = authoredRole(dialect, name, bytes);
+    reached.set(name, authored);
+    for (const role of authored.delegations) names.add(role.name);
+  }
+  const collection = { dialect, keys: listedKeys(signed.keys), roles: signed.roles, targets: reached };
   return dialect === 'notary' ? withUnborn(collection) : collection;
 }
 

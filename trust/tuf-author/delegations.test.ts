@@ -115,6 +115,27 @@ test('the snapshot still names a removed role after another owner has published'
   assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
 });
 
+test('the snapshot names a removed role also after an owner has published who never had its file', async (t) => {
+  const scenery = await scene(t);
+  const { home, open } = scenery;
+  const owner = await open();
+  const place = join(home, 'place');
+  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
+  await publish(owner);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  await scenery.delegate(owner);
+  await owner.stage(add(role, 'bad'));
+  await publish(owner);
+  await owner.stage(removal);
+  await publish(owner);
+  const other = await open('copy');
+  await other.stage(add('targets', '1.0'));
+  await publish(other);
+  const { meta } = readMetadata('tuf', 'snapshot', await readFile(join(place, '4.snapshot.json'))).signed;
+  assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
+  assert.deepEqual(await pathsOf(other), ['targets 1.0']);
+});
+
 test('a place that has lost the file of a role gets it again with the next publish', async (t) => {
   const { owner, place } = await inFolder(t);
   const lost = join(place, '1.targets', 'releases.json');

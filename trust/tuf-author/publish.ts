@@ -25,7 +25,8 @@ export interface Remote {
 /**
  * Reads everything that is published at a place.
  * @param known the files that the owner has: older files are refused
- * @param kept the files of roles that no role delegates to any more: they are taken from here
+ * @param kept the files of roles that no role delegates to any more: they are taken from here, if they are
+ * here, and not verified further than by the snapshot
  * @returns undefined when nothing is published there
  * @throws the codes of ../trusted-set.ts and of the source
  */
@@ -54,6 +55,10 @@ export async function readPublished(
   if (trusted.timestamp !== undefined) existing.set('timestamp', trusted.timestamp.bytes);
   if (trusted.snapshot !== undefined) existing.set('snapshot', trusted.snapshot.bytes);
   for (const [role, { bytes }] of trusted.targets) existing.set(role, bytes);
+  const fetchRole = (name: string, meta: FileMeta): Promise<Buffer | undefined> => {
+    const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
+    return source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
+  };
   const reached = new Set(['targets']);
   const delegated = new Set<string>();
   for (const delegator of reached) {
@@ -61,8 +66,7 @@ export async function readPublished(
       delegated.add(name);
       const meta = trusted.snapshot?.signed.meta.get(name);
       if (meta === undefined || reached.has(name)) continue;
-      const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
-      const bytes = await source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
+      const bytes = await fetchRole(name, meta);
       if (bytes === undefined) continue;
       trusted = withTargets(trusted, { name, delegator, bytes }, moment);
       existing.set(name, bytes);
@@ -70,22 +74,25 @@ export async function readPublished(
     }
   }
   // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
-  for (const [name, bytes] of [...known, ...[...kept].filter(([one]) => !delegated.has(one))]) {
-    const meta = existing.has(name) ? undefined : trusted.snapshot?.signed.meta.get(name);
-    if (meta !== undefined && isFile(dialect, name, meta, bytes)) existing.set(name, bytes);
+  for (const [name, meta] of trusted.snapshot?.signed.meta ?? []) {
+    if (existing.has(name)) continue;
+    const isRemoved = !delegated.has(name);
+    const mine = (isRemoved ? kept : known).get(name);
+    const isMine = mine !== undefined && isFile(dialect, name, meta, mine);
+    const bytes = isMine ? mine : isRemoved ? await fetchRole(name, meta) : undefined;
+    if (bytes !== undefined && isFile(dialect, name, meta, bytes)) existing.set(name, bytes);
   }
   return { standing: existing, roots };
 }
 
 /** Returns whether the bytes are the file that the snapshot names. */
 function isFile(dialect: Dialect, role: string, meta: FileMeta, bytes: Buffer): boolean {
-  return (
-    (meta.version === undefined || versionOf(dialect, role, bytes) === meta.version) &&
-    attempt(() => {
-      verifyFile(role, bytes, meta);
-      return true;
-    }) === true
-  );
+  const isNamed = attempt(() => {
+    verifyFile(role, bytes, meta);
+    const version = versionOf(dialect, role, bytes);
+    return meta.version === undefined || version === meta.version;
+  });
+  return isNamed === true;
 }
 
 export function typeOf(role: string): TopRole {
