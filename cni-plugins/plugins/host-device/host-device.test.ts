@@ -199,4 +199,16 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.doesNotMatch(shell(`ip link show ${name}`), /alias|UP/u);
       assert.deepEqual(json(shell(`ip -j link show ${name}`))[0]?.['altnames'], [`own-${name}`]);
     });
+
+  test('a device that returned by itself gets its name back, which the pod had given it as a further one', async () => {
+    const name = device();
+    const pod = pods.pod(name);
+    const config = { type: 'host-device', device: name };
+    await pod.add(config);
+    pod.run(`ip link property add dev eth0 altname ${name}`);
+    // The kernel moves hardware so when the namespace of the pod ends.
+    pod.run(`ip link set eth0 netns ${process.pid}`);
+    await pod.del(config);
+    assert.doesNotMatch(shell(`ip link show ${name}`), /alias|altname|eth0|UP/u);
+  });
 }

@@ -159,10 +159,11 @@ function moveOut(
 
 /**
  * Returns the request that removes names that the pod gave to the device: the host refuses a device with a
- * name that another link has, and would find the device by the other names.
+ * name that another link has, and would find the device by the other names. The kernel refuses the name of
+ * the device itself as long as it is a further one.
  */
-function withoutForeignNames({ alternativeNames: own }: MovedDevice, link: LinkSettings): Request[] {
-  const foreign = link.alternativeNames.filter((name) => own?.includes(name) === false);
+function withoutForeignNames({ alternativeNames: own, device }: MovedDevice, link: LinkSettings): Request[] {
+  const foreign = link.alternativeNames.filter((name) => name === device || own?.includes(name) === false);
   return foreign.length === 0 ? [] : [deleteAlternativeNames(link.index, foreign)];
 }
 
@@ -179,10 +180,10 @@ function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket
     );
   host.run([
     setFlag(index, 'up', false),
+    ...withoutForeignNames(resource, link),
     ...(link.name === resource.device ? [] : [rename(index, resource.device)]),
     ...(link.mac === resource.mac ? [] : [setMac(index, resource.mac)]),
     ...(link.mtu === resource.mtu ? [] : [setMtu(index, resource.mtu)]),
-    ...withoutForeignNames(resource, link),
   ]);
   for (const name of resource.alternativeNames ?? [])
     if (!link.alternativeNames.includes(name))
