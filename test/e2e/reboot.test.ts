@@ -5,6 +5,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
+import { attempt } from '../../base/errors/index.ts';
 import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { createContainer, execute, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { mountsBelow, openStage } from '../fixtures/stage.ts';
@@ -61,7 +62,8 @@ describe('a machine that reboots', () => {
     await stage.restart({
       kill: true,
       meanwhile: async () => {
-        for (const pid of pids) process.kill(pid, 'SIGKILL');
+        // The end of a process can end its monitor, before it is killed.
+        for (const pid of pids) attempt(() => process.kill(pid, 'SIGKILL'));
         await pause(200);
         for (const path of mountsBelow(stage.folders.folder).reverse())
           execFileSync('umount', ['--lazy', path]);
