@@ -163,9 +163,13 @@ describe('packaging/prepare', () => {
       stdio: 'ignore',
       detached: true,
     });
-    while (!existsSync(join(clone, 'node_modules'))) await pause(10);
+    const exited = once(child, 'exit') as Promise<[number | null]>;
+    while (!existsSync(join(clone, 'node_modules'))) {
+      assert.equal(child.exitCode, null, 'it ended before npm began');
+      await pause(10);
+    }
     process.kill(-(child.pid ?? 0), 'SIGINT');
-    const [code] = (await once(child, 'exit')) as [number | null];
+    const [code] = await exited;
     assert.equal(code, 130);
     assert.equal(existsSync(join(clone, 'node_modules/.portcullis-stamp')), false);
     rmSync(join(clone, 'node_modules'), { recursive: true });
