@@ -97,7 +97,7 @@ describe('the policy of a state', () => {
     assert.doesNotMatch(readFileSync(join(link, 'policy.yaml'), 'utf8'), /mine/u);
   });
 
-  it('does not replace or remove a folder in the place of the link, and leaves nothing of the attempt', async () => {
+  it('neither replaces nor removes a folder at the path of the link, and leaves no temporary link', async () => {
     const here = readdirSync(home);
     rmSync(link);
     mkdirSync(link);

@@ -77,7 +77,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
     },
     observe: () => observe(folder, revisions),
     async apply({ action }: Change, { policies }, limits) {
-      // A folder in the place of the link is never replaced or removed: somebody else made it.
+      // A folder at the path of the link is never replaced or removed, because somebody else made it.
       const isFolder = (await tolerate(errnoIs('ENOENT'), () => lstat(folder)))?.isDirectory() === true;
       if (action === 'delete') {
         if (!isFolder) await rm(folder, { force: true });
