@@ -57,7 +57,8 @@ export async function readPublished(
   for (const [role, { bytes }] of trusted.targets) existing.set(role, bytes);
   const fetchRole = (name: string, meta: FileMeta): Promise<Buffer | undefined> => {
     const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
-    return source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
+    const { unsizedBytes, metadataBytes } = defaultLimits;
+    return source.fetch(file, Math.min(meta.length ?? unsizedBytes, metadataBytes));
   };
   const reached = new Set(['targets']);
   const delegated = new Set<string>();
