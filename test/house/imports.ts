@@ -52,7 +52,7 @@ function record(
 }
 
 /** Options of dependency-cruiser that read the imports of the product, types included. */
-export const importOptions: ICruiseOptions = {
+const importOptions: ICruiseOptions = {
   doNotFollow: { path: 'node_modules' },
   exclude: { path: testCode },
   tsPreCompilationDeps: true,
@@ -63,11 +63,20 @@ export const importOptions: ICruiseOptions = {
   },
 };
 
+type ModuleImports = ICruiseResult['modules'];
+let read: Promise<ModuleImports> | undefined;
+
+/** Returns the imports of each file of the product. They are read once in a process, because it takes seconds. */
+export function readImports(): Promise<ModuleImports> {
+  const cruiseAll = async (): Promise<ModuleImports> =>
+    ((await cruise([...productModules], importOptions)).output as ICruiseResult).modules;
+  return (read ??= cruiseAll());
+}
+
 /** Returns the list as text, computed from the sources without tests and their fixtures. */
 export async function importsOfModules(): Promise<string> {
-  const result = await cruise([...productModules], importOptions);
   const found = new Map<string, Imports>();
-  for (const module of (result.output as ICruiseResult).modules) {
+  for (const module of await readImports()) {
     if (
       module.source.includes('node_modules/') ||
       !productModules.includes(module.source.split('/')[0] ?? '')

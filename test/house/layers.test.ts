@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { productModules } from './imports.ts';
-import { foldersOf, readLayers, readmesOfFolders } from './layers.ts';
+import { foldersOf, readLayers } from './layers.ts';
 
 const layers = readLayers();
 
@@ -16,14 +15,4 @@ describe('the layers inside the modules', () => {
       );
     });
   }
-
-  it('are what each README says that its folder may import', async () => {
-    for (const [path, text] of await readmesOfFolders()) {
-      assert.equal(
-        readFileSync(path, 'utf8'),
-        text,
-        `${path}: check whether the import is intended, then run \`npm run imports:update\``,
-      );
-    }
-  });
 });

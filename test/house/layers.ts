@@ -6,10 +6,8 @@
  */
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { cruise } from 'dependency-cruiser';
-import type { ICruiseResult } from 'dependency-cruiser';
 import { readEntryPoints } from './entry-points.ts';
-import { importOptions, productModules, testCode } from './imports.ts';
+import { productModules, readImports, testCode } from './imports.ts';
 
 /**
  * The folders of each layer, from the lowest layer up. `MODULE/<root>` is a module's own files without its
@@ -47,9 +45,8 @@ export function foldersOf(module: string): string[] {
 export async function importsOfFolders(): Promise<
   Map<string, { folders: Set<string>; packages: Set<string> }>
 > {
-  const result = await cruise([...productModules], importOptions);
   const found = new Map<string, { folders: Set<string>; packages: Set<string> }>();
-  for (const { source, dependencies } of (result.output as ICruiseResult).modules) {
+  for (const { source, dependencies } of await readImports()) {
     const folder = productModules.includes(source.split('/')[0] ?? '') ? folderOf(source) : undefined;
     if (folder === undefined) continue;
     const imports = found.get(folder) ?? { folders: new Set(), packages: new Set() };
