@@ -101,10 +101,15 @@ export function errorCodes(
     };
     visit(file);
   }
-  // Callers give the cause and the remedy to a function that creates the error.
+  // Callers give the cause and the remedy to a function that creates the error. The type checker takes long
+  // to find a method: only one with the name of such a function is looked up.
+  const names = new Set([...reporters.keys()].map(nameOf));
   for (const file of sources) {
     const visit = (node: ts.Node): void => {
-      if (ts.isCallExpression(node))
+      if (
+        ts.isCallExpression(node) &&
+        (!ts.isPropertyAccessExpression(node.expression) || names.has(node.expression.name.text))
+      )
         for (const code of reporters.get(functionOf(checker, node) ?? node) ?? [])
           take(code, file, caseOfCall(node, { checker, code }));
       ts.forEachChild(node, visit);
@@ -126,6 +131,12 @@ function functionAround(node: ts.Node): ts.Node | undefined {
   return around?.parameters.some((parameter) => ts.isParameter(parameter) && isPart(parameter)) === true
     ? around
     : undefined;
+}
+
+/** Returns the name of a function, or of the variable or property that holds it; undefined without one. */
+function nameOf(callee: ts.Node): string | undefined {
+  const [own, holder] = [callee, callee.parent] as ts.NamedDeclaration[];
+  return (own?.name ?? holder?.name)?.getText();
 }
 
 /** Returns the function that a call calls. */

@@ -28,17 +28,16 @@ function writtenCodes(file: ts.SourceFile): readonly string[] {
 
 describe('the message of a coded error', () => {
   const program = openProgram();
+  const codes = errorCodes(program);
 
   it('has a cause, a remedy or a meaning on the pages of error codes', () => {
     // Without them, `npm run docs` builds no site.
-    const codes = errorCodes(program);
     assert.ok(codes.size > 500, `${codes.size} codes`);
     assert.deepEqual(unexplainedCodes(codes), []);
     for (const { name, text } of errorPages(codes)) assert.match(text, /^## [A-Z]/mu, name);
   });
 
   it('is on one of these pages, whatever its code begins with', () => {
-    const codes = errorCodes(program);
     const missing = sourcesOf(program)
       .flatMap(writtenCodes)
       .filter((code) => !codes.has(code));

@@ -112,8 +112,8 @@ export async function runGates(
   // Node's test runner refuses to run inside a test, and a gate runs no code whose coverage is measured. The
   // caller may change its environment meanwhile.
   const { NODE_TEST_CONTEXT: _outer, NODE_V8_COVERAGE: _coverage, ...own } = process.env;
-  // The type checker of lint is a Go program. With Go's default, a third of its processor time collects garbage,
-  // and its memory at most is the same.
+  // The type checker of lint is a Go program. With Go's default, it spends a third of its processor time on
+  // garbage, and needs as much memory at most.
   const env = { GOGC: '400', ...own };
   const waiting = [...chosen];
   const failed: string[] = [];

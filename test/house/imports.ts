@@ -66,7 +66,7 @@ const importOptions: ICruiseOptions = {
 type ModuleImports = ICruiseResult['modules'];
 let read: Promise<ModuleImports> | undefined;
 
-/** Returns the imports of each file of the product. They are read once in a process, because it takes seconds. */
+/** Returns the imports of each file of the product. A process reads them once, because it takes seconds. */
 export function readImports(): Promise<ModuleImports> {
   const cruiseAll = async (): Promise<ModuleImports> =>
     ((await cruise([...productModules], importOptions)).output as ICruiseResult).modules;
