@@ -7,6 +7,7 @@ import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { O_RDWR, closeFd, lockFile, openFile, unlockFile } from '../../base/kernel/index.ts';
 import { eventually, inPrivateNetns, tried } from '../engine/engine.fixture.ts';
 import { createInstalledFixture } from './plugins.fixture.ts';
@@ -55,7 +56,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       const program = join(import.meta.dirname, 'daemon.fixture.ts');
       const child = spawn(
         process.execPath,
-        [program, join(fixture.folder, 'data', 'network.db'), fixture.socket],
+        [...flagsOfSources(), program, join(fixture.folder, 'data', 'network.db'), fixture.socket],
         {
           stdio: ['pipe', 'pipe', 'inherit'],
         },

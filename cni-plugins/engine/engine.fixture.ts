@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { strict as assert } from 'node:assert';
 import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
-import { workersOfBundle } from '../../test/fixtures/bundled-workers-flag.ts';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { createNetworkEngine } from './engine.ts';
 import type { NetworkEngineOptions } from './engine.ts';
@@ -29,7 +29,7 @@ export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
   if (process.env[marker] === file) return true;
   test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
     const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
-    const command = [process.execPath, ...workersOfBundle(), '--test-force-exit', file];
+    const command = [process.execPath, ...flagsOfSources(), '--test-force-exit', file];
     const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', ...command], {
       env: { ...environment, [marker]: file },
       encoding: 'utf8',

@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { createFixture, eventually, inPrivateNetns, shell, tried } from './engine.fixture.ts';
 import type { Fixture } from './engine.fixture.ts';
@@ -84,7 +85,7 @@ interface Actor {
 const program = new URL('./net-chaos.actor.fixture.ts', import.meta.url).pathname;
 
 function startActor(order: ActorOrder, model: Model): Actor {
-  const child = spawn(process.execPath, [program, JSON.stringify(order)], {
+  const child = spawn(process.execPath, [...flagsOfSources(), program, JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const actor: Actor = { role: order.role, child, ended: once(child, 'close'), started: false };

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import { createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
@@ -61,7 +62,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
       const again = spawnSync(
         'unshare',
-        ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename],
+        [
+          '--net',
+          '--mount',
+          process.execPath,
+          ...flagsOfSources(),
+          '--test-force-exit',
+          import.meta.filename,
+        ],
         {
           env: { ...environment, [marker]: copy },
           encoding: 'utf8',

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { createFixture, eventually, inPrivateNetns, shell, tried } from '../engine/engine.fixture.ts';
 import type { Pod } from '../engine/engine.fixture.ts';
 import { bootOf } from '../namespaces/namespace-id.ts';
@@ -105,7 +106,14 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
       const again = spawnSync(
         'unshare',
-        ['--net', '--mount', process.execPath, '--test-force-exit', import.meta.filename],
+        [
+          '--net',
+          '--mount',
+          process.execPath,
+          ...flagsOfSources(),
+          '--test-force-exit',
+          import.meta.filename,
+        ],
         {
           env: { ...environment, [marker]: copy },
           encoding: 'utf8',

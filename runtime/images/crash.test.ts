@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 
@@ -84,9 +85,8 @@ async function killed(
   args: readonly string[],
   delay: number,
 ): Promise<{ readonly acknowledged: boolean; readonly took: number }> {
-  const running = spawn(process.execPath, ['--input-type=module-typescript', '-e', child, '--', ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const program = [...flagsOfSources(), '--input-type=module-typescript', '-e', child, '--', ...args];
+  const running = spawn(process.execPath, program, { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(running, 'exit');
   let said = '';
   const heard = Promise.withResolvers<void>();

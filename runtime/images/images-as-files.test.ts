@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { mountWayOf } from './erofs/mount-layer.ts';
 
 const run = promisify(execFile);
@@ -14,9 +15,10 @@ for (const suite of ['image-store', 'unclean-stop', 'sweep', 'reconcile', 'crash
     async () => {
       const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
       const file = new URL(`./${suite}.test.ts`, import.meta.url).pathname;
+      // As npm test starts a file, without the runner of `node --test`, which only starts one more process.
       const { stdout } = await run(
         process.execPath,
-        ['--test', '--test-force-exit', '--test-reporter=tap', file],
+        [...flagsOfSources(), '--test-force-exit', '--test-reporter=tap', file],
         {
           env: { ...environment, PORTCULLIS_TEST_LAYERS: 'erofs' },
           maxBuffer: 16 * 1024 * 1024,

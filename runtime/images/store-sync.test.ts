@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 
 const run = promisify(execFile);
 
@@ -74,6 +75,7 @@ test('a lost write is detected even if another program received the error first,
         '--propagation',
         'private',
         process.execPath,
+        ...flagsOfSources(),
         '--input-type=module-typescript',
         '-e',
         program(folder),

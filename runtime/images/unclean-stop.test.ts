@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
 import { currentBootId } from '../../base/process/index.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
@@ -342,6 +343,7 @@ for (const [what, trouble] of troubles)
         '--propagation',
         'private',
         process.execPath,
+        ...flagsOfSources(),
         '--input-type=module-typescript',
         '-e',
         program,

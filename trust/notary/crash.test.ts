@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { flagsOfSources } from '../../test/fixtures/bundled-workers-flag.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { fetchJson, multipart, post, publisher, sha256 } from './publisher.fixture.ts';
 import type { OnlineEntries } from './publisher.fixture.ts';
@@ -27,7 +28,7 @@ async function serve(folder: string): Promise<Served> {
   const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./trust-service.ts'))};
     const { url } = await startTrustService({ listen: '127.0.0.1:0', data: ${JSON.stringify(folder)} });
     process.stdout.write(url);`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', source], {
+  const child = spawn(process.execPath, [...flagsOfSources(), '--input-type=module', '-e', source], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [url] = (await once(child.stdout, 'data')) as [Buffer];

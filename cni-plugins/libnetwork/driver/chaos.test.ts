@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { flagsOfSources } from '../../../test/fixtures/bundled-workers-flag.ts';
 import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
 import type { EngineNetwork, EngineOrder, KnownEndpoint } from './chaos.engine.fixture.ts';
 import { ask, rowsOf } from './driver.fixture.ts';
@@ -94,7 +95,9 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
       }
     };
     const startEngine = async (): Promise<ChildProcess> => {
-      const child = spawn(process.execPath, [engineProgram], { stdio: ['pipe', 'pipe', log] });
+      const child = spawn(process.execPath, [...flagsOfSources(), engineProgram], {
+        stdio: ['pipe', 'pipe', log],
+      });
       const order: EngineOrder = { socket, networks, sandboxes, known: [...known.values()] };
       const { stdin, stdout } = child;
       assert.ok(stdin !== null && stdout !== null);

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { flagsOfSources } from '../../../test/fixtures/bundled-workers-flag.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { chooseBalancer } from './choose.ts';
 import type { Balancer } from '../model/model.ts';
@@ -61,7 +62,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
   const environment = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   // A killed process keeps no compile cache, and compiling takes most of the time in an emulated machine.
-  execFileSync(process.execPath, [program, databasePath, '0', kinds.join()], {
+  execFileSync(process.execPath, [...flagsOfSources(), program, databasePath, '0', kinds.join()], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: environment,
   });
@@ -77,7 +78,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
     const order = random() < 0.5 ? kinds : kinds.toReversed();
     const child = spawn(
       process.execPath,
-      [program, databasePath, String(Math.floor(random() * 1000)), order.join()],
+      [...flagsOfSources(), program, databasePath, String(Math.floor(random() * 1000)), order.join()],
       {
         stdio: ['pipe', 'pipe', 'inherit'],
         env: environment,

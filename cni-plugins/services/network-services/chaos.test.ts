@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, test } from 'node:test';
+import { flagsOfSources } from '../../../test/fixtures/bundled-workers-flag.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
 import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
@@ -70,7 +71,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
   test(`${kills} kills leave no address and no name of a service that does not exist`, async () => {
     let turns = 0;
     for (let kill = 0; kill < kills; kill += 1) {
-      const child = spawn(process.execPath, [program, databasePath], {
+      const child = spawn(process.execPath, [...flagsOfSources(), program, databasePath], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       running = child;
