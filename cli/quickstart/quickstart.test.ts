@@ -10,7 +10,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { cgroupsBelow } from './cleanup.ts';
 
 const command = join(import.meta.dirname, '../../packaging/bin/portcullis');
-const env = { ...process.env, PORTCULLIS_SOURCE: '1' };
 
 /** Returns the folders and cgroups of any quickstart. */
 function all(): string[] {
@@ -26,7 +25,7 @@ const remains = (): string[] => all().filter((name) => !before.has(name));
 
 describe('portcullis quickstart', () => {
   it('runs the whole demonstration, every step passes, and nothing is left', () => {
-    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env, timeout: 240_000 });
+    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', timeout: 240_000 });
     assert.equal(run.status, 0, run.stdout + run.stderr);
     assert.match(run.stdout, /all \d+ steps succeeded/);
     assert.equal(run.stderr, '');
@@ -34,7 +33,7 @@ describe('portcullis quickstart', () => {
   });
 
   it('cleans up when it is interrupted in the middle', async () => {
-    const child = spawn(command, ['quickstart'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, ['quickstart'], { stdio: ['ignore', 'pipe', 'pipe'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;
     const errors = text(child.stderr);
     let output = '';
@@ -51,11 +50,11 @@ describe('portcullis quickstart', () => {
   });
 
   it('--keep leaves the endpoint serving, and says how to end it', async () => {
-    const run = spawnSync(command, ['quickstart', '--keep'], { encoding: 'utf8', env, timeout: 240_000 });
+    const run = spawnSync(command, ['quickstart', '--keep'], { encoding: 'utf8', timeout: 240_000 });
     assert.equal(run.status, 0, run.stdout + run.stderr);
     const socket = /CONTAINER_RUNTIME_ENDPOINT=unix:\/\/(\S+)/.exec(run.stdout)?.[1] ?? '';
     const pid = Number(/^ *kill (\d+)/m.exec(run.stdout)?.[1]);
-    const listed = spawnSync(command, ['ps', '--socket', socket], { encoding: 'utf8', env });
+    const listed = spawnSync(command, ['ps', '--socket', socket], { encoding: 'utf8' });
     process.kill(pid, 'SIGTERM');
     for (let waited = 0; waited < 1_200 && remains().length > 0; waited++) await pause(50);
     assert.match(listed.stdout, /running +server/);

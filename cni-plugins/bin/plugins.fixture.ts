@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { pluginOfBundle } from '../../test/fixtures/bundled-workers-flag.ts';
 import { closeFd, listenUnix } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { openPluginEngine } from '../engine/engine.ts';
@@ -53,7 +54,7 @@ export function createInstalledFixture(): InstalledFixture {
   ];
   mkdirSync(namespaces);
   const socket = join(folder, 'cni.sock');
-  installPlugins({ binDir, socket, data, version: 'test' });
+  installPlugins({ binDir, socket, data, version: 'test', ...pluginOfBundle() });
   const log = createLogger({ level: 'error' });
   const engine = openPluginEngine({ databasePath: join(data, 'network.db'), log });
   let server: { close(): Promise<void> } | undefined;

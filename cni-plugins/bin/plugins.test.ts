@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { inPrivateNetns, tried } from '../engine/engine.fixture.ts';
 import { supportedVersions } from '../spec/cni-version.ts';
 import { installPlugins, installedPlugins, pluginNames } from '../cni/client/install.ts';
+import { pluginOfBundle } from '../../test/fixtures/bundled-workers-flag.ts';
 import { createInstalledFixture, writeConflist } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
 
@@ -51,6 +52,7 @@ if (inPrivateNetns(import.meta.filename)) {
         socket: fixture.socket,
         data: join(fixture.folder, 'data'),
         version: 'test',
+        ...pluginOfBundle(),
       };
       const inode = statSync(program('portcullis-bridge')).ino;
       assert.deepEqual(installPlugins(options).written, []);
@@ -84,7 +86,13 @@ if (inPrivateNetns(import.meta.filename)) {
         'portcullis-ptp foreign',
         'portcullis-vlan foreign',
       ]);
-      const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
+      const options = {
+        binDir,
+        socket: fixture.socket,
+        data: join(fixture.folder, 'data'),
+        version: 'test',
+        ...pluginOfBundle(),
+      };
       assert.throws(() => installPlugins({ ...options, loopback: true }), /a third-party program/u);
       assert.deepEqual(installPlugins(options).written, pluginNames());
       assert.deepEqual(
@@ -100,7 +108,13 @@ if (inPrivateNetns(import.meta.filename)) {
 
     it('are also installed as `loopback` on request, and never replace a third-party program', async () => {
       const binDir = join(fixture.folder, 'bin-loopback');
-      const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
+      const options = {
+        binDir,
+        socket: fixture.socket,
+        data: join(fixture.folder, 'data'),
+        version: 'test',
+        ...pluginOfBundle(),
+      };
       installPlugins(options);
       assert.ok(!existsSync(join(binDir, 'loopback')));
       assert.deepEqual(installPlugins({ ...options, loopback: true }).written, ['loopback']);

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { commandFile } from '../fixtures/command.ts';
 import { createContainer, execute, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -221,7 +222,7 @@ function testLifeOfPods(network: Network): void {
       execFileSync(
         process.execPath,
         [
-          'cli/main.ts',
+          commandFile,
           'network',
           ...words,
           '--root',

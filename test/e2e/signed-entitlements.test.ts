@@ -46,12 +46,8 @@ describe('signed entitlements', () => {
 
   const command = (...args: string[]): Promise<{ readonly code: number; readonly output: string }> =>
     new Promise((resolve) => {
-      execFile(
-        portcullis,
-        args,
-        { env: { ...process.env, PORTCULLIS_SOURCE: '1' } },
-        (error, stdout, stderr) =>
-          resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+      execFile(portcullis, args, (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
       );
     });
   const attest = (name: string, digest: string, predicate: unknown, key = stage.key) =>

@@ -49,7 +49,7 @@ describe('verification summaries', () => {
         ...['--key', join(folder, 'gate.key'), '--verifier-id', verifier],
         ...['--registry-mirror', `${registryName}=${stage.registry.url}`],
       ];
-      const env = { ...process.env, PORTCULLIS_SOURCE: '1', COSIGN_PASSWORD: '' };
+      const env = { ...process.env, COSIGN_PASSWORD: '' };
       execFile(portcullis, args, { env }, (error, stdout, stderr) =>
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
       );

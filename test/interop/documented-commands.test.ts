@@ -103,7 +103,7 @@ describe('the commands of the documents about trust', () => {
       .replaceAll('registry.example.com', registry.host)
       .replaceAll('/etc/containers', at('etc/containers'));
     return new Promise((resolve) => {
-      const env = { ...process.env, PATH: path, PORTCULLIS_SOURCE: '1' };
+      const env = { ...process.env, PATH: path };
       execFile('sh', ['-c', here], { cwd: folder, env }, (error, stdout, stderr) =>
         resolve({ status: error?.code ?? 0, output: stdout + stderr }),
       );

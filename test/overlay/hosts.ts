@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rm
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { flagsOfSources, pluginOfBundle } from '../fixtures/bundled-workers-flag.ts';
 import { installPlugins } from '../../cni-plugins/index.ts';
 import type { OverlayQuestion, OverlaySettings, OverlayStatus } from '../../cni-plugins/index.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -146,7 +147,13 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
       ip -n ${name} link set lo up && ip -n ${name} address add ${underlay}/24 dev eth0 && ip -n ${name} link set eth0 up
       ip -n ${name} route add default via 192.0.2.1`);
     const binDir = join(own, 'bin');
-    installPlugins({ binDir, socket: join(own, 'cni.sock'), data: own, version: 'test' });
+    installPlugins({
+      binDir,
+      socket: join(own, 'cni.sock'),
+      data: own,
+      version: 'test',
+      ...pluginOfBundle(),
+    });
     let agent: Answering<OverlayQuestion> | undefined;
     const ask = <Answer>(question: OverlayQuestion): Promise<Answer> => {
       if (agent === undefined) throw new Error(`${name} does not run`);
@@ -183,7 +190,11 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           ...more,
           ...changed,
         };
-        agent = answering(netns, [join(import.meta.dirname, 'agent.ts'), JSON.stringify(settings)], logFile);
+        agent = answering(
+          netns,
+          [...flagsOfSources(), join(import.meta.dirname, 'agent.ts'), JSON.stringify(settings)],
+          logFile,
+        );
         children.push(agent);
       },
       async kill() {

@@ -35,6 +35,8 @@ export interface InstallOptions {
    */
   readonly loopback?: boolean;
   readonly version: string;
+  /** The JavaScript program that works without the daemon. Default: the one of this package. */
+  readonly program?: string;
 }
 
 export interface Installation {
@@ -69,6 +71,7 @@ export function installPlugins({
   data = defaultData,
   loopback = false,
   version,
+  program = programPath(),
 }: InstallOptions): Installation {
   const folder = resolve(binDir);
   const at = resolve(socket);
@@ -80,7 +83,7 @@ export function installPlugins({
     version,
     socket: at,
     data: resolve(data),
-    program: [process.execPath, programPath()],
+    program: [process.execPath, program],
   };
   const client = clientProgram(stamp, process.arch === 'arm64' ? 'aarch64' : 'x86_64');
   const [written, unchanged]: [string[], string[]] = [[], []];

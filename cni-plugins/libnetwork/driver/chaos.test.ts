@@ -18,6 +18,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { flagsOfSources } from '../../../test/fixtures/bundled-workers-flag.ts';
+import { commandFile } from '../../../test/fixtures/command.ts';
 import { inPrivateNetns, shell, tried } from '../../engine/engine.fixture.ts';
 import type { EngineNetwork, EngineOrder, KnownEndpoint } from './chaos.engine.fixture.ts';
 import { ask, rowsOf } from './driver.fixture.ts';
@@ -37,7 +38,6 @@ const random = (): number => {
   return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
 };
 
-const main = join(import.meta.dirname, '../../../cli/main.ts');
 const engineProgram = join(import.meta.dirname, 'chaos.engine.fixture.ts');
 const debian = existsSync('/usr/lib/cni/bridge') && tried('iptables --version') !== undefined;
 const patience = 300_000;
@@ -81,7 +81,7 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
         '--bin-dir',
         '/usr/lib/cni',
       ];
-      const child = spawn(process.execPath, [main, 'network', 'docker-driver', ...places], {
+      const child = spawn(process.execPath, [commandFile, 'network', 'docker-driver', ...places], {
         stdio: ['ignore', log, log],
       });
       for (const late = performance.now() + patience; ; await pause(20)) {
