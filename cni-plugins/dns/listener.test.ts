@@ -56,3 +56,32 @@ test('a client that sends thousands of questions at once gets all of its short a
   const { received } = await passedOn(25_354, 200);
   assert.equal(received, questions * 202);
 });
+
+test('a client that closes its side after its questions gets all answers, and then the end', async () => {
+  assert.ok(address);
+  const replies: (() => void)[] = [];
+  const listener = openDnsListener({
+    ...{ place: ownNamespace(), address, port: 25_355, onQueriesReceived: () => undefined },
+    onQuery: ({ reply }) => void replies.push(() => reply(Buffer.alloc(40))),
+    onFailure: (why) => assert.fail(why),
+  });
+  try {
+    const client = connect({ port: 25_355, host: '127.0.0.1', allowHalfOpen: true });
+    let received = 0;
+    client.on('data', (bytes) => (received += bytes.length));
+    const ended = once(client, 'end');
+    client.end(Buffer.concat([framed(Buffer.alloc(30)), framed(Buffer.alloc(30))]));
+    while (replies.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    // The answers of another name server come after the end of the questions.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (const reply of replies) {
+      reply();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await ended;
+    assert.equal(received, 2 * 42);
+    client.destroy();
+  } finally {
+    listener.close();
+  }
+});

@@ -70,7 +70,7 @@ function openStreams(
 ): { close(): void } {
   const open = new Set<Socket>();
   const slots = createConnectionSlots(limits);
-  const server: Server = createServer({ noDelay: true }, (socket) => {
+  const server: Server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     const asker = parseIp(socket.remoteAddress ?? '');
     const place = asker === undefined ? undefined : slots.admit(formatIp(asker), () => socket.destroy());
     if (asker === undefined || place === undefined) return void socket.destroy();
@@ -82,6 +82,11 @@ function openStreams(
     socket.on('error', () => socket.destroy());
     socket.setTimeout(idleMs, () => socket.destroy());
     let underWay = 0;
+    // A client that sends no more questions still waits for its answers (RFC 1035, section 4.2.2).
+    const endIfAnswered = (): void => {
+      if (socket.readableEnded && underWay === 0) socket.end();
+    };
+    socket.on('end', endIfAnswered);
     const balance = (): void => {
       if (underWay >= mostUnderWay || socket.writableNeedDrain) socket.pause();
       else socket.resume();
@@ -103,6 +108,7 @@ function openStreams(
           if (answer === undefined || socket.writableLength > mostUnread) socket.destroy();
           else socket.write(framed(answer));
           balance();
+          endIfAnswered();
         },
       });
     });
