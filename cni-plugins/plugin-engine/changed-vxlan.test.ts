@@ -39,6 +39,32 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(tried('ip link show vxlan42'), undefined);
   });
 
+  test('entries that left the configuration leave the VXLAN, and entries of other programs stay', async () => {
+    const entries = (numbers: readonly number[]): object => ({
+      remotes: ['10.9.0.2'],
+      fdb: numbers.map((number) => ({ mac: `02:00:00:00:00:0${number}`, remote: '10.9.0.2' })),
+      neighbours: numbers.map((number) => ({ mac: `02:00:00:00:00:0${number}`, ip: `10.77.0.20${number}` })),
+    });
+    const [former, later] = [chain({ ...entries([1, 2]) }), chain({ ...entries([2]) })];
+    const [one, two] = [pod('five'), pod('six')];
+    const result = await fixture.add(former, one);
+    shell('bridge fdb add 02:00:00:00:00:09 dev vxlan42 dst 10.9.0.2 self permanent');
+    await fixture.add(later, two);
+    const forwarded = (): string[] =>
+      [...shell('bridge fdb show dev vxlan42').matchAll(/^(02:00:00:00:00:0\d) dst/gmu)]
+        .map(([, mac = '']) => mac)
+        .toSorted();
+    const neighbours = (): string[] =>
+      [...shell('ip neigh show dev vxlan42').matchAll(/^(10\.77\.0\.20\d) /gmu)].map(([, ip = '']) => ip);
+    assert.deepEqual(forwarded(), ['02:00:00:00:00:02', '02:00:00:00:00:09']);
+    assert.deepEqual(neighbours(), ['10.77.0.202']);
+    await fixture.del(later, two);
+    await status(later);
+    assert.deepEqual(neighbours(), ['10.77.0.202'], 'after a repair for the older pod');
+    await fixture.check(later, one, result);
+    await fixture.del(later, one);
+  });
+
   test('a network cannot take the VXLAN from the bridge of another one', async () => {
     const [one, two] = [pod('three', 'first'), pod('four', 'second')];
     const [first, second] = [chain({ remotes: ['10.9.0.2'] }), chain({ remotes: ['10.9.0.2'] }, 'ov1')];

@@ -78,6 +78,7 @@ export function createPartCreation({
     joins: ReturnType<typeof membershipsOfCall>,
     call: PluginCall,
     host: Host,
+    kernel: ResourceKernel,
   ): void => {
     database.transaction(() => {
       pluginAttachments.setState(planned, 'ready');
@@ -89,7 +90,7 @@ export function createPartCreation({
       const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
       const holder = memberHolder(host, planned, ownerOfCall(call));
       if (given.length > 0) names.put(holder, given);
-      renewOthers(pluginAttachments, planned, host);
+      renewOthers(pluginAttachments, planned, host, kernel);
       if (joined.memberships.length > 0)
         memberships.put(holder, joined, (end) => host.inside(() => isListenedAt(end)));
     });
@@ -112,7 +113,7 @@ export function createPartCreation({
           pluginAttachments.setState(planned, 'ready');
           return { result, pending: planned };
         }
-        conclude(planned, joins, call, host);
+        conclude(planned, joins, call, host, kernel);
         return { result };
       } catch (thrown) {
         undo(planned, () => remove(planned, kernel, host, true));
@@ -149,7 +150,7 @@ export function createPartCreation({
           return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
             if (completion(pending.resources, kernel, performance.now() - started) === 'pending')
               return false;
-            conclude(pending, membershipsOfCall(call), call, host);
+            conclude(pending, membershipsOfCall(call), call, host, kernel);
             return true;
           });
         });
@@ -171,12 +172,14 @@ export function createPartCreation({
 
 /**
  * Brings the records of other attachments to the settings that a new one gave to objects that they share. A
- * repair would otherwise give these the settings of a former configuration again.
+ * repair would otherwise give these the settings of a former configuration again. What only the former
+ * settings had is removed from these objects.
  */
 function renewOthers(
   parts: Pick<PluginAttachmentStore, 'all' | 'describe'>,
   { attachment, resources: own }: PluginAttachment,
   { namespaceId }: Pick<Host, 'namespaceId'>,
+  kernel: ResourceKernel,
 ): void {
   const shared = own.filter((resource) => kindOf(resource).renew !== undefined);
   if (shared.length === 0) return;
@@ -185,6 +188,9 @@ function renewOthers(
   for (const part of parts.all(namespaceId)) {
     if (part.attachment === attachment) continue;
     const resources = part.resources.map(renewed);
-    if (!isDeepStrictEqual(resources, part.resources)) parts.describe(part, resources, part.result);
+    if (isDeepStrictEqual(resources, part.resources)) continue;
+    for (const each of shared)
+      for (const former of part.resources) kindOf(each).removeFormer?.(each, former, kernel);
+    parts.describe(part, resources, part.result);
   }
 }

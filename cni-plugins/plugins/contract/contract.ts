@@ -189,6 +189,11 @@ export interface ResourceType<R extends Resource = Resource> {
    */
   renew?(resource: R, other: Resource): Resource;
   /**
+   * Removes from an object that both share what only the resource of the other attachment has. Called before
+   * that resource is renewed.
+   */
+  removeFormer?(resource: R, other: Resource, kernel: ResourceKernel): void;
+  /**
    * Removes the resource. Succeeds when it is already gone, including the pod's namespace.
    * @param attached the other attachments: shared state is removed with the last of them
    */

@@ -4,6 +4,7 @@ import {
   addForwarding,
   createLink,
   deleteForwarding,
+  deleteNeighbour,
   findLink,
   isRefusal,
   listForwarding,
@@ -132,6 +133,25 @@ export const overlayLinkType: ResourceType<OverlayLink> = {
     const { bridge, hostInterfaces, interface: own } = other;
     const renewed: OverlayLink = { ...resource, bridge, hostInterfaces, interface: own };
     return renewed;
+  },
+  /**
+   * An entry for a node that has left, or the answer for an address that another pod has now, would keep pods
+   * from each other. Entries of other programs stay.
+   */
+  removeFormer(resource, other, { host: { route } }) {
+    if (!isOverlayLink(other) || other.name !== resource.name) return;
+    const link = findLink(route, { name: resource.name });
+    if (link === undefined) return;
+    for (const { mac, remote } of other.forwarding)
+      if (!resource.forwarding.some((entry) => entry.mac === mac)) {
+        const entry = { mac: macBytes(mac), remote: bytesOf(remote) };
+        tolerating(['ENOENT'], () => route.run([deleteForwarding(link.index, entry)]));
+      }
+    for (const { mac, address } of other.neighbours)
+      if (!resource.neighbours.some((neighbour) => neighbour.address === address)) {
+        const neighbour = { address: bytesOf(address), mac: macBytes(mac) };
+        tolerating(['ENOENT'], () => route.run([deleteNeighbour(link.index, neighbour)]));
+      }
   },
   remove(resource, kernel) {
     const { route } = kernel.host;
