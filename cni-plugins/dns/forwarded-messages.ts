@@ -27,9 +27,20 @@ export function answersTo(
     return false;
   if (answer.readUInt16BE(4) === 0) return isFailure(answer);
   if (answer.readUInt16BE(4) !== 1 || answer.length < questionEnd) return false;
-  for (let at = headerBytes; at < questionEnd; at += 1)
-    if (lower(answer[at]) !== lower(query[at])) return false;
-  return true;
+  return inLowerCase(answer, questionEnd).equals(inLowerCase(query, questionEnd));
+}
+
+/** The type and the class of a question, after its name. */
+const typeAndClassBytes = 4;
+
+/**
+ * Returns the question of a message with the letters of its name in lower case. Bytes of the type that are
+ * letters as text (65 is HTTPS) stay as they are.
+ */
+export function inLowerCase(message: Buffer, questionEnd: number): Buffer {
+  const question = Buffer.from(message.subarray(headerBytes, questionEnd));
+  for (let at = 0; at < question.length - typeAndClassBytes; at += 1) question[at] = lower(question[at]);
+  return question;
 }
 
 const lower = (byte = 0): number => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte);

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import packet from 'dns-packet';
 import { parseIp } from '../../base/addresses/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
+import { queryFor } from './answer-records.ts';
 import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits, ForwardOutcome, ForwardedQuestion, Forwarder } from './forwarder.ts';
 import type { HostNamespace } from './host-namespace.ts';
@@ -201,6 +202,35 @@ test('clients with the same question share it; questions in progress are limited
     await Promise.all([...same, loop, fourth, ...others]),
     Array.from({ length: 6 }, () => undefined),
   );
+});
+
+test('questions for two types whose numbers are a letter in both cases do not share an answer', async () => {
+  const asked: number[] = [];
+  const typed = createSocket('udp4');
+  typed.on('message', (message, from) => {
+    const read = readQuery(message);
+    assert.ok(read !== undefined && !('rcode' in read));
+    if (read.name === '') return;
+    asked.push(read.type);
+    const answer = Buffer.from(message);
+    // NXDOMAIN for all types but HTTPS.
+    answer.writeUInt16BE(read.type === 65 ? 0x8180 : 0x8183, 2);
+    typed.send(answer, from.port, from.address);
+  });
+  await new Promise<void>((resolve) => typed.bind(port, '127.0.0.20', resolve));
+  ends.push(() => typed.close());
+  const forwarder = open({ port });
+  const askFor = async (type: number): Promise<number> => {
+    const query = queryFor('shared.example', type);
+    const read = readQuery(query);
+    assert.ok(read !== undefined && !('rcode' in read));
+    const answer = await new Promise<Buffer | undefined>((resolve) =>
+      forwarder.ask({ ...question('shared.example', [20]), query, asked: read }, resolve),
+    );
+    return (answer?.readUInt16BE(2) ?? -1) & 0xf;
+  };
+  assert.deepEqual(await Promise.all([askFor(97), askFor(65)]), [3, 0]);
+  assert.deepEqual(asked.toSorted(), [65, 97]);
 });
 
 test('questions are sent from several ports, which change', async () => {

@@ -3,7 +3,7 @@ import { meansShortage } from '../../base/errors/index.ts';
 import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
 import { headerBytes } from './message-format.ts';
-import { isFailure } from './forwarded-messages.ts';
+import { inLowerCase, isFailure } from './forwarded-messages.ts';
 import type { Hears } from './peer-sockets.ts';
 import { createQuestionLimits } from './question-limits.ts';
 import type { QuestionLimits } from './question-limits.ts';
@@ -210,8 +210,7 @@ function createExchanges(report: (outcome: ForwardOutcome, seconds: number) => v
 /** Returns a key that is equal for questions that may share one exchange: names are compared without case. */
 function keyOf({ query, asked, byStream, servers }: ForwardedQuestion): string {
   const text =
-    query.toString('latin1', 2, headerBytes) +
-    query.toString('latin1', headerBytes, asked.questionEnd).toLowerCase();
+    query.toString('latin1', 2, headerBytes) + inLowerCase(query, asked.questionEnd).toString('latin1');
   const rest = query.toString('latin1', asked.questionEnd);
   return [byStream ? 't' : 'u', servers.map(formatIp).join(' '), text, rest].join('\0');
 }
