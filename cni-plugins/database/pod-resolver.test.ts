@@ -39,6 +39,8 @@ test('a pod asks the gateways of its network; the record of its servers ends wit
       '10.96.0.10',
       '127.0.0.53',
       '::1',
+      // 127.0.0.1: the kernel sends to it over IPv4.
+      '::ffff:7f00:1',
       '0.0.0.0',
       '224.0.0.251',
       'dns.example.com',

@@ -20,8 +20,11 @@ export interface PodResolver {
 
 const mostUpstreams = 8;
 
-/** Loopback, `this host`, and multicast groups. */
-const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap(
+/**
+ * Loopback, `this host`, multicast groups, and IPv6 forms of IPv4 addresses (RFC 4291, section 2.5.5.2): the
+ * kernel sends to these over IPv4, also to the loopback.
+ */
+const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', '::ffff:0:0/96', 'ff00::/8'].flatMap(
   (text) => parsePrefix(text) ?? [],
 );
 const isForPods = (address: IpAddress): boolean => !notForPods.some((prefix) => contains(prefix, address));
