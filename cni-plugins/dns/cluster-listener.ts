@@ -31,6 +31,11 @@ export interface ClusterListenerOptions {
   readonly names: ClusterNames;
   readonly table: Pick<NameTable, 'changed' | 'isRemembered' | 'seenOnHost'>;
   readonly upstreams: () => readonly IpAddress[];
+  /**
+   * Whether names of networks are answered at the address. It is never asked: there the question would come
+   * from the host, which sees the names of each network.
+   */
+  readonly isGateway: (address: IpAddress) => boolean;
   readonly port: number;
   readonly limits: ForwardLimits;
   readonly figures: Pick<NameCounts, 'query' | 'forward'>;
@@ -50,7 +55,7 @@ const host: Seen = { isAttached: true, networks: [], mayForward: true, upstreams
 
 /** In the network namespace of this thread. Failures are logged, and `rest` tries again. */
 export function openClusterListener(options: ClusterListenerOptions): ClusterListener {
-  const { address, zone, names, table, upstreams, port, limits, figures, log } = options;
+  const { address, zone, names, table, upstreams, isGateway, port, limits, figures, log } = options;
   const place = ownNamespace();
   const forwarder = createForwarder(place, limits, figures.forward);
   const rates = createAskerLimits(ratePerPod, forUnknown, rateOfPods);
@@ -84,7 +89,7 @@ export function openClusterListener(options: ClusterListenerOptions): ClusterLis
     settings: zone,
     forwarder,
     upstreams,
-    isOwn: (server) => limits.port === undefined && formatIp(server) === own,
+    isOwn: (server) => limits.port === undefined && (formatIp(server) === own || isGateway(server)),
     report: figures.query,
   });
 

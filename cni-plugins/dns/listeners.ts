@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../base/addresses/index.ts';
 import type { HostNamespace } from './host-namespace.ts';
 import { findNamespaces, ownNamespace, existingNamespaces } from './open-namespaces.ts';
 import type { OpenNamespace } from './open-namespaces.ts';
@@ -17,6 +18,8 @@ export interface Listeners {
   /** Releases namespaces that have ended, and closes idle sockets. */
   rest(): void;
   counts(): { readonly listeners: number; readonly closedListeners: number };
+  /** Whether an address is a gateway in the network namespace of this thread. */
+  isGateway(address: IpAddress): boolean;
   close(): void;
 }
 
@@ -71,6 +74,7 @@ export function createListeners(options: NamespaceListenersOptions): Listeners {
       ).length;
       return { listeners: open, closedListeners: wanting };
     },
+    isGateway: (address) => stations.get(own.namespaceId)?.station.isGateway(address) === true,
     close() {
       for (const [namespaceId, existing] of [...stations]) abandon(namespaceId, existing);
     },

@@ -60,7 +60,7 @@ function start(): void {
     log,
   };
   const listeners = createListeners({ ...common, settings });
-  const cluster = openCluster(common);
+  const cluster = openCluster({ ...common, isGateway: listeners.isGateway });
 
   let followedAt = 0;
   const follow = (): void => {

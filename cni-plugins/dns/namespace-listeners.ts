@@ -21,6 +21,8 @@ export interface NamespaceListeners {
   /** Closes idle sockets. */
   rest(): void;
   gateways(): readonly ListeningGateway[];
+  /** Whether an address is a gateway of these networks. */
+  isGateway(address: IpAddress): boolean;
   close(): void;
 }
 
@@ -55,11 +57,11 @@ export function createNamespaceListeners(
   const forwarder = createForwarder(place, limits, figures.forward);
   const gateways = new Map<string, ListeningGateway>();
   const rates = createAskerLimits(ratePerPod, rateOfOthers, rateOfPods);
+  const isGateway = (address: IpAddress): boolean => gateways.has(formatIp(address));
 
   let handler: ReturnType<typeof createQueryHandler> | undefined;
   const handlerInUse = (): ReturnType<typeof createQueryHandler> => {
-    const isOwn = (address: IpAddress): boolean =>
-      limits.port === undefined && gateways.has(formatIp(address));
+    const isOwn = (address: IpAddress): boolean => limits.port === undefined && isGateway(address);
     handler ??= createQueryHandler({ table, settings, upstreams, forwarder, isOwn, report: figures.query });
     return handler;
   };
@@ -133,6 +135,7 @@ export function createNamespaceListeners(
     },
     rest: () => forwarder.rest(),
     gateways: () => [...gateways.values()],
+    isGateway,
     close() {
       for (const { listener } of gateways.values()) listener?.close();
       forwarder.close();
