@@ -57,6 +57,27 @@ test('a client that sends thousands of questions at once gets all of its short a
   assert.equal(received, questions * 202);
 });
 
+test('a question over TCP that cannot be looked up closes the listener, and reports why', async () => {
+  assert.ok(address);
+  const failed = Promise.withResolvers<string>();
+  const listener = openDnsListener({
+    ...{ place: ownNamespace(), address, port: 25_356, onQueriesReceived: () => undefined },
+    onQuery() {
+      throw new Error('disk I/O error');
+    },
+    onFailure: failed.resolve,
+  });
+  try {
+    const client = connect(25_356, '127.0.0.1');
+    const closed = once(client, 'close');
+    client.write(framed(Buffer.alloc(30)));
+    assert.match(await failed.promise, /disk I\/O error/u);
+    await closed;
+  } finally {
+    listener.close();
+  }
+});
+
 test('a client that closes its side after its questions gets all answers, and then the end', async () => {
   assert.ok(address);
   const replies: (() => void)[] = [];

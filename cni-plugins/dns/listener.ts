@@ -113,8 +113,12 @@ function openStreams(
       });
     });
     socket.on('data', (bytes: Buffer) => {
-      onQueriesReceived();
-      read(bytes);
+      try {
+        onQueriesReceived();
+        read(bytes);
+      } catch (thrown) {
+        fail(thrown);
+      }
     });
   });
   server.on('error', fail);
