@@ -28,7 +28,7 @@ export interface OwnView {
   readonly untaken?: string;
   /** How long ago this node began to change, in ms. */
   readonly changingMs: number;
-  /** How long the view has been unchanged, in ms. */
+  /** How long the specification and the places have been unchanged, in ms. */
   readonly quietMs: number;
 }
 
@@ -91,7 +91,7 @@ export function membersOf({ spec, nodes }: GroupView): readonly string[] {
 /** A node that changes faster writes no reason. */
 const quickMs = 30_000;
 
-/** Longer than any turn, which ends early with each write to the group. */
+/** All nodes of the group read each write. */
 const explainMs = 2 * longestTurnMs;
 
 /**

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { decide } from './decide.ts';
 import { createGroupViews } from './view.ts';
 
 const pair = (key: string, value: unknown, modRevision = 5) => ({
@@ -20,6 +21,34 @@ describe('the view of groups', () => {
       [[...(web?.nodes.keys() ?? [])], web?.places.size, views.revision()],
       [['n1', 'n2'], 0, 13],
     );
+  });
+
+  it('lets the turns of nodes pass while another node writes its own record again and again', () => {
+    let now = 0;
+    const views = createGroupViews(() => now);
+    const gate = { healthySeconds: 0, daemonReady: true };
+    const rollout = { maxUnavailable: 1, pauseSeconds: 0, deadlineSeconds: 5, gate };
+    const selector = { labels: {} };
+    const spec = { revision: '0'.repeat(64), generation: 2, attempt: 1, selector, rollout };
+    views.replace(
+      [
+        pair('web/spec', spec),
+        ...['absent', 'n1', 'restless'].map((name) => pair(`web/nodes/${name}`, record)),
+      ],
+      9,
+    );
+    const nextOfN1 = (): string | undefined => {
+      const web = views.groups().get('web');
+      if (web?.spec === undefined) return undefined;
+      const own = { name: 'n1', labels: {}, changingMs: 0, quietMs: now - web.changedAt };
+      return decide({ ...web, spec: web.spec }, own).do;
+    };
+    assert.equal(nextOfN1(), 'wait', 'the node before it in the list asks first');
+    for (const at of [1000, 2000, 3000]) {
+      now = at;
+      views.take([{ ...pair('web/nodes/restless', { ...record, at: String(at) }), modRevision: 10 + at }]);
+    }
+    assert.equal(nextOfN1(), 'take');
   });
 
   it('has the nodes with the longest labels and reason that a node may have', () => {

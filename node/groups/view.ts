@@ -9,7 +9,10 @@ export interface KnownGroup extends Omit<GroupView, 'spec'> {
   readonly specRevision: number;
   /** Revisions of the keys of places, by node. */
   readonly placeRevisions: ReadonlyMap<string, number>;
-  /** When the view changed last, in ms of `performance.now()`. */
+  /**
+   * When the specification or a place changed last, in ms of `performance.now()`. The turns of the nodes that
+   * wait begin then. A record begins no turns: a node that writes its own often would stop the others.
+   */
   readonly changedAt: number;
 }
 
@@ -45,10 +48,10 @@ export function createGroupViews(now: () => number = () => performance.now()): G
       nodes: new Map(),
       places: new Set(),
       placeRevisions: new Map(),
-      changedAt: 0,
+      changedAt: now(),
     };
     groups.set(parts.group, group);
-    group.changedAt = now();
+    if (parts.part !== 'nodes') group.changedAt = now();
     if (parts.part === 'spec') {
       group.spec = value && readSpec(value);
       group.specRevision = value === undefined ? 0 : modRevision;
