@@ -151,7 +151,10 @@ async function show(client: EtcdClient, name: string | undefined, { output }: Gr
   return groups.every(({ state }) => state === 'complete') ? exitCodes.yes : exitCodes.no;
 }
 
-function textOf({ group, state, halted, revision, generation, attempt, nodes }: ListedGroup): string {
+function textOf(listed: ListedGroup): string {
+  if (listed.state === 'unreadable')
+    return `${printable(listed.group)}: unreadable; its specification in etcd is damaged, or another version wrote it: apply the group again\n`;
+  const { group, state, halted, revision, generation, attempt, nodes } = listed;
   const why = halted === undefined ? '' : ` by ${halted.node}: ${halted.why}`;
   // Nodes write their names and reasons.
   const head = printable(

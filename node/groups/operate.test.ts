@@ -147,9 +147,23 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     assert.equal(second.stable, first.revision);
   });
 
-  it('replace a specification that cannot be read, and remove everything of a group', async () => {
+  it('list a group whose specification cannot be read, and say what to do', async () => {
     await put(specKey('web'), Buffer.from('{'));
-    await assert.rejects(resumeGroup(client, 'web'), { code: 'NODE_GROUP_UNKNOWN' });
+    for (const name of [undefined, 'web']) {
+      const listed = await listGroups(client, name);
+      assert.deepEqual(
+        listed.map(({ group: one, state }) => [one, state]),
+        [['web', 'unreadable']],
+      );
+    }
+    await assert.rejects(resumeGroup(client, 'web'), (thrown) => {
+      assert.ok(isPortcullisError(thrown) && thrown.code === 'NODE_GROUP_INVALID', String(thrown));
+      assert.match(thrown.failure.fix, /apply the group again/u);
+      return true;
+    });
+  });
+
+  it('replace a specification that cannot be read, and remove everything of a group', async () => {
     await applyGroup(client, group(90));
     await removeGroup(client, 'web');
     assert.deepEqual((await client.list('/portcullis/')).pairs, []);

@@ -21,9 +21,11 @@ import type { GroupSpec } from './records.ts';
 import { createGroupViews } from './view.ts';
 import type { KnownGroup } from './view.ts';
 
-/** A group as the commands show it. */
-export interface ListedGroup extends GroupStatus {
+/** A group as the commands show it. An unreadable group has neither a revision nor nodes. */
+export interface ListedGroup extends Omit<GroupStatus, 'state'> {
   readonly group: string;
+  /** `unreadable`: etcd has a specification that is damaged, or that another version wrote. */
+  readonly state: GroupStatus['state'] | 'unreadable';
   readonly revision: string;
   readonly generation: number;
   readonly attempt: number;
@@ -36,9 +38,14 @@ interface Known extends KnownGroup {
 
 /** Lists all groups, or the group of that name. @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN */
 export async function listGroups(client: EtcdClient, group?: string): Promise<readonly ListedGroup[]> {
-  const found = await read(client, group === undefined ? groupsPrefix : `${groupsPrefix}${group}/`);
-  if (group !== undefined && !found.has(group)) throw unknownGroup(group);
-  return [...found].map(([name, known]) => {
+  const all = await readAll(client, group === undefined ? groupsPrefix : `${groupsPrefix}${group}/`);
+  // Records without a specification are those of a group that was removed.
+  const found = [...all].filter(([, { specRevision }]) => specRevision > 0);
+  if (group !== undefined && found.length === 0) throw unknownGroup(group);
+  return found.map(([name, one]): ListedGroup => {
+    const known = withSpec(one);
+    if (known === undefined)
+      return { group: name, revision: '', generation: 0, attempt: 0, state: 'unreadable', nodes: [] };
     const { revision, generation, attempt, stable } = known.spec;
     return {
       group: name,
@@ -88,7 +95,7 @@ export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise
 
 /**
  * Continues a halted rollout: what failed is tried again.
- * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_CHANGED
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_INVALID · NODE_GROUP_CHANGED
  */
 export async function resumeGroup(client: EtcdClient, group: string): Promise<GroupSpec> {
   const known = await requireGroup(client, group);
@@ -99,7 +106,7 @@ export async function resumeGroup(client: EtcdClient, group: string): Promise<Gr
 
 /**
  * Asks the nodes for the last revision that all of them had.
- * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_CHANGED
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_INVALID · NODE_GROUP_CHANGED
  */
 export async function rollBackGroup(client: EtcdClient, group: string): Promise<GroupSpec> {
   const known = await requireGroup(client, group);
@@ -118,7 +125,10 @@ export async function rollBackGroup(client: EtcdClient, group: string): Promise<
   return spec;
 }
 
-/** Forgets a group. Its nodes keep their state. @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN */
+/**
+ * Forgets a group. Its nodes keep their state.
+ * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN · NODE_GROUP_INVALID
+ */
 export async function removeGroup(client: EtcdClient, group: string): Promise<void> {
   await requireGroup(client, group);
   const range = (prefix: string) => ({
@@ -131,7 +141,7 @@ export async function removeGroup(client: EtcdClient, group: string): Promise<vo
  * Removes a node that no longer exists from a group: its record, its place, and its name in the selector. A
  * node that comes back makes itself known again.
  * @throws OVERLAY_ETCD_… · NODE_GROUP_UNKNOWN for the group, or for a node that is not in it ·
- * NODE_NAME_TAKEN while an agent of that name runs · NODE_GROUP_CHANGED
+ * NODE_GROUP_INVALID · NODE_NAME_TAKEN while an agent of that name runs · NODE_GROUP_CHANGED
  */
 export async function forgetNode(client: EtcdClient, group: string, node: string): Promise<GroupSpec> {
   const known = await requireGroup(client, group);
@@ -204,18 +214,19 @@ async function readAll(client: EtcdClient, prefix: string): Promise<ReadonlyMap<
 const withSpec = (known: KnownGroup): Known | undefined =>
   known.spec === undefined ? undefined : { ...known, spec: known.spec };
 
-async function read(client: EtcdClient, prefix: string): Promise<ReadonlyMap<string, Known>> {
-  const found = new Map<string, Known>();
-  for (const [name, known] of await readAll(client, prefix)) {
-    const whole = withSpec(known);
-    if (whole !== undefined) found.set(name, whole);
-  }
-  return found;
-}
-
 async function requireGroup(client: EtcdClient, group: string): Promise<Known> {
-  const known = (await read(client, `${groupsPrefix}${group}/`)).get(group);
-  if (known === undefined) throw unknownGroup(group);
+  const found = (await readAll(client, `${groupsPrefix}${group}/`)).get(group);
+  if (found === undefined || found.specRevision === 0) throw unknownGroup(group);
+  const known = withSpec(found);
+  if (known === undefined)
+    throw failure(
+      'NODE_GROUP_INVALID',
+      'invalid',
+      'read the specification of the group',
+      group,
+      'it is damaged, or another version wrote it',
+      'apply the group again',
+    );
   return known;
 }
 
@@ -236,8 +247,8 @@ async function write(
   );
   if (written) return;
   // The answer to our own transaction may have been lost, and the client repeated it.
-  const now = (await read(client, `${groupsPrefix}${group}/`)).get(group);
-  if (now !== undefined && canonical(now.spec) === canonical(spec)) return;
+  const now = (await readAll(client, `${groupsPrefix}${group}/`)).get(group)?.spec;
+  if (now !== undefined && canonical(now) === canonical(spec)) return;
   throw changed(group);
 }
 
