@@ -46,6 +46,30 @@ test('the next page of a list of images omits no image with the same name', asyn
   assert.deepEqual(ids, ['sha256:1', 'sha256:2', 'sha256:3', 'sha256:4', 'sha256:5']);
 });
 
+test('the next page omits no image, also if a name contains half of a surrogate pair', async (t) => {
+  const store = await openFleetStore(await temporaryFolder(t));
+  t.after(() => store.close());
+  const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
+  const running = ['r.test/\ud800', 'r.test/\uf900', 'r.test/\uffff'].map((reference, index) => ({
+    ...{ id: String(index), namespace: 'shop', pod: 'web', name: 'main', verdict: '' },
+    ...{ reference, imageId: `sha256:${index}` },
+  }));
+  const body = JSON.stringify({ ...goodState, running });
+  await intake.receive('a', [
+    { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+  ]);
+  const ids = new Set<string>();
+  for (let query: Record<string, string> | undefined = { most: '1' }; query !== undefined;) {
+    const page = (await answerApi(store.database, '/v1/images', new URLSearchParams(query), 0)) as {
+      images: readonly { imageId: string }[];
+      next?: Record<string, string>;
+    };
+    for (const { imageId } of page.images) ids.add(imageId);
+    query = page.next === undefined ? undefined : { most: '1', ...page.next };
+  }
+  assert.deepEqual([...ids].sort(), ['sha256:0', 'sha256:1', 'sha256:2']);
+});
+
 test('the containers of an image are listed with their nodes, page by page', async (t) => {
   const store = await openFleetStore(await temporaryFolder(t));
   t.after(() => store.close());

@@ -24,7 +24,7 @@ export function readState(body: string): StoredState | { readonly refused: strin
     return { refused: `a state is longer than ${mostStateLength} characters` };
   let value: unknown;
   try {
-    value = parseJson(body);
+    value = wellFormed(parseJson(body));
   } catch {
     return { refused: 'a state is not JSON' };
   }
@@ -39,6 +39,19 @@ export function readState(body: string): StoredState | { readonly refused: strin
     running: JSON.stringify(imagesOf(state)),
     upcoming: state.upcoming === undefined ? '' : JSON.stringify(state.upcoming),
   };
+}
+
+/**
+ * Replaces halves of surrogate pairs, which UTF-8 cannot have: a list that continues after such a text would
+ * continue at another place.
+ */
+function wellFormed(value: unknown): unknown {
+  // `JSON.stringify` escapes such halves, and no other surrogates.
+  if (!JSON.stringify(value).includes(String.raw`\ud`)) return value;
+  const json = JSON.stringify(value, (_key, one: unknown) =>
+    typeof one === 'string' ? one.toWellFormed() : one,
+  );
+  return parseJson(json);
 }
 
 function imagesOf({ running }: NodeState): readonly ImageOnNode[] {
