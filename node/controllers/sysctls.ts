@@ -99,6 +99,33 @@ const otherForms: Readonly<Record<string, string>> = {
   'vm.dirty_ratio': 'vm.dirty_bytes',
 };
 
+/** Settings with two names. A write to one changes the other. */
+const otherNames: Readonly<Record<string, string>> = {
+  'net.ipv4.ip_forward': 'net.ipv4.conf.all.forwarding',
+  'net.nf_conntrack_max': 'net.netfilter.nf_conntrack_max',
+};
+
+/**
+ * Returns the settings of a state that no kernel can have together with another one of the state. A node
+ * would set them by turns without end.
+ */
+export function contradictorySysctls(
+  sysctls: NodeState['sysctls'],
+): readonly { readonly name: string; readonly why: string }[] {
+  const valueOf = (name: string): string | undefined =>
+    Object.hasOwn(sysctls, name) ? normal(sysctls[name] ?? '') : undefined;
+  return Object.keys(sysctls).flatMap((name) => {
+    const form = otherForms[name];
+    if (form?.endsWith('bytes') === true && valueOf(form) !== undefined)
+      return [{ name, why: `it is another form of ${form}, and the kernel uses only one of the two` }];
+    const same = otherNames[name];
+    const value = same === undefined ? undefined : valueOf(same);
+    return value === undefined || value === valueOf(name)
+      ? []
+      : [{ name, why: `it is another name of ${same}, which has the value ${value} here` }];
+  });
+}
+
 /** Returns the name and the value to write for a value as it was observed. */
 function inForce(name: string, value: string): readonly [name: string, value: string] {
   const other = otherForms[name];

@@ -97,6 +97,24 @@ staticPods:
     assert.deepEqual(await problemsOf('sysctls: { net.ipv4.conf.eth0/100.rp_filter: 1 }\n'), []);
   });
 
+  it('refuses two settings of which the kernel has only one', async () => {
+    const lines = await problemsOf(`sysctls:
+  vm.dirty_bytes: 100000000
+  vm.dirty_ratio: 10
+  net.ipv4.ip_forward: 1
+  net.ipv4.conf.all.forwarding: 0
+  net.nf_conntrack_max: 1000
+  net.netfilter.nf_conntrack_max: " 1000"
+`);
+    assert.deepEqual(
+      lines.map((line) => /^[^ ]*/u.exec(line)?.[0]),
+      ['state.yaml:5:19:', 'state.yaml:6:24:'],
+      lines.join('\n'),
+    );
+    assert.match(lines[0] ?? '', /vm\.dirty_bytes, and the kernel uses only one of the two/u);
+    assert.match(lines[1] ?? '', /net\.ipv4\.conf\.all\.forwarding, which has the value 0/u);
+  });
+
   it('refuses a service that would be applied under the name of another one', async () => {
     const fields = 'addresses: [10.96.0.10], ports: [80], backends: [10.88.0.2]';
     const lines = await problemsOf(`services: [{ name: web, metadata: { name: other }, ${fields} }]\n`);

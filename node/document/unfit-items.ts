@@ -4,14 +4,15 @@ import type { PathSegment, Problem } from '../../base/schema/index.ts';
 import { contradictionsOf, readServices, refuseInvalid } from '../../cni-plugins/index.ts';
 import { asCreated } from '../controllers/networks.ts';
 import { serviceDocument } from '../controllers/services.ts';
+import { contradictorySysctls } from '../controllers/sysctls.ts';
 import type { NodeState } from '../model/types.ts';
 
 export type ProblemOf = (path: readonly PathSegment[], message: string, fix?: string) => Problem;
 
 /**
  * Returns the items that no node could have: names of images that are not valid, networks that cannot be
- * created, and networks and services that exclude each other. These checks apply to a new document only: a
- * node continues with a state that an earlier version accepted.
+ * created, and networks, services and kernel settings that exclude each other. These checks apply to a new
+ * document only: a node continues with a state that an earlier version accepted.
  */
 export function unfitItems(state: NodeState, problem: ProblemOf): Problem[] {
   const found: Problem[] = [];
@@ -32,6 +33,8 @@ export function unfitItems(state: NodeState, problem: ProblemOf): Problem[] {
   const networks = state.networks.map(asCreated);
   for (const [index, network] of networks.entries())
     attempt(['networks', index], () => refuseInvalid(network, networks.slice(0, index)));
+  for (const { name, why } of contradictorySysctls(state.sysctls))
+    found.push(problem(['sysctls', name], why, 'remove one of the two'));
   return [...found, ...sharedAddresses(state, problem)];
 }
 
