@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -38,6 +38,36 @@ esac
       const names = ['builtin', 'alias', 'unloaded', 'none'].map((name) => `portcullis-${name}`);
       const found = await controller.observe(new Set(names), limits);
       assert.deepEqual([...found.keys()], ['portcullis-builtin', 'portcullis-alias']);
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('are unloaded alone, and not if the state has the module under another name', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-node-modules-'));
+    const path = process.env['PATH'];
+    try {
+      // As the programs of kmod answer. `modprobe -r` would also unload what nothing uses any more.
+      const script = `#!/bin/sh
+case "$0 $1 $2" in
+  *'modprobe -D portcullis-alias') echo 'insmod /m/portcullis_main.ko ' ;;
+  *'modprobe -D '*) echo "insmod /m/$2.ko " ;;
+  *) echo "\${0##*/} $*" >>'${folder}/done' ;;
+esac
+`;
+      for (const program of ['modprobe', 'rmmod'])
+        writeFileSync(join(folder, program), script, { mode: 0o755 });
+      process.env['PATH'] = `${folder}:${path ?? ''}`;
+      const remove = { action: 'delete', section: 'kernelModules', drift: false } as const;
+      const wanting = (...kernelModules: string[]) => ({ kernelModules }) as unknown as NodeState;
+      for (const [name, state] of [
+        ['portcullis-main', wanting('portcullis_main')],
+        ['portcullis-main', wanting('portcullis-alias')],
+        ['portcullis-alias', wanting('portcullis-other')],
+      ] as const)
+        await controller.apply({ ...remove, name }, state, limits);
+      assert.equal(readFileSync(join(folder, 'done'), 'utf8'), 'rmmod portcullis_main\n');
     } finally {
       process.env['PATH'] = path;
       rmSync(folder, { recursive: true });

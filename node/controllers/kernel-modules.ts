@@ -34,9 +34,14 @@ export function kernelModuleController(): Controller {
       for (const name of names) if (await isThere(name, limits)) found.set(name, { visible: shown, shown });
       return found;
     },
-    async apply({ action, name }: Change, _state, limits) {
+    async apply({ action, name }: Change, { kernelModules }, limits) {
       // `--` would not help against a name that begins with `-`: the schema refuses such names.
-      await modprobe(action === 'delete' ? ['-r', name] : [name], name, limits);
+      if (action !== 'delete') return runProgram('modprobe', name, { name, limits });
+      const module = await moduleOf(name, limits);
+      // The state may name it in another form, with `_` for `-` or by an alias.
+      for (const wanted of kernelModules) if ((await moduleOf(wanted, limits)) === module) return;
+      // `modprobe -r` would also unload what the module needs, although the state or somebody else wants it.
+      await runProgram('rmmod', module, { name, limits });
     },
   };
 }
@@ -47,36 +52,63 @@ export function kernelModuleController(): Controller {
  */
 async function isThere(name: string, limits: Limits): Promise<boolean> {
   if (await isLoaded(name)) return true;
+  const { act, module } = await resolved(name, limits);
+  return act === 'builtin' || (act === 'insmod' && isLoaded(module));
+}
+
+/** Returns the name that the kernel has for a module or an alias. */
+async function moduleOf(name: string, limits: Limits): Promise<string> {
+  if (await isLoaded(name)) return inKernel(name);
+  const { act, module } = await resolved(name, limits);
+  return inKernel(act === 'insmod' ? module : name);
+}
+
+/** Asks modprobe(8) what it would do to load a module: the last line is about the module itself. */
+async function resolved(
+  name: string,
+  { signal }: Limits,
+): Promise<{ readonly act: string; readonly module: string }> {
   const said = await new Promise<string>((resolve) => {
-    execFile('modprobe', ['-D', name], { signal: limits.signal, maxBuffer: 64 * 1024 }, (error, stdout) =>
+    execFile('modprobe', ['-D', name], { signal, maxBuffer: 64 * 1024 }, (error, stdout) =>
       resolve(error === null ? stdout : ''),
     );
   });
-  const [act, file = ''] = (said.trim().split('\n').at(-1) ?? '').split(' ');
-  if (act === 'builtin') return true;
-  return act === 'insmod' && isLoaded(basename(file).replace(/\.ko(?:\.[a-z]+)?$/u, ''));
+  const [act = '', file = ''] = (said.trim().split('\n').at(-1) ?? '').split(' ');
+  return { act, module: basename(file).replace(/\.ko(?:\.[a-z]+)?$/u, '') };
 }
 
 /** The kernel writes `_` for every `-` in the name of a module. */
+const inKernel = (name: string): string => name.replaceAll('-', '_');
+
 async function isLoaded(name: string): Promise<boolean> {
   try {
-    await access(`/sys/module/${name.replaceAll('-', '_')}`);
+    await access(`/sys/module/${inKernel(name)}`);
     return true;
   } catch {
     return false;
   }
 }
 
-function modprobe(words: readonly string[], name: string, { signal }: Limits): Promise<void> {
+/**
+ * Loads or unloads a module.
+ * @param word the module, as the program knows it
+ * @param name as the state names it, for messages
+ * @throws PortcullisError NODE_STATE_CHANGE_REFUSED
+ */
+function runProgram(
+  program: 'modprobe' | 'rmmod',
+  word: string,
+  { name, limits }: { readonly name: string; readonly limits: Limits },
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    execFile('modprobe', words, { signal, maxBuffer: 64 * 1024 }, (error, _, stderr) => {
+    execFile(program, [word], { signal: limits.signal, maxBuffer: 64 * 1024 }, (error, _, stderr) => {
       if (error === null) return resolve();
       const said = stderr.trim().split('\n')[0] ?? '';
       reject(
         failure(
           'NODE_STATE_CHANGE_REFUSED',
           'precondition',
-          words.length > 1 ? 'unload the kernel module' : 'load the kernel module',
+          program === 'rmmod' ? 'unload the kernel module' : 'load the kernel module',
           name,
           said === '' ? error.message : said,
           'see `modprobe --dry-run` and `lsmod` on this node, or change `kernelModules`',

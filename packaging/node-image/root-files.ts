@@ -67,7 +67,7 @@ const applets = [
   ],
   ...['tr', 'udhcpc', 'umount', 'uname', 'wc'],
 ];
-const systemApplets = ['init', 'lsmod', 'modprobe', 'poweroff', 'reboot', 'sysctl'];
+const systemApplets = ['init', 'lsmod', 'modprobe', 'poweroff', 'reboot', 'rmmod', 'sysctl'];
 
 /** Documents of packages, and files for programs that the image does not have. Licences stay. */
 const unwanted = [
