@@ -8,6 +8,7 @@ import { createLogger } from '../../base/log/index.ts';
 import { stateWithDefaults } from '../document/defaults.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Controller } from '../model/types.ts';
+import { openNodeFiles } from '../store/node-files.ts';
 import type { NodeStatus } from '../store/node-files.ts';
 import { applyState } from './apply.ts';
 import { startNodeAgent } from './serve.ts';
@@ -70,6 +71,32 @@ describe('applying a state', () => {
     await sleep(500);
     await Promise.all([applying(folder, values, 'second'), refused]);
     assert.equal(values.get('a'), 'second');
+  });
+
+  it('ends for each of two commands that apply the same state at the same time', async () => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    const { promise: released, resolve: release } = Promise.withResolvers<undefined>();
+    const memory = memoryController(values);
+    const apply: Controller['apply'] = (...words) => released.then(() => memory.apply(...words));
+    const controllers = [{ ...memory, apply }];
+    const agent = await startNodeAgent({ folder, controllers, log, intervalMs: 100, waitMs: 0 });
+    const requested = async (other?: string): Promise<string> => {
+      for (;;) {
+        const at = (await openNodeFiles(folder).readDesired())?.appliedAt;
+        if (at !== undefined && at !== other) return at;
+        await sleep(10);
+      }
+    };
+    try {
+      const first = applying(folder, values, '1');
+      const at = await requested();
+      const second = applying(folder, values, '1');
+      await requested(at);
+      release(undefined);
+      for (const { converged } of await Promise.all([first, second])) assert.equal(converged, true);
+    } finally {
+      await agent.close();
+    }
   });
 
   it('goes on by itself when the process that keeps the node ends meanwhile', async () => {

@@ -78,15 +78,17 @@ async function waitFor(desired: DesiredState, files: NodeFiles, options: ApplyOp
   const { timeoutMs, onProgress } = options;
   const ended = performance.now() + timeoutMs;
   let agent: NodeAgent | undefined;
+  /** The latest request for the same state: another command may have repeated ours. */
+  let wanted = desired;
   try {
     for (let last = '', lookAt = -Infinity; ; await pause(askMs)) {
       if (performance.now() >= lookAt) {
         lookAt = performance.now() + lookMs;
-        await requireDesired(files, desired);
+        wanted = await requireDesired(files, wanted);
         agent ??= await startOwnAgent(options);
       }
       const status = agent === undefined ? await files.readStatus() : agent.status();
-      const isOurs = status !== undefined && isAbout(status, desired);
+      const isOurs = status !== undefined && isAbout(status, wanted);
       if (isOurs && status.converged) return status;
       const text = JSON.stringify({ ...status, at: '' });
       if (isOurs && text !== last) onProgress(status);
@@ -103,11 +105,15 @@ const isAbout = ({ revision, appliedAt, at }: NodeStatus, desired: DesiredState)
   revision === desired.revision &&
   (appliedAt === undefined ? at > desired.appliedAt : appliedAt === desired.appliedAt);
 
-/** @throws NODE_STATE_REPLACED when another state was applied since then */
-async function requireDesired(files: NodeFiles, { revision }: DesiredState): Promise<void> {
+/**
+ * Returns the latest request for the state.
+ * @throws NODE_STATE_REPLACED when another state was applied since then
+ */
+async function requireDesired(files: NodeFiles, wanted: DesiredState): Promise<DesiredState> {
   // A damaged file is reported by the process that keeps the node.
   const now = await files.readDesired().catch(() => undefined);
-  if (now === undefined || now.revision === revision) return;
+  if (now === undefined) return wanted;
+  if (now.revision === wanted.revision) return now;
   const { source } = now;
   throw failure(
     'NODE_STATE_REPLACED',
