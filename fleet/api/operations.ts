@@ -281,7 +281,8 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
     answer: async (reader) => ({ releases: await listUpcoming(reader) }),
   },
   'upcoming/denials': {
-    summary: 'Lists the workloads that a release would refuse. The workloads on the most nodes come first.',
+    summary:
+      'Lists the workloads that a release would refuse. The workloads on the most nodes come first. `more` is set if there are more.',
     request: request(
       {
         release: { ...text, description: 'a release of `upcoming`, such as `stable/7`' },
@@ -289,9 +290,11 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
       },
       ['release'],
     ),
-    answer: async (reader, query) => ({
-      denials: await listRefused(reader, query['release'] ?? '', mostOf(query)),
-    }),
+    answer: async (reader, query) => {
+      const most = mostOf(query);
+      const found = await listRefused(reader, query['release'] ?? '', most + 1);
+      return { denials: found.slice(0, most), ...(found.length > most && { more: true }) };
+    },
   },
   alerts: {
     summary: 'Lists the conditions that an operator should check.',

@@ -212,7 +212,7 @@ function code(name: string, content: readonly Child[]): HTMLElement {
 
 /** Shows the workloads that a release which is not in force yet would refuse. */
 export async function upcomingView(release: string): Promise<readonly Child[]> {
-  const [{ releases }, { denials }] = await Promise.all([
+  const [{ releases }, { denials, more = false }] = await Promise.all([
     ask<{ releases: readonly UpcomingRelease[] }>('upcoming'),
     ask<{
       denials: readonly {
@@ -222,6 +222,7 @@ export async function upcomingView(release: string): Promise<readonly Child[]> {
         readonly rule: string;
         readonly nodes: number;
       }[];
+      readonly more?: boolean;
     }>(`upcoming/denials?${queryOf({ release, most: '1000' })}`),
   ]);
   const found = releases.find((one) => one.release === release);
@@ -236,7 +237,7 @@ export async function upcomingView(release: string): Promise<readonly Child[]> {
       ...(revision === '' ? [] : [['Revision', revision] as const]),
     ]),
     table(
-      `${plural(denials.length, 'workload')} that it would refuse`,
+      `${more ? 'The first ' : ''}${plural(denials.length, 'workload')} that it would refuse`,
       ['Image', 'Namespace', 'Outcome', 'Rule', 'Nodes'],
       denials.map(({ namespace, reference, outcome, rule, nodes: on }) => [
         reference,
