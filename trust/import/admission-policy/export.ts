@@ -21,8 +21,8 @@ interface Validation {
 /**
  * Converts a policy to ValidatingAdmissionPolicies, which the API server evaluates itself. CEL sees an object
  * and no evidence: what remains are rules that deny, and `default: deny` for images that no rule matches.
- * Nothing that the policy admits is refused. As in the webhook, images that an object had before count as
- * decided.
+ * Nothing that the policy admits is refused, except an unusual text for an address. As in the webhook, images
+ * that an object had before count as decided.
  */
 export function exportAdmissionPolicies(policy: TrustPolicy): AdmissionPolicyExport {
   const unmapped: Unmapped[] = [];
@@ -52,7 +52,7 @@ export function exportAdmissionPolicies(policy: TrustPolicy): AdmissionPolicyExp
       'no rule of the policy matches an image of the object, and an image that no rule matches is denied',
   };
   return {
-    images: objects('portcullis-images', [...denials, unnamed]),
+    images: objects('portcullis-images', [...denials, unnamed, usualAddress]),
     // The files are printed one after the other.
     digests: `---\n${objects('portcullis-digests', [
       {
@@ -63,6 +63,15 @@ export function exportAdmissionPolicies(policy: TrustPolicy): AdmissionPolicyExp
     unmapped,
   };
 }
+
+/**
+ * A second text for the address of a registry, such as `10.1` for `10.0.0.1`, would evade the rules for the
+ * first. `parseReference` translates such a text, and CEL cannot.
+ */
+const usualAddress: Validation = {
+  expression: `variables.images.all(i, [i.repository.find('^(?:\\\\[[^/]*\\\\]|[^/:]*)')].all(h, !h.matches('^\\\\[|(?:^|[.])(?:[0-9]+|0x[0-9a-f]*)$') || [h.replace('[', '').replace(']', '')].all(a, isIP(a) && ip.isCanonical(a))))`,
+  message: 'the registry of an image is an address that is not written in its usual form',
+};
 
 /** An image that a denying rule matches has its own message, or is admitted by an exception. */
 function denyingAlone({ rules }: TrustPolicy): readonly string[] {
@@ -127,10 +136,11 @@ function writtenIn(spec: string): string {
   return [...lists, volumes].join(' + ');
 }
 
-/** Completes docker's short names as `parseReference` does. */
+/** Completes docker's short names, and removes zeros before a port, as `parseReference` does. */
 const repository = [
   "[i.find('^[^@]*').find('^(?:[^/]*/)*[^/:]*')]",
   "map(r, r.matches('^(?:[^/]*[.:][^/]*|(?i:localhost))/') ? r.lowerAscii() : r.contains('/') ? 'docker.io/' + r : 'docker.io/library/' + r)",
+  "map(r, r.matches('^[^/]*:0+[1-9][0-9]*/') ? r.find('^[^/]*:') + r.find(':0+[1-9][0-9]*/.*$').find('[1-9].*$') : r)",
   "map(r, r.startsWith('index.docker.io/') ? r.substring(6) : r)",
   "map(r, r.matches('^docker[.]io/[^/]+$') ? 'docker.io/library/' + r.substring(10) : r)[0]",
 ].join('.');
