@@ -49,7 +49,7 @@ export interface SignedDraft {
 
 /**
  * Signs a draft with every available key of its demands, and keeps the valid signatures that other users
- * made.
+ * made. A draft that has all signatures already is left as it is: a snapshot names its bytes.
  * @param former the same draft as other users have signed it
  * @throws the errors of a signer
  */
@@ -62,19 +62,24 @@ export async function signDraft(
   const message = tufCanonicalJson(draft.signed);
   const keys = new Map(draft.demands.flatMap((demand) => demand.keys).map((key) => [key.id, key]));
   const signatures = new Map<string, Json>();
+  const withSignatures = (): SignedDraft => {
+    const bytes = Buffer.concat([
+      Buffer.from('{"signed":'),
+      written(message, draft.signed),
+      Buffer.from(`,"signatures":${JSON.stringify([...signatures.values()])}}`),
+    ]);
+    return { bytes, missing: missingOf(dialect, draft, bytes) };
+  };
   if (former !== undefined)
     for (const [id, signature] of rightSignatures(dialect, draft, former, keys))
       signatures.set(id, signature);
+  const before = signatures.size === 0 ? undefined : withSignatures();
+  if (before?.missing.length === 0) return before;
   for (const key of keys.values()) {
     const signer = signatures.has(key.id) ? undefined : await find(key);
     if (signer !== undefined) signatures.set(key.id, await signAs(dialect, signer, key, message));
   }
-  const bytes = Buffer.concat([
-    Buffer.from('{"signed":'),
-    written(message, draft.signed),
-    Buffer.from(`,"signatures":${JSON.stringify([...signatures.values()])}}`),
-  ]);
-  return { bytes, missing: missingOf(dialect, draft, bytes) };
+  return withSignatures();
 }
 
 /**

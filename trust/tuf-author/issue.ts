@@ -24,7 +24,7 @@ export interface IssueInput {
   readonly collection: Collection;
   /** The files published in this dialect; empty at first. */
   readonly standing: Standing;
-  /** Drafts that other users have partly signed, by role. */
+  /** Drafts that other users have signed, partly or completely, by role. */
   readonly pending?: Standing;
   readonly expiry: Expiry;
   /** Roles that are signed again although they did not change. */
@@ -47,7 +47,10 @@ export interface Issued {
    * them: readers refuse only the names of these roles.
    */
   readonly expired: readonly MissingSignatures[];
-  /** Drafts that wait for signatures of other users, by role. */
+  /**
+   * Drafts that wait for signatures of other users, by role; and, while any file must wait, the files that
+   * are complete: a snapshot that waits names their bytes.
+   */
   readonly pending: Standing;
 }
 
@@ -102,7 +105,11 @@ export async function issue(input: IssueInput): Promise<Issued> {
       authored.delegations.length === 0;
     if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
   }
-  if (missing.length > 0) return { files: new Map(), standing: existing, missing, expired, pending };
+  const unfinished = (): Issued => {
+    for (const [role, bytes] of files) pending.set(role, bytes);
+    return { files: new Map(), standing: existing, missing, expired, pending };
+  };
+  if (missing.length > 0) return unfinished();
 
   if (!serverManaged.has('snapshot')) {
     const listed = [...all].filter(
@@ -116,9 +123,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
     await make('timestamp', 'timestamp', timestampBody(dialect, namedFile(dialect, 'snapshot', snapshot)), [
       topDemand(collection, 'timestamp'),
     ]);
-  return missing.length > 0
-    ? { files: new Map(), standing: existing, missing, expired, pending }
-    : { files, standing: all, missing, expired, pending };
+  return missing.length > 0 ? unfinished() : { files, standing: all, missing, expired, pending };
 }
 
 /**

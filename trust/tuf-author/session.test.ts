@@ -195,6 +195,45 @@ test('a draft of a snapshot is signed only with the next versions', async () => 
   }
 });
 
+test('a snapshot that two people sign is published with what it lists, also when targets change', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const [ann, bob] = [makeKeyFile(home, 'ann'), makeKeyFile(home, 'bob')];
+  const open = (signer: string, minutes: number): Promise<Owner> =>
+    openOwner({
+      folder: join(home, 'keys'),
+      name,
+      passphrase,
+      signers: [signer],
+      registries,
+      now: new Date(Date.now() + minutes * 60_000),
+    });
+  const [owner, other, afterwards] = [await open(ann, 0), await open(bob, 1), await open(ann, 2)];
+  try {
+    await owner.init({
+      dialects: ['tuf'],
+      destinations: [join(home, 'place')],
+      keys: { snapshot: { files: [`${ann}.pub`, `${bob}.pub`], threshold: 2 } },
+      expiry: {},
+      localKeys: true,
+    });
+    for (const path of ['1.0', '2.0']) {
+      await owner.stage(add(path, 'a'));
+      assert.deepEqual(
+        (await publish(owner)).missing.map(({ role, have }) => `${role} ${have}`),
+        ['snapshot 1'],
+      );
+      const [waiting] = (await other.witness('snapshot')) ?? [];
+      assert.equal(waiting?.have, 2);
+      assert.deepEqual((await publish(afterwards)).missing, []);
+    }
+  } finally {
+    for (const one of [owner, other, afterwards]) await one.close();
+    await registries.close();
+    await rm(home, { recursive: true });
+  }
+});
+
 test('names that a delegate chooses lead to no file outside the published folder', () =>
   withOwner(async (_owner, { place }) => {
     const key = testKey('tuf');

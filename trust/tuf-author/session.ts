@@ -108,7 +108,12 @@ export async function publishCollection(input: PublishInput): Promise<Published>
     );
     prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
   }
-  if (missing.length > 0) return { signed: [], sent: [], missing, expired };
+  if (missing.length > 0) {
+    // Files of the other dialect that are complete may have signatures of other users, too.
+    for (const { dialect, files } of prepared)
+      await folder.savePending(dialect, new Map([...(await folder.pending(dialect)), ...files]));
+    return { signed: [], sent: [], missing, expired };
+  }
 
   for (const { dialect, files } of prepared) {
     const root = files.get('root');
