@@ -41,11 +41,18 @@ export function targetsBody(dialect: Dialect, { targets, keys, delegations }: Au
   };
 }
 
-/** @param files root (Notary only) and every role of targets */
-export function snapshotBody(dialect: Dialect, files: ReadonlyMap<string, NamedFile>): Json {
+/**
+ * @param files root (Notary only) and every role of targets
+ * @param before `meta` of the snapshot before: what it states about roles without a file here stays, because
+ * no snapshot may drop a role that one before it named (section 5.5.5)
+ */
+export function snapshotBody(dialect: Dialect, files: ReadonlyMap<string, NamedFile>, before: Json): Json {
   return {
     ...head(dialect, 'snapshot'),
-    meta: record([...files].map(([role, file]) => metaEntry(dialect, role, file))),
+    meta: record([
+      ...Object.entries(before),
+      ...[...files].map(([role, file]) => metaEntry(dialect, role, file)),
+    ]),
   };
 }
 

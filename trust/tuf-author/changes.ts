@@ -213,11 +213,28 @@ function checkedKeys(role: string, { keys, threshold }: KeyChange): RoleKeys {
   return { keyids: [...new Set(keys.map(({ id }) => id))], threshold };
 }
 
-function roleOf({ targets }: Collection, role: string): AuthoredRole {
+function roleOf(collection: Collection, role: string): AuthoredRole {
+  const { targets } = collection;
   const authored = targets.get(role);
   if (authored === undefined)
-    throw authorFailure('TRUST_AUTHOR_NO_ROLE', role, 'the collection has no such role');
+    throw authorFailure(
+      'TRUST_AUTHOR_NO_ROLE',
+      role,
+      delegatorOf(collection, role) === undefined
+        ? 'the collection has no such role'
+        : 'no place that it is published to has the file of this role, which the snapshot names',
+    );
   return authored;
+}
+
+/**
+ * Refuses to take over what Notary's clients find if the file of the role in which they look first is
+ * missing: its targets would seem to be removed.
+ * @throws TRUST_AUTHOR_NO_ROLE
+ */
+export function refuseWithoutReleases(notary: Collection): void {
+  const role = 'targets/releases';
+  if (delegatorOf(notary, role) !== undefined) roleOf(notary, role);
 }
 
 function withRole(collection: Collection, role: string, authored: AuthoredRole): Collection {

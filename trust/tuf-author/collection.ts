@@ -1,4 +1,12 @@
-import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole, TufKey } from '../tuf-metadata/model.ts';
+import type {
+  DelegatedRole,
+  Dialect,
+  FileMeta,
+  RoleKeys,
+  TargetFile,
+  TopRole,
+  TufKey,
+} from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 
@@ -50,15 +58,26 @@ export function collectionOf(dialect: Dialect, existing: Standing): Collection {
     for (const role of authored.delegations) names.add(role.name);
   }
   const collection = { dialect, keys: listedKeys(signed.keys), roles: signed.roles, targets: reached };
-  return dialect === 'notary' ? withUnborn(collection) : collection;
+  return dialect === 'notary' ? withUnborn(collection, existing) : collection;
 }
 
-/** Adds the roles that have published nothing yet: in Notary's dialect they have no file. */
-function withUnborn(collection: Collection): Collection {
+/**
+ * Adds the roles that have published nothing yet: in Notary's dialect they have no file. A role that the
+ * snapshot names has published something, which is not available here.
+ */
+function withUnborn(collection: Collection, existing: Standing): Collection {
   const targets = new Map(collection.targets);
+  const named = namedIn(collection.dialect, existing);
   for (const { delegations } of collection.targets.values())
-    for (const { name } of delegations) if (!targets.has(name)) targets.set(name, emptyRole);
+    for (const { name } of delegations)
+      if (!targets.has(name) && !named.has(name)) targets.set(name, emptyRole);
   return { ...collection, targets };
+}
+
+/** Returns what the current snapshot states about files, by role. */
+export function namedIn(dialect: Dialect, existing: Standing): ReadonlyMap<string, FileMeta> {
+  const snapshot = existing.get('snapshot');
+  return snapshot === undefined ? new Map() : readMetadata(dialect, 'snapshot', snapshot).signed.meta;
 }
 
 /** Drops roles that no role delegates to. */

@@ -10,8 +10,15 @@ import { startTrustService } from '../notary/index.ts';
 import { openRegistries } from '../registries/registry-access.ts';
 import type { TargetFile } from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
+import type { TufSource } from '../tuf-client/source.ts';
+import type { Destination } from './destination.ts';
 import { openOwner } from './owner.ts';
 import type { Owner } from './owner.types.ts';
+import { readPublished } from './publish.ts';
+import { publishCollection } from './session.ts';
+import { folderDestination } from './to-folder.ts';
+import { serviceDestination } from './to-service.ts';
+import { openWorkingFolder } from './working-folder.ts';
 
 const name = 'registry.example.com/pay/app';
 const role = 'targets/releases';
@@ -83,6 +90,22 @@ async function inFolder(t: TestContext): Promise<Scene & { readonly owner: Owner
   return { ...scenery, owner, place };
 }
 
+/** Stages the role and its target `bad` in a published collection, whose other owner knows neither. */
+async function withoutRoleFile(
+  t: TestContext,
+): Promise<{ readonly owner: Owner; readonly other: Owner; readonly place: string }> {
+  const scenery = await scene(t);
+  const { home, open } = scenery;
+  const owner = await open();
+  const place = join(home, 'place');
+  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
+  await publish(owner);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  await scenery.delegate(owner);
+  await owner.stage(add(role, 'bad'));
+  return { owner, other: await open('copy'), place };
+}
+
 const pathsOf = async (owner: Owner): Promise<readonly string[]> =>
   (await owner.targets()).map((target) => `${target.role} ${target.path}`);
 
@@ -116,24 +139,46 @@ test('the snapshot still names a removed role after another owner has published'
 });
 
 test('the snapshot names a removed role also after an owner has published who never had its file', async (t) => {
-  const scenery = await scene(t);
-  const { home, open } = scenery;
-  const owner = await open();
-  const place = join(home, 'place');
-  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
-  await publish(owner);
-  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
-  await scenery.delegate(owner);
-  await owner.stage(add(role, 'bad'));
+  const { owner, other, place } = await withoutRoleFile(t);
   await publish(owner);
   await owner.stage(removal);
   await publish(owner);
-  const other = await open('copy');
   await other.stage(add('targets', '1.0'));
   await publish(other);
   const { meta } = readMetadata('tuf', 'snapshot', await readFile(join(place, '4.snapshot.json'))).signed;
   assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
   assert.deepEqual(await pathsOf(other), ['targets 1.0']);
+});
+
+test('a publish asks a place for no file of a role that was removed', async (t) => {
+  const { owner, place } = await inFolder(t);
+  await owner.stage(removal);
+  await publish(owner);
+  const source = folderDestination(place).source('tuf');
+  const asked: string[] = [];
+  const counted: TufSource = {
+    ...source,
+    fetch: (file, most) => {
+      asked.push(file);
+      return source.fetch(file, most);
+    },
+  };
+  await readPublished('tuf', counted, new Map([['root', await readFile(join(place, '1.root.json'))]]));
+  assert.deepEqual(
+    [...new Set(asked)].filter((file) => file.includes('targets')),
+    ['2.targets.json'],
+  );
+});
+
+test('the snapshot names a role whose file its place has lost, for owners who never had the file', async (t) => {
+  const { owner, other, place } = await withoutRoleFile(t);
+  await publish(owner);
+  await rm(join(place, '1.targets', 'releases.json'));
+  await other.stage(add('targets', '1.0'));
+  await publish(other);
+  const { meta } = readMetadata('tuf', 'snapshot', await readFile(join(place, '3.snapshot.json'))).signed;
+  assert.deepEqual([...meta.keys()].sort(), ['targets', role]);
+  await assert.rejects(other.stage(add(role, '2.0')), { code: 'TRUST_AUTHOR_NO_ROLE' });
 });
 
 test('a place that has lost the file of a role gets it again with the next publish', async (t) => {
@@ -147,7 +192,7 @@ test('a place that has lost the file of a role gets it again with the next publi
 });
 
 /** Begins a collection of both dialects at a service. */
-async function atService(t: TestContext): Promise<Scene & { readonly owner: Owner }> {
+async function atService(t: TestContext): Promise<Scene & { readonly owner: Owner; readonly url: string }> {
   const scenery = await scene(t);
   const service = await startTrustService({ listen: '127.0.0.1:0', data: join(scenery.home, 'data') });
   t.after(() => service.close());
@@ -159,8 +204,39 @@ async function atService(t: TestContext): Promise<Scene & { readonly owner: Owne
     expiry: {},
     localKeys: false,
   });
-  return { ...scenery, owner };
+  return { ...scenery, owner, url: service.url };
 }
+
+test('what a place withholds is neither begun again nor countersigned without it', async (t) => {
+  const { owner, delegate, home, url } = await atService(t);
+  await publish(owner);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  await delegate(owner);
+  await owner.stage(add(role, '1.0'));
+  await publish(owner);
+  const service = serviceDestination(url, name, () => Promise.resolve(undefined));
+  const withholding: Destination = {
+    ...service,
+    source(dialect) {
+      const source = service.source(dialect);
+      const fetch = (file: string, most: number) =>
+        file.includes(role) ? Promise.resolve(undefined) : source.fetch(file, most);
+      return { ...source, fetch };
+    },
+  };
+  const folder = openWorkingFolder(join(home, 'copy'), name);
+  const publishThere = (countersign: boolean) =>
+    publishCollection({
+      folder,
+      destinations: [withholding],
+      signers: () => () => Promise.resolve(undefined),
+      countersign,
+      now: new Date(),
+    });
+  await assert.rejects(publishThere(true), { code: 'TRUST_AUTHOR_NO_ROLE' });
+  await folder.saveStaged([add(role, '2.0')]);
+  await assert.rejects(publishThere(false), { code: 'TRUST_AUTHOR_NO_ROLE' });
+});
 
 test('a service accepts publishes after the removal of a delegation, and the owner never signs what that role signed', async (t) => {
   const { owner, delegate } = await atService(t);

@@ -1,12 +1,12 @@
 import { readMetadata } from '../tuf-metadata/read.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import { rootBody, targetsBody } from './bodies.ts';
-import { collectionOf } from './collection.ts';
+import { collectionOf, namedIn } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
 import { sameBody } from './issue.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
-import { typeOf, versionOf } from './publish.ts';
+import { currentVersion, typeOf } from './publish.ts';
 
 /**
  * Returns why a draft differs from the one that the collection's state requires; undefined when it does not.
@@ -23,8 +23,7 @@ export function draftFlaw(
 ): string | undefined {
   const { dialect } = collection;
   const type = typeOf(role);
-  const former = existing.get(role);
-  const next = former === undefined ? 1 : versionOf(dialect, role, former) + 1;
+  const next = currentVersion(dialect, existing, role) + 1;
   const { version } = readMetadata(dialect, type, bytes).signed;
   if (version !== next) return `its version is ${version}, but the next version is ${next}`;
   if (type === 'snapshot' || type === 'timestamp') return listFlaw(dialect, existing, type, bytes);
@@ -49,13 +48,13 @@ function listFlaw(
     type === 'snapshot'
       ? readMetadata(dialect, type, bytes).signed.meta
       : new Map([['snapshot', readMetadata(dialect, type, bytes).signed.snapshot]]);
-  const needed = type === 'snapshot' ? ['targets', ...existing.keys()] : [];
+  const needed =
+    type === 'snapshot' ? ['targets', ...existing.keys(), ...namedIn(dialect, existing).keys()] : [];
   const absent = needed.find((role) => typeOf(role) === 'targets' && !listed.has(role));
   if (absent !== undefined) return `it does not list ${absent}`;
   for (const [role, { version }] of listed) {
-    const former = existing.get(role);
-    const now = former === undefined ? 0 : versionOf(dialect, role, former);
-    if (version !== undefined && version !== now + 1 && (version !== now || former === undefined))
+    const now = currentVersion(dialect, existing, role);
+    if (version !== undefined && version !== now + 1 && (version !== now || now === 0))
       return `it lists version ${version} of ${role}, but the next version is ${now + 1}`;
   }
   return undefined;

@@ -13,6 +13,7 @@ import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import { missingOf, signDraft } from './draft.ts';
 import type { Demand, Draft, FindSigner, MissingSignatures, SignedDraft } from './draft.ts';
+import { currentVersion } from './publish.ts';
 import type { ListedKey } from '../tuf-metadata/listed-key.ts';
 
 /**
@@ -73,7 +74,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
     const former = existing.get(role);
     const need = needOf(input, role, type, body, demands, former);
     if (need === 'none') return;
-    const draft = draftOf(input, role, type, body, demands, former);
+    const draft = draftOf(input, role, type, body, demands);
     const waiting = input.pending?.get(role);
     const signed = await signDraft(dialect, draft, signers, waiting).catch((thrown: unknown) => {
       if (need === 'must') throw thrown;
@@ -116,7 +117,10 @@ export async function issue(input: IssueInput): Promise<Issued> {
       ([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'),
     );
     const named = new Map(listed.map(([role, bytes]) => [role, namedFile(dialect, role, bytes)] as const));
-    await make('snapshot', 'snapshot', snapshotBody(dialect, named), [topDemand(collection, 'snapshot')]);
+    const former = existing.get('snapshot');
+    const before = former === undefined ? {} : objectAt(signedOf(former)['meta'], 'meta');
+    const body = snapshotBody(dialect, named, before);
+    await make('snapshot', 'snapshot', body, [topDemand(collection, 'snapshot')]);
   }
   const snapshot = all.get('snapshot');
   if (!serverManaged.has('timestamp') && snapshot !== undefined && missing.length === 0)
@@ -163,14 +167,13 @@ const signedOf = (bytes: Buffer): Json =>
   objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
 
 function draftOf(
-  { collection: { dialect }, pending, expiry, now }: IssueInput,
+  { collection: { dialect }, standing: existing, pending, expiry, now }: IssueInput,
   role: string,
   type: TopRole,
   body: Json,
   demands: readonly Demand[],
-  former: Buffer | undefined,
 ): Draft {
-  const version = former === undefined ? 1 : readMetadata(dialect, type, former).signed.version + 1;
+  const version = currentVersion(dialect, existing, role) + 1;
   const waiting = pending?.get(role);
   // A draft that other users have signed is taken unchanged when it equals the draft that would be signed
   // now.

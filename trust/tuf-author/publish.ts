@@ -8,7 +8,7 @@ import type { Dialect, FileMeta, TopRole } from '../tuf-metadata/model.ts';
 import { readMetadata } from '../tuf-metadata/read.ts';
 import { verifyFile, withTargets } from '../tuf/trusted-set.ts';
 import { delegatorOf } from './changes.ts';
-import { collectionOf } from './collection.ts';
+import { collectionOf, namedIn } from './collection.ts';
 import type { Standing } from './collection.ts';
 import type { Publication, PublishedFile } from './destination.ts';
 
@@ -27,6 +27,7 @@ export interface Remote {
  * @param known the files that the owner has: older files are refused
  * @param kept the files of roles that no role delegates to any more: they are taken from here, if they are
  * here, and not verified further than by the snapshot
+ * @param wanted roles of this kind whose files are also taken from the place. A snapshot can name any number
  * @returns undefined when nothing is published there
  * @throws the codes of ../trusted-set.ts and of the source
  */
@@ -35,6 +36,7 @@ export async function readPublished(
   source: TufSource,
   known: Standing,
   kept = known,
+  wanted: ReadonlySet<string> = new Set(),
 ): Promise<Remote | undefined> {
   const trustedFiles = new Map(known);
   const roots = new Map<number, Buffer>();
@@ -74,13 +76,13 @@ export async function readPublished(
       reached.add(name);
     }
   }
-  // Roles that no role delegates to any more stay in the snapshot, which may not drop any (section 5.5.5).
+  // Files that the owner has: of removed roles, and of roles whose files the place has lost.
   for (const [name, meta] of trusted.snapshot?.signed.meta ?? []) {
     if (existing.has(name)) continue;
     const isRemoved = !delegated.has(name);
     const mine = (isRemoved ? kept : known).get(name);
     const isMine = mine !== undefined && isFile(dialect, name, meta, mine);
-    const bytes = isMine ? mine : isRemoved ? await fetchRole(name, meta) : undefined;
+    const bytes = isMine ? mine : isRemoved && wanted.has(name) ? await fetchRole(name, meta) : undefined;
     if (bytes !== undefined && isFile(dialect, name, meta, bytes)) existing.set(name, bytes);
   }
   return { standing: existing, roots };
@@ -102,6 +104,16 @@ export function typeOf(role: string): TopRole {
 
 export function versionOf(dialect: Dialect, role: string, bytes: Buffer): number {
   return readMetadata(dialect, typeOf(role), bytes).signed.version;
+}
+
+/**
+ * Returns the current version of a role: of its file, or as the snapshot names it, for a role without a file
+ * here. Returns 0 when there is none, and for Notary's dialect, whose snapshots name no versions.
+ */
+export function currentVersion(dialect: Dialect, existing: Standing, role: string): number {
+  const bytes = existing.get(role);
+  if (bytes !== undefined) return versionOf(dialect, role, bytes);
+  return namedIn(dialect, existing).get(role)?.version ?? 0;
 }
 
 /** Returns whether the published files are newer than the owner's. */

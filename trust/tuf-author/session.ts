@@ -3,7 +3,7 @@ import { append } from '../../base/lists/index.ts';
 import { covers } from '../tuf/delegation.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
 import { beginCollection } from './initial-collection.ts';
-import { rotateKeys } from './changes.ts';
+import { refuseWithoutReleases, rotateKeys } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import { defaultExpiry } from './expiry.ts';
@@ -83,6 +83,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
     const base =
       dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;
     if (dialect === 'notary') notary = begun;
+    if (input.countersign && notary !== undefined) refuseWithoutReleases(notary);
     const collection = await withServerKeys(applyStaged(base, staged), staged, settings, destinations);
     const issued = await issue({
       collection,
@@ -219,6 +220,10 @@ async function readRemotes(
   const remotes = new Map<Destination, Standing>();
   let local = await folder.standing(dialect);
   const places = destinations.filter((one) => one.dialects.includes(dialect));
+  // A role that is delegated to again continues with the version after its last one.
+  const wanted = new Set(
+    (await folder.staged()).flatMap((change) => (change.kind === 'delegate' ? [change.name] : [])),
+  );
   if (local.size === 0) {
     await refuseOccupied(places, dialect);
     return remotes;
@@ -226,10 +231,11 @@ async function readRemotes(
   for (const destination of places) {
     // A place may be behind. It is read from the first root on, and older files are brought up to date.
     const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
+    const source = destination.source(dialect);
     const remote =
       first === undefined
         ? undefined
-        : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]), local);
+        : await readPublished(dialect, source, new Map([['root', first]]), local, wanted);
     if (remote === undefined) continue;
     remotes.set(destination, remote.standing);
     for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
