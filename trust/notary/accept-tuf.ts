@@ -164,8 +164,9 @@ function timestampOf(
 const always = new Date(0);
 
 /**
- * Checks that every role that the snapshot names exists and is signed, and that every posted role is
- * delegated to. A stored delegated role may have expired: clients refuse only its own names, and its signers
+ * Checks that every role that is delegated to and that the snapshot names exists and is signed, and that
+ * every posted role is delegated to. No client reads a role that the snapshot names after its delegation was
+ * removed, and a service that got the collection later does not have its file. A stored delegated role may have expired: clients refuse only its own names, and its signers
  * may be others than the publisher.
  */
 function judgeTargets(
@@ -207,6 +208,5 @@ function judgeTargets(
     if (role === 'snapshot' || role === 'timestamp' || set.targets.has(role)) continue;
     throw new Error(`role does not exist: ${role}`);
   }
-  for (const role of named.keys()) bytesOf(role);
   return set;
 }

@@ -251,6 +251,25 @@ test('a service accepts publishes after the removal of a delegation, and the own
   assert.deepEqual(await pathsOf(owner), ['targets 1.0']);
 });
 
+test('a collection with a removed delegation and snapshots of its own can move to another service', async (t) => {
+  const { owner, delegate, home } = await inFolder(t);
+  await owner.stage(removal);
+  await publish(owner);
+  const service = await startTrustService({ listen: '127.0.0.1:0', data: join(home, 'data') });
+  t.after(() => service.close());
+  const there = { to: [service.url], countersign: false, expiry: {} };
+  const { sent } = await owner.publish(there);
+  assert.deepEqual(
+    sent.map(({ address, files }) => `${address} ${files}`),
+    [`${service.url} 4`],
+  );
+  await delegate(owner);
+  await owner.stage(add(role, '1.0'));
+  await owner.publish(there);
+  const source = serviceDestination(service.url, name, () => Promise.resolve(undefined)).source('tuf');
+  assert.ok((await source.fetch(`2.${encodeURIComponent(role)}.json`, 100_000)) !== undefined);
+});
+
 test('countersigning takes over only the paths that are delegated to a role', async (t) => {
   const { owner, open, home, spki } = await atService(t);
   await publish(owner);
