@@ -38,6 +38,10 @@ const table: readonly (readonly [pattern: string, registry: string, repository: 
     ['index.docker.io/library/*', 'docker.io', 'library/busybox', true],
     ['docker.io/**', 'docker.io', 'library/busybox', true],
     ['[::1]:5000/app', '[::1]:5000', 'app', true],
+    // In the form that references have.
+    ['[2001:db8:0:0::1]:05000/**', '[2001:db8::1]:5000', 'a', true],
+    ['127.1:*/**', '127.0.0.1:45123', 'a', true],
+    ['registry.example.com:0443/**', 'registry.example.com:443', 'a', true],
   ];
 
 for (const [pattern, registry, repository, matches] of table) {
@@ -82,6 +86,8 @@ const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
   ['registry.example.com/app@sha256:00', /64 hexadecimal digits/],
   ['registry.example.com:5000', /a registry without a repository/],
   ['localhost:5000', /a registry without a repository/],
+  ['registry.example.com:70000/app', /is not a registry/],
+  ['registry.example.com./app', /is not a registry/],
   ['registry.example.com/a:1/b', /a tag must be at the end/],
   ['registry.example.com//app', /empty path segment/],
   ['https://registry.example.com/app', /no scheme/],

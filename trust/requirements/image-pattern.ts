@@ -1,3 +1,6 @@
+import { parseReference } from '../../base/distribution/index.ts';
+import { attempt } from '../../base/errors/index.ts';
+
 /**
  * A pattern over references: `registry/repository`, split at its slashes, and a tag or digest when the
  * pattern has one.
@@ -58,9 +61,25 @@ export function parseImagePattern(text: string): ImagePattern {
   if (path.some((segment) => segment.includes(':'))) throw new Error('a tag must be at the end');
   if (path.some((segment) => /[A-Z[\]]/.test(segment)))
     throw new Error('a repository is written in lower case');
-  if (!/^(\[[0-9a-f:]+\]|[a-z0-9.*-]+)?(:(\d+|\*))?$/.test(host))
+  const canonical = /^(\[[0-9a-f:]+\]|[a-z0-9.*-]+)?(:(\d+|\*))?$/.test(host)
+    ? canonicalHost(host)
+    : undefined;
+  if (canonical === undefined)
     throw new Error(`"${host}" is not a registry: write HOST, HOST:PORT or HOST:*`);
-  return { host, path };
+  return { host: canonical, path };
+}
+
+/**
+ * Returns the form that the host has in references: a rule for `[2001:db8:0:0::1]` or for the port 0443 would
+ * never match otherwise. Returns undefined for a host that no reference can have.
+ */
+function canonicalHost(host: string): string | undefined {
+  const [, name = host, anyPort = ''] = /^(.*)(:\*)$/.exec(host) ?? [];
+  if (name === '' || name.includes('*')) return host;
+  // A name without a dot is a registry only with a port.
+  const port = anyPort === '' ? '' : ':1';
+  const parsed = attempt(() => parseReference(`${name}${port}/name`));
+  return parsed && `${parsed.registry.slice(0, parsed.registry.length - port.length)}${anyPort}`;
 }
 
 /**
