@@ -181,6 +181,19 @@ describe('the OCI import', () => {
     assert.throws(() => parseSeccompJson('{'), { code: 'ENTITLEMENTS_BAD_SECCOMP' });
   });
 
+  it('refuses keys that readers understand differently', () => {
+    const deny = '[{"names": ["mount"], "action": "SCMP_ACT_ERRNO"}]';
+    for (const text of [
+      '{"defaultAction": "SCMP_ACT_ERRNO", "default\\u0041ction": "SCMP_ACT_ALLOW"}',
+      '{"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "action": "SCMP_ACT_ERRNO"}]}',
+      `{"defaultAction": "SCMP_ACT_ALLOW", "Syscalls": ${deny}}`,
+    ])
+      assert.throws(() => parseSeccompJson(text), {
+        code: 'ENTITLEMENTS_BAD_SECCOMP',
+        message: /it contains the key "(?:defaultAction|action)" twice|its key "Syscalls" differs/,
+      });
+  });
+
   it('answers within two seconds, whatever the conditions', () => {
     // A fixed pseudo-random sequence of 64-bit numbers (splitmix64's multiplier).
     let state = 1n;

@@ -1,4 +1,4 @@
-import { parseJson } from '../../base/json/index.ts';
+import { keyFlaw, parseJson } from '../../base/json/index.ts';
 import { entitlementsError } from '../errors.ts';
 
 const OPERATORS = [
@@ -31,17 +31,41 @@ export interface OciShape {
   readonly syscalls: readonly OciRule[];
 }
 
+/** The fields of the format that change what is allowed. */
+const FIELDS = [
+  'defaultAction',
+  'defaultErrnoRet',
+  'architectures',
+  'archMap',
+  'flags',
+  'listenerPath',
+  'listenerMetadata',
+  'syscalls',
+  'names',
+  'action',
+  'errnoRet',
+  'args',
+  'index',
+  'value',
+  'valueTwo',
+  'op',
+  'includes',
+  'excludes',
+];
 const MAX_RULES = 4096;
 const MAX_NAMES = 16384;
 const MAX_CONDITIONAL = 1024;
 
 /**
- * Parses a seccomp JSON text without losing precision of 64-bit integers.
+ * Parses a seccomp JSON text without losing precision of 64-bit integers. Refuses keys that readers
+ * understand differently: of a key that occurs twice, some take the first and some the last, and Go reads
+ * `Syscalls` as `syscalls`.
  * @throws ENTITLEMENTS_BAD_SECCOMP
  */
 export function parseSeccompJson(text: string): unknown {
+  let json: unknown;
   try {
-    return parseJson(text, (_key, value: unknown, context?: { source?: string }) => {
+    json = parseJson(text, (_key, value: unknown, context?: { source?: string }) => {
       if (typeof value !== 'number' || Number.isSafeInteger(value) || context?.source === undefined)
         return value;
       return /^\d+$/.test(context.source) ? BigInt(context.source) : value;
@@ -49,6 +73,9 @@ export function parseSeccompJson(text: string): unknown {
   } catch (error) {
     throw bad('', error instanceof Error ? error.message : 'it is not JSON');
   }
+  const flaw = keyFlaw(text, { fields: FIELDS, maps: [] });
+  if (flaw !== undefined) throw bad('', flaw);
+  return json;
 }
 
 /**

@@ -41,7 +41,7 @@ async function localhost(ref: string, paths: Pick<HostPaths, 'text'>): Promise<S
     return { type: 'Localhost', json: parseSeccompJson(text) };
   } catch {
     // The parser's message would quote the file, whatever it contains.
-    throw badSeccomp(path, 'it is not JSON', 'correct the file');
+    throw badSeccomp(path, 'it is not JSON, or has a key twice or in another case', 'correct the file');
   }
 }
 
