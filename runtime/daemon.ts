@@ -74,7 +74,7 @@ export async function startDaemon(
   const networkSide = await openNetworkSide(config, network, { startProgram, paths: hostPaths, log });
   const registryOptions = await registryOptionsOf(config.registries);
   const registries = createRegistryClient(registryOptions);
-  const records = await openDaemonRecords(database);
+  const records = await openDaemonRecords(database, log);
   const { sandboxRecords, containerRecords } = records;
   const ofContainers = { list: () => containerRecords.list().flatMap(imagesOf) };
   const recorded = [ofContainers, { list: () => images.list() }];

@@ -18,3 +18,8 @@ const transitions: Transitions<ContainerPhase, ContainerEvent> = {
 export function nextContainerPhase(phase: ContainerPhase, event: ContainerEvent): ContainerPhase {
   return nextPhase('container', transitions, phase, event);
 }
+
+/** Reports whether a value is the name of a phase. */
+export function isContainerPhase(value: unknown): boolean {
+  return typeof value === 'string' && Object.hasOwn(transitions, value);
+}

@@ -15,3 +15,8 @@ const transitions: Transitions<SandboxPhase, SandboxEvent> = {
 export function nextSandboxPhase(phase: SandboxPhase, event: SandboxEvent): SandboxPhase {
   return nextPhase('sandbox', transitions, phase, event);
 }
+
+/** Reports whether a value is the name of a phase. */
+export function isSandboxPhase(value: unknown): boolean {
+  return typeof value === 'string' && Object.hasOwn(transitions, value);
+}

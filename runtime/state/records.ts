@@ -1,3 +1,4 @@
+import { failure, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Database, Outlives, Statement } from '../../base/storage/index.ts';
 
@@ -47,13 +48,24 @@ CREATE TABLE sandbox (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEX
 CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
 `;
 
+/** How to read a table of which a row is damaged. */
+export interface DamagedRows<T> {
+  /** Returns why a record cannot be used; undefined: it can. */
+  readonly problemOf: (record: Partial<T>) => string | undefined;
+  /** Called for each row that is left out. */
+  readonly leftOut: (id: string, why: string) => void;
+}
+
 /**
  * Loads a table that an earlier run wrote, and keeps it up to date. The caller serializes writes to one
  * record (see {@link KeyedQueue}).
+ * @param damaged leaves damaged rows out, and deletes them; absent: the table cannot be opened with them
+ * @throws PortcullisError STORAGE_DAMAGED, and the errors of the database
  */
 export async function openRecords<T extends Keyed>(
   database: Database,
   table: 'sandbox' | 'container',
+  damaged?: DamagedRows<T>,
 ): Promise<WatchedRecords<T>> {
   const listeners = new Set<(change: RecordChange<T>) => void>();
   const report = (change: RecordChange<T>): void => {
@@ -74,8 +86,16 @@ export async function openRecords<T extends Keyed>(
           params: [record.id, record.name, text],
         };
   };
-  for (const row of await database.all<{ record: string }>(`SELECT record FROM ${table} ORDER BY rowid`)) {
-    const record = parseJson(row.record, revive) as T;
+  const deletion = (id: string): Statement => ({ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] });
+  for (const row of await database.all<Row>(`SELECT id, name, record FROM ${table} ORDER BY rowid`)) {
+    const record = readRow(row, damaged?.problemOf);
+    if (typeof record === 'string') {
+      if (damaged === undefined) throw damagedRow(table, row.id, record);
+      damaged.leftOut(row.id, record);
+      // If this fails, the next start leaves the row out again.
+      await database.write([deletion(row.id)], 'process').catch(() => undefined);
+      continue;
+    }
     byId.set(record.id, record);
     idByName.set(record.name, record.id);
   }
@@ -99,7 +119,7 @@ export async function openRecords<T extends Keyed>(
       report({ before, after: record });
     },
     delete: async (id, outlives = 'power-loss') => {
-      await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }], outlives);
+      await database.write([deletion(id)], outlives);
       const record = byId.get(id);
       byId.delete(id);
       if (record !== undefined && idByName.get(record.name) === id) idByName.delete(record.name);
@@ -110,6 +130,28 @@ export async function openRecords<T extends Keyed>(
       return () => listeners.delete(listener);
     },
   };
+}
+
+interface Row extends Keyed {
+  readonly record: string;
+}
+
+/** Returns the record of a row, or why it cannot be used. */
+function readRow<T extends Keyed>(row: Row, problemOf?: DamagedRows<T>['problemOf']): T | string {
+  let record: Partial<T> | null;
+  try {
+    record = parseJson(row.record, revive) as Partial<T> | null;
+  } catch (thrown) {
+    return `it is not JSON: ${reasonOf(thrown)}`;
+  }
+  if (typeof record !== 'object' || record?.id !== row.id || record.name !== row.name)
+    return 'it does not have the id and the name of its row';
+  return problemOf?.(record) ?? (record as T);
+}
+
+function damagedRow(table: string, id: string, why: string): Error {
+  const fix = 'check the disk and the kernel log; restore the database from a backup, or start without it';
+  return failure('STORAGE_DAMAGED', 'data-loss', `read record of ${table}`, id, why, fix);
 }
 
 function uniqueByPrefix<T>(byId: ReadonlyMap<string, T>, prefix: string): T | undefined {

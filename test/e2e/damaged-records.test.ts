@@ -1,0 +1,77 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, describe, it } from 'node:test';
+import { expectServing, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { mountsBelow, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+describe('a damaged record', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  const runtime = () => stage.daemon.cri.runtime;
+  const started = async (name: string): Promise<{ readonly pod: Pod; readonly id: string }> => {
+    const pod = await runPod(stage, name);
+    return { pod, id: await runContainer(stage, pod, { image, command: ['sleep', '600'] }) };
+  };
+  /** Starts the daemon again after a row got this value, an SQL expression of the old one. */
+  const damage = (table: 'sandbox' | 'container', id: string, value: string): Promise<void> =>
+    stage.restart({
+      meanwhile: () => {
+        const database = new DatabaseSync(join(stage.folders.root, 'state.db'));
+        assert.equal(
+          database.prepare(`UPDATE ${table} SET record = ${value} WHERE id = ?`).run(id).changes,
+          1,
+        );
+        database.close();
+        return Promise.resolve();
+      },
+    });
+  const running = async (): Promise<string[]> =>
+    (await runtime().listContainers({})).containers.map(({ id }) => id);
+
+  const values: Readonly<Record<string, string>> = {
+    'is not JSON': 'substr(record, 1, 100)',
+    'is not an object': "'null'",
+    'has no fields': "'{}'",
+    'has no request': "json_remove(record, '$.config')",
+    'has an unknown phase': "json_set(record, '$.phase', 'frozen')",
+  };
+  for (const [what, value] of Object.entries(values))
+    it(`of a container, which ${what}, costs this container, and the daemon serves`, async () => {
+      const [whole, damaged] = [await started('whole'), await started('damaged')];
+      await damage('container', damaged.id, value);
+      assert.deepEqual(await running(), [whole.id]);
+      assert.match(
+        stage.daemon.log(),
+        new RegExp(`"container":"${damaged.id}".*the record of a container is`),
+      );
+      assert.deepEqual(
+        mountsBelow(stage.folders.root).filter((path) => path.includes(damaged.id)),
+        [],
+      );
+      await expectServing(stage, image);
+      for (const { pod } of [whole, damaged]) await runtime().removePodSandbox({ podSandboxId: pod.id });
+    });
+
+  it('of a pod costs this pod with its containers, and its name can be used again', async () => {
+    const [whole, damaged] = [await started('whole'), await started('damaged')];
+    await damage('sandbox', damaged.pod.id, "json_remove(record, '$.config')");
+    assert.deepEqual(
+      (await runtime().listPodSandbox({})).items.map(({ id }) => id),
+      [whole.pod.id],
+    );
+    assert.deepEqual(await running(), [whole.id]);
+    const config = damaged.pod.config;
+    const { podSandboxId } = await runtime().runPodSandbox({ config });
+    for (const id of [whole.pod.id, podSandboxId]) await runtime().removePodSandbox({ podSandboxId: id });
+  });
+});
