@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
@@ -128,8 +129,8 @@ async function questionsAbout(
   const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [
     admission.dossierId,
   ]);
-  if (row === undefined) return { questions: [], lost: { ...admission, outcome: 'undecided' } };
-  const dossier = parseJson(row.json) as Dossier;
+  const dossier = attempt(() => parseJson(row?.json ?? '') as Dossier);
+  if (dossier === undefined) return { questions: [], lost: { ...admission, outcome: 'undecided' } };
   return { questions: [{ dossier, reference: admission.reference, namespace, platform }] };
 }
 

@@ -239,7 +239,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
   const platform = options.platform ?? hostPlatform();
   const limits: ImageLimits = { ...defaultLimits, ...options.limits };
   const now = options.now ?? (() => new Date());
-  const records = await openImageRecords(database);
+  const records = await openImageRecords(database, log);
   const marker = await openShutdownMarker(
     folders,
     [...records.layers()].map(({ folder }) => folder),

@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { Dossier } from '../../trust/index.ts';
@@ -35,10 +36,21 @@ interface LayerSqlRow {
   inodes: number;
 }
 
-/** Reads all images that have a name, in the order of their first pull, and all layers. */
+/** The names and images whose rows cannot be read, for example after a bit of the disk changed. */
+export interface DamagedImages {
+  readonly names: readonly string[];
+  /** Ids of images. */
+  readonly images: readonly string[];
+}
+
+/**
+ * Reads all images that have a name, in the order of their first pull, and all layers. A damaged row costs
+ * its name, or its image.
+ */
 export async function loadRecords(database: Pick<Database, 'all'>): Promise<{
   readonly images: readonly Omit<StoredImage, 'record'>[];
   readonly layers: readonly LayerRow[];
+  readonly damaged: DamagedImages;
 }> {
   const [imageRows, nameRows, layerRows] = await Promise.all([
     database.all<ImageSqlRow>('SELECT * FROM image ORDER BY seq'),
@@ -48,30 +60,47 @@ export async function loadRecords(database: Pick<Database, 'all'>): Promise<{
     database.all<LayerSqlRow>('SELECT * FROM image_layer'),
   ]);
   const dossiers = new Map<string, Dossier>();
+  const damaged = { names: [] as string[], images: [] as string[] };
   const names = Map.groupBy(nameRows, (row) => row.image_id);
   const images = imageRows.flatMap((row) => {
-    const kept = (names.get(row.id) ?? []).map((name): NameRow => nameOf(name, dossiers));
-    return kept.length === 0 ? [] : [imageOf(row, kept)];
+    const kept = (names.get(row.id) ?? []).flatMap((name): NameRow[] => {
+      const read = nameOf(name, dossiers);
+      if (read === undefined) damaged.names.push(name.name);
+      return read ?? [];
+    });
+    const image = imageOf(row, kept);
+    if (image === undefined) damaged.images.push(row.id);
+    return image === undefined || kept.length === 0 ? [] : [image];
   });
-  return { images, layers: layerRows.map(layerOf) };
+  return { images, layers: layerRows.map(layerOf), damaged };
 }
 
-function imageOf(row: ImageSqlRow, names: readonly NameRow[]): Omit<StoredImage, 'record'> {
+/** Returns undefined for a value that is not the JSON of an object, or of a list. */
+function objectOf(json: string): unknown {
+  const value = attempt(() => parseJson(json));
+  return value instanceof Object ? value : undefined;
+}
+
+function imageOf(row: ImageSqlRow, names: readonly NameRow[]): Omit<StoredImage, 'record'> | undefined {
+  const config = objectOf(row.config) as ImageConfig | undefined;
+  const layers = objectOf(row.layers) as StoredImage['layers'] | undefined;
+  if (config === undefined || !Array.isArray(layers)) return undefined;
   return {
     id: row.id,
     manifestDigest: row.manifest_digest,
     digest: row.digest,
     size: row.size,
-    config: parseJson(row.config) as ImageConfig,
-    layers: parseJson(row.layers) as StoredImage['layers'],
+    config,
+    layers,
     seq: row.seq,
     names,
   };
 }
 
-function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow {
+function nameOf(row: NameSqlRow, dossiers: Map<string, Dossier>): NameRow | undefined {
   // Names of one pull share their dossier object.
-  const dossier = dossiers.get(row.dossier) ?? (parseJson(row.dossier) as Dossier);
+  const dossier = dossiers.get(row.dossier) ?? (objectOf(row.dossier) as Dossier | undefined);
+  if (dossier === undefined) return undefined;
   dossiers.set(row.dossier, dossier);
   return {
     name: row.name,

@@ -2,6 +2,7 @@ import type { Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/evidence/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import { manifestColumn } from './record-rows.ts';
+import type { DamagedImages } from './record-rows.ts';
 import type { Admission, LayerRow, NameRow, StoredImage } from './stored-image.ts';
 
 /**
@@ -46,6 +47,14 @@ export function removalStatements(id: string): Statement[] {
   ];
 }
 
+/** Removes the rows that cannot be read: a pull of the same image writes them again. */
+export function damagedStatements({ images, names }: DamagedImages): Statement[] {
+  return [
+    ...names.map((name) => ({ sql: 'DELETE FROM image_name WHERE name = ?', params: [name] })),
+    ...images.flatMap(removalStatements),
+  ];
+}
+
 /** The image that has a name, with the row of the name. */
 export interface NameOwner {
   readonly row: NameRow;
@@ -74,11 +83,14 @@ export function recordedStatements(
   ];
 }
 
-/** The separate parts of dossiers are stored together with their verdicts. */
+/**
+ * The separate parts of dossiers are stored together with their verdicts. A stored dossier stays, because it
+ * has the time at which it was gathered, unless its row is damaged.
+ */
 export function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
   const byId = new Map(dossiers.map((dossier) => [dossier.id, dossier]));
   return [...byId.values()].map((dossier) => ({
-    sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
+    sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET json = excluded.json WHERE NOT json_valid(json)',
     params: [dossier.id, JSON.stringify(withoutParts(dossier))],
   }));
 }

@@ -1,10 +1,12 @@
 import { largest } from '../../base/lists/index.ts';
+import type { Logger } from '../../base/log/index.ts';
 import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/evidence/index.ts';
 import { createDoubtfulAdmissions } from './doubtful-admissions.ts';
 import { loadRecords } from './record-rows.ts';
 import {
   admissionStatements,
+  damagedStatements,
   dossierStatements,
   layerStatement,
   nameStatement,
@@ -45,7 +47,15 @@ export interface ImageRecords {
   replaceLayer(row: LayerRow): Promise<void>;
 }
 
-export async function openImageRecords(database: Database): Promise<ImageRecords> {
+/**
+ * Opens the recorded images. The rows of images that cannot be read are removed, so that these images can be
+ * pulled again.
+ * @param log is told which
+ */
+export async function openImageRecords(
+  database: Database,
+  log?: Pick<Logger, 'error'>,
+): Promise<ImageRecords> {
   const images = new Map<string, StoredImage>();
   const owners = new Map<string, string>();
   const layers = new Map<string, LayerRow>();
@@ -53,6 +63,12 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   const doubtful = createDoubtfulAdmissions(database, images, owners);
   let seq = 0;
   const recorded = await loadRecords(database);
+  const removals = damagedStatements(recorded.damaged);
+  if (removals.length > 0) {
+    log?.error(recorded.damaged, 'the records of these images are damaged: pull the images again');
+    // If this fails, the next start tries it again.
+    await database.write(removals).catch(() => undefined);
+  }
   for (const image of recorded.images) {
     put(image);
     seq = Math.max(seq, image.seq, largest(image.names.map((name) => name.seq)));

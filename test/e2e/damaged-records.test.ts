@@ -22,19 +22,19 @@ describe('a damaged record', () => {
     const pod = await runPod(stage, name);
     return { pod, id: await runContainer(stage, pod, { image, command: ['sleep', '600'] }) };
   };
-  /** Starts the daemon again after a row got this value, an SQL expression of the old one. */
-  const damage = (table: 'sandbox' | 'container', id: string, value: string): Promise<void> =>
+  /** Starts the daemon again after this change of its database. */
+  const change = (sql: string): Promise<void> =>
     stage.restart({
       meanwhile: () => {
         const database = new DatabaseSync(join(stage.folders.root, 'state.db'));
-        assert.equal(
-          database.prepare(`UPDATE ${table} SET record = ${value} WHERE id = ?`).run(id).changes,
-          1,
-        );
+        assert.equal(database.prepare(sql).run().changes, 1);
         database.close();
         return Promise.resolve();
       },
     });
+  /** @param value an SQL expression of the old one */
+  const damage = (table: 'sandbox' | 'container', id: string, value: string): Promise<void> =>
+    change(`UPDATE ${table} SET record = ${value} WHERE id = '${id}'`);
   const running = async (): Promise<string[]> =>
     (await runtime().listContainers({})).containers.map(({ id }) => id);
 
@@ -74,4 +74,16 @@ describe('a damaged record', () => {
     const { podSandboxId } = await runtime().runPodSandbox({ config });
     for (const id of [whole.pod.id, podSandboxId]) await runtime().removePodSandbox({ podSandboxId: id });
   });
+
+  for (const column of ['image.config', 'image.layers', 'dossier.json'])
+    it(`of an image (${column}) costs this image, which can be pulled again`, async () => {
+      const reference = 'good.test/app/a:1';
+      const [table, field] = column.split('.');
+      await change(`UPDATE ${table} SET ${field} = substr(${field}, 1, 40)`);
+      assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
+      assert.equal(await stage.pull(reference), image);
+      await stage.restart();
+      assert.equal((await stage.daemon.cri.image.listImages({})).images.length, 1);
+      await expectServing(stage, image);
+    });
 });
