@@ -84,7 +84,11 @@ function realEffects(parts: {
       },
       release: (dir) => pool.release(dir),
     },
-    network,
+    network: {
+      attach: network.attach,
+      detach: network.detach,
+      has: (id) => network.get(id) !== undefined,
+    },
     files: {
       make: (record, plan) =>
         makePodFiles({

@@ -125,5 +125,7 @@ function whatIsLost(
   if (record.bootId !== undefined && record.bootId !== effects.bootId()) return 'the machine was restarted';
   if (record.namespacesDir !== undefined && !alive(record.namespacesDir)) return 'its namespaces are gone';
   if (!effects.files.stand(record.id)) return 'its files are gone';
+  // The network leaves a record out that it cannot read.
+  if (record.attachment !== undefined && !effects.network.has(record.id)) return 'its network is lost';
   return sharing.isLost(record) ? 'the process that held its PID namespace has ended' : undefined;
 }

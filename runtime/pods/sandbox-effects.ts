@@ -13,6 +13,8 @@ export interface SandboxEffects {
   readonly network: {
     attach(request: AttachRequest): Promise<Attachment>;
     detach(id: string): Promise<void>;
+    /** Whether the network knows the pod. */
+    has(id: string): boolean;
   };
   readonly files: {
     make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
-import { expectServing, runContainer, runPod } from '../fixtures/pod.ts';
+import { PodSandboxState } from '../../runtime/client.ts';
+import { execute, expectServing, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { mountsBelow, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -22,11 +23,11 @@ describe('a damaged record', () => {
     const pod = await runPod(stage, name);
     return { pod, id: await runContainer(stage, pod, { image, command: ['sleep', '600'] }) };
   };
-  /** Starts the daemon again after this change of its database. */
-  const change = (sql: string): Promise<void> =>
+  /** Starts the daemon again after this change of one of its databases. */
+  const change = (sql: string, file = 'state.db'): Promise<void> =>
     stage.restart({
       meanwhile: () => {
-        const database = new DatabaseSync(join(stage.folders.root, 'state.db'));
+        const database = new DatabaseSync(join(stage.folders.root, file));
         assert.equal(database.prepare(sql).run().changes, 1);
         database.close();
         return Promise.resolve();
@@ -73,6 +74,26 @@ describe('a damaged record', () => {
     const config = damaged.pod.config;
     const { podSandboxId } = await runtime().runPodSandbox({ config });
     for (const id of [whole.pod.id, podSandboxId]) await runtime().removePodSandbox({ podSandboxId: id });
+  });
+
+  it('of a pod’s network stops this pod, and other pods keep their networks', async () => {
+    const [whole, damaged] = [await started('whole'), await started('damaged')];
+    const [id, other] = [damaged.pod.id, whole.pod.id];
+    await change(
+      `UPDATE attachment SET spec = substr(spec, 1, 50) WHERE container_id = '${id}'`,
+      'network.db',
+    );
+    const pods = (await runtime().listPodSandbox({})).items;
+    assert.deepEqual(
+      new Map(pods.map((pod) => [pod.id, pod.state])),
+      new Map([
+        [other, PodSandboxState.SANDBOX_READY],
+        [id, PodSandboxState.SANDBOX_NOTREADY],
+      ]),
+    );
+    assert.match((await execute(stage, whole.id, 'ip', 'address', 'show', 'eth0')).stdout, /10\.211\.0\./u);
+    await expectServing(stage, image);
+    for (const podSandboxId of [id, other]) await runtime().removePodSandbox({ podSandboxId });
   });
 
   for (const column of ['image.config', 'image.layers', 'dossier.json'])

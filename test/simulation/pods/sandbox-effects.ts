@@ -42,6 +42,7 @@ export function sandboxEffects(world: World, life: Incarnation): SandboxEffects 
           () => void world.links.delete(id),
           () => void world.leases.delete(id),
         ),
+      has: (id) => world.leases.has(id),
     },
     files: {
       make: (record) => life.act('write', `files of ${record.id}`, () => void world.podFiles.add(record.id)),
