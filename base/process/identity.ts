@@ -48,7 +48,9 @@ export function processIdentity(pid: number): ProcessIdentity | undefined {
  */
 export function sameProcess(identity: ProcessIdentity): boolean {
   const now = identity.bootId === currentBootId() ? processIdentity(identity.pid) : undefined;
-  return now?.startTime === identity.startTime;
+  // The identity in a damaged file may have no time.
+  if (now === undefined) return false;
+  return now.startTime === identity.startTime;
 }
 
 function unreadable(pid: number, cause: unknown): PortcullisError {

@@ -129,6 +129,8 @@ test('a claim succeeds if the file cannot be written', async (t) => {
 for (const [what, text] of [
   ['a process that is gone', JSON.stringify({ ...processIdentity(1), startTime: '1' })],
   ['a machine that lost power while it was written', ''],
+  ['a disk that damaged it', 'null'],
+  ['a disk that damaged its fields', '{"pid":"1"}'],
 ] as const)
   test(`the file of ${what} is ignored and replaced`, async (t) => {
     const folders = foldersOf(t);

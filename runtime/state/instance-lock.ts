@@ -108,7 +108,8 @@ function inUse(
   });
 }
 
-/** Not synced when written: a power failure may leave it empty. */
+/** Not synced when written: a power failure may leave it empty, or damaged. */
 function holderIn(text: string): ProcessIdentity | undefined {
-  return attempt(() => parseJson(text) as ProcessIdentity);
+  const holder = attempt(() => parseJson(text) as ProcessIdentity | null);
+  return typeof holder?.pid === 'number' ? holder : undefined;
 }
