@@ -285,6 +285,10 @@ describe('features of runtime handlers', () => {
 
     assert.deepEqual(await readHandlerFeatures(root), { [path]: await first.of('') });
     assert.deepEqual(await readHandlerFeatures(join(folder, 'none')), {});
+    const damaged = join(folder, 'damaged');
+    mkdirSync(damaged);
+    writeFileSync(join(damaged, 'handler-features.json'), 'null');
+    assert.deepEqual(await readHandlerFeatures(damaged), {});
     const second = await openProbe();
     assert.equal((await second.within('', 1)).userNamespaces, true, 'known at once');
     second.begin();

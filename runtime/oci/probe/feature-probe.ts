@@ -167,7 +167,8 @@ async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
 
 async function readKept(file: string): Promise<Readonly<Record<string, Seen | undefined>>> {
   try {
-    return parseJson(await readFile(file, 'utf8')) as Record<string, Seen>;
+    const kept = parseJson(await readFile(file, 'utf8')) as Record<string, Seen> | null;
+    return kept ?? {};
   } catch {
     return {};
   }
