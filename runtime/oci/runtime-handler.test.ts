@@ -62,6 +62,23 @@ test('a command that ends without a message is reported with its signal or its e
   await assert.rejects(handler.delete('e'), { ...failed, message: /: it exited with 3 without a message; / });
 });
 
+test('delete removes a state that runc cannot read, if the caller removes the cgroup', async () => {
+  const stateDir = join(folder, 'damaged');
+  const startProgram = programStarter(reactor, kernel);
+  mkdirSync(stateDir);
+  const handler = await openRuntimeHandler({ startProgram, name: 'runc', path: '/usr/sbin/runc', stateDir });
+  for (const damaged of ['{"id":"e', 'null']) {
+    mkdirSync(join(stateDir, 'e'));
+    writeFileSync(join(stateDir, 'e/state.json'), damaged);
+    await assert.rejects(handler.delete('e'), { code: 'RUNTIME_OCI_FAILED' });
+    await handler.delete('e', true);
+    assert.deepEqual(readdirSync(stateDir), []);
+  }
+  writeFileSync(join(stateDir, 'e'), 'a file');
+  await handler.delete('e', true);
+  assert.deepEqual(readdirSync(stateDir), []);
+});
+
 // crun 1.8 refuses hybrid cgroups, so a daemon unmounts version 2 in its own mount namespace.
 const leaveHybrid = existsSync('/sys/fs/cgroup/unified')
   ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; '

@@ -8,6 +8,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
 import { runCommand } from '../processes/command.ts';
 import type { CommandResult } from '../processes/command.ts';
+import { deleteDamaged } from './delete-damaged.ts';
 import { deleteStopped } from './delete-stopped.ts';
 import { resumeStart, waitsForStart } from './resume-start.ts';
 import { startByFifo } from './start-by-fifo.ts';
@@ -171,7 +172,10 @@ export async function openRuntimeHandler(input: {
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
       const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
-      if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced);
+      if (forced.exitCode === 0 || isUnknown(forced.stderr)) return;
+      const failed = runtimeFailed(path, 'delete', id, forced);
+      if (!callerRemovesCgroup || kind === 'other') throw failed;
+      if (!(await deleteDamaged(join(stateDir, id), statusFile).catch(() => false))) throw failed;
     },
     update: async (id, resources, signal) => {
       // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be
