@@ -48,6 +48,12 @@ describe('portcullis trust', () => {
   const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] =
     [
       { words: ['list', 'other'], code: 2, says: /contains no such collection/u },
+      // These read the owner's folder only.
+      ...['list', 'inspect', 'unstage'].map((verb) => ({
+        words: [verb, 'pay', '--insecure-registry', '127.0.0.1:5000'],
+        code: 2,
+        says: /unknown option '--insecure-registry'/u,
+      })),
       {
         words: ['add', 'pay', 'a'],
         code: 2,

@@ -9,9 +9,9 @@ import type { OutputFormat } from '../output/output.ts';
 import { collect, withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
 
-export interface OwnerFlags extends RegistryFlags {
+/** The registry options and `key` are absent for a command that signs nothing. */
+export interface OwnerFlags extends Partial<RegistryFlags> {
   readonly dir: string;
-  /** Absent for a command that signs nothing. */
   readonly key?: readonly string[];
   readonly passphraseFile?: string;
   readonly output: OutputFormat;
@@ -36,9 +36,9 @@ export function withOwner(command: Command): Command {
   return withOutput(withRegistries(command));
 }
 
-/** Adds the options that locate the owner's collections, for a command that signs nothing. */
+/** Adds the option that locates the owner's collections, for a command that signs and fetches nothing. */
 export function withUnsignedOwner(command: Command): Command {
-  return withOutput(withRegistries(withFolder(command)));
+  return withOutput(withFolder(command));
 }
 
 function withFolder(command: Command): Command {
@@ -53,8 +53,8 @@ export function performOwner(
 ): Promise<void> {
   return run(flags.output, async () => {
     const registries = await openRegistries({
-      mirrors: flags.registryMirror,
-      insecureHosts: flags.insecureRegistry,
+      mirrors: flags.registryMirror ?? [],
+      insecureHosts: flags.insecureRegistry ?? [],
     });
     try {
       const { openOwner } = await import('../../trust/tuf-author/index.ts');
