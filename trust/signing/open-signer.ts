@@ -9,6 +9,9 @@ import { parseSigningConfig, readSigningConfig } from '../signers/signing-config
 import type { SigningServices } from '../signers/signing-config.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
+import { isPkcs11Uri } from './pkcs11/uri.ts';
+
+export { isPkcs11Uri } from './pkcs11/uri.ts';
 
 /** The signer to open, and the services that receive its signatures. */
 export interface OpenSignerInput {
@@ -49,7 +52,7 @@ export async function openSigner(input: OpenSignerInput): Promise<Signer> {
   if (key === undefined) return openKeyless(input, input.fulcioUrl ?? services.fulcioUrl, witnesses);
   const certificates =
     input.certificateChain === undefined ? undefined : await readChain(input.certificateChain);
-  if (!key.startsWith('pkcs11:'))
+  if (!isPkcs11Uri(key))
     return keySigner(await loadSigningKey(key, passphrase), {
       witnesses,
       ...(certificates === undefined ? {} : { certificates }),

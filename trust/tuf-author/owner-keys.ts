@@ -7,7 +7,7 @@ import { passphraseForRole } from '../keystore/keystore.ts';
 import type { Keystore } from '../keystore/keystore.ts';
 import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
-import { openSigner } from '../signing/open-signer.ts';
+import { isPkcs11Uri, openSigner } from '../signing/open-signer.ts';
 import { keySigner } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
 import type { Dialect } from '../tuf-metadata/model.ts';
@@ -76,7 +76,7 @@ export async function openOwnerKeys(
 
   return {
     async read(file) {
-      if (file.startsWith('pkcs11:')) return spkiOf(await open(file));
+      if (isPkcs11Uri(file)) return spkiOf(await open(file));
       const text = await readKeyText(file);
       try {
         const types = readPem(text).blocks.map(({ type }) => type);

@@ -10,6 +10,7 @@ import { keyObjectOf } from '../../keys/public-key.ts';
 import { verifySignature } from '../../keys/verify-signature.ts';
 import type { Signer } from '../../signers/signer.ts';
 import { pkcs11Signer } from './pkcs11-signer.ts';
+import { openSigner } from '../open-signer.ts';
 import { parsePkcs11Uri } from './uri.ts';
 
 const modulePath = [
@@ -177,6 +178,18 @@ for (const [uri, says] of [
     );
   });
 }
+
+test('a URI in capitals is not taken for a file name: its PIN is not shown', async () => {
+  const key = 'PKCS11:object=k?module-path=/m.so&pin-value=secret';
+  await assert.rejects(
+    openSigner({ key, passphrase: { environment: {} }, now: new Date() }),
+    (error: Error) => {
+      assert.match(error.message, /PKCS11:object=k: it contains a PIN/);
+      assert.doesNotMatch(error.message, /secret/);
+      return true;
+    },
+  );
+});
 
 test('a URI is read as RFC 7512 says', () => {
   assert.deepEqual(

@@ -36,6 +36,14 @@ const pinValue = /^pin[-_]?(?:value)?=/iu;
 const shown = (text: string): string => text.split(/\?|[:;&]pin[-_]?(?:value)?=/iu, 1)[0] ?? '';
 
 /**
+ * Reports whether the text is a PKCS #11 URI, and not a file name. The case of a scheme does not matter (RFC
+ * 3986, section 3.1).
+ */
+export function isPkcs11Uri(text: string): boolean {
+  return /^pkcs11:/iu.test(text);
+}
+
+/**
  * Reads `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. A PIN in the URI (`pin-value`) is refused:
  * any process may read the arguments of another.
  * @throws PortcullisError `TRUST_PKCS11_URI`
@@ -51,8 +59,8 @@ export function parsePkcs11Uri(text: string): Pkcs11Uri {
       fix,
     });
   const form = 'write pkcs11:token=NAME;object=LABEL?module-path=/usr/lib/….so&pin-source=file:/path';
-  const [, path = '', query = ''] = /^pkcs11:([^?]*)(?:\?(.*))?$/s.exec(text) ?? [];
-  if (!text.startsWith('pkcs11:')) throw fail('it does not begin with "pkcs11:"', form);
+  const [, path = '', query = ''] = /^pkcs11:([^?]*)(?:\?(.*))?$/is.exec(text) ?? [];
+  if (!isPkcs11Uri(text)) throw fail('it does not begin with "pkcs11:"', form);
   const attributes = new Map<string, Buffer>();
   for (const part of [...path.split(';'), ...query.split('&')]) {
     if (part === '') continue;
