@@ -38,6 +38,21 @@ export function rootUnknown(url: string): PortcullisError {
   });
 }
 
+/** The given file is not a root that its own keys sign. The repository was not asked. */
+export function firstRootInvalid(url: string, cause: unknown): PortcullisError {
+  const why = isPortcullisError(cause) ? cause.failure.why : reasonOf(cause);
+  return failure(
+    url,
+    {
+      code: 'TRUST_ROOT_UNKNOWN',
+      kind: 'invalid',
+      why: `the given first TUF root is not valid: ${why}`,
+      fix: 'name its first TUF root, such as its 1.root.json: --root FILE',
+    },
+    cause,
+  );
+}
+
 /** Returns the failure of an update, by its cause. */
 export function updateFailure(url: string, cause: unknown): PortcullisError {
   if (!isPortcullisError(cause))

@@ -72,6 +72,17 @@ test('an unknown repository and an unreachable repository are reported', async (
   });
 });
 
+test('a given first root that is not valid is not blamed on the repository', async (t) => {
+  const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
+  const forged = Buffer.from(repository.root.toString().replace('"version":1', '"version":7'));
+  for (const tufRoot of [Buffer.from('no JSON'), forged])
+    await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot }), {
+      code: 'TRUST_ROOT_UNKNOWN',
+      kind: 'invalid',
+      message: /the given first TUF root is not valid: .*: --root FILE/,
+    });
+});
+
 test('a root that cannot be written is not vouched for by newer metadata', async (t) => {
   const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   const { url } = repository;

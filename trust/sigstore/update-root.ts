@@ -9,6 +9,7 @@ import { initialiseTuf } from '../tuf-client/folder-client.ts';
 import { folderStore } from '../tuf-client/folder-store.ts';
 import { httpSource } from '../tuf-client/http-source.ts';
 import { updateMetadata } from '../tuf-client/update.ts';
+import { trustRoot } from '../tuf/trusted-set.ts';
 import {
   cachedRootFile,
   cachedSigningConfigFile,
@@ -22,7 +23,7 @@ import {
 } from './root-cache.ts';
 import { embeddedTufRoot, publicGoodTufUrl } from './seeds.ts';
 import { readTrustedRoot } from './trusted-root.ts';
-import { rootRefused, rootUnknown, updateFailure } from './update-failure.ts';
+import { firstRootInvalid, rootRefused, rootUnknown, updateFailure } from './update-failure.ts';
 
 /** The TUF repository of a trusted root, and its cache. */
 export interface UpdateRootOptions {
@@ -61,7 +62,7 @@ const lockMs = 60_000;
  * failure, the existing files remain.
  * @throws PortcullisError `TRUST_ROOT_REFUSED` (denied: what the repository serves is not valid, such as
  * expired or wrongly signed metadata, and trying again does not help) · `TRUST_ROOT_UNKNOWN` (no first TUF
- * root is known) · `TRUST_ROOT_UPDATE_FAILED` (the repository did not answer, or the disk failed)
+ * root is known, or the given one is not valid) · `TRUST_ROOT_UPDATE_FAILED` (the repository did not answer, or the disk failed)
  */
 export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promise<UpdatedRoot> {
   const url = (options.url ?? publicGoodTufUrl).replace(/\/+$/, '');
@@ -79,7 +80,7 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     work = await mkdtemp(join(folder, workPrefix));
     await cp(kept, work, { recursive: true });
     if (!(await readdir(work)).includes('root.json')) {
-      const first = options.tufRoot ?? (await embeddedTufRoot(url));
+      const first = usableRoot(url, options.tufRoot) ?? (await embeddedTufRoot(url));
       if (first === undefined) throw rootUnknown(url);
       await initialiseTuf(work, Buffer.from(first));
     }
@@ -111,6 +112,16 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
 async function dropEndedUpdates(folder: string): Promise<void> {
   for (const name of await readdir(folder))
     if (name.startsWith(workPrefix)) await rm(join(folder, name), { recursive: true, force: true });
+}
+
+/** Returns the root that the caller gave, so that a wrong file is not blamed on the repository. */
+function usableRoot(url: string, given: Uint8Array | undefined): Uint8Array | undefined {
+  try {
+    if (given !== undefined) trustRoot('tuf', Buffer.from(given));
+  } catch (error) {
+    throw firstRootInvalid(url, error);
+  }
+  return given;
 }
 
 function readServed(url: string, bytes: Uint8Array): void {
