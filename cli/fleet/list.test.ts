@@ -23,6 +23,21 @@ test('the token of a reader is not sent to another machine without encryption', 
   assert.equal(status, 2);
 });
 
+test('a file that is not a token alone is refused, and the aggregator is not blamed', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'cli-fleet-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'reader.token');
+  const made = spawnSync(process.execPath, [commandFile, 'fleet', 'token', 'grafana', '--reader']);
+  writeFileSync(file, made.stdout);
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [commandFile, 'fleet', 'nodes', '--server', 'https://127.0.0.1:1', '--token-file', file],
+    { encoding: 'utf8' },
+  );
+  assert.match(stderr, /it is not a token alone; write only the token into the file/u);
+  assert.equal(status, 2);
+});
+
 test('--most limits each list, and a list that is cut says so', async (t) => {
   const service = await startFleet(t);
   for (const node of ['a', 'b', 'c']) {

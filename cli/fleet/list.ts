@@ -128,8 +128,7 @@ async function ask(
   if (tokenFile !== undefined && url.protocol === 'http:' && !isLoopback(url.hostname))
     throw failure(server, 'invalid', 'a token is not sent over plain HTTP to another machine', 'use https');
   for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, value);
-  const token =
-    tokenFile === undefined ? undefined : (await readInputFile(tokenFile)).toString('utf8').trim();
+  const token = tokenFile === undefined ? undefined : await readToken(tokenFile);
   const ca = caFile === undefined ? undefined : (await readInputFile(caFile)).toString('utf8');
   const http = createHttpClient();
   try {
@@ -154,6 +153,21 @@ async function ask(
   } finally {
     await http.close();
   }
+}
+
+/** As many bytes are more than any token has. */
+const mostTokenBytes = 64 * 1024;
+
+/** Reads a token for the header of a request, which takes no line ends and no letters outside ASCII. */
+async function readToken(file: string): Promise<string> {
+  const token = (await readInputFile(file, mostTokenBytes)).toString('utf8').trim();
+  if (/^[\x21-\x7e]+$/u.test(token)) return token;
+  throw failure(
+    file,
+    'invalid',
+    'it is not a token alone',
+    'write only the token into the file, on one line',
+  );
 }
 
 function failure(on: string, kind: 'invalid' | 'precondition' | 'unavailable', why: string, fix: string) {
