@@ -152,6 +152,12 @@ for (const { args, code, says } of uses) {
   });
 }
 
+test('no control sequence of a command line reaches the terminal, not even a colour', async () => {
+  const { code, stderr } = await portcullis('policy', 'check', '--\u001b[31mred\u001b]0;title\u0007');
+  assert.match(stderr, /^error: unknown option '--\?\[31mred\?\]0;title\?'\n/u);
+  assert.equal(code, 2);
+});
+
 test('a result that cannot be written is reported as a failure', () => {
   const { status, stderr } = spawnSync(
     'sh',

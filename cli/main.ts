@@ -8,7 +8,7 @@ import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
 import { commandElsewhere, knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
 import { exitCodes, fail } from './output/output.ts';
-import { printableText } from './output/printable.ts';
+import { printableLines } from './output/printable.ts';
 import { formatAsked, printWrongUse } from './output/wrong-use.ts';
 
 resolveBundleImports();
@@ -35,7 +35,7 @@ const program = new Command('portcullis')
 formatHelp(program);
 // An error repeats words of the command line, which may come from a script with names from elsewhere.
 program.configureOutput({
-  writeErr: (text) => void (format !== 'text' || process.stderr.write(printableText(text))),
+  writeErr: (text) => void (format !== 'text' || process.stderr.write(printableLines(text))),
 });
 
 // A reader that closes the pipe early, such as `head`, is not a failure.
