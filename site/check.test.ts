@@ -45,6 +45,14 @@ it('finds a page and a place that do not exist', (t) => {
   assert.deepEqual(found(t, files), ['a.html: /gone', 'a.html: /b#gone', 'a.html: /gone.png']);
 });
 
+it('finds a page without an icon, for which a browser asks then', (t) => {
+  const files = {
+    'a.html': '<head><link rel="icon" href="data:image/svg+xml,x"></head>',
+    'b.html': '<head><title>B</title></head>',
+  };
+  assert.deepEqual(found(t, files), ['b.html: /favicon.ico']);
+});
+
 it('finds what a page would load from another host', (t) => {
   const files = {
     'a.html':

@@ -10,7 +10,7 @@ export interface DeadLink {
 /**
  * Finds links, pictures, scripts and styles of a built site that lead nowhere: a file that does not exist, or
  * a place that the page does not have. Anything that a page would load from another host is an error too: the
- * site must work without a network.
+ * site must work without a network. A page that names no icon makes each browser ask for `/favicon.ico`.
  */
 export function deadLinks(folder: string): DeadLink[] {
   const pages = globSync('**/*.html', { cwd: folder }).sort();
@@ -22,7 +22,13 @@ export function deadLinks(folder: string): DeadLink[] {
     ]),
   );
   const found: DeadLink[] = [];
-  for (const [page, text] of texts)
+  for (const [page, text] of texts) {
+    if (text.includes('<head>') && !text.includes('<link rel="icon"'))
+      found.push({
+        page,
+        target: '/favicon.ico',
+        why: 'the page names no icon, so browsers ask for this file',
+      });
     for (const { 1: tag = '', 2: raw = '' } of text.matchAll(
       /<(a|img|script|link|source|iframe)\b[^>]*?\s(?:href|src)="([^"]*)"/g,
     )) {
@@ -30,6 +36,7 @@ export function deadLinks(folder: string): DeadLink[] {
       const why = problemOf(page, tag, target);
       if (why !== undefined) found.push({ page, target, why });
     }
+  }
   return found;
 
   function problemOf(page: string, tag: string, target: string): string | undefined {

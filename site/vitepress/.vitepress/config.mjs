@@ -14,10 +14,16 @@ const slugify = (text) =>
     .trim()
     .replace(/\s/g, '-');
 
+/** A portcullis: bars across a gate. */
+const icon =
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="none" stroke="#3451b2" stroke-width="2" d="M3 15V1h10v14M8 1v14M3 5h10M3 10h10"/></svg>';
+
 export default defineConfig({
   title: 'Portcullis',
   description: 'A container runtime for Kubernetes (CRI v1) that verifies each image before it pulls it',
   lang: 'en',
+  // A browser asks for /favicon.ico if a page names no icon.
+  head: [['link', { rel: 'icon', href: `data:image/svg+xml,${encodeURIComponent(icon)}` }]],
   srcDir: 'pages',
   outDir: '../dist',
   cacheDir: 'pages/.cache',
