@@ -1,5 +1,5 @@
-import { append } from '../../base/lists/index.ts';
-import { parseDocuments, sortProblems, validateParts } from '../../base/schema/index.ts';
+import { append, closest } from '../../base/lists/index.ts';
+import { parseDocuments, problemAt, sortProblems, validateParts } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { readExactProfiles } from './exact.ts';
 import { EXACT_KIND } from './exact-schema.ts';
@@ -33,8 +33,8 @@ export interface Checked {
 }
 
 /**
- * Reads the EntitlementProfile documents in YAML or JSON texts. Documents of other kinds are skipped. A
- * parent can be in any of the files. Never throws.
+ * Reads the EntitlementProfile documents in YAML or JSON texts. Documents of other kinds are skipped,
+ * except for those whose kind is misspelt. A parent can be in any of the files. Never throws.
  */
 export function checkProfiles(files: readonly SourceFile[]): Checked {
   const problems: Problem[] = [];
@@ -51,7 +51,10 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
     for (const document of parsed.documents) {
       const kind = kindOf(document.value);
       if (kind === EXACT_KIND) exact.push(document);
-      if (kind !== EXACT_KIND && kind !== PROFILE_KIND) continue;
+      if (kind !== EXACT_KIND && kind !== PROFILE_KIND) {
+        append(problems, misspeltKind(document, kind));
+        continue;
+      }
       const name = nameIn(document.value);
       if (name !== undefined) named.add(name);
       if (kind === EXACT_KIND) continue;
@@ -88,6 +91,21 @@ export function checkProfiles(files: readonly SourceFile[]): Checked {
  * wrong.
  */
 const referredTo = ['parameters', 'extends', 'entitlements'];
+
+/** A profile must not silently have no effect, so a document that was meant as one is reported. */
+function misspeltKind(document: Document, kind: unknown): Problem[] {
+  const { value } = document;
+  if (typeof value !== 'object' || value === null) return [];
+  const { apiVersion } = value as { readonly apiVersion?: unknown };
+  if (typeof apiVersion !== 'string' || !apiVersion.startsWith('portcullis.dev/')) return [];
+  if (kind === undefined && 'entitlements' in value)
+    return [problemAt(document, [], 'the field `kind` is missing', `add kind: ${PROFILE_KIND}`)];
+  if (typeof kind !== 'string') return [];
+  const near = closest(kind, [PROFILE_KIND, EXACT_KIND]);
+  if (near === undefined && !/profile/iu.test(kind)) return [];
+  const fix = `did you mean \`${near ?? PROFILE_KIND}\`?`;
+  return [problemAt(document, ['kind'], `"${kind}" is not known here`, fix)];
+}
 
 function nameIn(value: unknown): string | undefined {
   const { metadata } = value as { readonly metadata?: unknown };

@@ -89,6 +89,26 @@ describe('loading profiles', () => {
     assert.deepEqual(profiles.names().slice(4), ['second', 'web']);
   });
 
+  it('reports a document that was meant as a profile, but has another kind or none', async () => {
+    const head = 'apiVersion: portcullis.dev/v1alpha1\n';
+    for (const [kind, near] of [
+      ['EntitlementsProfile', 'EntitlementProfile'],
+      ['exactprofile', 'ExactProfile'],
+      ['Profile', 'EntitlementProfile'],
+    ] as const) {
+      const path = file('misspelt.yaml', `${head}kind: ${kind}\nmetadata: { name: p }\n`);
+      await assert.rejects(loadProfiles({ paths: [path] }), {
+        code: 'ENTITLEMENTS_BAD_PROFILE',
+        message: new RegExp(`:2:7: kind: "${kind}" is not known here; did you mean \`${near}\`\\?`),
+      });
+    }
+    assert.deepEqual(await problemsOf(`${head}metadata: { name: p }\nentitlements: []\n`), [
+      '1:1 the field `kind` is missing',
+    ]);
+    for (const other of [`${head}kind: NodeGroup\n`, 'apiVersion: v1\nkind: SeccompProfile\n'])
+      assert.deepEqual(await problemsOf(other), []);
+  });
+
   it('changes capabilities and system calls after the entitlements', async () => {
     const profile = await profileOf(
       'entitlements: [network.user]\ncapabilities: { add: [CAP_NET_BIND_SERVICE, sys_ptrace], drop: [MKNOD] }\nsyscalls: { add: [io_uring_setup], drop: [chmod] }\n',
