@@ -19,7 +19,7 @@ export async function readInputFile(file: string, limit = mostBytes): Promise<Bu
       attempted: 'read file',
       on: file,
       why: fileReason(error, file),
-      fix: 'name a readable file',
+      fix: limit < mostBytes ? `name a readable file of at most ${limit} bytes` : 'name a readable file',
     });
   }
 }

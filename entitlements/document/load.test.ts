@@ -89,6 +89,14 @@ describe('loading profiles', () => {
     assert.deepEqual(profiles.names().slice(4), ['second', 'web']);
   });
 
+  it('says of a file that is too large how to make it smaller', async () => {
+    const path = file('large.yaml', `#${' '.repeat(1024 * 1024)}`);
+    await assert.rejects(loadProfiles({ paths: [path] }), {
+      code: 'ENTITLEMENTS_BAD_PROFILE',
+      message: /large\.yaml:1:1: it is larger than 1048576 bytes; split it into several files of one folder/,
+    });
+  });
+
   it('reports a document that was meant as a profile, but has another kind or none', async () => {
     const head = 'apiVersion: portcullis.dev/v1alpha1\n';
     for (const [kind, near] of [

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { tryPlainFile } from '../../base/files/index.ts';
 import { describeProblems, sortProblems, textOf } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
@@ -104,7 +104,17 @@ export function profileSet(
 
 async function bytesOf(file: string, problems: Problem[]): Promise<Uint8Array | undefined> {
   try {
-    return await readPlainFile(file, MAX_BYTES);
+    const read = await tryPlainFile(file, MAX_BYTES);
+    if ('bytes' in read) return read.bytes;
+    if (read.refused === 'not a plain file') throw new Error('it is not a regular file');
+    problems.push({
+      position: { file, line: 1, column: 1 },
+      path: '',
+      message: `it is larger than ${MAX_BYTES} bytes`,
+      fix: 'split it into several files of one folder',
+      hidesOthers: true,
+    });
+    return undefined;
   } catch (error) {
     problems.push(unreadable(file, error));
     return undefined;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileReason } from '../../base/errors/index.ts';
-import { readPlainFile } from '../../base/files/index.ts';
+import { tryPlainFile } from '../../base/files/index.ts';
 import { append } from '../../base/lists/index.ts';
 import { parseDocuments, textOf } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
@@ -37,13 +37,8 @@ export async function readPolicyFiles(
     input.has(path) ? [path] : filesAt(path, problems);
   const files = (await Promise.all(paths.map(filesOf))).flat();
   for (const file of new Set(files)) {
-    let bytes: Uint8Array;
-    try {
-      bytes = input.get(file) ?? (await readPlainFile(file, maximumFileBytes));
-    } catch (error) {
-      problems.push(unreadable(file, error, 'name a readable file'));
-      continue;
-    }
+    const bytes = input.get(file) ?? (await bytesOf(file, problems));
+    if (bytes === undefined) continue;
     digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
     const read = textOf(file, bytes);
     if (!('text' in read)) {
@@ -56,6 +51,24 @@ export async function readPolicyFiles(
     append(problems, parsed.problems);
   }
   return { documents, problems, digests, files: [...new Set(files)], texts };
+}
+
+async function bytesOf(file: string, problems: Problem[]): Promise<Uint8Array | undefined> {
+  try {
+    const read = await tryPlainFile(file, maximumFileBytes);
+    if ('bytes' in read) return read.bytes;
+    if (read.refused === 'not a plain file') throw new Error('it is not a regular file');
+    problems.push({
+      position: { file, line: 0, column: 0 },
+      path: '',
+      message: `it is larger than ${maximumFileBytes} bytes`,
+      fix: 'split it into several files of one folder',
+      hidesOthers: true,
+    });
+  } catch (error) {
+    problems.push(unreadable(file, error, 'name a readable file'));
+  }
+  return undefined;
 }
 
 async function filesAt(path: string, problems: Problem[]): Promise<string[]> {

@@ -285,6 +285,20 @@ test('a folder without a policy is named without a line', async () => {
   await rm(empty, { recursive: true });
 });
 
+test('a policy file that is too large is to be split, and not to be named again', async (t) => {
+  const large = await mkdtemp(join(tmpdir(), 'trust-large-'));
+  t.after(() => rm(large, { recursive: true }));
+  const file = join(large, 'policy.yaml');
+  await writeFile(file, `#${' '.repeat(1024 * 1024)}`);
+  await assert.rejects(loadPolicy({ paths: [large] }), {
+    code: 'TRUST_POLICY_INVALID',
+    message: new RegExp(
+      `\\n${file}: it is larger than 1048576 bytes; split it into .*\\ncorrect the files named`,
+      's',
+    ),
+  });
+});
+
 for (const [name, text, expected] of table) {
   test(`refuses ${name}, with its position`, async () => {
     const problems = await problemsOf(text, {
