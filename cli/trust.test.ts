@@ -35,6 +35,8 @@ describe('portcullis trust', () => {
   it('creates a collection once, and publishes it with the keys of this folder', async () => {
     const begun = await trust(['init', 'pay', '--to', join(home, 'out')]);
     assert.equal(begun.code, 0, begun.output);
+    assert.match(begun.output, /nothing is published yet: trust publish publishes it to .*out\n/u);
+    assert.throws(() => readdirSync(join(home, 'out')), { code: 'ENOENT' });
     assert.match(
       (await trust(['init', 'pay', '--to', join(home, 'out')])).output,
       /already contains this collection/u,

@@ -101,11 +101,14 @@ export function registerInit(trust: Command): void {
         ...(flags.notaryRoot === undefined ? {} : { notaryRoot: await readInputFile(flags.notaryRoot) }),
       });
       const { dialects, destinations } = settings;
-      const where = destinations.length === 0 ? 'nowhere yet' : destinations.join(', ');
+      const next =
+        destinations.length === 0
+          ? 'trust publish --to PLACE publishes it'
+          : `trust publish publishes it to ${destinations.join(', ')}`;
       print(
         flags.output,
         { name, dialects, destinations },
-        `created ${name} (${dialects.join(' and ')}), published to ${where}\n`,
+        `created ${name} (${dialects.join(' and ')}); nothing is published yet: ${next}\n`,
       );
       return exitCodes.yes;
     });
