@@ -138,6 +138,11 @@ describe('the completion script', () => {
       assert.deepEqual(bash('portcullis', 'sign', '--identity', ''), []);
     });
 
+    it('prints no error after a command that has no arguments', () => {
+      assert.deepEqual(bash('portcullis', 'ps', ''), []);
+      assert.deepEqual(bash('portcullis', 'trust', 'serve', ''), []);
+    });
+
     it('takes a name with : or = for one word, and returns only what follows them', () => {
       writeFileSync(join(folder, 'work/a:b=c.yaml'), '');
       assert.deepEqual(bash('portcullis', 'policy', 'check', 'a:'), ['b=c.yaml']);

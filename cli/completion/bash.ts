@@ -78,8 +78,9 @@ _portcullis() {
   elif [[ -n $subcommands ]]; then
     kind=$subcommands
   else
-    # The last argument may be repeated.
-    kind=\${operands[count]-\${operands[-1]-none}}
+    # The last argument may be repeated. Bash prints an error for the last element of an empty array.
+    kind=none
+    if [[ \${#operands[@]} -gt 0 ]]; then kind=\${operands[count]-\${operands[-1]}}; fi
   fi
   case $kind in
     none) ;;
