@@ -53,6 +53,14 @@ describe('portcullis entitlements', () => {
     });
   }
 
+  it('explain --which: refuses what is no capability, and shows no grammar of questions for it', async () => {
+    const { code, err } = await run('explain', 'default', '--which', 'mount');
+    assert.match(err, /^error: option '--which <capability>' argument 'mount' is invalid\. .*CAP_NET_ADMIN/u);
+    assert.doesNotMatch(err, /CAP_mount|ask one of/u);
+    assert.equal(code, 2);
+    assert.match((await run('explain', 'default', '--which', 'net_raw')).out, /NET_RAW/u);
+  });
+
   it('check and fmt: read - from standard input', () => {
     const piped = (input: string, ...args: string[]) =>
       spawnSync(process.execPath, [commandFile, 'entitlements', ...args], { input, encoding: 'utf8' });

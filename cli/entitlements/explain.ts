@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import {
   describeExplained,
@@ -59,12 +60,18 @@ export function registerExplain(entitlements: Command): void {
           collect,
           [],
         )
-        .option('--which <capability>', 'what grants this capability? may be repeated', collect, [])
+        .option('--which <capability>', 'what grants this capability? may be repeated', collectCapability, [])
         .option('--cve [id...]', 'does the profile allow known attacks?'),
     ),
   )
     .addHelpText('after', examples)
     .action((profile: string, flags: Flags) => run(flags.output, () => explain(profile, flags)));
+}
+
+function collectCapability(name: string, before: readonly string[]): readonly string[] {
+  if (entitlementsGiving(name) === undefined)
+    throw new InvalidArgumentError('there is no such capability; write one such as CAP_NET_ADMIN.');
+  return collect(name, before);
 }
 
 async function explain(text: string, flags: Flags): Promise<number> {
