@@ -66,7 +66,7 @@ export async function loadRecords(database: Pick<Database, 'all'>): Promise<{
     const kept = (names.get(row.id) ?? []).flatMap((name): NameRow[] => {
       const read = nameOf(name, dossiers);
       if (read === undefined) damaged.names.push(name.name);
-      return read ?? [];
+      return read === undefined ? [] : [read];
     });
     const image = imageOf(row, kept);
     if (image === undefined) damaged.images.push(row.id);
