@@ -74,6 +74,10 @@ const recordOf = (row: Row): AttachmentRecord => ({
   spec: parseJson(row.spec) as AttachmentSpec,
 });
 
+/** A row that cannot be read costs its pod the network, and not the node: the runtime stops the pod. */
+const deleteDamaged =
+  "DELETE FROM attachment WHERE realm = ? AND origin = 'pod' AND NOT (json_valid(spec) AND json_valid(rules))";
+
 export function createNetworkStore(database: NetworkDatabase, namespaceId: string): NetworkStore {
   const { db, transaction } = database;
   const leases = createLeases(database);
@@ -83,10 +87,7 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
   transaction(() => {
     for (const table of ['attachment', 'lease', 'host_port'])
       db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(namespaceId);
-    // A row that cannot be read costs its pod the network, and not the node: its runtime stops the pod.
-    db.prepare(
-      "DELETE FROM attachment WHERE realm = ? AND origin = 'pod' AND NOT (json_valid(spec) AND json_valid(rules))",
-    ).run(namespaceId);
+    db.prepare(deleteDamaged).run(namespaceId);
   });
 
   const own = "realm = ?1 AND origin = 'pod'";

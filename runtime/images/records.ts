@@ -4,6 +4,7 @@ import type { Database, Statement } from '../../base/storage/index.ts';
 import { withoutParts } from '../../trust/evidence/index.ts';
 import { createDoubtfulAdmissions } from './doubtful-admissions.ts';
 import { loadRecords } from './record-rows.ts';
+import type { DamagedImages } from './record-rows.ts';
 import {
   admissionStatements,
   damagedStatements,
@@ -47,10 +48,22 @@ export interface ImageRecords {
   replaceLayer(row: LayerRow): Promise<void>;
 }
 
+/** Removes the rows that cannot be read. If this fails, the next start tries it again. */
+async function removeDamaged(
+  database: Database,
+  damaged: DamagedImages,
+  log: Pick<Logger, 'error'> | undefined,
+): Promise<void> {
+  const removals = damagedStatements(damaged);
+  if (removals.length === 0) return;
+  log?.error(damaged, 'the records of these images are damaged: pull the images again');
+  await database.write(removals).catch(() => undefined);
+}
+
 /**
  * Opens the recorded images. The rows of images that cannot be read are removed, so that these images can be
  * pulled again.
- * @param log is told which
+ * @param log gets their names and ids
  */
 export async function openImageRecords(
   database: Database,
@@ -63,12 +76,7 @@ export async function openImageRecords(
   const doubtful = createDoubtfulAdmissions(database, images, owners);
   let seq = 0;
   const recorded = await loadRecords(database);
-  const removals = damagedStatements(recorded.damaged);
-  if (removals.length > 0) {
-    log?.error(recorded.damaged, 'the records of these images are damaged: pull the images again');
-    // If this fails, the next start tries it again.
-    await database.write(removals).catch(() => undefined);
-  }
+  await removeDamaged(database, recorded.damaged, log);
   for (const image of recorded.images) {
     put(image);
     seq = Math.max(seq, image.seq, largest(image.names.map((name) => name.seq)));
@@ -150,17 +158,11 @@ export async function openImageRecords(
     byName: (name) => images.get(owners.get(name) ?? ''),
     layer: (folder) => layers.get(folder),
     layers: () => layers.values(),
-    hasBlob(digest) {
-      // An incomplete layer has no stored blob either.
-      for (const layer of layers.values())
-        if (layer.blobDigest === digest && layer.lazy !== true) return true;
-      return false;
-    },
-    isLayerOwned(folder) {
-      for (const image of images.values())
-        if (image.layers.some((layer) => layer.folder === folder)) return true;
-      return false;
-    },
+    // An incomplete layer has no stored blob either.
+    hasBlob: (digest) =>
+      [...layers.values()].some((layer) => layer.blobDigest === digest && layer.lazy !== true),
+    isLayerOwned: (folder) =>
+      [...images.values()].some((image) => image.layers.some((layer) => layer.folder === folder)),
     admit: (admission, also, check = () => undefined) => serial(() => admit(admission, also, check)),
     settled: () => serial(() => Promise.resolve()),
     renew: (oldDossier, fresh, also) => serial(() => renew(oldDossier, fresh, also)),

@@ -51,10 +51,7 @@ describe('a damaged record', () => {
       const [whole, damaged] = [await started('whole'), await started('damaged')];
       await damage('container', damaged.id, value);
       assert.deepEqual(await running(), [whole.id]);
-      assert.match(
-        stage.daemon.log(),
-        new RegExp(`"container":"${damaged.id}".*the record of a container is`),
-      );
+      await stage.daemon.logged(new RegExp(`"container":"${damaged.id}".*the record of a container is`));
       assert.deepEqual(
         mountsBelow(stage.folders.root).filter((path) => path.includes(damaged.id)),
         [],

@@ -166,8 +166,8 @@ const always = new Date(0);
 /**
  * Checks that every role that is delegated to and that the snapshot names exists and is signed, and that
  * every posted role is delegated to. No client reads a role that the snapshot names after its delegation was
- * removed, and a service that got the collection later does not have its file. A stored delegated role may have expired: clients refuse only its own names, and its signers
- * may be others than the publisher.
+ * removed, and a service that got the collection later does not have its file. A stored delegated role may
+ * have expired: clients refuse only its own names, and its signers may be others than the publisher.
  */
 function judgeTargets(
   begun: TrustedSet,

@@ -62,7 +62,8 @@ const lockMs = 60_000;
  * failure, the existing files remain.
  * @throws PortcullisError `TRUST_ROOT_REFUSED` (denied: what the repository serves is not valid, such as
  * expired or wrongly signed metadata, and trying again does not help) · `TRUST_ROOT_UNKNOWN` (no first TUF
- * root is known, or the given one is not valid) · `TRUST_ROOT_UPDATE_FAILED` (the repository did not answer, or the disk failed)
+ * root is known, or the given one is not valid) · `TRUST_ROOT_UPDATE_FAILED` (the repository did not answer,
+ * or the disk failed)
  */
 export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promise<UpdatedRoot> {
   const url = (options.url ?? publicGoodTufUrl).replace(/\/+$/, '');
