@@ -42,6 +42,8 @@ const table: readonly (readonly [pattern: string, registry: string, repository: 
     ['[2001:db8:0:0::1]:05000/**', '[2001:db8::1]:5000', 'a', true],
     ['127.1:*/**', '127.0.0.1:45123', 'a', true],
     ['registry.example.com:0443/**', 'registry.example.com:443', 'a', true],
+    ['*.example.com:05000/**', 'registry.example.com:5000', 'a', true],
+    ['*:05000/**', '127.0.0.1:5000', 'a', true],
   ];
 
 for (const [pattern, registry, repository, matches] of table) {
@@ -88,6 +90,9 @@ const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
   ['localhost:5000', /a registry without a repository/],
   ['registry.example.com:70000/app', /is not a registry/],
   ['registry.example.com./app', /is not a registry/],
+  ['*.example.com:70000/app', /is not a registry/],
+  ['*.example.com./app', /is not a registry/],
+  [':*/app', /is not a registry/],
   ['registry.example.com/a:1/b', /a tag must be at the end/],
   ['registry.example.com//app', /empty path segment/],
   ['https://registry.example.com/app', /no scheme/],

@@ -70,16 +70,22 @@ export function parseImagePattern(text: string): ImagePattern {
 }
 
 /**
- * Returns the form that the host has in references: a rule for `[2001:db8:0:0::1]` or for the port 0443 would
- * never match otherwise. Returns undefined for a host that no reference can have.
+ * Returns the form that the host has in references: a rule for `[2001:db8:0:0::1]`, or for the port 0443 of
+ * any host, would never match otherwise. Returns undefined for a host that no reference can have.
  */
 function canonicalHost(host: string): string | undefined {
-  const [, name = host, anyPort = ''] = /^(.*)(:\*)$/.exec(host) ?? [];
-  if (name === '' || name.includes('*')) return host;
+  if (host === '') return host;
+  const [name, port] = splitPort(host);
+  const isWildcard = name.includes('*');
+  if (isWildcard && /^\.|\.\.|\.$/.test(name)) return undefined;
   // A name without a dot is a registry only with a port.
-  const port = anyPort === '' ? '' : ':1';
-  const parsed = attempt(() => parseReference(`${name}${port}/name`));
-  return parsed && `${parsed.registry.slice(0, parsed.registry.length - port.length)}${anyPort}`;
+  const asked = port === '*' ? '1' : port;
+  const text = `${isWildcard ? 'any.host' : name}${asked === undefined ? '' : `:${asked}`}/name`;
+  const parsed = attempt(() => parseReference(text));
+  if (parsed === undefined) return undefined;
+  const [usualName, usualPort] = splitPort(parsed.registry);
+  const end = port === '*' ? port : usualPort;
+  return `${isWildcard ? name : usualName}${end === undefined ? '' : `:${end}`}`;
 }
 
 /**
