@@ -181,6 +181,20 @@ test('the snapshot names a role whose file its place has lost, for owners who ne
   await assert.rejects(other.stage(add(role, '2.0')), { code: 'TRUST_AUTHOR_NO_ROLE' });
 });
 
+test('an owner with an older file of a role signs no snapshot that names it after its place lost the newer one', async (t) => {
+  const { owner, place, open, home } = await inFolder(t);
+  await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
+  const other = await open('copy');
+  await owner.stage({ kind: 'remove', role, path: 'bad' });
+  await publish(owner);
+  await rm(join(place, '2.targets', 'releases.json'));
+  await other.stage(add('targets', '1.0'));
+  await publish(other);
+  const { meta } = readMetadata('tuf', 'snapshot', await readFile(join(place, '3.snapshot.json'))).signed;
+  assert.equal(meta.get(role)?.version, 2);
+  assert.deepEqual(await pathsOf(other), ['targets 1.0']);
+});
+
 test('a place that has lost the file of a role gets it again with the next publish', async (t) => {
   const { owner, place } = await inFolder(t);
   const lost = join(place, '1.targets', 'releases.json');

@@ -128,7 +128,8 @@ export function isNewer(dialect: Dialect, remote: Standing, local: Standing): bo
 /**
  * Returns the current files from those of a place and those of the owner: the newer file of each role. A
  * place can be ahead with the roles that it signs by itself, and behind with the others. An attacker who
- * stole its keys can list older targets again, which must not be signed again.
+ * stole its keys can list older targets again, which must not be signed again. For the same reason, no older
+ * file of the owner replaces one that the snapshot names and the place does not have.
  */
 export function newestOf(dialect: Dialect, remote: Standing, local: Standing): Standing {
   const files = new Map(remote);
@@ -138,8 +139,17 @@ export function newestOf(dialect: Dialect, remote: Standing, local: Standing): S
       files.set(role, here);
   }
   const collection = collectionOf(dialect, files);
-  for (const [role, here] of local)
-    if (!files.has(role) && delegatorOf(collection, role) !== undefined) files.set(role, here);
+  const named = namedIn(dialect, files);
+  for (const [role, here] of local) {
+    if (files.has(role) || delegatorOf(collection, role) === undefined) continue;
+    // The place may have lost, or withhold, a newer file than this one.
+    const meta = named.get(role);
+    const isOlder =
+      meta !== undefined &&
+      !isFile(dialect, role, meta, here) &&
+      versionOf(dialect, role, here) <= (meta.version ?? Infinity);
+    if (!isOlder) files.set(role, here);
+  }
   return files;
 }
 
