@@ -163,6 +163,15 @@ describe('commands for a group', { skip: etcdTool.skip, timeout: 120_000 }, () =
     });
   });
 
+  it('replace a specification that cannot be read by one that no record of a node is about', async () => {
+    const record = { attempt: 1, revision: '', phase: 'failed', labels: {}, at: 'now' };
+    await put(`${nodePrefix('web')}n1`, writeRecord({ ...record, generation: 1 }));
+    await applyGroup(client, group(89));
+    const [listed] = await listGroups(client, 'web');
+    assert.deepEqual([listed?.state, listed?.halted], ['progressing', undefined]);
+    await put(specKey('web'), Buffer.from('{'));
+  });
+
   it('replace a specification that cannot be read, and remove everything of a group', async () => {
     await applyGroup(client, group(90));
     await removeGroup(client, 'web');

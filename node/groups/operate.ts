@@ -82,7 +82,7 @@ export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise
   const stable = known === undefined ? undefined : stableOf(known);
   const spec: GroupSpec = {
     revision,
-    generation: (before?.generation ?? 0) + 1,
+    generation: before === undefined ? unusedGeneration(found) : before.generation + 1,
     attempt: 1,
     ...(stable !== undefined && { stable }),
     selector,
@@ -91,6 +91,17 @@ export async function applyGroup(client: EtcdClient, wanted: NodeGroup): Promise
   await write(client, name, found, spec, Buffer.from(JSON.stringify(state)));
   await dropRevisions(client, name);
   return spec;
+}
+
+/**
+ * Returns the generation of a group without a specification that can be read: the first one that no node has
+ * recorded. What nodes recorded about a former one says nothing about this one.
+ */
+function unusedGeneration(found: KnownGroup | undefined): number {
+  const used = new Set([...(found?.nodes.values() ?? [])].map(({ generation }) => generation));
+  let generation = 1;
+  while (used.has(generation)) generation += 1;
+  return generation;
 }
 
 /**
