@@ -54,11 +54,15 @@ export function registryProblems(registries: Registries & { readonly tls: Tls })
 }
 
 /**
- * Names are compared with normalised references (base/distribution, reference.ts), whose hosts are in lower
- * case.
+ * Names are compared with normalised references (base/distribution, reference.ts): their hosts are in lower
+ * case, their addresses are as URLs have them, and their ports have no leading zeros. An entry for `127.1` or
+ * for the port 0443 would apply to no name otherwise.
  */
 function normalPrefix(prefix: string): string {
   const slash = prefix.indexOf('/');
-  const host = (slash === -1 ? prefix : prefix.slice(0, slash)).toLowerCase();
+  const written = (slash === -1 ? prefix : prefix.slice(0, slash)).toLowerCase();
+  const [, name = written, port] = /^(.*):(\d+)$/.exec(written.endsWith(']') ? '' : written) ?? [];
+  const usual = name.startsWith('*') ? undefined : URL.parse(`http://${name}/`)?.hostname;
+  const host = `${usual ?? name}${port === undefined ? '' : `:${Number(port)}`}`;
   return `${host === 'index.docker.io' ? 'docker.io' : host}${slash === -1 ? '' : prefix.slice(slash)}`;
 }
