@@ -21,7 +21,7 @@ export interface NamespaceListeners {
   /** Closes idle sockets. */
   rest(): void;
   gateways(): readonly ListeningGateway[];
-  /** Whether an address is a gateway of these networks. */
+  /** Whether an address is a gateway of these networks, and of this host. */
   isGateway(address: IpAddress): boolean;
   close(): void;
 }
@@ -38,6 +38,12 @@ export interface NamespaceListenersOptions {
 
 /** All askers together that no attachment is known for, such as pods of other plugins on the same bridge. */
 const rateOfOthers = ratePerPod;
+
+/**
+ * The code for a gateway that is not an address of this host. It belongs to another host, such as a router
+ * that may be the name server of this node, or is still being added to this host.
+ */
+const notHere = 'KERNEL_EADDRNOTAVAIL';
 
 /** A gateway. */
 export interface ListeningGateway {
@@ -57,7 +63,10 @@ export function createNamespaceListeners(
   const forwarder = createForwarder(place, limits, figures.forward);
   const gateways = new Map<string, ListeningGateway>();
   const rates = createAskerLimits(ratePerPod, rateOfOthers, rateOfPods);
-  const isGateway = (address: IpAddress): boolean => gateways.has(formatIp(address));
+  const isGateway = (address: IpAddress): boolean => {
+    const gateway = gateways.get(formatIp(address));
+    return gateway !== undefined && gateway.problem !== notHere;
+  };
 
   let handler: ReturnType<typeof createQueryHandler> | undefined;
   const handlerInUse = (): ReturnType<typeof createQueryHandler> => {
@@ -98,13 +107,11 @@ export function createNamespaceListeners(
       delete existing.problem;
     } catch (thrown) {
       const problem = isPortcullisError(thrown) ? thrown.code : 'INTERNAL';
-      // A gateway that is not an address of this host belongs to another host, or is still being added to
-      // this host.
       const why =
         problem === 'KERNEL_EADDRINUSE'
           ? 'another name server listens on port 53 of this address or of all addresses'
           : reasonOf(thrown);
-      if (existing.problem !== problem && problem !== 'KERNEL_EADDRNOTAVAIL')
+      if (existing.problem !== problem && problem !== notHere)
         log.warn({ ...fields, why }, 'names cannot be answered at the gateway of a network; retrying');
       existing.problem = problem;
     }

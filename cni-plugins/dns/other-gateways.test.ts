@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -8,9 +9,22 @@ import { createLogger } from '../../base/log/index.ts';
 import { openNetworkDatabase } from '../database/database.ts';
 import { createNameStore } from '../database/endpoint-names.ts';
 import { createPodResolver } from '../database/pod-resolver.ts';
-import { inPrivateNetns } from '../engine/engine.fixture.ts';
+import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from '../plugin-engine/plugin-engine.fixture.ts';
 import { startNameServer } from './name-server.ts';
+
+/** Answers a question for `example.org` with the address 192.0.2.7, and others with SERVFAIL. */
+const routerScript = `const socket = require('node:dgram').createSocket('udp4');
+socket.on('message', (query, { port, address }) => {
+  query.writeUInt16BE(0x8182, 2);
+  if (!query.includes('example')) return socket.send(query, port, address);
+  const answer = Buffer.concat([query, Buffer.from('c00c000100010000000a0004c0000207', 'hex')]);
+  answer.writeUInt16BE(0x8580, 2);
+  answer.writeUInt16BE(1, 6);
+  answer.writeUInt16BE(0, 10);
+  socket.send(answer, port, address);
+});
+socket.bind(53, '10.73.0.254', () => console.log('bound'));`;
 
 /** A pod names the gateway of a network that it is not on as its name server. */
 if (inPrivateNetns(import.meta.filename)) {
@@ -24,7 +38,10 @@ if (inPrivateNetns(import.meta.filename)) {
       ipMasq: true,
       ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }]] },
     });
-  const pods = { front: pin('web'), back: pin('db') };
+  const pods = { front: pin('web'), back: pin('db'), lan: pin('lan') };
+  // A router on a network, whose address no interface of this host has. It also answers DNS questions.
+  const router = pin('router');
+  const routerAddress = '10.73.0.254';
   const database = openNetworkDatabase(databasePath);
   const attachments = database.db.prepare(
     'SELECT number, realm AS namespaceId FROM attachment WHERE network = ?',
@@ -40,8 +57,35 @@ if (inPrivateNetns(import.meta.filename)) {
     ]);
     if (network === 'front') createPodResolver(database, namespaceId).ask(id, network, ['10.72.0.1']);
   }
+  const onLan = await add(
+    [
+      bridgeConf({
+        ...{ bridge: 'br73', isDefaultGateway: false, ipMasq: false },
+        ipam: {
+          type: 'portcullis-ipam',
+          ranges: [[{ subnet: '10.73.0.0/24', rangeEnd: '10.73.0.99', gateway: routerAddress }]],
+        },
+      }),
+    ],
+    { id: 'lan', netns: pods.lan, name: 'eth0', network: 'lan' },
+  );
+  const lan = attachments.get('lan') as { number: number; namespaceId: string };
+  createNameStore(database).put(
+    { namespaceId: lan.namespaceId, network: 'lan', holder: 'lan/test', attachment: lan.number },
+    [{ name: 'lan', address: onLan.ips[0]?.address.replace(/\/.*/u, '') ?? '', kind: 'container' }],
+  );
+  shell(`ip address add 10.73.0.253/24 dev br73
+    nsenter --net=${router} ip link add router1 type veth peer name router0 netns ${process.pid}
+    ip link set router0 master br73 up
+    nsenter --net=${router} ip address add ${routerAddress}/24 dev router1
+    nsenter --net=${router} ip link set router1 up`);
+  const answering = spawn('nsenter', [`--net=${router}`, process.execPath, '--eval', routerScript], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(answering.stdout, 'data');
   const [resolvConf, kubeconfig] = [join(folder, 'resolv.conf'), join(folder, 'kubeconfig')];
-  for (const file of [resolvConf, kubeconfig]) writeFileSync(file, '');
+  writeFileSync(resolvConf, `nameserver ${routerAddress}\n`);
+  writeFileSync(kubeconfig, '');
   const server = await startNameServer(
     {
       databasePath,
@@ -54,6 +98,7 @@ if (inPrivateNetns(import.meta.filename)) {
     createLogger({ level: 'silent' }),
   );
   after(async () => {
+    answering.kill();
     await server.close();
     database.close();
     await fixture.end();
@@ -73,5 +118,10 @@ resolver.resolve4(process.argv[2]).then(
       for (const name of ['db', 'db.back'])
         assert.equal(await resolve(pods.front, at, name), 'ESERVFAIL', `${name} at ${at}`);
     assert.equal(await resolve(pods.front, address, 'web'), '10.71.0.2');
+  });
+
+  test('a gateway that is not of this host can be the name server of the node', async () => {
+    for (const at of ['10.72.0.1', address])
+      assert.equal(await resolve(pods.back, at, 'example.org'), '192.0.2.7', at);
   });
 }
