@@ -46,7 +46,8 @@ export async function dropOldTexts(database: Database, input: RetentionInput): P
       params,
     },
     {
-      sql: `DELETE FROM evidence_part WHERE digest NOT IN (SELECT item.value ->> '$.blobDigest' FROM dossier, json_each(dossier.json, '$.items') AS item
+      // A damaged dossier has no parts that could be read. SQLite would refuse the whole statement.
+      sql: `DELETE FROM evidence_part WHERE digest NOT IN (SELECT item.value ->> '$.blobDigest' FROM dossier, json_each(iif(json_valid(dossier.json), dossier.json, '{}'), '$.items') AS item
         WHERE item.value ->> '$.apart')`,
     },
   ]);

@@ -378,6 +378,22 @@ test('retention drops texts, says so in the log, and the chain still verifies', 
   );
 });
 
+test('retention drops texts although the evidence of a verdict in use is damaged', async (t) => {
+  const kit = await openKit(t);
+  const [kept] = await kit.append(3);
+  assert.ok(kept);
+  tamper(
+    kit.path,
+    `UPDATE dossier SET json = substr(json, 1, 20) WHERE id = '${kept.dossierId}'`,
+    "INSERT INTO evidence_part VALUES ('sha256:00', 'AA==')",
+  );
+  const { dropOldTexts } = await import('./retention.ts');
+  const { dossiersInUse } = logOptions(kit.folder, kit.database);
+  const later = new Date(now.getTime() + 40 * 86_400_000);
+  const input = { days: 30, now: later, verdictsInUse: [kept.id], dossiersInUse };
+  assert.equal(await dropOldTexts(kit.database, input), 2);
+});
+
 test('a row of a later kind is chained, counted and not judged; one without the form of a row is a problem', async (t) => {
   const kit = await openKit(t);
   const time = now.toISOString();
