@@ -85,7 +85,7 @@ export async function issue(input: IssueInput): Promise<Issued> {
         : signDraft(dialect, draft, () => Promise.resolve(undefined), waiting);
     });
     if (signed === undefined) return;
-    const { bytes, missing: lacking } = signed;
+    const { bytes, missing: lacking } = (await signedAfresh(input, draft, body, signed)) ?? signed;
     if (lacking.length === 0) {
       all.set(role, bytes);
       files.set(role, bytes);
@@ -128,6 +128,22 @@ export async function issue(input: IssueInput): Promise<Issued> {
       topDemand(collection, 'timestamp'),
     ]);
   return missing.length > 0 ? unfinished() : { files, standing: all, missing, expired, pending };
+}
+
+/**
+ * Returns a complete timestamp that was signed earlier again, if its keys are available here: it may have
+ * waited for files of the other dialect until it has almost expired, and no file names its bytes.
+ */
+async function signedAfresh(
+  input: IssueInput,
+  { role, type, demands }: Draft,
+  body: Json,
+  { missing }: SignedDraft,
+): Promise<SignedDraft | undefined> {
+  if (role !== 'timestamp' || missing.length > 0 || input.pending?.has(role) !== true) return undefined;
+  const draft = draftOf({ ...input, pending: new Map() }, role, type, body, demands);
+  const signed = await signDraft(input.collection.dialect, draft, input.signers).catch(() => undefined);
+  return signed?.missing.length === 0 ? signed : undefined;
 }
 
 /**

@@ -15,8 +15,10 @@ import { tufCanonicalJson } from '../tuf-metadata/canonical.ts';
 import { collectionOf } from './collection.ts';
 import { folderDestination } from './to-folder.ts';
 import { holds, signAs } from './keys.ts';
+import { startTrustService } from '../notary/index.ts';
 import { openOwner } from './owner.ts';
 import type { InitInput, Owner } from './owner.types.ts';
+import { openWorkingFolder } from './working-folder.ts';
 
 const name = 'registry.example.com/pay/app';
 const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
@@ -232,6 +234,53 @@ test('a snapshot that two people sign is published with what it lists, also when
     await registries.close();
     await rm(home, { recursive: true });
   }
+});
+
+test('a timestamp that waited for the other dialect is signed again before it is published', async (t) => {
+  const home = await mkdtemp(join(tmpdir(), 'tuf-dialects-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const service = await startTrustService({ listen: '127.0.0.1:0', data: join(home, 'data') });
+  const owners: Owner[] = [];
+  t.after(async () => {
+    for (const one of owners) await one.close();
+    await service.close();
+    await registries.close();
+    await rm(home, { recursive: true });
+  });
+  const [ann, bob] = [makeKeyFile(home, 'ann'), makeKeyFile(home, 'bob')];
+  const day = 86_400_000;
+  const start = Date.now();
+  const open = async (signer: string, days: number): Promise<Owner> => {
+    const now = new Date(start + days * day);
+    const folder = join(home, 'keys');
+    const owner = await openOwner({ folder, name, passphrase, signers: [signer], registries, now });
+    owners.push(owner);
+    return owner;
+  };
+  const owner = await open(ann, 0);
+  await owner.init({
+    dialects: ['tuf', 'notary'],
+    destinations: [service.url],
+    keys: {},
+    expiry: {},
+    localKeys: true,
+  });
+  await publish(owner);
+  await owner.rotate('targets', { files: [`${ann}.pub`, `${bob}.pub`], threshold: 2 });
+  await publish(owner);
+  await (await open(bob, 0)).witness('targets');
+  // The draft of one dialect is lost, so that only the other one is complete.
+  const working = openWorkingFolder(join(home, 'keys'), name);
+  await working.savePending('notary', new Map());
+  assert.deepEqual(
+    (await publish(owner)).missing.map(({ dialect, role }) => `${dialect} ${role}`),
+    ['notary targets'],
+  );
+  await (await open(bob, 13)).witness('targets');
+  assert.deepEqual((await publish(await open(ann, 13))).missing, []);
+  const timestamp = (await working.standing('tuf')).get('timestamp');
+  assert.ok(timestamp);
+  assert.ok(readMetadata('tuf', 'timestamp', timestamp).signed.expires > start + 20 * day);
 });
 
 test('names that a delegate chooses lead to no file outside the published folder', () =>
