@@ -368,6 +368,8 @@ function countersigned(collection: Collection, notary: Collection): Collection {
  * Returns the collection as it will be after the next publish, for commands that only read.
  * @param countersign a publish that also signs in the TUF dialect what Notary's clients have published
  * @param more changes that are not staged yet
+ * @param destinations asked for the keys of a collection that has published nothing; without them, there is
+ * no collection then if a service signs some of its roles
  * @throws the errors of applyStaged; for `more`, also when there is nothing to remove
  */
 export async function stagedCollection(
@@ -375,6 +377,7 @@ export async function stagedCollection(
   dialect: Dialect,
   countersign = false,
   more: readonly StagedChange[] = [],
+  destinations: readonly Destination[] = [],
 ): Promise<Collection | undefined> {
   const [settings, existing, staged] = await Promise.all([
     folder.settings(),
@@ -383,7 +386,9 @@ export async function stagedCollection(
   ]);
   try {
     const begun =
-      existing.size > 0 ? collectionOf(dialect, existing) : await firstCollection(settings, dialect, []);
+      existing.size > 0
+        ? collectionOf(dialect, existing)
+        : await firstCollection(settings, dialect, destinations);
     const notary =
       countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
     const base = notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun;

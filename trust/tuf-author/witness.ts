@@ -16,21 +16,23 @@ import type { StagedChange } from './staged.ts';
  * @throws TRUST_AUTHOR_OTHER_DRAFT when a draft differs from the collection with its staged changes
  */
 export async function signDrafts(
-  { working, keys }: Pick<OwnedCollection, 'working' | 'keys'>,
+  { working, keys, open }: Pick<OwnedCollection, 'keys' | 'open' | 'working'>,
   role: string,
 ): Promise<readonly Waiting[]> {
-  const { dialects } = await working.settings();
+  const { dialects, destinations: addresses } = await working.settings();
   const staged = await working.staged();
   const found: Waiting[] = [];
   for (const dialect of dialects) {
-    const [pending, existing, collection] = await Promise.all([
-      working.pending(dialect),
-      working.standing(dialect),
-      stagedCollection(working, dialect),
-    ]);
+    const [pending, existing] = await Promise.all([working.pending(dialect), working.standing(dialect)]);
     const bytes = pending.get(role);
-    if (bytes === undefined || collection === undefined) continue;
-    const meant = [collection, (await stagedCollection(working, dialect, true)) ?? collection];
+    if (bytes === undefined) continue;
+    // Before the first publish, only the service knows the keys of the roles that it signs.
+    const places = existing.size > 0 ? [] : await Promise.all(addresses.map(open));
+    const planned = (countersign: boolean): ReturnType<typeof stagedCollection> =>
+      stagedCollection(working, dialect, countersign, [], places);
+    const collection = await planned(false);
+    if (collection === undefined) continue;
+    const meant = [collection, (await planned(true)) ?? collection];
     const flaws = meant.map((one) => draftFlaw(one, existing, { role, bytes }, atServiceIn(staged, dialect)));
     const [flaw] = flaws.includes(undefined) ? [] : flaws;
     if (flaw !== undefined)
