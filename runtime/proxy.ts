@@ -103,7 +103,7 @@ export async function startProxy({ config, backend, lock }: ProxySettings, undo:
   const verdictLog = await openDaemonVerdictLog(database, config, recorded, log);
   const admitted = await openProxyImages({
     ...{ root, database, policy: policy.current, lacking: policy.lacking, verdictLog },
-    ...{ registries, registryOptions },
+    ...{ registries, registryOptions, log },
   });
   verdictLog.beginRetention();
   // The connection of this comparison: the lock reports connections that are not the proxy's own.

@@ -1,6 +1,6 @@
 import { formatReference } from '../../base/distribution/index.ts';
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
-
+import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { createNegativeCache } from '../../trust/evidence/index.ts';
 import { createTrustServices, hostPlatform } from '../../trust/index.ts';
@@ -56,6 +56,7 @@ export interface ProxyImagesDeps {
   readonly verdictLog: Pick<VerdictLog, 'statements'>;
   readonly registries: Pick<RegistryClient, 'repositories'>;
   readonly registryOptions: RegistryClientOptions;
+  readonly log: Pick<Logger, 'error'>;
 }
 
 /**
@@ -70,7 +71,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const { root, database, policy, lacking, verdictLog, registries, registryOptions } = deps;
   const now = (): Date => new Date();
   const platform = hostPlatform();
-  const records = await openImageRecords(database);
+  const records = await openImageRecords(database, deps.log);
   const judging = (): Parameters<typeof judge>[0] => ({ records, decisions, platform, database });
   const decisions = createDecisions({ policy, lacking, now, log: verdictLog, database });
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: registryOptions });
