@@ -318,7 +318,7 @@ test(
     const rules = [
       { images: ['**/forbidden', 'quay.io/old/**', 'busybox:1.0*'], deny: "it's closed" },
       { images: ['10.0.0.1/open/**', '[fd00::1]/open/**', 'r.example:5000/open/**'], deny: 'closed' },
-      { images: ['*/open/**'], allow: 'unverified' },
+      { images: ['*/open/**', '*/old/*', '*/library/*'], allow: 'unverified' },
       {
         images: ['docker.io/library/**', 'registry.example.com:*/team/*', 'quay.io/**'],
         allow: 'unverified',
@@ -363,6 +363,7 @@ test(
       ...['10.0.0.1/open/a', '10.1/open/a', '0xa.1/open/a', '167772161/open/a', '10.0.0.2/open/a'],
       ...['[fd00::1]/open/a', '[fd00:0::1]/open/a', '[fd00::2]/open/a', 'r.example:5001/open/a'],
       ...['r.example:5000/open/a', 'r.example:05000/open/a', 'r.example:05001/open/a'],
+      ...['10.0.0.1:443/open/a', 'quay.io:443/old/a', 'registry-1.docker.io/library/busybox:1.0'],
       ...[`quay.io/x:1@${digest}`, '[fd00::1]:5000/team/app', 'registry.example.com:5000/team/a.b_c-d:V1'],
     ];
     const refusedHere = async (image: string): Promise<string> =>

@@ -56,7 +56,8 @@ function isAmong(patterns: readonly string[] = [], image: NamedImage): boolean {
   return patterns.some((pattern) => patternMatches(compiled(pattern), image));
 }
 
-const hubHosts: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+/** The hosts of Docker Hub. */
+export const hubHosts: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
 /** The ports of HTTPS, and of HTTP to a registry that is configured so. */
 const defaultPorts: readonly string[] = ['', ':443', ':80'];
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { parseDocuments } from '../../../base/schema/index.ts';
 import { keyRequirement, policyOf } from '../../evidence/fixtures/fixture-image.ts';
 import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
-import { normaliseReference } from '../../requirements/named-images.ts';
+import { normaliseReference, otherNames } from '../../requirements/named-images.ts';
 import { exportAdmissionPolicies } from './export.ts';
 import { celText, patternExpression } from './pattern-expression.ts';
 
@@ -78,6 +78,8 @@ test('the expression of a pattern matches the names that the pattern matches', (
     'busybox',
     'a/**/z',
     '[fd00::1]:*/x',
+    '*:*/x',
+    'r.*/x',
   ];
   const images = [
     ...[
@@ -99,6 +101,7 @@ test('the expression of a pattern matches the names that the pattern matches', (
       'docker.io/a/b/c/z',
       'quayxio/a',
       '[fd00::1]:5000/x',
+      'r.example:5000/x',
     ],
   ];
   for (const pattern of patterns) {
@@ -113,4 +116,44 @@ test('the expression of a pattern matches the names that the pattern matches', (
       );
     }
   }
+});
+
+test('the expression of a rule that denies matches the other names of a registry', () => {
+  const patterns = [
+    ...[
+      'r.example/x',
+      'r.example:443/x',
+      'r.example:*/x',
+      'r.example:5000/x',
+      '*.example/x',
+      '*:80/x',
+      '*/x',
+    ],
+    ...['busybox', 'registry-1.docker.io/library/busybox', '*.docker.io/**', '[fd00::1]/x', '**/x'],
+  ];
+  const images = [
+    ...['r.example/x', 'r.example:443/x', 'r.example:80/x', 'r.example:5000/x', 'other.test:443/x'],
+    ...['busybox', 'docker.io:443/library/busybox', 'index.docker.io:80/library/busybox'],
+    ...['registry-1.docker.io/library/busybox', 'docker.io:5000/library/busybox', '[fd00::1]:443/x'],
+  ];
+  for (const pattern of patterns) {
+    const given = patternExpression(pattern, 'others');
+    const expression = /^i\.repository\.matches\('(.*)'\)$/u.exec(given)?.[1] ?? '(';
+    for (const image of images) {
+      const reference = normaliseReference(image);
+      const name = `${reference.registry}/${reference.repository}`;
+      assert.equal(
+        new RegExp(expression).test(name),
+        [reference.registry, ...otherNames(reference.registry)].some((registry) =>
+          patternMatches(parseImagePattern(pattern), { ...reference, registry }),
+        ),
+        `${pattern} ${name}`,
+      );
+    }
+  }
+  const { images: policies } = exportAdmissionPolicies(
+    policyOf({ images: ['r.example/**'], except: ['r.example/x'], deny: 'no' }, { allowUnverified: true }),
+  );
+  const denial = objectsOf(policies)[0]?.spec.validations?.[0]?.expression ?? '';
+  assert.ok(denial.includes(patternExpression('r.example/**', 'others')), denial);
 });

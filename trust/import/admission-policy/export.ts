@@ -39,7 +39,7 @@ export function exportAdmissionPolicies(policy: TrustPolicy): AdmissionPolicyExp
     if (rule.deny === undefined || why !== undefined) return [];
     return [
       {
-        expression: `variables.images.all(i, !${matches(rule)})`,
+        expression: `variables.images.all(i, !${denies(rule)})`,
         message: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny}`,
       },
     ];
@@ -75,7 +75,7 @@ const usualAddress: Validation = {
 
 /** An image that a denying rule matches has its own message, or is admitted by an exception. */
 function denyingAlone({ rules }: TrustPolicy): readonly string[] {
-  return rules.filter(({ deny, narrows }) => deny !== undefined && narrows === undefined).map(matches);
+  return rules.filter(({ deny, narrows }) => deny !== undefined && narrows === undefined).map(denies);
 }
 
 function whyNotHere({ deny, mode, breakGlass, require }: TrustRule): string | undefined {
@@ -96,14 +96,30 @@ function placeOf({ name }: TrustRule): { readonly file: string; readonly line: n
 }
 
 /** Returns the condition that a rule matches the image `i` in the namespace of the request. */
-function matches({ images, except = [], namespaces, narrows }: TrustRule): string {
-  const anyOf = (patterns: readonly string[]): string => `(${patterns.map(patternExpression).join(' || ')})`;
-  const within = (names: readonly string[]): string =>
+const matches = (rule: TrustRule): string => within(rule, [imagesOf(rule, 'as written')]);
+
+/** Returns the same for a rule that denies: it also applies to other names of a registry. */
+const denies = (rule: TrustRule): string =>
+  within(
+    rule,
+    rule.except === undefined || rule.except.length === 0
+      ? [imagesOf(rule, 'others')]
+      : [imagesOf(rule, 'as written'), imagesOf(rule, 'others')],
+  );
+
+function imagesOf({ images, except = [] }: TrustRule, names: 'as written' | 'others'): string {
+  const anyOf = (patterns: readonly string[]): string =>
+    `(${patterns.map((pattern) => patternExpression(pattern, names)).join(' || ')})`;
+  return except.length === 0 ? anyOf(images) : `(${anyOf(images)} && !${anyOf(except)})`;
+}
+
+/** Returns the condition that one of these conditions holds, in the namespaces of the rule. */
+function within({ namespaces, narrows }: TrustRule, conditions: readonly string[]): string {
+  const among = (names: readonly string[]): string =>
     `(${names.map((name) => `request.namespace.matches(${celText(globExpression(name))})`).join(' || ')})`;
   const parts = [
-    ...[narrows, namespaces].flatMap((names) => (names === undefined ? [] : [within(names)])),
-    anyOf(images),
-    ...(except.length === 0 ? [] : [`!${anyOf(except)}`]),
+    ...[narrows, namespaces].flatMap((names) => (names === undefined ? [] : [among(names)])),
+    conditions.length === 1 ? String(conditions[0]) : `(${conditions.join(' || ')})`,
   ];
   return `(${parts.join(' && ')})`;
 }
