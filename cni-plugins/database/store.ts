@@ -75,8 +75,9 @@ const recordOf = (row: Row): AttachmentRecord => ({
 });
 
 /** A row that cannot be read costs its pod the network, and not the node: the runtime stops the pod. */
-const deleteDamaged =
-  "DELETE FROM attachment WHERE realm = ? AND origin = 'pod' AND NOT (json_valid(spec) AND json_valid(rules))";
+const deleteDamaged = `DELETE FROM attachment WHERE realm = ? AND origin = 'pod' AND NOT (
+  CASE WHEN json_valid(spec) AND json_valid(rules)
+  THEN json_type(spec) = 'object' AND json_type(rules) = 'object' ELSE FALSE END)`;
 
 export function createNetworkStore(database: NetworkDatabase, namespaceId: string): NetworkStore {
   const { db, transaction } = database;

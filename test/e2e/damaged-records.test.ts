@@ -73,25 +73,24 @@ describe('a damaged record', () => {
     for (const id of [whole.pod.id, podSandboxId]) await runtime().removePodSandbox({ podSandboxId: id });
   });
 
-  it('of a pod’s network stops this pod, and other pods keep their networks', async () => {
-    const [whole, damaged] = [await started('whole'), await started('damaged')];
-    const [id, other] = [damaged.pod.id, whole.pod.id];
-    await change(
-      `UPDATE attachment SET spec = substr(spec, 1, 50) WHERE container_id = '${id}'`,
-      'network.db',
-    );
-    const pods = (await runtime().listPodSandbox({})).items;
-    assert.deepEqual(
-      new Map(pods.map((pod) => [pod.id, pod.state])),
-      new Map([
-        [other, PodSandboxState.SANDBOX_READY],
-        [id, PodSandboxState.SANDBOX_NOTREADY],
-      ]),
-    );
-    assert.match((await execute(stage, whole.id, 'ip', 'address', 'show', 'eth0')).stdout, /10\.211\.0\./u);
-    await expectServing(stage, image);
-    for (const podSandboxId of [id, other]) await runtime().removePodSandbox({ podSandboxId });
-  });
+  for (const [what, value] of Object.entries({ 'is cut off': 'substr(spec, 1, 50)', 'is null': "'null'" }))
+    it(`of a pod’s network, which ${what}, stops this pod, and other pods keep their networks`, async () => {
+      const [whole, damaged] = [await started('whole'), await started('damaged')];
+      const [id, other] = [damaged.pod.id, whole.pod.id];
+      await change(`UPDATE attachment SET spec = ${value} WHERE container_id = '${id}'`, 'network.db');
+      const pods = (await runtime().listPodSandbox({})).items;
+      assert.deepEqual(
+        new Map(pods.map((pod) => [pod.id, pod.state])),
+        new Map([
+          [other, PodSandboxState.SANDBOX_READY],
+          [id, PodSandboxState.SANDBOX_NOTREADY],
+        ]),
+      );
+      const { stdout } = await execute(stage, whole.id, 'ip', 'address', 'show', 'eth0');
+      assert.match(stdout, /10\.211\.0\./u);
+      await expectServing(stage, image);
+      for (const podSandboxId of [id, other]) await runtime().removePodSandbox({ podSandboxId });
+    });
 
   for (const column of ['image.config', 'image.layers', 'dossier.json'])
     it(`of an image (${column}) costs this image, which can be pulled again`, async () => {
