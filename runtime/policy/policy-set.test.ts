@@ -113,7 +113,10 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'a misspelt kind': {
     files: { ...key, 'p.yaml': policy(), 'w.yaml': profile('web').replace('kind: Ent', 'kind: Enn') },
-    problems: [/w\.yaml:1:1: .*`rules` is missing/, /w\.yaml:2:7: kind: must be "TrustPolicy"/],
+    problems: [
+      /w\.yaml:1:1: .*`rules` is missing/,
+      /w\.yaml:2:7: kind: .* did you mean `EntitlementProfile`\?/,
+    ],
   },
   'a text that is not YAML': {
     files: { ...key, 'p.yaml': policy('web'), 'w.yaml': 'kind: [\n' },

@@ -32,11 +32,17 @@ export async function loadPolicySet(options: Parameters<typeof readPolicy>[0]): 
       ? []
       : [{ position, path, message, fix }];
   });
-  const all = sortProblems([...problems, ...checked.problems, ...unresolved]);
+  // A document with a misspelt kind is no policy and no profile: the message that suggests a kind is printed.
+  const places = new Set(checked.problems.map(placeOf));
+  const others = problems.filter((problem) => !places.has(placeOf(problem)));
+  const all = sortProblems([...others, ...checked.problems, ...unresolved]);
   if (policy === undefined || sources === undefined || all.length > 0)
     throw policyInvalid(options.paths, all, read.files);
   return { policy, sources, profiles, ...read };
 }
+
+const placeOf = ({ position, path }: Problem): string =>
+  JSON.stringify([position.file, position.line, position.column, path]);
 
 /** A comparison with all names takes time, and only the first problems are listed. */
 const mostCompared = 50;

@@ -23,19 +23,16 @@ describe('a damaged record', () => {
     const pod = await runPod(stage, name);
     return { pod, id: await runContainer(stage, pod, { image, command: ['sleep', '600'] }) };
   };
-  /** Starts the daemon again after this change of one of its databases. */
-  const change = (sql: string, file = 'state.db'): Promise<void> =>
+  /** Starts the daemon again after these changes of one of its databases, of one row each. */
+  const change = (statements: readonly string[], file = 'state.db'): Promise<void> =>
     stage.restart({
       meanwhile: () => {
         const database = new DatabaseSync(join(stage.folders.root, file));
-        assert.equal(database.prepare(sql).run().changes, 1);
+        for (const sql of statements) assert.equal(database.prepare(sql).run().changes, 1, sql);
         database.close();
         return Promise.resolve();
       },
     });
-  /** @param value an SQL expression of the old one */
-  const damage = (table: 'sandbox' | 'container', id: string, value: string): Promise<void> =>
-    change(`UPDATE ${table} SET record = ${value} WHERE id = '${id}'`);
   const running = async (): Promise<string[]> =>
     (await runtime().listContainers({})).containers.map(({ id }) => id);
 
@@ -46,23 +43,28 @@ describe('a damaged record', () => {
     'has no request': "json_remove(record, '$.config')",
     'has an unknown phase': "json_set(record, '$.phase', 'frozen')",
   };
-  for (const [what, value] of Object.entries(values))
-    it(`of a container, which ${what}, costs this container, and the daemon serves`, async () => {
-      const [whole, damaged] = [await started('whole'), await started('damaged')];
-      await damage('container', damaged.id, value);
-      assert.deepEqual(await running(), [whole.id]);
-      await stage.daemon.logged(new RegExp(`"container":"${damaged.id}".*the record of a container is`));
+  it(`of a container that ${Object.keys(values).join(', ')}, costs this container, and the daemon serves`, async () => {
+    const whole = await started('whole');
+    const damaged = [];
+    for (const value of Object.values(values))
+      damaged.push({ value, ...(await started(`damaged-${damaged.length}`)) });
+    await change(damaged.map(({ id, value }) => `UPDATE container SET record = ${value} WHERE id = '${id}'`));
+    assert.deepEqual(await running(), [whole.id]);
+    for (const { id } of damaged) {
+      await stage.daemon.logged(new RegExp(`"container":"${id}".*the record of a container is`));
       assert.deepEqual(
-        mountsBelow(stage.folders.root).filter((path) => path.includes(damaged.id)),
+        mountsBelow(stage.folders.root).filter((path) => path.includes(id)),
         [],
       );
-      await expectServing(stage, image);
-      for (const { pod } of [whole, damaged]) await runtime().removePodSandbox({ podSandboxId: pod.id });
-    });
+    }
+    await expectServing(stage, image);
+    for (const { pod } of [whole, ...damaged]) await runtime().removePodSandbox({ podSandboxId: pod.id });
+  });
 
   it('of a pod costs this pod with its containers, and its name can be used again', async () => {
     const [whole, damaged] = [await started('whole'), await started('damaged')];
-    await damage('sandbox', damaged.pod.id, "json_remove(record, '$.config')");
+    const { id } = damaged.pod;
+    await change([`UPDATE sandbox SET record = json_remove(record, '$.config') WHERE id = '${id}'`]);
     assert.deepEqual(
       (await runtime().listPodSandbox({})).items.map(({ id }) => id),
       [whole.pod.id],
@@ -77,7 +79,7 @@ describe('a damaged record', () => {
     it(`of a pod’s network, which ${what}, stops this pod, and other pods keep their networks`, async () => {
       const [whole, damaged] = [await started('whole'), await started('damaged')];
       const [id, other] = [damaged.pod.id, whole.pod.id];
-      await change(`UPDATE attachment SET spec = ${value} WHERE container_id = '${id}'`, 'network.db');
+      await change([`UPDATE attachment SET spec = ${value} WHERE container_id = '${id}'`], 'network.db');
       const pods = (await runtime().listPodSandbox({})).items;
       assert.deepEqual(
         new Map(pods.map((pod) => [pod.id, pod.state])),
@@ -96,7 +98,7 @@ describe('a damaged record', () => {
     it(`of an image (${column}) costs this image, which can be pulled again`, async () => {
       const reference = 'good.test/app/a:1';
       const [table, field] = column.split('.');
-      await change(`UPDATE ${table} SET ${field} = substr(${field}, 1, 40)`);
+      await change([`UPDATE ${table} SET ${field} = substr(${field}, 1, 40)`]);
       assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
       assert.equal(await stage.pull(reference), image);
       await stage.restart();

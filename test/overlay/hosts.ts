@@ -126,6 +126,22 @@ async function killed(child: ChildProcess | undefined): Promise<void> {
   await ended;
 }
 
+const agentProgram = join(import.meta.dirname, 'agent.ts');
+
+/** Adds the network namespace of a host, with a link to the switch. */
+function addNamespace(name: string, number: number, underlay: string): void {
+  shell(`ip netns add ${name} && ip link add port-${number} type veth peer name eth0 netns ${name} && ip link set port-${number} master switch up
+    ip -n ${name} link set lo up && ip -n ${name} address add ${underlay}/24 dev eth0 && ip -n ${name} link set eth0 up
+    ip -n ${name} route add default via 192.0.2.1`);
+}
+
+/** Installs the plugins of a host, and returns their folder. */
+function installedPlugins(own: string): string {
+  const binDir = join(own, 'bin');
+  installPlugins({ binDir, socket: join(own, 'cni.sock'), data: own, version: 'test', ...pluginOfBundle() });
+  return binDir;
+}
+
 export function createHosts(count: number, more: Partial<OverlaySettings> = {}): Hosts {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-overlay-'));
   mkdirSync('/run/netns', { recursive: true });
@@ -143,17 +159,8 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
     const own = join(folder, name);
     const logFile = join(own, 'log');
     mkdirSync(own);
-    shell(`ip netns add ${name} && ip link add port-${number} type veth peer name eth0 netns ${name} && ip link set port-${number} master switch up
-      ip -n ${name} link set lo up && ip -n ${name} address add ${underlay}/24 dev eth0 && ip -n ${name} link set eth0 up
-      ip -n ${name} route add default via 192.0.2.1`);
-    const binDir = join(own, 'bin');
-    installPlugins({
-      binDir,
-      socket: join(own, 'cni.sock'),
-      data: own,
-      version: 'test',
-      ...pluginOfBundle(),
-    });
+    addNamespace(name, number, underlay);
+    const binDir = installedPlugins(own);
     let agent: Answering<OverlayQuestion> | undefined;
     const ask = <Answer>(question: OverlayQuestion): Promise<Answer> => {
       if (agent === undefined) throw new Error(`${name} does not run`);
@@ -190,11 +197,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           ...more,
           ...changed,
         };
-        agent = answering(
-          netns,
-          [...flagsOfSources(), join(import.meta.dirname, 'agent.ts'), JSON.stringify(settings)],
-          logFile,
-        );
+        agent = answering(netns, [...flagsOfSources(), agentProgram, JSON.stringify(settings)], logFile);
         children.push(agent);
       },
       async kill() {
