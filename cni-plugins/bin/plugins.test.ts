@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { inPrivateNetns, tried } from '../engine/engine.fixture.ts';
 import { supportedVersions } from '../spec/cni-version.ts';
 import { installPlugins, installedPlugins, pluginNames } from '../cni/client/install.ts';
+import type { InstallOptions } from '../cni/client/install.ts';
 import { pluginOfBundle } from '../../test/fixtures/bundled-workers-flag.ts';
 import { createInstalledFixture, writeConflist } from './plugins.fixture.ts';
 import type { InstalledFixture, Run } from './plugins.fixture.ts';
@@ -34,6 +35,13 @@ if (inPrivateNetns(import.meta.filename)) {
     after(() => fixture.end());
 
     const program = (name: string): string => join(fixture.binDir, name);
+    const optionsFor = (binDir: string): InstallOptions => ({
+      binDir,
+      socket: fixture.socket,
+      data: join(fixture.folder, 'data'),
+      version: 'test',
+      ...pluginOfBundle(),
+    });
     const environment = (verb: string, id: string, netns: string): Record<string, string> => ({
       CNI_COMMAND: verb,
       CNI_CONTAINERID: id,
@@ -47,13 +55,7 @@ if (inPrivateNetns(import.meta.filename)) {
     };
 
     it('are written once, by rename, and distinguished from other files', () => {
-      const options = {
-        binDir: fixture.binDir,
-        socket: fixture.socket,
-        data: join(fixture.folder, 'data'),
-        version: 'test',
-        ...pluginOfBundle(),
-      };
+      const options = optionsFor(fixture.binDir);
       const inode = statSync(program('portcullis-bridge')).ino;
       assert.deepEqual(installPlugins(options).written, []);
       assert.equal(statSync(program('portcullis-bridge')).ino, inode);
@@ -86,13 +88,7 @@ if (inPrivateNetns(import.meta.filename)) {
         'portcullis-ptp foreign',
         'portcullis-vlan foreign',
       ]);
-      const options = {
-        binDir,
-        socket: fixture.socket,
-        data: join(fixture.folder, 'data'),
-        version: 'test',
-        ...pluginOfBundle(),
-      };
+      const options = optionsFor(binDir);
       assert.throws(() => installPlugins({ ...options, loopback: true }), /a third-party program/u);
       assert.deepEqual(installPlugins(options).written, pluginNames());
       assert.deepEqual(
@@ -108,13 +104,7 @@ if (inPrivateNetns(import.meta.filename)) {
 
     it('are also installed as `loopback` on request, and never replace a third-party program', async () => {
       const binDir = join(fixture.folder, 'bin-loopback');
-      const options = {
-        binDir,
-        socket: fixture.socket,
-        data: join(fixture.folder, 'data'),
-        version: 'test',
-        ...pluginOfBundle(),
-      };
+      const options = optionsFor(binDir);
       installPlugins(options);
       assert.ok(!existsSync(join(binDir, 'loopback')));
       assert.deepEqual(installPlugins({ ...options, loopback: true }).written, ['loopback']);
