@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { decryptKeys } from '../../test/fixtures/unencrypted-keys.ts';
+import { unencryptedKeys } from '../../test/fixtures/unencrypted-keys.ts';
 import { createHttpServer } from '../../base/connections/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { hostPlatform, openRegistries } from '../../trust/index.ts';
@@ -73,12 +73,13 @@ export async function beginFleet(
     server.close();
     rmSync(home, { recursive: true, force: true });
   });
+  const { signers, keys } = unencryptedKeys(join(home, 'keys'));
   const asOwner: Fleet['asOwner'] = async (act) => {
     const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
     const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } };
     const name = 'fleet/policy';
     const owner = await openOwner({
-      ...{ folder: join(home, 'owner'), name, passphrase, signers: [], registries, now: new Date() },
+      ...{ folder: join(home, 'owner'), name, passphrase, signers, registries, now: new Date() },
     });
     try {
       return await act(owner, registries);
@@ -88,9 +89,8 @@ export async function beginFleet(
     }
   };
   await asOwner((owner) =>
-    owner.init({ dialects: ['tuf'], destinations: [web], keys: {}, expiry, localKeys: true }),
+    owner.init({ dialects: ['tuf'], destinations: [web], keys, expiry, localKeys: true }),
   );
-  decryptKeys(join(home, 'owner'), 'correct horse');
   const publishFolder: Fleet['publishFolder'] = async (
     folder,
     { stages = [], halt = { denials: 1, watch: 600 } } = {},

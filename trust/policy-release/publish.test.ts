@@ -3,6 +3,8 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { unencryptedKeys } from '../../test/fixtures/unencrypted-keys.ts';
+import type { UnencryptedKeys } from '../../test/fixtures/unencrypted-keys.ts';
 import { openRegistries } from '../registries/registry-access.ts';
 import type { RegistryAccess } from '../registries/registry-access.ts';
 import { openOwner } from '../tuf-author/owner.ts';
@@ -15,12 +17,15 @@ let folder = '';
 let here = '';
 let elsewhere = '';
 let web = '';
+let unencrypted: UnencryptedKeys;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'portcullis-releases-'));
   [here, elsewhere, web] = [join(folder, 'here'), join(folder, 'elsewhere'), join(folder, 'web')];
+  unencrypted = unencryptedKeys(join(folder, 'keys'));
+  const { keys } = unencrypted;
   await asOwner(here, (owner) =>
-    owner.init({ dialects: ['tuf'], destinations: [web], keys: {}, expiry: {}, localKeys: true }),
+    owner.init({ dialects: ['tuf'], destinations: [web], keys, expiry: {}, localKeys: true }),
   );
   await publish(here, 'first');
   cpSync(here, elsewhere, { recursive: true });
@@ -34,7 +39,8 @@ async function asOwner<T>(
 ): Promise<T> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } };
-  const input = { folder: dir, name: 'fleet/policy', passphrase, signers: [], registries, now: new Date() };
+  const { signers } = unencrypted;
+  const input = { folder: dir, name: 'fleet/policy', passphrase, signers, registries, now: new Date() };
   const owner = await openOwner(input);
   try {
     return await action(owner, registries);

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { unencryptedKeys } from '../../test/fixtures/unencrypted-keys.ts';
+import type { UnencryptedKeys } from '../../test/fixtures/unencrypted-keys.ts';
 import { startTrustService } from '../notary/index.ts';
 import { openRegistries } from '../registries/registry-access.ts';
 import type { TargetFile } from '../tuf-metadata/model.ts';
@@ -29,6 +31,7 @@ const publish = (owner: Owner, countersign = false) => owner.publish({ to: [], c
 
 interface Scene {
   readonly home: string;
+  readonly keys: UnencryptedKeys['keys'];
   /** Opens a collection of the folder `keys`, or of a copy of it. */
   open(folder?: string): Promise<Owner>;
   /** Delegates every path to the role. */
@@ -46,12 +49,14 @@ async function scene(t: TestContext): Promise<Scene> {
     await registries.close();
     await rm(home, { recursive: true, force: true });
   });
+  const { signers, keys } = unencryptedKeys(join(home, 'unencrypted'));
   const key = join(home, 'releases.pem');
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   writeFileSync(key, privateKey.export({ format: 'pem', type: 'pkcs8' }));
   writeFileSync(`${key}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
   return {
     home,
+    keys,
     spki: publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
     async open(folder = 'keys') {
       const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };
@@ -59,7 +64,7 @@ async function scene(t: TestContext): Promise<Scene> {
         folder: join(home, folder),
         name,
         passphrase,
-        signers: [key],
+        signers: [...signers, key],
         registries,
         now: new Date(),
       });
@@ -81,9 +86,10 @@ async function scene(t: TestContext): Promise<Scene> {
 /** Publishes a collection in a folder, with a role that has signed `bad`. */
 async function inFolder(t: TestContext): Promise<Scene & { readonly owner: Owner; readonly place: string }> {
   const scenery = await scene(t);
+  const { keys } = scenery;
   const owner = await scenery.open();
   const place = join(scenery.home, 'place');
-  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
+  await owner.init({ dialects: ['tuf'], destinations: [place], keys, expiry: {}, localKeys: true });
   await scenery.delegate(owner);
   await owner.stage(add(role, 'bad'));
   await publish(owner);
@@ -95,10 +101,10 @@ async function withoutRoleFile(
   t: TestContext,
 ): Promise<{ readonly owner: Owner; readonly other: Owner; readonly place: string }> {
   const scenery = await scene(t);
-  const { home, open } = scenery;
+  const { home, open, keys } = scenery;
   const owner = await open();
   const place = join(home, 'place');
-  await owner.init({ dialects: ['tuf'], destinations: [place], keys: {}, expiry: {}, localKeys: true });
+  await owner.init({ dialects: ['tuf'], destinations: [place], keys, expiry: {}, localKeys: true });
   await publish(owner);
   await cp(join(home, 'keys'), join(home, 'copy'), { recursive: true });
   await scenery.delegate(owner);
@@ -211,10 +217,11 @@ async function atService(t: TestContext): Promise<Scene & { readonly owner: Owne
   const service = await startTrustService({ listen: '127.0.0.1:0', data: join(scenery.home, 'data') });
   t.after(() => service.close());
   const owner = await scenery.open();
+  const { root, targets } = scenery.keys;
   await owner.init({
     dialects: ['tuf', 'notary'],
     destinations: [service.url],
-    keys: {},
+    keys: { root, targets },
     expiry: {},
     localKeys: false,
   });
