@@ -172,3 +172,18 @@ test('a network is refused if a plugin does not know one of its fields', () => {
   assert.equal(status, 1);
   assert.match(shown('inspect', 'pods').stdout, reason);
 });
+
+test('descriptions of services for all hosts are refused when they are too large, before the daemon is asked', () => {
+  const input = Buffer.alloc(32 * 1024 * 1024 + 1, 'a');
+  const file = join(folder, 'large.yaml');
+  writeFileSync(file, input);
+  for (const given of ['-', file]) {
+    const words = ['network', 'overlay', 'apply', '-f', given, '--admin-socket', join(folder, 'none.sock')];
+    const { status, stderr } = spawnSync(process.execPath, [commandFile, ...words], {
+      encoding: 'utf8',
+      input,
+    });
+    assert.match(stderr, /larger than \d+ bytes.*\[CLI_FILE_UNREADABLE\]/u);
+    assert.equal(status, 2);
+  }
+});

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { OverlayStatus } from '../../cni-plugins/index.ts';
 import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
-import { readInputFile } from '../files/input-file.ts';
+import { readInputFile, readStandardInput } from '../files/input-file.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { printableText } from '../output/printable.ts';
@@ -12,6 +12,9 @@ import { withWide } from '../output/terminal.ts';
 interface Flags extends AdminFlags {
   readonly output: OutputFormat;
 }
+
+/** As for a file of `portcullis service apply`: enough for thousands of services. */
+const mostBytes = 32 * 1024 * 1024;
 
 /** `portcullis network overlay`: the network that spans hosts, as this host's daemon sees it. */
 export function registerOverlay(network: Command): void {
@@ -133,16 +136,11 @@ async function status(flags: Flags): Promise<number> {
 }
 
 async function apply(flags: Flags & { readonly file: string }): Promise<number> {
-  const text = flags.file === '-' ? await standardInput() : (await readInputFile(flags.file)).toString();
-  const found = await askAdmin(flags, 'overlay/apply-services', { file: flags.file, text });
+  const { file } = flags;
+  const bytes = file === '-' ? await readStandardInput(mostBytes) : await readInputFile(file, mostBytes);
+  const found = await askAdmin(flags, 'overlay/apply-services', { file, text: bytes.toString() });
   print(flags.output, found, found.spread.map((name) => `spread ${name}\n`).join(''));
   return exitCodes.yes;
-}
-
-async function standardInput(): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString();
 }
 
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
