@@ -142,4 +142,30 @@ readlink /proc/$daemon/exe || echo daemon ended`);
       'portcullis: process DAEMON is a daemon of the old version: restart it after the upgrade\nothers run\ndaemon ended\n',
     );
   });
+
+  it('a purge ends shims and monitors with their sandboxes, whose root is no container, and no client', () => {
+    const output = inside(`
+mkdir /run/up
+mount -t tmpfs tmpfs /run/up
+mkdir /run/up/etc /run/up/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up/etc,workdir=/run/up/work /etc
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /var/cache
+loop='sleep 1000 & echo $! >/run/$0; while :; do sleep 0.1; done'
+for words in 'shim -address /run/portcullis/shim-events.sock -id 1' \
+  'monitor --bundle /run/portcullis/containers/1' 'client -r unix:///run/portcullis/portcullis.sock'; do
+  sh -c "$loop" $words </dev/null >/dev/null 2>&1 &
+  name=\${words%% *}
+  echo $! >/run/$name.pid
+  until [ -s /run/$name ]; do sleep 0.01; done
+done
+sh "$SCRIPTS/postrm" purge
+for process in shim monitor client; do
+  for file in /run/$process /run/$process.pid; do
+    state=$(grep -s State: /proc/$(cat $file)/status || true)
+    case $state in '' | *Z*) echo $process ended ;; *) echo $process runs ;; esac
+  done
+done`);
+    assert.equal(output, 'shim ended\nshim ended\nmonitor ended\nmonitor ended\nclient runs\nclient runs\n');
+  });
 });
