@@ -52,6 +52,16 @@ cp "$(readlink -f /bin/sh)" $node
 loop='while :; do sleep 0.1; done'
 `;
 
+/** Folders that a purge may empty, without those of the machine. */
+const foldersOfPurge = `
+mkdir /run/up
+mount -t tmpfs tmpfs /run/up
+mkdir /run/up/etc /run/up/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up/etc,workdir=/run/up/work /etc
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /var/cache
+`;
+
 describe('the maintainer scripts of the Debian package', { skip }, () => {
   for (const state of ['active', 'activating'])
     it(`an upgrade stops a service that is ${state} before files change, and starts it after that`, () => {
@@ -144,14 +154,7 @@ readlink /proc/$daemon/exe || echo daemon ended`);
   });
 
   it('a purge ends shims and monitors with their sandboxes, whose root is no container, and no client', () => {
-    const output = inside(`
-mkdir /run/up
-mount -t tmpfs tmpfs /run/up
-mkdir /run/up/etc /run/up/work
-mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up/etc,workdir=/run/up/work /etc
-mount -t tmpfs tmpfs /var/lib
-mount -t tmpfs tmpfs /var/cache
-loop='sleep 1000 & echo $! >/run/$0; while :; do sleep 0.1; done'
+    const output = inside(`${foldersOfPurge}loop='sleep 1000 & echo $! >/run/$0; while :; do sleep 0.1; done'
 for words in 'shim -address /run/portcullis/shim-events.sock -id 1' \
   'monitor --bundle /run/portcullis/containers/1' 'client -r unix:///run/portcullis/portcullis.sock'; do
   sh -c "$loop" $words </dev/null >/dev/null 2>&1 &
@@ -167,5 +170,16 @@ for process in shim monitor client; do
   done
 done`);
     assert.equal(output, 'shim ended\nshim ended\nmonitor ended\nmonitor ended\nclient runs\nclient runs\n');
+  });
+
+  it('a purge removes the folders of the daemon and of the proxy, and no others', () => {
+    const output = inside(`${foldersOfPurge}
+for folder in portcullis portcullis-proxy portcullis-other; do
+  mkdir /var/lib/$folder
+  echo state >/var/lib/$folder/state.db
+done
+sh "$SCRIPTS/postrm" purge
+ls /var/lib`);
+    assert.equal(output, 'portcullis-other\n');
   });
 });
