@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { isPortcullisError } from '../base/errors/index.ts';
+import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
+import { lackedByQuickstart } from './doctor/programs.ts';
+import { packageRoot } from './environment/package-root.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { isInOwnNamespaces, runInOwnNamespaces, onEndSignal } from './quickstart/own-namespaces.ts';
@@ -35,7 +37,22 @@ export function register(program: Command): void {
 
 async function quickstart(flags: QuickstartFlags): Promise<number> {
   requireRoot('run the quickstart', 'create containers, mounts and networks');
-  return isInOwnNamespaces() ? demonstrate(flags) : runInOwnNamespaces();
+  if (isInOwnNamespaces()) return demonstrate(flags);
+  requirePrograms();
+  return runInOwnNamespaces();
+}
+
+function requirePrograms(): void {
+  const lacked = lackedByQuickstart(packageRoot());
+  if (lacked.length === 0) return;
+  throw new PortcullisError({
+    code: 'CLI_PROGRAMS_MISSING',
+    kind: 'precondition',
+    attempted: 'run the quickstart',
+    on: '',
+    why: `this machine lacks ${lacked.join(', ')}`,
+    fix: 'run `portcullis doctor --fix`, or install them',
+  });
 }
 
 /** Runs the quickstart in its own namespaces, and undoes everything in every case. */

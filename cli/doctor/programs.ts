@@ -30,17 +30,7 @@ const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/b
  */
 export function programFindings(packageRoot: string): readonly Finding[] {
   const isCheckout = existsSync(join(packageRoot, 'cli/main.ts'));
-  const requirements = readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
-    .split('\n')
-    .filter((line) => line !== '' && !line.startsWith('#'))
-    // Skip libraries that Node itself is linked with: without them this code would not run.
-    .filter((line) => !line.includes('|lib:'))
-    .map((line): Requirement => {
-      const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
-      // The daemon does not search PATH.
-      const path = findProgram(command, neededBy === 'daemon' ? programFolders : undefined);
-      return { packageName, command, neededBy, path, why, elsewhere };
-    })
+  const requirements = requirementsOf(packageRoot)
     .filter(({ command }) => !ociRuntimes.some((name) => name === command))
     .filter(({ neededBy }) => neededBy !== 'tests' || isCheckout);
   const absent = (...kinds: readonly string[]): readonly Requirement[] =>
@@ -53,6 +43,33 @@ export function programFindings(packageRoot: string): readonly Finding[] {
     ...lacking('quickstart', absent('story')),
     ...lacking('tests', absent('tests')),
   ];
+}
+
+/** Returns the packages that the quickstart needs and that are not installed, by the same table. */
+export function lackedByQuickstart(packageRoot: string): readonly string[] {
+  return (
+    requirementsOf(packageRoot)
+      .filter(({ neededBy, path }) => neededBy === 'story' && path === undefined)
+      .map(({ packageName }) => packageName)
+      // The default handler is crun. Without AppArmor in the kernel nothing compiles its profiles.
+      .filter((name) => name !== 'runc' && name !== 'apparmor')
+  );
+}
+
+function requirementsOf(packageRoot: string): readonly Requirement[] {
+  return (
+    readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      // Skip libraries that Node itself is linked with: without them this code would not run.
+      .filter((line) => !line.includes('|lib:'))
+      .map((line): Requirement => {
+        const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
+        // The daemon does not search PATH.
+        const path = findProgram(command, neededBy === 'daemon' ? programFolders : undefined);
+        return { packageName, command, neededBy, path, why, elsewhere };
+      })
+  );
 }
 
 function absentProgram({ packageName, why, elsewhere }: Requirement): Finding {

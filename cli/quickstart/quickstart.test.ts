@@ -32,6 +32,15 @@ describe('portcullis quickstart', () => {
     assert.deepEqual(remains(), []);
   });
 
+  it('names the packages that are missing before it starts anything', () => {
+    const program = `for name in ip nft; do mount --bind /dev/null "$(readlink -f "$(command -v $name)")"; done
+exec "$0" quickstart`;
+    const run = spawnSync('unshare', ['--mount', 'sh', '-euc', program, command], { encoding: 'utf8' });
+    assert.equal(run.status, 4, run.stdout + run.stderr);
+    assert.equal(run.stdout, '');
+    assert.match(run.stderr, /lacks nftables, iproute2; .*doctor --fix.*\[CLI_PROGRAMS_MISSING\]/u);
+  });
+
   it('cleans up when it is interrupted in the middle', async () => {
     const child = spawn(command, ['quickstart'], { stdio: ['ignore', 'pipe', 'pipe'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;
