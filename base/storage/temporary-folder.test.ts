@@ -45,3 +45,15 @@ test('what killed processes left is removed by the next start, and nothing else'
   await own.close();
   assert.equal(existsSync(own.path), false);
 });
+
+for (const [title, within, why] of [
+  ['does not exist', '/none/tmp', 'it does not exist'],
+  ['is a file', import.meta.filename, 'a part of its path is not a folder'],
+  ['has a file system without new folders', '/proc', 'no folder can be created in it'],
+] as const)
+  test(`a folder for temporary files that ${title} is refused in words`, async () => {
+    await assert.rejects(openTemporaryFolder('portcullis-webhook-', within), {
+      code: 'STORAGE_NO_ACCESS',
+      message: `create a folder for temporary files in ${within}: ${why}; check that the folder exists, is a folder, and may be written by this user [STORAGE_NO_ACCESS]`,
+    });
+  });

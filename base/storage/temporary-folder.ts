@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isPortcullisError } from '../errors/index.ts';
+import { fileReason, isPortcullisError, reasonOf } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 import { lockFile, lockFolder } from './folder-lock.ts';
 
@@ -27,7 +27,7 @@ const unlockedMs = 24 * 3_600_000;
 export async function openTemporaryFolder(prefix: string, within = tmpdir()): Promise<TemporaryFolder> {
   await removeAbandoned(prefix, within);
   const path = await mkdtemp(join(within, prefix)).catch((error: unknown) => {
-    throw storageFailure(error, 'create a folder for temporary files in', within);
+    throw storageFailure(error, 'create a folder for temporary files in', within, whyNoFolder(error, within));
   });
   try {
     const lock = await lockFolder(path);
@@ -42,6 +42,14 @@ export async function openTemporaryFolder(prefix: string, within = tmpdir()): Pr
     await rm(path, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** The message of Node names the folder that was to be created, and a system call. */
+function whyNoFolder(thrown: unknown, within: string): string {
+  const { code } = thrown as NodeJS.ErrnoException;
+  // A file system without new folders, such as that of /proc, reports the new folder as missing.
+  if (code === 'ENOENT' && existsSync(within)) return 'no folder can be created in it';
+  return fileReason(Object.assign(new Error(reasonOf(thrown)), { code }), within);
 }
 
 /** Leaves what cannot be examined or removed: nothing depends on it, and the next start tries again. */
