@@ -60,6 +60,8 @@ mkdir /run/up/etc /run/up/work
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up/etc,workdir=/run/up/work /etc
 mount -t tmpfs tmpfs /var/lib
 mount -t tmpfs tmpfs /var/cache
+mount -t tmpfs tmpfs /usr/local/bin
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
 `;
 
 describe('the maintainer scripts of the Debian package', { skip }, () => {
@@ -182,4 +184,34 @@ sh "$SCRIPTS/postrm" purge
 ls /var/lib`);
     assert.equal(output, 'portcullis-other\n');
   });
+
+  for (const [title, begin, name] of [
+    [
+      'is installed',
+      'printf "#!/bin/sh\\n" >/usr/local/bin/portcullisd; chmod +x /usr/local/bin/portcullisd',
+      '/usr/local/bin/portcullisd',
+    ],
+    [
+      'runs',
+      'sh -c "exec sleep 1000" 9</var/lib/portcullis/state.db >/dev/null 2>&1 &\n' +
+        'until [ -e /proc/$!/fd/9 ]; do sleep 0.01; done',
+      'process PID',
+    ],
+  ] as const)
+    it(`a purge leaves the data and the containers when another installation ${title}`, () => {
+      const output = inside(`${foldersOfPurge}
+exec 2>&1
+mkdir /var/lib/portcullis
+echo state >/var/lib/portcullis/state.db
+sh -c 'while :; do sleep 0.1; done' monitor /run/portcullis/containers/1 </dev/null >/dev/null 2>&1 &
+monitor=$!
+${begin}
+sh "$SCRIPTS/postrm" purge 2>&1 | sed 's/process [0-9]*/process PID/'
+ls /var/lib/portcullis
+grep -q '^State:.Z' /proc/$monitor/status || echo monitor runs`);
+      assert.equal(
+        output,
+        `portcullis: ${name} uses the configuration, the data and the containers: they stay\nstate.db\nmonitor runs\n`,
+      );
+    });
 });
