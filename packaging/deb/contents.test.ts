@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { debContents } from './contents.ts';
 
-test('every unit of the Debian package starts a program of the Debian package', (t) => {
+test('each unit is installed, and starts a program of the Debian package', (t) => {
   const layout = mkdtempSync(join(tmpdir(), 'portcullis-deb-contents-'));
   t.after(() => rmSync(layout, { recursive: true }));
   cpSync(join(import.meta.dirname, '../systemd'), join(layout, 'packaging/systemd'), { recursive: true });
@@ -19,6 +19,7 @@ test('every unit of the Debian package starts a program of the Debian package', 
     return [[path, program]];
   });
   assert.deepEqual(programs.sort(), [
+    ['lib/systemd/system/portcullis-node.service', '/usr/bin/portcullis'],
     ['lib/systemd/system/portcullisd.service', '/usr/bin/portcullisd'],
     ['usr/lib/portcullis/packaging/systemd/portcullis-node.service', '/usr/bin/portcullis'],
     ['usr/lib/portcullis/packaging/systemd/portcullisd.service', '/usr/bin/portcullisd'],

@@ -35,9 +35,12 @@ export function debContents(input: ContentsInput): PackageFile[] {
     })),
     ...input.manuals.map(({ path, text }) => zipped(`usr/share/man/${path}.gz`, text)),
     ...completionFiles(input.completions),
-    // No preset of the distribution enables the service. Debian's systemd has the folder under this name:
+    // No preset of the distribution enables the services. Debian's systemd has the folder under this name:
     // with /usr before it, dpkg warns at each removal that the folder is not empty.
-    textFile('lib/systemd/system-preset/60-portcullis.preset', 'disable portcullisd.service\n'),
+    textFile(
+      'lib/systemd/system-preset/60-portcullis.preset',
+      'disable portcullisd.service\ndisable portcullis-node.service\n',
+    ),
     textFile('usr/share/lintian/overrides/portcullis', lintianOverrides(input.packages)),
     textFile(`${documents}/copyright`, copyright(input.bundled)),
     zipped(`${documents}/changelog.gz`, changelog(input.version, input.time)),
@@ -47,13 +50,10 @@ export function debContents(input: ContentsInput): PackageFile[] {
 
 /** Returns where a file of the layout is installed. */
 function placed({ path, content }: PackageFile): PackageFile[] {
-  if (/^packaging\/systemd\/[^/]+\.service$/u.test(path)) {
+  const [, service] = /^packaging\/systemd\/([^/]+\.service)$/u.exec(path) ?? [];
+  if (service !== undefined) {
     const unit = unitOf(content);
-    const isInstalled = path.endsWith('/portcullisd.service');
-    return [
-      ...(isInstalled ? [textFile('lib/systemd/system/portcullisd.service', unit)] : []),
-      textFile(`${library}/${path}`, unit),
-    ];
+    return [textFile(`lib/systemd/system/${service}`, unit), textFile(`${library}/${path}`, unit)];
   }
   // The text of Apache-2.0 is among the common licences of Debian, and the notices are in `copyright`.
   if (path === 'LICENSE' || path === 'THIRD-PARTY-NOTICES') return [];
@@ -73,7 +73,8 @@ function unitOf(content: PackageFile['content']): string {
     .replace(
       /^#.* The path of `portcullisd` depends on[^]*?\n(?=\[Unit\])/u,
       '# The container runtime of a Kubernetes node.\n',
-    );
+    )
+    .replace(/ The path of\n# `portcullis` depends on[^]*?\n(?=\[Unit\])/u, '\n');
   return changed;
 }
 
