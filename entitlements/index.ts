@@ -22,6 +22,8 @@ export { basePolicy } from './compile/base-set.ts';
 export { compile } from './compile/compile.ts';
 export type { Target } from './compile/target.ts';
 export { describeSettings, settingsToJson } from './compile/describe.ts';
+export { enforcedPolicy } from './compile/enforced-policy.ts';
+export type { EnforcedPolicy } from './compile/enforced-policy.ts';
 export { detectKernel } from './compile/kernel.ts';
 export type { KernelFeatures } from './compile/kernel.ts';
 export { settingsDigest } from './compile/digest.ts';

@@ -5,7 +5,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { seccompFilters } from '../../base/kernel/index.ts';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/index.ts';
+import { attestFilters, detectKernel, enforcedPolicy, parseSeccompJson } from '../../entitlements/index.ts';
 import type { Attestation, Expected } from '../../entitlements/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
 import { withClient, withSocket } from '../options/endpoint.ts';
@@ -20,7 +20,7 @@ interface Flags extends OperandFlags {
   readonly container?: string;
   readonly bpf?: string;
   readonly profile?: string;
-  readonly runtime?: 'crun' | 'runc';
+  readonly runtime?: 'crun' | 'runc' | 'none';
   readonly socket: string;
   readonly output: OutputFormat;
 }
@@ -30,7 +30,8 @@ const examples = `${operandHelp}
 A container's filter is compared with the OCI seccomp object that its profile was compiled to at creation, or
 with --profile. The filter is read back from the kernel, which stops its first process for less than a
 millisecond. The system calls that the runtime itself needs to start a container are granted in addition to
-the profile: use --runtime none if no runtime is involved.
+the profile: use --runtime none if no runtime is involved. The rules of the profile on files and mounts are
+read as this kernel enforces them: Landlock needs system calls of its own, and some mount calls are denied.
 
 Examples:
   $ portcullis entitlements prove --container web
@@ -126,7 +127,11 @@ async function questionOf(flags: Flags): Promise<Question> {
 async function expectedOf(profile: string, flags: Flags, runtime: string): Promise<Expected> {
   const name = flags.runtime ?? runtime;
   const { profile: found } = await operand(profile, flags);
-  return { policy: found.syscalls, ...(name !== 'none' && { base: basePolicy(name) }) };
+  return enforcedPolicy(found, {
+    architecture: flags.arch,
+    runtime: name === 'none' ? undefined : name,
+    kernel: detectKernel(),
+  });
 }
 
 async function ofContainer(client: CriClient, named: string, flags: Flags): Promise<Question> {

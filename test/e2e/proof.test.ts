@@ -152,6 +152,48 @@ describe('proof', () => {
     }
   });
 
+  describe('of the program that a profile with rules on paths compiles to', () => {
+    let folder = '';
+    before(() => {
+      folder = mkdtempSync(join(tmpdir(), 'pc-prove-paths-'));
+    });
+    after(() => rmSync(folder, { recursive: true, force: true }));
+
+    const profileOf = (name: string, rules: string): string => {
+      const file = join(folder, `${name}.yaml`);
+      const head = `apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\n`;
+      writeFileSync(file, `${head}extends: [default]\n${rules}`);
+      return file;
+    };
+    const bpfOf = async (profile: string): Promise<string> => {
+      const { stdout, stderr } = await portcullis(['entitlements', 'compile', profile, '--output', 'json']);
+      assert.equal(stderr, '');
+      const file = `${profile}.bpf`;
+      const { seccomp } = JSON.parse(stdout) as { seccomp: { bpf: string } };
+      writeFileSync(file, Buffer.from(seccomp.bpf, 'base64'));
+      return file;
+    };
+    const prove = (bpf: string, profile: string) =>
+      portcullis(['entitlements', 'prove', '--bpf', bpf, '--profile', profile]);
+
+    it('the calls that set up Landlock are granted where Landlock enforces the rules on files', async () => {
+      const drops = 'syscalls: { drop: [landlock_create_ruleset, openat2] }\n';
+      const profile = profileOf('files', `${drops}files: { read: ["/etc/**"] }\n`);
+      const { stdout, stderr } = await prove(await bpfOf(profile), profile);
+      assert.match(stdout, /^equal: /, stderr);
+    });
+
+    it('mount calls that would evade the rules on mounts are reported', async () => {
+      const mounting =
+        'capabilities: { add: [SYS_ADMIN] }\nsyscalls: { add: [mount, fsmount, move_mount] }\n';
+      const profile = profileOf('mounts', `${mounting}mounts: []\n`);
+      assert.match((await prove(await bpfOf(profile), profile)).stdout, /^equal: /);
+      const { code, stdout } = await prove(await bpfOf(profileOf('free', mounting)), profile);
+      assert.equal(code, 1, stdout);
+      assert.match(stdout, /^looser: /);
+    });
+  });
+
   describe('with a faulty generator', () => {
     let stage: Stage;
     before(async () => {
