@@ -54,6 +54,20 @@ describe('the state of a running container, compared with the requested state', 
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
   });
 
+  it('is held when masked paths contain a blank or a backslash, which the kernel escapes', () => {
+    const masked = ['/proc/some file', '/proc/a\\b'];
+    const mountinfo = [live.mountinfo, mount('/proc/some\\040file', 'rw'), mount('/proc/a\\134b', 'rw')];
+    const found = heldAgainst(
+      { ...reported, linux: { ...reported.linux, maskedPaths: masked } },
+      { ...live, mountinfo: mountinfo.join('\n') },
+      capabilityNames,
+    );
+    assert.deepEqual(
+      found.filter(({ verdict }) => verdict === 'looser'),
+      [],
+    );
+  });
+
   const faults: readonly (readonly [part: string, change: Partial<LiveState>])[] = [
     ['capabilities, bounding', { status: live.status.replace('21\n', '31\n') }],
     ['capabilities, ambient', { status: live.status.replace('CapAmb:\t0', 'CapAmb:\t1') }],

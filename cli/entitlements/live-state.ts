@@ -163,8 +163,13 @@ function limits(reported: ReportedState, live: LiveState): LiveFinding[] {
 
 /** Returns the mount options of the topmost mount on a path. */
 function options({ mountinfo }: LiveState, path: string): string[] {
-  const lines = mountinfo.split('\n').filter((line) => line.split(' ')[4] === path);
+  const lines = mountinfo.split('\n').filter((line) => unescaped(line.split(' ')[4] ?? '') === path);
   return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
+}
+
+/** Reverses the kernel's octal escapes of blanks, tabs, newlines and backslashes (fs/proc_namespace.c, mangle). */
+function unescaped(path: string): string {
+  return path.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }
 
 function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
