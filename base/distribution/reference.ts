@@ -96,9 +96,9 @@ function splitName(name: string): { readonly registry: string; readonly reposito
 const addressForm = /^\[|(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$/;
 
 /**
- * Returns the only text for a host and a port: `r.io:05000` is `r.io:5000`, and `10.1` is `10.0.0.1`. A
- * second text for one registry would evade the rules for the first. Returns undefined if there is no such
- * address or port.
+ * Returns the only text for a host and a port: `r.io:05000` is `r.io:5000`; `10.1` and
+ * `[::ffff:a00:1]` are `10.0.0.1`. A second text for one registry would evade the rules for the first.
+ * Returns undefined if there is no such address or port.
  */
 function canonicalHost(written: string): string | undefined {
   const [, host = written, digits] = /^(.*):([0-9]+)$/.exec(written.endsWith(']') ? '' : written) ?? [];
@@ -107,7 +107,20 @@ function canonicalHost(written: string): string | undefined {
   const end = port === undefined ? '' : `:${port}`;
   if (!addressForm.test(host)) return `${host}${end}`;
   const url = URL.parse(`http://${host}/`);
-  return url === null ? undefined : `${url.hostname}${end}`;
+  return url === null ? undefined : `${withoutMapping(url.hostname)}${end}`;
+}
+
+/**
+ * Returns the IPv4 address that an IPv6 address maps (RFC 4291, section 2.5.5.2), and any other host as it
+ * is. A connection to either leads to the same socket.
+ */
+function withoutMapping(host: string): string {
+  const [, ...words] = /^\[::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})\]$/.exec(host) ?? [];
+  if (words.length === 0) return host;
+  return words
+    .map((word) => Number.parseInt(word, 16))
+    .flatMap((word) => [word >> 8, word & 0xff])
+    .join('.');
 }
 
 /** Returns the normalised text: `docker.io/library/busybox:1`. Parsing it gives the same reference. */

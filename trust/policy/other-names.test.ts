@@ -46,13 +46,16 @@ test('a rule for the name with a port also applies to the name without it', () =
   assert.equal(outcomeOf('registry.example.com:5000/pay/app:1', [everything, rule]).outcome, 'admit');
 });
 
-test('the API host of Docker Hub evades no rule for docker.io', () => {
+test('no other host of Docker Hub evades a rule for docker.io', () => {
   const rule = { ...strict, images: ['docker.io/library/*'] };
   for (const host of [
     'registry-1.docker.io',
     'registry-1.docker.io:443',
     'index.docker.io:443',
     'docker.io:443',
+    'registry.hub.docker.com',
+    'registry.hub.docker.com:443',
+    'registry.docker.io',
   ])
     assert.equal(outcomeOf(`${host}/library/busybox:1`, [everything, rule]).outcome, 'deny', host);
 });
@@ -90,6 +93,8 @@ test('the ceiling of an allowing rule stays when a rule for another name narrows
 });
 
 test('one text leads to one registry', () => {
-  const { registry } = parseReference('10.1:05000/app');
-  assert.equal(registry, '10.0.0.1:5000');
+  for (const host of ['10.1:05000', '[::ffff:a00:1]:5000', '[::ffff:a00:1]:05000']) {
+    const { registry } = parseReference(`${host}/app`);
+    assert.equal(registry, '10.0.0.1:5000', host);
+  }
 });

@@ -56,12 +56,18 @@ function isAmong(patterns: readonly string[] = [], image: NamedImage): boolean {
   return patterns.some((pattern) => patternMatches(compiled(pattern), image));
 }
 
-/** The hosts of Docker Hub. */
-export const hubHosts: readonly string[] = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+/** The hosts at which Docker Hub serves the same images. */
+export const hubHosts: readonly string[] = [
+  'docker.io',
+  'index.docker.io',
+  'registry-1.docker.io',
+  'registry.docker.io',
+  'registry.hub.docker.com',
+];
 /** The ports of HTTPS, and of HTTP to a registry that is configured so. */
 const defaultPorts: readonly string[] = ['', ':443', ':80'];
 
-/** Returns the other names of a registry: with and without a default port, and the API host of Docker Hub. */
+/** Returns the other names of a registry: with and without a default port, and the hosts of Docker Hub. */
 export function otherNames(registry: string): readonly string[] {
   const port = defaultPorts.find((one) => one !== '' && registry.endsWith(one)) ?? '';
   const host = registry.slice(0, registry.length - port.length);
