@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/capabilities/index.ts';
+import { closeFd, O_PATH, openInRoot } from '../../base/kernel/index.ts';
 import { attempt, fileReason, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
@@ -148,7 +149,7 @@ function readLive(pid: number, named: string): LiveState {
       hostNamespaces: links('/proc/self'),
       ...(label !== undefined && { label }),
       ...(devices !== undefined && { devices }),
-      exists: (path) => existsSync(join(proc, 'root', path)),
+      resolve: (path) => resolveInRoot(join(proc, 'root'), path),
     };
   } catch (error) {
     throw unreadable(
@@ -156,6 +157,17 @@ function readLive(pid: number, named: string): LiveState {
       `the state of process ${pid} cannot be read: ${reasonOf(error)}`,
       'run as root on the node',
     );
+  }
+}
+
+/** Resolves links as the container does: an absolute one does not lead to the host. */
+function resolveInRoot(root: string, path: string): string | undefined {
+  const fd = attempt(() => openInRoot(root, path, { flags: O_PATH }));
+  if (fd === undefined) return undefined;
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } finally {
+    closeFd(fd);
   }
 }
 

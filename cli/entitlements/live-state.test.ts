@@ -39,7 +39,7 @@ const live: LiveState = {
   namespaces: { net: 'net:[2]', mnt: 'mnt:[2]' },
   hostNamespaces: { net: 'net:[1]', mnt: 'mnt:[1]' },
   devices: 'c 1:3 rwm\nc 10:229 rw\n',
-  exists: (path) => path !== '/absent',
+  resolve: (path) => (path === '/absent' ? undefined : path.replace('/link', '/proc')),
 };
 
 function looser(change: Partial<LiveState>): string[] {
@@ -52,6 +52,16 @@ describe('the state of a running container, compared with the requested state', 
   it('is held when it grants the same or less', () => {
     assert.deepEqual(looser({}), []);
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
+  });
+
+  it('is held when masked and read-only paths lead through links, and looser when their targets are open', () => {
+    const linux = { ...reported.linux, maskedPaths: ['/link/kcore'], readonlyPaths: ['/link/sys'] };
+    const found = (mountinfo: string): string[] =>
+      heldAgainst({ ...reported, linux }, { ...live, mountinfo }, capabilityNames).flatMap(
+        ({ part, verdict }) => (verdict === 'looser' ? [part] : []),
+      );
+    assert.deepEqual(found(live.mountinfo), []);
+    assert.deepEqual(found(mount('/', 'ro')), ['masked paths', 'read-only paths']);
   });
 
   it('is held when masked paths contain a blank or a backslash, which the kernel escapes', () => {

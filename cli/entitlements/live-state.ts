@@ -16,8 +16,8 @@ export interface LiveState {
    * does not show them.
    */
   readonly devices?: string;
-  /** Returns whether a path exists in the container. */
-  readonly exists: (path: string) => boolean;
+  /** Returns a path of the container without its links; undefined if nothing exists there. */
+  readonly resolve: (path: string) => string | undefined;
 }
 
 /** The fields of an OCI configuration that can be read back. */
@@ -173,10 +173,17 @@ function unescaped(path: string): string {
 }
 
 function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
-  const there = (of: readonly string[] | undefined): readonly string[] =>
-    (of ?? []).filter((path) => live.exists(path));
-  const open = there(reported.linux.maskedPaths).filter((path) => options(live, path).length === 0);
-  const writable = there(reported.linux.readonlyPaths).filter((path) => !options(live, path).includes('ro'));
+  // A runtime follows links when it mounts, so that the mount is at the path to which they lead.
+  const without = (
+    of: readonly string[] | undefined,
+    held: (found: readonly string[]) => boolean,
+  ): string[] =>
+    (of ?? []).filter((path) => {
+      const place = live.resolve(path);
+      return place !== undefined && !held(options(live, place));
+    });
+  const open = without(reported.linux.maskedPaths, (found) => found.length > 0);
+  const writable = without(reported.linux.readonlyPaths, (found) => found.includes('ro'));
   return [
     flag('masked paths', open.length === 0, open.length === 0 ? 'all' : `not masked: ${open.join(', ')}`),
     flag(

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { portcullis } from '../fixtures/command.ts';
+import { layerOf } from '../fixtures/image.ts';
 import { createContainer, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
@@ -28,10 +29,16 @@ describe('proof', () => {
     let stage: Stage;
     let image = '';
     let free = '';
+    let withLinks = '';
     let profiles = '';
     before(async () => {
       stage = await openStage({ policy, flags: ['--runtime', 'secondary=/usr/sbin/runc'] });
       image = await stage.pull((await stage.publish('baseline/a:1')).reference);
+      const links = await layerOf([
+        { name: 'to-passwd', type: 'symlink', linkname: '/etc/passwd' },
+        { name: 'to-www', type: 'symlink', linkname: 'www' },
+      ]);
+      withLinks = await stage.pull((await stage.publish('baseline/b:1', { layers: [links] })).reference);
       free = await stage.pull((await stage.publish('privileged/a:1')).reference);
     });
     after(() => stage.close());
@@ -75,6 +82,19 @@ describe('proof', () => {
           // runc returns ENOSYS for calls that are newer than its libseccomp.
           const verdict = handler === 'crun' ? /^equal: the filter of / : /^(equal|narrower): the filter of /;
           assert.match(stdout, verdict);
+        });
+
+        it('masked and read-only paths of the image that are links are held', async () => {
+          const linked = await runContainer(stage, pod, {
+            name: 'linked',
+            image: withLinks,
+            command: ['sleep', '600'],
+            security: { maskedPaths: ['/to-passwd'], readonlyPaths: ['/to-www'] },
+          });
+          const { code, stdout } = await portcullis([
+            ...['entitlements', 'inspect', linked, '--socket', stage.folders.socket],
+          ]);
+          assert.equal(code, 0, stdout);
         });
 
         it('the kernel has the filter of the default profile', async () => {
