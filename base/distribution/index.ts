@@ -1,12 +1,12 @@
 export { createRegistryClient } from './client.ts';
-export { formatReference, parseReference } from './reference.ts';
+export { canonicalHost, formatReference, parseReference } from './reference.ts';
 export type { Reference } from './reference.ts';
 export { digestOf, isDigest, splitDigest } from './digest.ts';
 export type { DigestAlgorithm } from './digest.ts';
 export { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
 export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
 export { osFeaturesOf, parseDescriptor } from './descriptor.ts';
-export { ruleFor } from './name-rules.ts';
+export { hubHosts, ruleFor } from './name-rules.ts';
 export type { RuleMatch } from './name-rules.ts';
 export { isServerDown } from './passing-failure.ts';
 export { createServiceTokens } from './service-tokens.ts';

@@ -67,10 +67,20 @@ describe('a blocked name', () => {
     ['bad.test/app', undefined],
     ['registry-1.docker.io/library/busybox', 'docker.io'],
     ['registry-1.docker.io:443/library/busybox', 'docker.io'],
+    ['registry.hub.docker.com/library/busybox', 'docker.io'],
+    ['registry.docker.io/library/busybox', 'docker.io'],
     ['mirrored.test/app', undefined],
   ] as const)
     it(`${name}: ${prefix === undefined ? 'not blocked' : `by ${prefix}`}`, () => {
       assert.equal(blockedPrefix(rules, nameOf(name)), prefix);
       assert.equal(asksOrigin(rules, nameOf(name)), prefix === undefined && name !== 'mirrored.test/app');
     });
+
+  it('docker.io: by the rule for another host of Docker Hub, which serves its images', () => {
+    const ofApi = new Map([['registry-1.docker.io/library', { blocked: true }]]);
+    assert.equal(blockedPrefix(ofApi, nameOf('docker.io/library/busybox')), 'registry-1.docker.io/library');
+    assert.equal(blockedPrefix(ofApi, nameOf('docker.io/team/app')), undefined);
+    const open = new Map([...ofApi, ['docker.io/library', { blocked: false }]]);
+    assert.equal(blockedPrefix(open, nameOf('docker.io/library/busybox')), undefined);
+  });
 });

@@ -27,8 +27,8 @@ export function ruleFor<T>(
 
 /**
  * Returns the prefix of the rule that blocks a name. A rule for a host without a port also blocks the host's
- * other ports, and the rule for docker.io also blocks its API's host: otherwise a name that is written in
- * another way would evade the rule. Pure.
+ * other ports, and the rule for one host of Docker Hub also blocks its other hosts: otherwise a name that is
+ * written in another way would evade the rule. Pure.
  */
 export function blockedPrefix(
   rules: ReadonlyMap<string, { readonly blocked?: boolean }>,
@@ -37,10 +37,11 @@ export function blockedPrefix(
   if (rules.size === 0) return undefined;
   const { repository } = name;
   const host = withoutPort(name.registry);
+  const others = hubHosts.includes(host) ? hubHosts : [];
   const found =
     byHost(rules, name.registry, repository) ??
     byHost(rules, host, repository) ??
-    (hubHosts.has(host) ? byHost(rules, 'docker.io', repository) : undefined) ??
+    others.map((other) => byHost(rules, other, repository)).find((match) => match?.rule.blocked === true) ??
     byDomain(rules, host, repository);
   return found?.rule.blocked === true ? found.prefix : undefined;
 }
@@ -54,7 +55,14 @@ export function asksOrigin(
   return blockedPrefix(rules, name) === undefined && ruleFor(rules, name)?.rule.origin !== false;
 }
 
-const hubHosts: ReadonlySet<string> = new Set(['index.docker.io', 'registry-1.docker.io']);
+/** The hosts at which Docker Hub serves the same images. */
+export const hubHosts: readonly string[] = [
+  'docker.io',
+  'index.docker.io',
+  'registry-1.docker.io',
+  'registry.docker.io',
+  'registry.hub.docker.com',
+];
 
 function withoutPort(registry: string): string {
   return registry.replace(/:\d+$/, '');

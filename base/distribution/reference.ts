@@ -100,7 +100,7 @@ const addressForm = /^\[|(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$/;
  * `[::ffff:a00:1]` are `10.0.0.1`. A second text for one registry would evade the rules for the first.
  * Returns undefined if there is no such address or port.
  */
-function canonicalHost(written: string): string | undefined {
+export function canonicalHost(written: string): string | undefined {
   const [, host = written, digits] = /^(.*):([0-9]+)$/.exec(written.endsWith(']') ? '' : written) ?? [];
   const port = digits === undefined ? undefined : Number(digits);
   if (port !== undefined && (port === 0 || port > 65_535)) return undefined;

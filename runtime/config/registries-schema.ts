@@ -85,7 +85,7 @@ export const registriesSchema: ConfigSchema = {
           blocked: {
             type: 'boolean',
             description:
-              'Whether these images are refused. A pull then fails with `DISTRIBUTION_BLOCKED` before any connection, and no mirror is asked for them. A host without a port stands for all its ports. Mirrors at a blocked name are not used. Images that are present, and redirects, are not affected.',
+              'Whether these images are refused. A pull then fails with `DISTRIBUTION_BLOCKED` before any connection, and no mirror is asked for them. A host without a port stands for all its ports, and a host of Docker Hub for all its hosts. Mirrors at a blocked name are not used. Images that are present, and redirects, are not affected.',
             default: false,
           },
           mirrors: {

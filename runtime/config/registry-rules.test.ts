@@ -16,6 +16,7 @@ test('the entry for a host applies to the names of images, in whatever form it i
     '0x7f.1:05000',
     '[2001:DB8:0:0::1]',
     '[::1]:05000',
+    '[::ffff:a00:1]:5000',
     'xn--a.example.com',
   ])
     assert.deepEqual(

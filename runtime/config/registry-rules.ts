@@ -1,3 +1,4 @@
+import { canonicalHost } from '../../base/distribution/index.ts';
 import type { DaemonConfig, PrefixConfig } from './types.ts';
 
 type Registries = Pick<DaemonConfig['registries'], 'mirrors' | 'prefixes'>;
@@ -63,6 +64,7 @@ function normalPrefix(prefix: string): string {
   const written = (slash === -1 ? prefix : prefix.slice(0, slash)).toLowerCase();
   const [, name = written, port] = /^(.*):(\d+)$/.exec(written.endsWith(']') ? '' : written) ?? [];
   const usual = name.startsWith('*') ? undefined : URL.parse(`http://${name}/`)?.hostname;
-  const host = `${usual ?? name}${port === undefined ? '' : `:${Number(port)}`}`;
+  const text = `${usual ?? name}${port === undefined ? '' : `:${Number(port)}`}`;
+  const host = canonicalHost(text) ?? text;
   return `${host === 'index.docker.io' ? 'docker.io' : host}${slash === -1 ? '' : prefix.slice(slash)}`;
 }

@@ -1,4 +1,4 @@
-import { formatReference, parseReference } from '../../base/distribution/index.ts';
+import { formatReference, hubHosts, parseReference } from '../../base/distribution/index.ts';
 import { parseImagePattern, patternMatches } from './image-pattern.ts';
 import type { ImagePattern, NamedImage } from './image-pattern.ts';
 import type { TrustRule } from './types.ts';
@@ -56,14 +56,6 @@ function isAmong(patterns: readonly string[] = [], image: NamedImage): boolean {
   return patterns.some((pattern) => patternMatches(compiled(pattern), image));
 }
 
-/** The hosts at which Docker Hub serves the same images. */
-export const hubHosts: readonly string[] = [
-  'docker.io',
-  'index.docker.io',
-  'registry-1.docker.io',
-  'registry.docker.io',
-  'registry.hub.docker.com',
-];
 /** The ports of HTTPS, and of HTTP to a registry that is configured so. */
 const defaultPorts: readonly string[] = ['', ':443', ':80'];
 

@@ -1,5 +1,5 @@
+import { hubHosts } from '../../../base/distribution/index.ts';
 import { globMatches, parseImagePattern } from '../../requirements/image-pattern.ts';
-import { hubHosts } from '../../requirements/named-images.ts';
 
 /** Writes a text as a literal of CEL. */
 export function celText(text: string): string {
