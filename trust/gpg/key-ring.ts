@@ -22,35 +22,68 @@ const signFlag = 0x02;
 const compromised = 2;
 
 /**
- * Reads public keys, binary or armored (RFC 9580 section 10.1). User ids and subkeys count only with the
+ * Reads public keys, binary or armored (RFC 9580 section 10.1). Several files count as one. As in gpg, copies
+ * of a key are merged, and a revocation of a key counts wherever in the files it is. User ids and subkeys count only with the
  * primary key's own signature, and signing subkeys only with their signature over the primary key. A
  * revocation that cannot be checked makes its key unusable. Self-signatures may use SHA-1, as the keys of
  * older distributions do: the file itself is trusted.
  * @throws Error that states the fault and its byte or line, when no key can be read at all
  */
-export function readKeyRing(bytes: Buffer): GpgKeyRing {
-  const packets = readPackets(dearmor(bytes), packetLimit);
-  if (packets[0]?.tag !== packetTags.publicKey) throw new Error('it does not begin with a public key');
+export function readKeyRing(...files: readonly Buffer[]): GpgKeyRing {
+  const packets = files.flatMap((bytes) => {
+    const read = readPackets(dearmor(bytes), packetLimit);
+    if (read[0]?.tag !== packetTags.publicKey) throw new Error('it does not begin with a public key');
+    return read;
+  });
   const keys: GpgKey[] = [];
   const unusable: string[] = [];
-  for (const group of certificates(packets)) {
+  const revocations = revocationsByIssuer(packets);
+  for (const copies of certificates(packets)) {
     try {
-      keys.push(readCertificate(group));
+      keys.push(readCertificate(copies, revocations));
     } catch (error) {
-      unusable.push(`the key at byte ${group[0]?.offset ?? 0}: ${(error as Error).message}`);
+      unusable.push(`the key at byte ${copies[0]?.[0]?.offset ?? 0}: ${(error as Error).message}`);
     }
   }
   if (keys.length === 0) throw new Error(unusable.join('; '));
   return { keys, unusable };
 }
 
-function certificates(packets: readonly Packet[]): readonly (readonly Packet[])[] {
-  const groups: Packet[][] = [];
+/** Returns the certificates, each with its copies. */
+function certificates(packets: readonly Packet[]): Iterable<readonly (readonly Packet[])[]> {
+  const copies = new Map<string, Packet[][]>();
+  let last: Packet[] = [];
   for (const packet of packets) {
-    if (packet.tag === packetTags.publicKey) groups.push([packet]);
-    else groups.at(-1)?.push(packet);
+    if (packet.tag === packetTags.publicKey) {
+      last = [packet];
+      const key = packet.body.toString('latin1');
+      const before = copies.get(key);
+      if (before === undefined) copies.set(key, [last]);
+      else before.push(last);
+    } else last.push(packet);
   }
-  return groups;
+  return copies.values();
+}
+
+type Revocations = ReadonlyMap<string, readonly SignaturePacket[]>;
+
+/**
+ * Returns all revocations of primary keys by the keys that they name: gpg --gen-revoke makes them apart from
+ * their key, and appended to a key file they follow its last user id, subkey or key.
+ */
+function revocationsByIssuer(packets: readonly Packet[]): Revocations {
+  const found = new Map<string, SignaturePacket[]>();
+  for (const { tag, body } of packets) {
+    if (tag !== packetTags.signature || body[1] !== signatureTypes.keyRevocation) continue;
+    const signature = attempt(() => readSignature(body));
+    if (signature === undefined) continue;
+    for (const issuer of new Set(signature.issuers)) {
+      const before = found.get(issuer);
+      if (before === undefined) found.set(issuer, [signature]);
+      else before.push(signature);
+    }
+  }
+  return found;
 }
 
 /** A packet with the signatures that follow it. */
@@ -59,8 +92,8 @@ interface Component {
   readonly signatures: SignaturePacket[];
 }
 
-function readCertificate(packets: readonly Packet[]): GpgKey {
-  const [head, ...components] = group(packets);
+function readCertificate(copies: readonly (readonly Packet[])[], revocationsOf: Revocations): GpgKey {
+  const [head, ...components] = merged(copies.flatMap(group));
   if (head === undefined) throw new Error('it is empty');
   const primary = readPublicKey(head.packet.body);
   if (primary.spki === undefined) throw new Error(primary.unusable ?? 'it cannot be used');
@@ -69,9 +102,14 @@ function readCertificate(packets: readonly Packet[]): GpgKey {
     signatures.filter((signature) => verifyQuietly(signature, certifier, data));
 
   const direct = own(head.signatures, primary.hashable);
-  const unchecked = head.signatures.filter(({ type }) => type === signatureTypes.keyRevocation).length;
-  const revocations = direct.filter(({ type }) => type === signatureTypes.keyRevocation);
-  if (revocations.length < unchecked) throw new Error('it is revoked by a signature that cannot be checked');
+  const claimed = [
+    ...head.signatures.filter(({ type }) => type === signatureTypes.keyRevocation),
+    ...(revocationsOf.get(primary.keyId) ?? []),
+    ...(revocationsOf.get(primary.fingerprint) ?? []),
+  ];
+  const revocations = own(claimed, primary.hashable);
+  if (revocations.length < claimed.length)
+    throw new Error('it is revoked by a signature that cannot be checked');
   const userIds = components
     .filter(({ packet }) => packet.tag === packetTags.userId)
     .map((component) => readUserId(component, primary, own))
@@ -106,6 +144,19 @@ function group(packets: readonly Packet[]): readonly Component[] {
     if (signature !== undefined) components.at(-1)?.signatures.push(signature);
   }
   return components;
+}
+
+/** Puts the signatures of equal components together. */
+function merged(components: readonly Component[]): readonly Component[] {
+  const found = new Map<string, Component>();
+  for (const component of components) {
+    const { tag, body } = component.packet;
+    const key = `${tag} ${body.toString('latin1')}`;
+    const before = found.get(key);
+    if (before === undefined) found.set(key, component);
+    else before.signatures.push(...component.signatures);
+  }
+  return [...found.values()];
 }
 
 /**

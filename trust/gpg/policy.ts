@@ -68,7 +68,11 @@ export async function readGpg(
     return undefined;
   }
   if (rings.length === 0 || rings.some((ring) => ring === undefined)) return undefined;
-  const keys = distinct(rings.flatMap((ring) => ring ?? []));
+  const keys = mergedKeys(rings.flatMap((ring) => ring ?? []));
+  if (typeof keys === 'string') {
+    report(building, [...path, 'keys'], `the key files cannot be used together: ${keys}`, 'name other keys');
+    return undefined;
+  }
   const folder = dirname(building.document.file);
   const keyFiles = names.map((name) => resolve(folder, name));
   return {
@@ -84,7 +88,7 @@ async function readKeys(
   name: string,
   path: readonly PathSegment[],
   building: Building,
-): Promise<readonly GpgKey[] | undefined> {
+): Promise<Buffer | undefined> {
   const read = await readReferenced(building, name, keyRingBytes);
   const refuse = (problem: string): undefined => {
     report(
@@ -97,12 +101,18 @@ async function readKeys(
   };
   if ('problem' in read) return refuse(read.problem);
   try {
-    return readKeyRing(read.bytes).keys;
+    readKeyRing(read.bytes);
+    return read.bytes;
   } catch (error) {
     return refuse((error as Error).message);
   }
 }
 
-function distinct(keys: readonly GpgKey[]): readonly GpgKey[] {
-  return [...new Map(keys.map((key) => [JSON.stringify(key), key])).values()];
+/** Returns the keys of all files, or why none is left. One file may revoke the keys of another. */
+function mergedKeys(files: readonly Buffer[]): readonly GpgKey[] | string {
+  try {
+    return readKeyRing(...files).keys;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
