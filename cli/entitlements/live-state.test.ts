@@ -54,6 +54,21 @@ describe('the state of a running container, compared with the requested state', 
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
   });
 
+  it('is held when the kernel lists stacked AppArmor profiles in another order, and looser when one is missing', () => {
+    const process = { ...reported.process, apparmorProfile: 'portcullis-default//&nginx' };
+    const verdict = (label: string): string | undefined =>
+      heldAgainst({ ...reported, process }, { ...live, label }, capabilityNames).find(
+        ({ part }) => part === 'AppArmor',
+      )?.verdict;
+    assert.equal(verdict('nginx//&portcullis-default (enforce)\n'), 'held');
+    for (const label of [
+      'portcullis-default (enforce)',
+      'nginx (enforce)',
+      'nginx//&portcullis-default (mixed)',
+    ])
+      assert.equal(verdict(`${label}\n`), 'looser', label);
+  });
+
   it('is held when masked and read-only paths lead through links, and looser when their targets are open', () => {
     const linux = { ...reported.linux, maskedPaths: ['/link/kcore'], readonlyPaths: ['/link/sys'] };
     const found = (mountinfo: string): string[] =>

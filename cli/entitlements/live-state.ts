@@ -121,7 +121,12 @@ function label(reported: ReportedState, live: LiveState): LiveFinding[] {
   const wanted = reported.process.apparmorProfile;
   if (wanted === undefined) return [];
   const found = live.label?.replace(/\s+\((enforce|kill)\)\s*$/, '').trim() ?? '';
-  return [flag('AppArmor', found === wanted, live.label?.trim() ?? 'none')];
+  return [flag('AppArmor', sorted(found) === sorted(wanted), live.label?.trim() ?? 'none')];
+}
+
+/** The kernel lists the profiles of a stack by their names, in whatever order they were stacked. */
+function sorted(stack: string): string {
+  return stack.split('//&').toSorted().join('//&');
 }
 
 const LINKS: Readonly<Record<string, string>> = { mount: 'mnt', network: 'net' };
