@@ -103,6 +103,12 @@ describe('excessOf', () => {
     assert.match(shown(rights, labelled), /the label \(none\) instead of portcullis-x/);
     const all = { ...rights, threads: rights.threads.map((each) => ({ ...each, label: 'portcullis-x' })) };
     assert.equal(shown(all, labelled), '');
+    // The kernel sorts the profiles of a stack.
+    const stack = {
+      ...rights,
+      threads: rights.threads.map((each) => ({ ...each, label: 'a//&portcullis-x' })),
+    };
+    assert.equal(shown(stack, withSpec({ apparmorProfile: 'portcullis-x//&a' })), '');
   });
 
   it('finds securebits, priorities and limits that need capabilities', () => {

@@ -89,7 +89,9 @@ function ofThread(thread: ThreadRights, { spec, filters }: Bound): Excess[] {
   );
   const label = process.apparmorProfile ?? process.selinuxLabel;
   check(
-    label === undefined || label === 'unconfined' ? isUnconfined(thread.label) : thread.label === label,
+    label === undefined || label === 'unconfined'
+      ? isUnconfined(thread.label)
+      : thread.label !== undefined && sortedStack(thread.label) === sortedStack(label),
     `the label ${thread.label ?? '(none)'} instead of ${label ?? '(none)'}`,
   );
   check(thread.nice >= 0 || may('CAP_SYS_NICE'), `the nice value ${thread.nice}`);
@@ -193,6 +195,11 @@ function beginsWith(chain: readonly Uint8Array[], oldest: readonly Uint8Array[])
 
 function isUnconfined(label: string | undefined): boolean {
   return label === undefined || label === 'unconfined';
+}
+
+/** The kernel lists the profiles of a stack by their names, in whatever order they were stacked. */
+function sortedStack(label: string): string {
+  return label.split('//&').toSorted().join('//&');
 }
 
 const more = (what: string): Excess => ({ kind: 'more', what });
