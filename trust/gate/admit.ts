@@ -341,7 +341,7 @@ function judged(asked: Asked, verdict: Verdict, policy: TrustPolicy): GateImage 
 
 /** Returns the first matching rule whose refusal is among the reasons. */
 function refusingRule(
-  { reasons, namespace }: Verdict,
+  { reasons, namespace, digest, manifestDigest }: Verdict,
   reference: NormalisedReference,
   policy: TrustPolicy,
 ): string | undefined {
@@ -351,7 +351,7 @@ function refusingRule(
     if (!reason.counted && reason.code !== 'TRUST_RULE_OTHER') refusals.push(reason.text);
     append(pending, reason.children ?? []);
   }
-  const { requiring, unverified } = matchRules(policy, reference, namespace);
+  const { requiring, unverified } = matchRules(policy, reference, namespace, [digest, manifestDigest]);
   return [...requiring, ...unverified].find(({ name }) =>
     refusals.some((text) => text.startsWith(`rule ${name} `)),
   )?.name;

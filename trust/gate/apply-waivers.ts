@@ -29,9 +29,12 @@ export interface Denied {
  * no rule matches are never waived, and a requirement that cannot be decided is not met by a waiver. Pure.
  */
 export function waiversFor(denied: Denied, waivers: readonly Waiver[]): readonly AppliedWaiver[] {
-  const { policy, reference, namespace } = denied;
+  const { policy, reference, namespace, dossier } = denied;
   const applicable = waivers.filter((waiver) => isFor(waiver, denied));
-  const { requiring, narrowed } = matchRules(policy, reference, namespace);
+  const { requiring, narrowed } = matchRules(policy, reference, namespace, [
+    dossier.digest,
+    dossier.manifestDigest,
+  ]);
   if (applicable.length === 0 || requiring.length === 0) return [];
   // Rules that only narrow are added to rules that allow, which may refuse an image too (decide).
   if (narrowed.some(asksForSigned)) return [];

@@ -5,6 +5,7 @@ import { inForce } from './break-glass.ts';
 import { globMatches, patternMatches } from '../requirements/image-pattern.ts';
 import {
   compiled,
+  deniesDigest,
   namesAsWritten,
   normaliseReference,
   ruleNamesImage,
@@ -25,13 +26,19 @@ export interface Matching {
 /**
  * Returns the rules that match, the first part of precedence. A rule with `namespaces` never matches an
  * unknown (empty) namespace.
+ * @param digests the digests of the image, if they are known: a rule that denies one of them matches
  */
-export function matchRules(policy: TrustPolicy, reference: NormalisedReference, namespace: string): Matching {
+export function matchRules(
+  policy: TrustPolicy,
+  reference: NormalisedReference,
+  namespace: string,
+  digests: readonly string[] = [],
+): Matching {
   const requiring: TrustRule[] = [];
   const unverified: TrustRule[] = [];
   const others: Reason[] = [];
   for (const rule of policy.rules) {
-    const mismatch = whyNot(rule, reference, namespace);
+    const mismatch = whyNot(rule, reference, namespace, digests);
     if (mismatch !== undefined)
       others.push({
         counted: false,
@@ -51,6 +58,7 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
 }
 
 function onlyNarrows(rule: TrustRule): Reason {
+  if (rule.deny !== undefined && rule.narrows === undefined) return deniedBy(rule);
   const text =
     rule.narrows === undefined
       ? `rule ${rule.name} matches another name of the registry: it only narrows what other rules admit, so write the image as the rule does`
@@ -58,8 +66,13 @@ function onlyNarrows(rule: TrustRule): Reason {
   return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 
-function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: string): string | undefined {
-  if (!ruleNamesImage(rule, reference)) {
+function whyNot(
+  rule: TrustRule,
+  reference: NormalisedReference,
+  namespace: string,
+  digests: readonly string[],
+): string | undefined {
+  if (!ruleNamesImage(rule, reference) && !deniesDigest(rule, reference, digests)) {
     const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
     return excepted === undefined
       ? `its images ${rule.images.join(', ')} do not match ${reference.registry}/${reference.repository}`

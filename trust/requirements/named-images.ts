@@ -47,6 +47,33 @@ export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference):
   );
 }
 
+/**
+ * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the image
+ * is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest.
+ */
+export function deniesDigest(
+  rule: TrustRule,
+  { registry, repository, tag, digest }: NormalisedReference,
+  digests: readonly string[],
+): boolean {
+  if (rule.deny === undefined || digests.length === 0) return false;
+  const pinned = rule.images.filter((pattern) => compiled(pattern).digest !== undefined);
+  if (pinned.length === 0) return false;
+  const registries = [registry, ...otherNames(registry)];
+  const byDigest = digests.flatMap((one) =>
+    registries.map((host): NamedImage => ({ registry: host, repository, digest: one })),
+  );
+  const written = registries.map((host): NamedImage => ({
+    ...{ registry: host, repository },
+    ...(tag !== undefined && { tag }),
+    ...(digest !== undefined && { digest }),
+  }));
+  return (
+    byDigest.some((image) => isAmong(pinned, image)) &&
+    ![...written, ...byDigest].some((image) => isAmong(rule.except, image))
+  );
+}
+
 /** Whether the rule's image patterns match the reference, and not only another name of its registry. */
 export function namesAsWritten(rule: TrustRule, reference: NamedImage): boolean {
   return isAmong(rule.images, reference) && !isAmong(rule.except, reference);

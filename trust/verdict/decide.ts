@@ -80,7 +80,8 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
       `the reference names ${reference.digest}, but the image is ${dossier.digest}`,
     );
   }
-  const matching = matchRules(policy, reference, namespace);
+  const digests = [dossier.digest, dossier.manifestDigest];
+  const matching = matchRules(policy, reference, namespace, digests);
   if (matching.requiring.length > 0) {
     // Requirements of documents for namespaces are added to the rules that they narrow, whose ceilings also
     // apply.

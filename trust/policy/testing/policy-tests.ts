@@ -250,9 +250,11 @@ function codesOf(reason: Reason): readonly string[] {
   return [...(reason.code === undefined ? [] : [reason.code]), ...(reason.children ?? []).flatMap(codesOf)];
 }
 
-function rulesReached(policy: TrustPolicy, { reference, namespace }: Verdict): readonly string[] {
+function rulesReached(policy: TrustPolicy, verdict: Verdict): readonly string[] {
+  const { reference, namespace, digest, manifestDigest } = verdict;
+  const digests = [digest, manifestDigest];
   try {
-    const { requiring, unverified } = matchRules(policy, normaliseReference(reference), namespace);
+    const { requiring, unverified } = matchRules(policy, normaliseReference(reference), namespace, digests);
     return [...requiring, ...unverified].map(({ name }) => name);
   } catch {
     return [];

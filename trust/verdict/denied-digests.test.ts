@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { bundle, by, dossierOf, ours } from '../evidence/fixtures/sample-evidence.ts';
+import type { Outcome } from '../findings/types.ts';
+import type { TrustRule } from '../requirements/types.ts';
+import { decide } from './decide.ts';
+import { explainVerdict } from './explain-verdict.ts';
+
+const dossier = dossierOf([bundle(ours)]);
+const { digest, manifestDigest } = dossier;
+const other = `sha256:${'9'.repeat(64)}`;
+const name = 'registry.example.com/pay/app';
+const open: Partial<TrustRule> = { images: ['**'], allowUnverified: true };
+const signed: Partial<TrustRule> = { images: ['**'], require: by(ours) };
+const denying = (...images: readonly string[]): Partial<TrustRule> => ({ images, deny: 'withdrawn' });
+
+function verdictOn(reference: string, ...rules: readonly Partial<TrustRule>[]) {
+  return decide({
+    ...{ dossier, reference, namespace: '', platform: amd64 },
+    ...{ policy: policyOf(...rules), now: new Date() },
+  });
+}
+
+test('the image has an index and a manifest', () => assert.notEqual(digest, manifestDigest));
+
+for (const admitting of [open, signed])
+  test(`a denied digest is denied under each reference, beside ${admitting === open ? 'allow' : 'require'}`, () => {
+    for (const denied of [digest, manifestDigest])
+      for (const reference of [
+        `${name}:1`,
+        `${name}@${digest}`,
+        `${name}@${manifestDigest}`,
+        `${name}:2@${digest}`,
+      ]) {
+        const verdict = verdictOn(reference, admitting, denying(`${name}@${denied}`));
+        assert.equal(verdict.outcome, 'deny', `${reference} ${denied}`);
+        assert.match(explainVerdict(verdict), /denies: withdrawn/);
+      }
+  });
+
+const rows: readonly (readonly [what: string, rule: Partial<TrustRule>, outcome: Outcome])[] = [
+  ['another digest', denying(`${name}@${other}`), 'admit'],
+  ['the digest in another repository', denying(`registry.example.com/other@${digest}`), 'admit'],
+  ['the digest in any repository', denying(`registry.example.com/**@${digest}`), 'deny'],
+  [
+    'the digest under another name of the registry',
+    denying(`registry.example.com:443/pay/app@${digest}`),
+    'deny',
+  ],
+  ['the digest, except this tag', { ...denying(`${name}@${digest}`), except: [`${name}:1`] }, 'admit'],
+  ['all tags except this one', { ...denying(name), except: [`${name}:1`] }, 'admit'],
+  ['the digest, only as a report', { ...denying(`${name}@${digest}`), mode: 'report' }, 'admit'],
+];
+for (const [what, rule, outcome] of rows)
+  test(`a tag, and a rule that denies ${what}: ${outcome}`, () =>
+    assert.equal(verdictOn(`${name}:1`, open, rule).outcome, outcome));
+
+test('an image that only a denied digest names is denied for this reason', () => {
+  const verdict = verdictOn(`${name}:1`, denying(`${name}@${digest}`));
+  assert.equal(verdict.outcome, 'deny');
+  assert.match(explainVerdict(verdict), /denies: withdrawn/);
+});
