@@ -36,7 +36,7 @@ export function explain(error: ErrorObject): {
         fix: 'add it',
       };
     case 'type':
-      return { message: `must be ${types(error.schema)}, is ${typeName(error.data)}` };
+      return { message: `must be ${types(error.schema)}, is ${typeName(error.data)}`, ...example(error) };
     case 'enum': {
       const allowed = (Array.isArray(error.schema) ? error.schema : []).map(String);
       const near = typeof error.data === 'string' ? closest(error.data, allowed) : undefined;
@@ -100,6 +100,14 @@ function alternatives(error: ErrorObject): { message: string; fix?: string } {
   ];
   if (names.length > 0) return { message: `must be ${types(names.flat())}, is ${typeName(error.data)}` };
   return { message: `${shown(error.data)} fits none of the allowed forms` };
+}
+
+/** Returns the examples of the schema: a type alone does not say in which form a value is written. */
+function example(error: ErrorObject): { fix?: string } {
+  const examples = property(error.parentSchema, 'examples');
+  return Array.isArray(examples) && examples.length > 0
+    ? { fix: `write it as in ${examples.map(shown).join(' or ')}` }
+    : {};
 }
 
 function described(error: ErrorObject): { fix?: string } {

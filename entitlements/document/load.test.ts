@@ -258,6 +258,14 @@ capabilities: { add: [BOGUS] }
     );
   });
 
+  it('says how ports are written instead of a number', async () => {
+    const text = `${HEAD}metadata: { name: p }\nnetwork: { ingress: [{ ports: [8080] }] }\n`;
+    await assert.rejects(
+      loadProfiles({ paths: [file('bad.yaml', text)] }),
+      /must be a text, is 8080; write it as in "8080\/tcp" or "8000-8080\/tcp" or "icmp"/,
+    );
+  });
+
   it('does not report a parent as missing if its document is broken', async () => {
     const child = `${HEAD}metadata: { name: child }\nextends: [parent]\n`;
     const broken = await problemsOf(`${HEAD}metadata: { name: parent }\nparameters: 5\n---\n${child}`);

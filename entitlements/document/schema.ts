@@ -123,9 +123,12 @@ const peers = (direction: 'to' | 'from', description: string) =>
         description: 'Addresses or CIDR blocks of the peers. If omitted, any address.',
       },
       except: texts('Addresses or CIDR blocks to exclude.'),
-      ports: texts(
-        'Ports and protocols, such as 5432/tcp, 8000-8080/tcp or icmp. If omitted, any port of any protocol.',
-      ),
+      ports: {
+        ...texts(
+          'Ports and protocols, such as 5432/tcp, 8000-8080/tcp or icmp. If omitted, any port of any protocol.',
+        ),
+        items: { ...text, examples: ['8080/tcp', '8000-8080/tcp', 'icmp'] },
+      },
     }),
     description,
   }) as const;
