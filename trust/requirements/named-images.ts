@@ -47,9 +47,12 @@ export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference):
   );
 }
 
+/** Whether a pattern of a loaded policy names a digest. */
+export const namesDigest = (pattern: string): boolean => compiled(pattern).digest !== undefined;
+
 /**
- * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the image
- * is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest.
+ * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the
+ * image is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest.
  */
 export function deniesDigest(
   rule: TrustRule,
@@ -57,7 +60,7 @@ export function deniesDigest(
   digests: readonly string[],
 ): boolean {
   if (rule.deny === undefined || digests.length === 0) return false;
-  const pinned = rule.images.filter((pattern) => compiled(pattern).digest !== undefined);
+  const pinned = rule.images.filter(namesDigest);
   if (pinned.length === 0) return false;
   const registries = [registry, ...otherNames(registry)];
   const byDigest = digests.flatMap((one) =>

@@ -48,6 +48,16 @@ test('rules that need no evidence are exported, and the others are listed', () =
   assert.match(objectsOf(digests)[0]?.spec.validations?.[0]?.expression ?? '', /i\.digest != ''/);
 });
 
+test('a denied digest is listed, because the API server does not know where tags lead', () => {
+  const pattern = `quay.io/app@sha256:${'0'.repeat(64)}`;
+  const { images, unmapped } = exportAdmissionPolicies(policyOf({ images: [pattern], deny: 'bad' }));
+  assert.match(objectsOf(images)[0]?.spec.validations?.[0]?.expression ?? '', /i\.digest == 'sha256:0/);
+  assert.deepEqual(
+    unmapped.map(({ line, became }) => [line, became]),
+    [[1, 'the API server denies only references by this digest']],
+  );
+});
+
 test('the namespace of the webhook is left out, as the webhook leaves it out', () => {
   const { images, digests } = exportAdmissionPolicies(policyOf({ deny: 'x' }));
   const { webhooks } = parseDocuments(

@@ -1,4 +1,5 @@
 import { writeYaml } from '../../../base/schema/index.ts';
+import { namesDigest } from '../../requirements/named-images.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 import { celText, globExpression, patternExpression } from './pattern-expression.ts';
@@ -37,6 +38,12 @@ export function exportAdmissionPolicies(policy: TrustPolicy): AdmissionPolicyExp
         became: 'the API server does not check it',
       });
     if (rule.deny === undefined || why !== undefined) return [];
+    if (rule.images.some(namesDigest))
+      unmapped.push({
+        ...placeOf(rule),
+        ...{ column: 1, path: '', why: 'CEL does not know the digest to which a tag leads' },
+        became: 'the API server denies only references by this digest',
+      });
     return [
       {
         expression: `variables.images.all(i, !${denies(rule)})`,

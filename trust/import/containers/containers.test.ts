@@ -290,6 +290,15 @@ test('images whose rules cannot be exported are rejected, and listed', () => {
   assert.deepEqual(excepted.docker, { '': rejected, 'quay.io': anything, 'quay.io/x': rejected });
 });
 
+test('a denied digest rejects its repository, whose tags may lead to it', () => {
+  const digest = `sha256:${'0'.repeat(64)}`;
+  const open = { allowUnverified: true, images: ['quay.io/**'] } as const;
+  const { docker, why } = exported(open, { images: [`quay.io/app@${digest}`], deny: 'bad' });
+  assert.deepEqual(docker['quay.io/app'], rejected);
+  assert.deepEqual(docker['quay.io'], anything);
+  assert.match(why.join(), /no scope contains the tags that lead to quay\.io\/app@sha256:0/);
+});
+
 test('another name of a registry leads around no exported requirement', () => {
   const open = { allowUnverified: true } as const;
   const never = { deny: 'never' } as const;

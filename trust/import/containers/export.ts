@@ -1,4 +1,5 @@
 import { canonicalJson } from '../../json/canonical-json.ts';
+import { namesDigest } from '../../requirements/named-images.ts';
 import type { TrustPolicy, TrustRule } from '../../requirements/types.ts';
 import type { Unmapped } from '../mapping/imported.ts';
 import { exportRequirement } from './export-requirement.ts';
@@ -77,7 +78,13 @@ function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
   const scopes = new Set<string>();
   const elsewhere: string[] = [];
   const admits = rule.allowUnverified;
-  for (const pattern of rule.images) {
+  for (const written of rule.images) {
+    const pinned = rule.deny !== undefined && namesDigest(written);
+    const pattern = pinned ? written.replace(/@.*$/, '') : written;
+    if (pinned) {
+      const became = 'the rule also applies to the other images of the repository';
+      unmapped.push(report(rule, `no scope contains the tags that lead to ${written}`, became));
+    }
     const found = scopeOfPattern(pattern, rule.images);
     if (found === undefined) {
       elsewhere.push(pattern);
