@@ -1,6 +1,6 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { webcrypto } from 'node:crypto';
-import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import { keyAlgorithms } from './algorithms.ts';
 import { createReader } from './reader.ts';
 import type { Reader } from './reader.ts';
@@ -48,7 +48,7 @@ export function readPublicKey(body: Buffer): PublicKeyPacket {
   if ('unusable' in material) return { ...facts, unusable: material.unusable };
   try {
     const key = createPublicKey({ key: material.jwk, format: 'jwk' });
-    const flaw = edwardsKeyFlaw(key);
+    const flaw = keyFlaw(key);
     if (flaw !== undefined) return { ...facts, unusable: flaw };
     return { ...facts, spki: key.export({ type: 'spki', format: 'der' }).toString('base64') };
   } catch {

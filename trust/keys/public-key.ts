@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { signerOfKeyObject } from './canonical-spki.ts';
-import { edwardsKeyFlaw } from './edwards-point.ts';
+import { keyFlaw } from './key-flaw.ts';
 
 const curves: Readonly<Record<string, string>> = {
   prime256v1: 'P-256',
@@ -67,15 +67,18 @@ function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string
         : 'ecdsa';
     }
     case 'ed25519': {
-      const problem = edwardsKeyFlaw(key);
+      const problem = keyFlaw(key);
       return problem === undefined ? 'ed25519' : { problem };
     }
     case 'rsa':
     case 'rsa-pss': {
       const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-      return bits < minimumRsaBits || bits > maximumRsaBits
-        ? { problem: `its RSA modulus has ${bits} bits; ${minimumRsaBits} to ${maximumRsaBits} are accepted` }
-        : 'rsa';
+      if (bits < minimumRsaBits || bits > maximumRsaBits)
+        return {
+          problem: `its RSA modulus has ${bits} bits; ${minimumRsaBits} to ${maximumRsaBits} are accepted`,
+        };
+      const problem = keyFlaw(key);
+      return problem === undefined ? 'rsa' : { problem };
     }
     default:
       return mlDsaNames[String(key.asymmetricKeyType)] === undefined

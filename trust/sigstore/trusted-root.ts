@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { decodeBase64, parseStrictJson, recordOf, textOf } from '../json/strict-json.ts';
-import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { digestOfKeyDetails } from './key-details.ts';
@@ -122,7 +122,7 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   } catch {
     throw new Error(`${where}.publicKey cannot be read as ${details}`);
   }
-  const flaw = edwardsKeyFlaw(key);
+  const flaw = keyFlaw(key);
   if (flaw !== undefined) throw new Error(`${where}.publicKey cannot be used: ${flaw}`);
   const named = typeof checkpointId === 'string' && checkpointId !== '' ? { checkpointId } : {};
   const name = nameOf(member['baseUrl'], where);

@@ -1,7 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
-import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { readBundle } from './bundle.ts';
@@ -57,8 +57,8 @@ export async function verifyArtifact(input: VerifyArtifactInput): Promise<Artifa
   } catch {
     return no('TRUST_KEY_UNREADABLE', 'the key is not a readable PEM public key');
   }
-  const keyFlaw = key === undefined ? undefined : edwardsKeyFlaw(key);
-  if (keyFlaw !== undefined) return no('TRUST_KEY_UNREADABLE', `the key cannot be used: ${keyFlaw}`);
+  const unusable = key === undefined ? undefined : keyFlaw(key);
+  if (unusable !== undefined) return no('TRUST_KEY_UNREADABLE', `the key cannot be used: ${unusable}`);
   const message = messageOf(input.artifact);
   const verified = verifyBundle({
     bundle,

@@ -5,7 +5,7 @@ import { readPem, writePem } from '../../base/pem/index.ts';
 import { selfSignedCertificate } from '../keystore/certificate.ts';
 import { passphraseForRole } from '../keystore/keystore.ts';
 import type { Keystore } from '../keystore/keystore.ts';
-import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { isPkcs11Uri, openSigner } from '../signing/open-signer.ts';
 import { keySigner } from '../signers/signer.ts';
@@ -82,9 +82,7 @@ export async function openOwnerKeys(
         const types = readPem(text).blocks.map(({ type }) => type);
         const [certificate] = types.includes('CERTIFICATE') ? certificatesOfPem(text) : [];
         if (certificate !== undefined) {
-          const flaw = edwardsKeyFlaw(
-            createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' }),
-          );
+          const flaw = keyFlaw(createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' }));
           if (flaw !== undefined) throw new Error(flaw);
           return {
             spki: certificate.spki.toString('base64'),

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { onlyPemBlock } from '../../base/pem/index.ts';
 import { canonicalSpki } from '../keys/canonical-spki.ts';
 import { ed25519FromRaw } from '../keys/ed25519.ts';
-import { edwardsKeyFlaw } from '../keys/edwards-point.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import { curveBytes } from '../x509/ecdsa-signature.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
 import { tufCanonicalJson } from './canonical.ts';
@@ -103,21 +103,13 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
 function fits(key: KeyObject, scheme: SignatureScheme): boolean {
   if (scheme.kind === 'ecdsa')
     return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
-  if (scheme.kind === 'ed25519')
-    return key.asymmetricKeyType === 'ed25519' && edwardsKeyFlaw(key) === undefined;
+  if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519' && keyFlaw(key) === undefined;
   // A key marked for PSS only would count as a different key than the same key without the mark.
   return key.asymmetricKeyType === 'rsa' && isUsableRsa(key);
 }
 
-/**
- * The largest public exponent. An exponent as long as the modulus makes each verification as expensive as a
- * signature; Go's crypto/rsa has the same bound.
- */
-const largestExponent = 2n ** 31n - 1n;
-
-function isUsableRsa({ asymmetricKeyDetails }: KeyObject): boolean {
-  const { modulusLength = 0, publicExponent = largestExponent + 1n } = asymmetricKeyDetails ?? {};
-  return modulusLength >= 2048 && publicExponent <= largestExponent;
+function isUsableRsa(key: KeyObject): boolean {
+  return (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 2048 && keyFlaw(key) === undefined;
 }
 
 /** The schemes of Notary's key types. A certificate is a key with a name (tuf/data/keys.go of Notary 0.7). */
@@ -170,7 +162,7 @@ export function notaryKeyId(type: string, text: string): string {
 /** @throws Error when it does not have 32 bytes */
 function usableEd25519(raw: Buffer): KeyObject | undefined {
   const key = ed25519FromRaw(raw);
-  return edwardsKeyFlaw(key) === undefined ? key : undefined;
+  return keyFlaw(key) === undefined ? key : undefined;
 }
 
 function notaryPublicKey(
