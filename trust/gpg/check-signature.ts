@@ -118,6 +118,12 @@ function inTime(
       );
   }
   const { created, lifetime } = signature;
+  // As in gpg: the signer, or a clock, is wrong about the time.
+  if (signing.created !== undefined && created < signing.created)
+    return refuse(
+      'TRUST_KEY_NOT_YET',
+      `it was made at ${isoTime(created)}, before its key ${signing.fingerprint} was created`,
+    );
   if (created > now)
     return refuse('TRUST_TIME_FUTURE', `it was made in the future: ${isoTime(created)}`, created);
   if (lifetime !== 0 && now > created + lifetime)

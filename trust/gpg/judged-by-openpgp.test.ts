@@ -109,6 +109,8 @@ const rows: readonly (readonly [
   ['a subkey that has not signed its primary key', { subkey: { withoutBackSignature: true } }, {}, false],
   ['a signature that has expired', {}, { lifetime: 1000 }, false],
   ['a signature that will expire', {}, { lifetime: 90_000_000 }, true],
+  ['a signature that is older than its key', { created: past }, { created: past - 1 }, false],
+  ['a signature as old as its key', { created: past }, { created: past }, true],
   ['a signature that was made in the future', {}, { created: future }, false],
   [
     'a critical notation',

@@ -127,7 +127,8 @@ function readCertificate(copies: readonly (readonly Packet[])[], revocationsOf: 
     .filter(({ packet }) => packet.tag === packetTags.publicSubkey)
     .flatMap((component) => readSubkey(component, primary, own) ?? []);
   const fingerprint = primary.fingerprint.toUpperCase();
-  const mainKey = maySign(self) ? [{ fingerprint, keyId: primary.keyId, ...certifier, ...facts }] : [];
+  const { keyId, created } = primary;
+  const mainKey = maySign(self) ? [{ fingerprint, keyId, created, ...certifier, ...facts }] : [];
   const signing = [...mainKey, ...subkeys];
   if (signing.length === 0) throw new Error('none of its keys may sign');
   return { fingerprint, userId: identity?.name ?? '', ...facts, signing };
@@ -241,6 +242,7 @@ function readSubkey(
   return {
     fingerprint: subkey.fingerprint.toUpperCase(),
     keyId: subkey.keyId,
+    created: subkey.created,
     ...key,
     ...period(subkey, [binding, embedded]),
     ...(revoked === undefined ? {} : { revoked }),

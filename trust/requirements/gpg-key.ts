@@ -20,6 +20,8 @@ export interface GpgSigningKey {
   readonly algorithm: number;
   /** SPKI, DER, base64. */
   readonly spki: string;
+  /** Seconds since 1970. Absent in policies that earlier versions recorded. */
+  readonly created?: number;
   readonly from: number;
   readonly until?: number;
   readonly revoked?: Revocation;
