@@ -54,6 +54,18 @@ describe('the state of a running container, compared with the requested state', 
     assert.deepEqual(looser({ status: live.status.replace('0000000000000021', '0') }), []);
   });
 
+  it('is held when a limit is unlimited, as a plugin or the node may set it', () => {
+    // The largest number of 64 bits means unlimited (setrlimit(2)). It is read without rounding.
+    const rlimits = [{ type: 'RLIMIT_NOFILE', hard: 2n ** 64n - 1n }];
+    const limits = live.limits.replace(' 100 ', ' unlimited ');
+    const found = heldAgainst(
+      { ...reported, process: { ...reported.process, rlimits } },
+      { ...live, limits },
+      capabilityNames,
+    );
+    assert.equal(found.find(({ part }) => part === 'RLIMIT_NOFILE')?.verdict, 'held');
+  });
+
   it('is held when the kernel lists stacked AppArmor profiles in another order, and looser when one is missing', () => {
     const process = { ...reported.process, apparmorProfile: 'portcullis-default//&nginx' };
     const verdict = (label: string): string | undefined =>

@@ -24,7 +24,7 @@ export interface LiveState {
 export interface ReportedState {
   readonly process: {
     readonly capabilities?: Readonly<Record<string, readonly string[]>>;
-    readonly rlimits?: readonly { readonly type: string; readonly hard: number }[];
+    readonly rlimits?: readonly { readonly type: string; readonly hard: number | bigint }[];
     readonly noNewPrivileges?: boolean;
     readonly apparmorProfile?: string;
   };
@@ -158,11 +158,15 @@ const LIMITS: Readonly<Record<string, string>> = {
   STACK: 'stack size',
 };
 
+/** No limit, for the kernel and in a configuration (setrlimit(2)). */
+const RLIM_INFINITY = 2n ** 64n - 1n;
+
 function limits(reported: ReportedState, live: LiveState): LiveFinding[] {
   return (reported.process.rlimits ?? []).map(({ type, hard }) => {
     const name = LIMITS[type.replace('RLIMIT_', '')] ?? type;
     const found = new RegExp(`^Max ${name}\\s+\\S+\\s+(\\S+)`, 'm').exec(live.limits)?.[1] ?? '';
-    return flag(type, found !== '' && (found === 'unlimited' ? Infinity : Number(found)) <= hard, found);
+    const held = found === 'unlimited' ? RLIM_INFINITY : BigInt(/^\d+$/.exec(found)?.[0] ?? RLIM_INFINITY);
+    return flag(type, found !== '' && held <= hard, found);
   });
 }
 
