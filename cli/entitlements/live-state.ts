@@ -176,7 +176,7 @@ function options({ mountinfo }: LiveState, path: string): string[] {
   return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
 }
 
-/** Reverses the kernel's octal escapes of blanks, tabs, newlines and backslashes (fs/proc_namespace.c, mangle). */
+/** Reverses the octal escapes in mountinfo of blanks and other characters (fs/proc_namespace.c, mangle). */
 function unescaped(path: string): string {
   return path.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }

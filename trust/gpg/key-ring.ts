@@ -23,10 +23,10 @@ const compromised = 2;
 
 /**
  * Reads public keys, binary or armored (RFC 9580 section 10.1). Several files count as one. As in gpg, copies
- * of a key are merged, and a revocation of a key counts wherever in the files it is. User ids and subkeys count only with the
- * primary key's own signature, and signing subkeys only with their signature over the primary key. A
- * revocation that cannot be checked makes its key unusable. Self-signatures may use SHA-1, as the keys of
- * older distributions do: the file itself is trusted.
+ * of a key are merged, and a revocation of a key counts wherever in the files it is. User ids and subkeys
+ * count only with the primary key's own signature, and signing subkeys only with their signature over the
+ * primary key. A revocation that cannot be checked makes its key unusable. Self-signatures may use SHA-1, as
+ * the keys of older distributions do: the file itself is trusted.
  * @throws Error that states the fault and its byte or line, when no key can be read at all
  */
 export function readKeyRing(...files: readonly Buffer[]): GpgKeyRing {
