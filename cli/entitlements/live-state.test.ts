@@ -67,9 +67,9 @@ describe('the state of a running container, compared with the requested state', 
   });
 
   it('is held when the kernel lists stacked AppArmor profiles in another order, and looser when one is missing', () => {
-    const process = { ...reported.process, apparmorProfile: 'portcullis-default//&nginx' };
+    const stacked = { ...reported.process, apparmorProfile: 'portcullis-default//&nginx' };
     const verdict = (label: string): string | undefined =>
-      heldAgainst({ ...reported, process }, { ...live, label }, capabilityNames).find(
+      heldAgainst({ ...reported, process: stacked }, { ...live, label }, capabilityNames).find(
         ({ part }) => part === 'AppArmor',
       )?.verdict;
     assert.equal(verdict('nginx//&portcullis-default (enforce)\n'), 'held');

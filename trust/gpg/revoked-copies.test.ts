@@ -79,10 +79,10 @@ test('a revoked copy in one file of a policy revokes the key of another file', a
     const rule = `  - images: ["**"]\n    require: { gpg: { keys: [${names}] } }\n`;
     writeFileSync(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rule}`);
     const { policy } = await loadPolicy({ paths: [file] });
-    const [require] = policy.rules.map((one) => one.require);
-    assert.ok(require?.kind === 'gpg');
+    const [requirement] = policy.rules.map((one) => one.require);
+    assert.ok(requirement?.kind === 'gpg');
     assert.deepEqual(
-      require.keys.map(({ revoked }) => revoked?.at),
+      requirement.keys.map(({ revoked }) => revoked?.at),
       [at],
     );
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, dossierOf, ours } from '../evidence/fixtures/sample-evidence.ts';
-import type { Outcome } from '../findings/types.ts';
+import type { Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
@@ -15,7 +15,7 @@ const open: Partial<TrustRule> = { images: ['**'], allowUnverified: true };
 const signed: Partial<TrustRule> = { images: ['**'], require: by(ours) };
 const denying = (...images: readonly string[]): Partial<TrustRule> => ({ images, deny: 'withdrawn' });
 
-function verdictOn(reference: string, ...rules: readonly Partial<TrustRule>[]) {
+function verdictOn(reference: string, ...rules: readonly Partial<TrustRule>[]): Verdict {
   return decide({
     ...{ dossier, reference, namespace: '', platform: amd64 },
     ...{ policy: policyOf(...rules), now: new Date() },
@@ -39,7 +39,7 @@ for (const admitting of [open, signed])
       }
   });
 
-const rows: readonly (readonly [what: string, rule: Partial<TrustRule>, outcome: Outcome])[] = [
+const rows: readonly (readonly [what: string, rule: Partial<TrustRule>, outcome: Verdict['outcome']])[] = [
   ['another digest', denying(`${name}@${other}`), 'admit'],
   ['the digest in another repository', denying(`registry.example.com/other@${digest}`), 'admit'],
   ['the digest in any repository', denying(`registry.example.com/**@${digest}`), 'deny'],
