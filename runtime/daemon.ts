@@ -185,13 +185,13 @@ function cleanUp(
   config: DaemonConfig,
   { handlers, network, kernel, folders, hostPaths, log }: OpenNode,
   { containerRecords, sandboxRecords }: DaemonRecords,
-  { checkpoints, containers, sandboxes, execScopes, exits, pool }: PodSide,
+  { checkpoints, containers, sandboxes, execScopes, exits, pool, cgroups }: PodSide,
   images: ImageSide['images'],
 ): Promise<readonly Unsettled[]> {
   return bringInOrder({
     execs: { scopes: execScopes, bundle: (id) => bundleIn(config.state, id) },
     ...{ handlers, checkpoints, containers, sandboxes, log, paths: hostPaths },
     records: { containers: containerRecords, sandboxes: sandboxRecords },
-    sweep: { images, network, pool, kernel, state: config.state, folders, exits },
+    sweep: { images, network, pool, kernel, cgroups, state: config.state, folders, exits },
   });
 }

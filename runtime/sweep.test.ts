@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { PortcullisError } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
 import type { Kernel } from '../base/kernel/index.ts';
+import { readCgroupMounts } from './cgroups/cgroups.ts';
 import { sweepUnclaimed } from './sweep.ts';
 
 const failure = new PortcullisError({
@@ -79,6 +80,7 @@ describe('the leftovers of an earlier run', () => {
         },
       ],
       kernel,
+      cgroups: readCgroupMounts(),
       state,
       folders,
       exits: { folder: exits, forget: (id) => rm(join(exits, id)) },

@@ -2,6 +2,9 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../base/kernel/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
+import { emptyCgroup, removeCgroupTree } from './cgroups/cgroup-removal.ts';
+import { containerCgroups } from './cgroups/cgroups.ts';
+import type { CgroupMounts } from './cgroups/cgroups.ts';
 import { bundleIn } from './containers/effects/effects.ts';
 import { removeMonitorLog } from './containers/effects/monitor-pool.ts';
 import type { ContainerRecord } from './containers/record.ts';
@@ -35,6 +38,7 @@ export async function sweepUnclaimed(parts: {
   readonly network: Pick<NetworkEngine, 'gc'>;
   readonly pool: Pick<NamespacePool, 'reconcile'>;
   readonly handlers: Iterable<Pick<RuntimeHandler, 'stateDir' | 'delete'>>;
+  readonly cgroups: CgroupMounts;
   readonly kernel: Kernel;
   readonly state: string;
   readonly folders: Readonly<Record<'pods' | 'containers' | 'attach' | 'monitorLogs', string>>;
@@ -45,6 +49,7 @@ export async function sweepUnclaimed(parts: {
   const attached = attachedSandboxes(sandboxes);
   const withInfra = sandboxes.filter(({ infra }) => infra !== undefined).map(({ id }) => id);
   const known = new Set([...containerIds, ...withInfra]);
+  const remove = removerOf(parts.cgroups);
   return settleActs([
     { on: 'images', act: () => parts.images.reconcile(containerIds) },
     { on: 'network', act: async () => void (await parts.network.gc(new Set(attached))) },
@@ -88,7 +93,24 @@ export async function sweepUnclaimed(parts: {
     { on: parts.exits.folder, act: () => sweepFolder(parts.exits.folder, containerIds, parts.exits.forget) },
     ...[...new Set(parts.handlers)].map((handler) => ({
       on: handler.stateDir,
-      act: () => sweepFolder(handler.stateDir, known, (id) => handler.delete(id)),
+      act: () => sweepFolder(handler.stateDir, known, (id) => remove(handler, id)),
     })),
   ]);
+}
+
+/**
+ * Returns what removes a container of an OCI runtime without its record. Its processes are ended by its
+ * cgroup: if the state of the runtime is damaged too, runc refuses to delete the container, and crun deletes
+ * only the state.
+ */
+function removerOf(
+  mounts: CgroupMounts,
+): (handler: Pick<RuntimeHandler, 'delete'>, id: string) => Promise<void> {
+  let found: ReturnType<typeof containerCgroups> | undefined;
+  return async (handler, id) => {
+    const cgroups = (await (found ??= containerCgroups(mounts))).get(id) ?? [];
+    for (const path of cgroups) await emptyCgroup(mounts, path);
+    await handler.delete(id, true);
+    for (const path of cgroups) await removeCgroupTree(mounts, path);
+  };
 }

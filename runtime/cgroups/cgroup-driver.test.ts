@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { basename } from 'node:path';
 import { describe, it, test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { cgroupDriver, containerCgroup, expandSlice, podCgroup, processCgroup } from './cgroup-driver.ts';
+import { cgroupDriver, containerCgroup, containerIdIn, expandSlice } from './cgroup-driver.ts';
+import { podCgroup, processCgroup } from './cgroup-driver.ts';
 import type { CgroupDriver } from './cgroup-driver.ts';
 
 const id = 'c'.repeat(64);
@@ -116,6 +118,15 @@ describe('a container’s cgroup', () => {
       [`${scope.path}/container`, scope.path, scope.path],
     );
     assert.equal(processCgroup(folder, 'crun'), folder.path);
+  });
+
+  it('has a name that shows the id under either driver', () => {
+    for (const pod of ['/a.slice', '/a'])
+      assert.equal(containerIdIn(basename(containerCgroup(pod, id).path)), id);
+    assert.deepEqual(
+      ['a', `${id}0`, `x-${id}`, `portcullis-${id}.slice`].map((name) => containerIdIn(name)),
+      [undefined, undefined, undefined, undefined],
+    );
   });
 
   it('is in the cgroup of the pod, whatever was requested', () => {

@@ -24,6 +24,8 @@ const prefix = 'portcullis';
 /** The maximum length of a unit's name (systemd.unit(5)), and of a folder's name. */
 const longest = 255;
 const slice = '.slice';
+/** The name of a container's cgroup under either driver, as {@link containerCgroup} gives it. */
+const containerName = new RegExp(`^(?:${prefix}-)?([0-9a-f]{64})(?:\\.scope)?$`);
 /**
  * The characters of systemd.unit(5) without `:` and `@`: `:` separates the components of a runtime's cgroups
  * path, and `@` makes a template.
@@ -114,6 +116,11 @@ export function containerCgroup(podPath: string, containerId: string): Container
     specPath: `${unit}:${prefix}:${containerId}`,
     systemd: true,
   };
+}
+
+/** Returns the id of the container whose cgroup has this name; undefined: it is not the name of one. */
+export function containerIdIn(name: string): string | undefined {
+  return containerName.exec(name)?.[1];
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Dirent } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errnoOf, meansNoSuchPath } from '../../base/errors/index.ts';
+import { containerIdIn } from './cgroup-driver.ts';
 
 /**
  * The mount points of the cgroup hierarchies: one for each controller in version 1, a single one in version
@@ -67,6 +68,30 @@ export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promi
   for (const root of mounts.roots) await visit(join(root, path));
   pids.delete(0);
   return [...pids];
+}
+
+/**
+ * Finds the cgroups of containers by their names, for containers of which nothing else is known.
+ * @returns the paths by the id of the container
+ * @throws the error of node:fs when a cgroup cannot be read, for example without free descriptors
+ */
+export async function containerCgroups(mounts: CgroupMounts): Promise<ReadonlyMap<string, string[]>> {
+  const found = new Map<string, string[]>();
+  // Each process of a container is in every hierarchy.
+  const root = rootOf(mounts, 'freezer') ?? mounts.roots[0] ?? '';
+  const visit = async (path: string): Promise<void> => {
+    const folder = join(root, path);
+    const entries = await readdir(folder, { withFileTypes: true }).catch(unlessUnknown<Dirent[]>([]));
+    for (const entry of entries) {
+      if (!entry.isDirectory()) continue;
+      const below = `${path}/${entry.name}`;
+      const id = containerIdIn(entry.name);
+      if (id !== undefined) found.set(id, [...(found.get(id) ?? []), below]);
+      await visit(below);
+    }
+  };
+  await visit('');
+  return found;
 }
 
 /**

@@ -1,8 +1,10 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, it } from 'node:test';
+import { processIdentity } from '../../base/process/index.ts';
 import { PodSandboxState } from '../../runtime/client.ts';
 import { execute, expectServing, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
@@ -60,6 +62,21 @@ describe('a damaged record', () => {
     await expectServing(stage, image);
     for (const { pod } of [whole, ...damaged]) await runtime().removePodSandbox({ podSandboxId: pod.id });
   });
+
+  for (const handler of ['crun', 'runc'])
+    it(`of a container whose state of ${handler} is damaged too leaves no process of it`, async () => {
+      const pod = await runPod(stage, `damaged-${handler}`, {}, handler);
+      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
+      const { pid } = JSON.parse(info['info'] ?? '{}') as { readonly pid: number };
+      const folder = join(stage.folders.state, 'oci', handler, id);
+      writeFileSync(join(folder, handler === 'crun' ? 'status' : 'state.json'), '{"pid');
+      await change([`UPDATE container SET record = '{}' WHERE id = '${id}'`]);
+      // A zombie may wait for process 1.
+      assert.equal(processIdentity(pid), undefined);
+      assert.equal(existsSync(folder), false);
+      await runtime().removePodSandbox({ podSandboxId: pod.id });
+    });
 
   it('of a pod costs this pod with its containers, and its name can be used again', async () => {
     const [whole, damaged] = [await started('whole'), await started('damaged')];
