@@ -96,6 +96,24 @@ test('a code that is only in the file that is written first counts as the code o
   assert.equal((await exits.recorded('a2'))?.code, 4);
 });
 
+for (const [what, make] of [
+  ['folder', (path: string) => mkdirSync(join(path, 'below'), { recursive: true })],
+  ['FIFO', (path: string) => spawnSync('mkfifo', [path])],
+] as const)
+  test(`a ${what} in the place of an exit file does not hide the exit, and is removed with it`, async () => {
+    const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+    const id = `a5-${what}`;
+    make(join(folder, id));
+    mkdirSync(join(folder, `${id}-bundle`));
+    writeFileSync(join(folder, `${id}-bundle/exit`), '3');
+    const exit = await new Promise<Exit>((resolve) =>
+      exits.watchContainer(id, { init: gone, monitor: gone }, resolve, ignored),
+    );
+    assert.deepEqual([exit.code, exit.fromMonitor], [3, true]);
+    await exits.forget(id);
+    assert.equal(readdirSync(folder).includes(id), false);
+  });
+
 test('the watch waits for the kernel’s code if process 1 reaps slowly', { skip: !reportsExits }, async () => {
   const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
   // Its parent, which plays process 1, reaps it late.

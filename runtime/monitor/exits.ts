@@ -73,7 +73,10 @@ export async function openExitWatch(input: {
     let text: string;
     let facts: BigIntStats;
     try {
-      [text, facts] = await Promise.all([readFile(file, 'utf8'), stat(file, { bigint: true })]);
+      facts = await stat(file, { bigint: true });
+      // A monitor writes a file. Another entry is no exit, and reading it might never end.
+      if (!facts.isFile()) return undefined;
+      text = await readFile(file, 'utf8');
     } catch (cause) {
       if (meansGone(cause)) return undefined;
       throw unreadable(file, cause);
@@ -167,7 +170,7 @@ export async function openExitWatch(input: {
       // g_file_set_contents: the exit's name and six letters.
       const isOfId = (name: string): boolean => name === id || name.startsWith(`${id}.`);
       for (const name of (await readdir(folder)).filter(isOfId))
-        await rm(join(folder, name), { force: true });
+        await rm(join(folder, name), { recursive: true, force: true });
     },
     close: () => watcher?.close(),
   };
