@@ -6,8 +6,8 @@ import {
   createHttpServer,
   limitHttpConnections,
 } from '../../base/connections/index.ts';
-import { attempt, reasonOf } from '../../base/errors/index.ts';
-import { hasHungUp } from '../../base/kernel/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { watchClients } from './client-watch.ts';
 import type { RunCommand } from './command-session.ts';
 import type { SessionEnd, SessionKind, SessionPlan, StreamingWorkerData } from './plan.ts';
 import { refuse } from './refusal.ts';
@@ -29,7 +29,6 @@ export interface StreamingServer {
 }
 
 const keepAliveMs = 30_000;
-const watchMs = 2_000;
 /** Connections without a session: their request is not complete yet, or their URL is no longer valid. */
 const mostWithoutSession = 1_024;
 
@@ -59,8 +58,7 @@ export async function startStreamingServer(input: {
     idleTimeoutMs: options.idleTimeoutMs,
     command: input.command,
   });
-  /** The open sockets, and how many bytes each had received at the last check. */
-  const sockets = new Map<Socket, number>();
+  const clients = watchClients(options.idleTimeoutMs);
   const sessions = new Set<Promise<void>>();
 
   server.on('request', (_request, response) => {
@@ -70,26 +68,17 @@ export async function startStreamingServer(input: {
   });
   server.on('clientError', (_reason, socket) => socket.destroy());
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    sockets.set(socket, -1);
+    clients.add(socket);
     socket.on('error', () => socket.destroy());
-    socket.once('close', () => sockets.delete(socket));
     socket.setKeepAlive(true, keepAliveMs);
     socket.setNoDelay(true);
     socket.on('timeout', () => socket.destroy());
     socket.setTimeout(options.idleTimeoutMs);
-    const session = serve({ request, socket, head }).catch(() => void socket.destroy());
+    const probeWith = (send: () => void): void => clients.probeWith(socket, send);
+    const session = serve({ request, socket, head, probeWith }).catch(() => void socket.destroy());
     sessions.add(session);
     void session.finally(() => sessions.delete(session));
   });
-
-  // A socket is not read while the command accepts no more input, and does not report then that its client
-  // has disconnected.
-  const watch = setInterval(() => {
-    for (const [socket, before] of sockets) {
-      if (socket.bytesRead === before && clientHasGone(socket)) socket.destroy();
-      sockets.set(socket, socket.bytesRead);
-    }
-  }, watchMs);
 
   const serve = async (asked: UpgradeRequest): Promise<void> => {
     const { request, socket } = asked;
@@ -122,20 +111,13 @@ export async function startStreamingServer(input: {
   return {
     port: (server.address() as { readonly port: number }).port,
     close: async () => {
-      clearInterval(watch);
       server.close();
       server.closeAllConnections();
-      for (const socket of sockets.keys()) socket.destroy();
+      clients.close();
       await Promise.allSettled(sessions);
       webSockets.close();
     },
   };
-}
-
-function clientHasGone(socket: Socket): boolean {
-  // Node has no public API for it. A TLS socket shows the descriptor of the connection below.
-  const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
-  return attempt(() => fd >= 0 && hasHungUp(fd)) ?? false;
 }
 
 function isWebSocket(request: IncomingMessage): boolean {

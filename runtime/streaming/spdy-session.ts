@@ -4,12 +4,13 @@ import type { SessionPlan, SessionResult } from './plan.ts';
 import { forwardName, listOf, negotiateSpdyCommand, spdyCommandNames } from './protocols.ts';
 import { refuse } from './refusal.ts';
 import { spdyCommandStreams } from './spdy-command.ts';
+import { controlFrame, frameTypes } from './spdy/frames.ts';
 import { serveSpdyForward } from './spdy-forward.ts';
 import type { UpgradeRequest } from './upgrade-request.ts';
 
 /** Serves a session over SPDY/3.1, or refuses a client that offers no protocol that the server speaks. */
 export async function serveOverSpdy(
-  { request, socket, head }: UpgradeRequest,
+  { request, socket, head, probeWith }: UpgradeRequest,
   plan: SessionPlan,
   command: RunCommand,
 ): Promise<SessionResult> {
@@ -37,6 +38,8 @@ export async function serveOverSpdy(
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n${version}\r\n`,
   );
+  // It contains no setting (section 2.6.4). Clients answer a ping.
+  probeWith(() => void socket.write(controlFrame(frameTypes.settings, 0, 0)));
   if (plan.kind === 'portforward') {
     await serveSpdyForward({ socket, head, plan });
     return { protocol: `SPDY/3.1 ${name}`, outcome: 'closed' };

@@ -7,4 +7,9 @@ export interface UpgradeRequest {
   readonly socket: Socket;
   /** The bytes that were read beyond the request. */
   readonly head: Buffer;
+  /**
+   * Says how to find out whether the client still exists while its socket is not read.
+   * @param send sends something that the client does not answer, and that changes nothing for it
+   */
+  probeWith(send: () => void): void;
 }

@@ -49,14 +49,18 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
   };
   const webSockets = new WebSocketServer(webSocketOptions);
   return {
-    upgrade: ({ request, socket, head }, name) =>
+    upgrade: ({ request, socket, head, probeWith }, name) =>
       new Promise((resolve, reject) => {
         socket.once('close', () => reject(new Error('gone')));
         answer = name;
         // `ws` refuses a "/" in a name, as in `SPDY/3.1+portforward.k8s.io`, so it gets a name that it
         // accepts.
         if (name !== '') request.headers['sec-websocket-protocol'] = 'negotiated';
-        webSockets.handleUpgrade(request, socket, head, resolve);
+        webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+          // RFC 6455, section 5.5.3: a pong that answers no ping expects no response.
+          probeWith(() => webSocket.pong(undefined, undefined, () => undefined));
+          resolve(webSocket);
+        });
         // `ws` removes the timeout.
         socket.setTimeout(idleTimeoutMs);
       }),

@@ -193,13 +193,39 @@ for (const runtimeHandler of ['crun', 'runc'])
 
       it('is noticed although the command does not read its input', async () => {
         const client = await exec(['sleep', '315'], { stdin: true });
-        // More than the command reads, but less than the buffers of the connection: data that the client's
-        // kernel cannot deliver would delay its close as well.
+        // More than the command reads, but less than the buffers of the connection.
         client.send(Buffer.alloc(400_000));
         await until(() => client.socket.bufferedAmount === 0, 'all is sent');
         client.drop();
         await until(async () => (await sleeping()).length === 1, 'it is gone');
       });
+
+      // More than all buffers of a connection.
+      const [messages, message] = [64, Buffer.alloc(1024 * 1024)];
+      const blocked = {
+        WebSocket: async (command: readonly string[]) => {
+          const client = await exec(command, { stdin: true });
+          for (let sent = 0; sent < messages; sent += 1) client.send(message);
+          return { left: () => client.socket.bufferedAmount, drop: client.drop };
+        },
+        SPDY: async (command: readonly string[]) => {
+          const client = await openSpdy(await execUrl(command, { stdin: true }), 'v4.channel.k8s.io');
+          const types = ['error', 'stdin', 'stdout', 'stderr'];
+          const [, stdin = 0] = types.map((streamtype) => client.open({ streamtype }));
+          for (let sent = 0; sent < messages; sent += 1) client.send(stdin, message);
+          return { left: () => client.socket.writableLength, drop: client.drop };
+        },
+      };
+      for (const [protocol, open] of Object.entries(blocked))
+        it(`is noticed although its kernel cannot deliver its last input: ${protocol}`, async () => {
+          const client = await open(['sleep', '316']);
+          await until(async () => (await sleeping()).length === 2, 'the command runs');
+          let before = -1;
+          await until(() => before === (before = client.left()), 'the connection is full');
+          assert.ok(before > 0);
+          client.drop();
+          await until(async () => (await sleeping()).length === 1, 'it is gone');
+        });
 
       it('does not end processes that the user detached on purpose', async () => {
         const client = await exec([
