@@ -13,6 +13,7 @@ import type {
   ListContainersResponse,
   ContainerStatusResponse,
   PodSandboxConfig,
+  RemoveContainerRequest,
   RemovePodSandboxRequest,
   UpdateContainerResourcesRequest,
 } from '../cri/contract/contract.types.ts';
@@ -147,7 +148,8 @@ it('keeps no record of a container whose pod is removed while the backend create
   const remove = sandboxCalls(records, log)['RuntimeService/RemovePodSandbox'];
   const request = criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest').encode({ podSandboxId: 'p1' });
   await create(async () => {
-    await remove?.({ request, forward: () => Promise.resolve(answer) } as unknown as InterceptedCall);
+    const lasting = { forward: () => Promise.resolve(answer) };
+    await remove?.({ request, lasting } as unknown as InterceptedCall);
     return answer;
   });
   while (records.sandboxes.list().length + records.creations.list().length > 0) await turn();
@@ -155,3 +157,21 @@ it('keeps no record of a container whose pod is removed while the backend create
   await records.creations.delete('none');
   assert.deepEqual(records.containers.list(), []);
 });
+
+for (const rpc of ['RemoveContainer', 'RemovePodSandbox'] as const)
+  it(`keeps no record after a ${rpc} whose client has gone before the answer`, async (context) => {
+    const { records } = await setUp(context);
+    await records.containers.put({ ...container, id: 'c1', name: 'c1' });
+    const remove = sandboxCalls(records, log)[`RuntimeService/${rpc}`];
+    const request =
+      rpc === 'RemoveContainer'
+        ? criCodec<RemoveContainerRequest>('RemoveContainerRequest').encode({ containerId: 'c1' })
+        : criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest').encode({ podSandboxId: 'p1' });
+    const answer = { headers: {}, message: Buffer.alloc(0), trailers: {} };
+    const forward = () => Promise.reject(new Error('the client has gone'));
+    const lasting = { forward: () => Promise.resolve(answer) };
+    await remove?.({ request, forward, lasting } as unknown as InterceptedCall).catch(() => undefined);
+    // Writes are made in order. The removal of a pod needs two.
+    for (let write = 0; write < 3; write += 1) await records.creations.delete('none');
+    assert.deepEqual(records.containers.list(), []);
+  });

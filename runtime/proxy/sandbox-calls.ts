@@ -47,14 +47,15 @@ export function sandboxCalls(records: ProxyRecords, log: Logger): Interceptors['
     },
     'RuntimeService/RemovePodSandbox': async (call) => {
       const request = decoded(criCodec<RemovePodSandboxRequest>('RemovePodSandboxRequest'), call.request);
-      const answer = await call.forward(call.request);
+      // A backend may remove it although the client has gone.
+      const answer = await call.lasting.forward(call.request);
       const id = records.sandboxes.find(request.podSandboxId)?.id;
       if (id !== undefined) dropped(forgetPod(records, id));
       return answer;
     },
     'RuntimeService/RemoveContainer': async (call) => {
       const request = decoded(criCodec<RemoveContainerRequest>('RemoveContainerRequest'), call.request);
-      const answer = await call.forward(call.request);
+      const answer = await call.lasting.forward(call.request);
       const id = records.containers.find(request.containerId)?.id;
       if (id !== undefined) dropped(records.containers.delete(id));
       return answer;
