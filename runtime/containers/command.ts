@@ -7,6 +7,17 @@ import type { ContainerRecord } from './record.ts';
 import { requireContainer } from './require-container.ts';
 
 const attempted = 'run a command in';
+/** How long a refusal waits for the end of a container that is being stopped, in ms, and between two looks. */
+const [endMs, lookMs] = [1_000, 20];
+
+interface CommandDeps {
+  readonly records: Pick<Records<ContainerRecord>, 'find'>;
+  readonly effects: Pick<ContainerEffects, 'exec' | 'isAlive'> & {
+    readonly clock: Pick<ContainerEffects['clock'], 'sleep'>;
+  };
+  /** Reports whether a request is about to end the container. */
+  readonly isStopping: (id: string) => boolean;
+}
 
 /**
  * Runs a command in a running container.
@@ -14,18 +25,13 @@ const attempted = 'run a command in';
  * ends before the command starts, and the errors of the effect
  */
 export async function runCommandIn(
-  {
-    records,
-    effects,
-  }: {
-    readonly records: Pick<Records<ContainerRecord>, 'find'>;
-    readonly effects: Pick<ContainerEffects, 'exec' | 'isAlive'>;
-  },
+  deps: CommandDeps,
   idOrPrefix: string,
   command: readonly string[],
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<ExecResult> {
+  const { records, effects } = deps;
   const record = requireContainer(records, idOrPrefix);
   if (record.phase !== 'running') throw notRunning(record, attempted);
   try {
@@ -33,9 +39,22 @@ export async function runCommandIn(
   } catch (thrown) {
     // Each runtime has its own words for a container that has ended, and they are not about the command.
     const isRefused = isPortcullisError(thrown) && thrown.code === 'RUNTIME_EXEC_REFUSED';
-    const init = record.task ?? record.init;
-    if (isRefused && init !== undefined && !effects.isAlive({ ...record, init }))
+    if (isRefused && (await hasEnded(deps, record)))
       throw notRunning({ ...record, phase: 'exited' }, attempted);
     throw thrown;
+  }
+}
+
+/** Reports whether a container has ended. One that is being stopped may refuse a command before its end. */
+async function hasEnded(
+  { records, effects, isStopping }: CommandDeps,
+  record: ContainerRecord,
+): Promise<boolean> {
+  const init = record.task ?? record.init;
+  for (let waited = 0; ; waited += lookMs) {
+    if (records.find(record.id)?.phase !== 'running') return true;
+    if (init !== undefined && !effects.isAlive({ ...record, init })) return true;
+    if (!isStopping(record.id) || waited >= endMs) return false;
+    await effects.clock.sleep(lookMs);
   }
 }

@@ -111,6 +111,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     records.list().filter((record) => record.sandboxId === sandboxId);
   const underLock = <T>(id: string, act: () => Promise<T>): Promise<T> => lock(`container ${id}`, act);
   const removals = new Set<string>();
+  const isStopping = (id: string): boolean => stopper.isStopping(id) || removals.has(id);
   const remove = ({ id }: ContainerRecord): Promise<void> => {
     removals.add(id);
     endActsOf(id);
@@ -148,7 +149,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       const record = records.find(idOrPrefix);
       if (record !== undefined) await stop(record, Math.max(0, timeoutSeconds) * 1_000, cancelled);
     },
-    isStopping: (id) => stopper.isStopping(id) || removals.has(id),
+    isStopping,
     remove: async (idOrPrefix) => {
       const record = records.find(idOrPrefix);
       if (record !== undefined) await remove(record);
@@ -170,7 +171,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     require: (idOrPrefix) => requireContainer(records, idOrPrefix),
     list: () => records.list().filter((record) => record.phase !== 'creating' && record.phase !== 'removing'),
     exec: (idOrPrefix, command, timeoutSeconds, signal) =>
-      runCommandIn(deps, idOrPrefix, command, timeoutSeconds * 1_000, signal),
+      runCommandIn({ records, effects, isStopping }, idOrPrefix, command, timeoutSeconds * 1_000, signal),
     update: async (idOrPrefix, resources) => {
       if (resources === undefined) requireContainer(records, idOrPrefix);
       else await update(idOrPrefix, { resources, adjustments: [] });
