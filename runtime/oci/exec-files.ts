@@ -10,7 +10,7 @@ import {
 } from '../../base/errors/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
-import { plainMessage, withExecutable } from './runtime-message.ts';
+import { lastMessage, withExecutable } from './runtime-message.ts';
 import type { ExecScopes } from './exec-scope.ts';
 import { detachedFrom, killGroup } from './exec-session.ts';
 import { endTaskCommand } from '../shim/exec.ts';
@@ -126,11 +126,6 @@ export async function readPidToKill(file: string): Promise<number | undefined> {
       if (waited >= unreadableMs) return undefined;
       await pause(50);
     }
-}
-
-/** The last line contains the error. */
-function lastMessage(log: string): string {
-  return plainMessage(log.trim().split('\n').at(-1) ?? '');
 }
 
 /** How long the start of the daemon waits for the end of commands in a shim, which may not answer. */

@@ -219,6 +219,11 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
       'the container is frozen, as it is while its checkpoint is written',
       'repeat the command when the checkpoint is complete',
     );
+  if (reason.startsWith('cannot parse status file'))
+    return refused(
+      `the runtime’s state of the container is damaged: ${reason.slice(0, 2_000)}`,
+      'check the disk, and create a new container',
+    );
   return refused(
     reason === '' ? 'the runtime could not start it and did not say why' : reason.slice(0, 2_000),
     'check the command: the program, its folder and its permissions are those inside the container',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { plainMessage, withCause, withExecutable } from './runtime-message.ts';
+import { lastMessage, plainMessage, withCause, withExecutable } from './runtime-message.ts';
 
 test('crun’s message about a program that cannot be opened gets its name', () => {
   const message = 'open executable: Permission denied';
@@ -21,4 +21,11 @@ test('a message of runc is shown without its time and level', () => {
   assert.equal(plainMessage(`${line}\n`), 'exec: "/etc": permission denied\n');
   assert.equal(plainMessage('level=warning msg=short error="a b"\nplain'), 'short error="a b"\nplain');
   assert.equal(plainMessage('open executable: Permission denied'), 'open executable: Permission denied');
+});
+
+test('the last message of a log is found above the place in a JSON file that crun adds', () => {
+  const said = 'cannot parse status file: parse error: premature EOF';
+  const place = `${' '.repeat(39)}{"pid\n${' '.repeat(21)}(right here) ------^\n\n`;
+  assert.equal(lastMessage(`a warning\n${said}\n${place}`), said);
+  assert.equal(lastMessage(`a warning\n${said}\n`), said);
 });

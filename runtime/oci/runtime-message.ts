@@ -32,3 +32,11 @@ export function plainMessage(log: string): string {
       '',
   );
 }
+
+/** The place of an error in a JSON file, which crun adds in two lines: some text, and an arrow below it. */
+const jsonPlace = /\n.*\n *\(right here\) -+\^$/u;
+
+/** Returns the last message of a runtime's log, which is the error. */
+export function lastMessage(log: string): string {
+  return plainMessage(log.trim().replace(jsonPlace, '').split('\n').at(-1) ?? '');
+}
