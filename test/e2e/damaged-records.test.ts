@@ -44,6 +44,8 @@ describe('a damaged record', () => {
     'has no fields': "'{}'",
     'has no request': "json_remove(record, '$.config')",
     'has an unknown phase': "json_set(record, '$.phase', 'frozen')",
+    'has no time of its start': "json_remove(record, '$.startedAt')",
+    'has no first process': "json_remove(record, '$.init')",
   };
   it(`of a container that ${Object.keys(values).join(', ')}, costs this container, and the daemon serves`, async () => {
     const whole = await started('whole');
@@ -79,9 +81,18 @@ describe('a damaged record', () => {
     });
 
   it('of a pod costs this pod with its containers, and its name can be used again', async () => {
-    const [whole, damaged] = [await started('whole'), await started('damaged')];
+    const [whole, damaged, other] = [
+      await started('whole'),
+      await started('damaged'),
+      await started('other'),
+    ];
     const { id } = damaged.pod;
-    await change([`UPDATE sandbox SET record = json_remove(record, '$.config') WHERE id = '${id}'`]);
+    await change([
+      `UPDATE sandbox SET record = json_remove(record, '$.config') WHERE id = '${id}'`,
+      `UPDATE sandbox SET record = json_remove(record, '$.cgroupParent') WHERE id = '${other.pod.id}'`,
+    ]);
+    // They are about the cgroups of all pods.
+    assert.equal((await runtime().listContainerStats({})).stats.length, 1);
     assert.deepEqual(
       (await runtime().listPodSandbox({})).items.map(({ id }) => id),
       [whole.pod.id],
