@@ -70,7 +70,7 @@ export async function sweepUnclaimed(parts: {
         sweepFolder(folders.containers, containerIds, async (id) => {
           // A prepared monitor that no container has got, and its runtime. A client names the id only.
           await endProcessesWithArgument(id, [bundleIn(state, id)]);
-          await rm(join(folders.attach, id.slice(0, 16)), { force: true });
+          await rm(join(folders.attach, id.slice(0, 16)), { recursive: true, force: true });
           await kernel.removeTree(bundleIn(state, id));
         }),
     },
@@ -80,7 +80,7 @@ export async function sweepUnclaimed(parts: {
         sweepFolder(
           folders.attach,
           new Set([...known].map((id) => id.slice(0, 16))),
-          (name) => rm(join(folders.attach, name), { force: true }),
+          (name) => rm(join(folders.attach, name), { recursive: true, force: true }),
           shortId,
         ),
     },

@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import type { BigIntStats, FSWatcher } from 'node:fs';
 import { mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attempt, meansGone, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { attempt, meansNoSuchPath, PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { pidfdInfo } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -78,7 +78,7 @@ export async function openExitWatch(input: {
       if (!facts.isFile()) return undefined;
       text = await readFile(file, 'utf8');
     } catch (cause) {
-      if (meansGone(cause)) return undefined;
+      if (meansNoSuchPath(cause)) return undefined;
       throw unreadable(file, cause);
     }
     const code = Number(text.trim());

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { failure, meansGone, reasonOf } from '../../base/errors/index.ts';
+import { failure, meansNoSuchPath, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import type { OciSpec } from './spec.types.ts';
 
@@ -18,7 +18,7 @@ export async function readContainerSpec(bundle: string, id: string): Promise<Oci
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
-    if (!meansGone(cause)) throw cause;
+    if (!meansNoSuchPath(cause)) throw cause;
     throw refused(
       'the container has been removed',
       `if the container still exists, ${file} was removed: create another container`,

@@ -165,7 +165,7 @@ export function creationEffects(
         removeCgroupTree(cgroups, cgroupOf(record)),
         images.removeRootfs(record.id),
         rm(places.bundle(record.id), { recursive: true, force: true }),
-        rm(join(deps.folders.attach, record.id.slice(0, 16)), { force: true }),
+        rm(join(deps.folders.attach, record.id.slice(0, 16)), { recursive: true, force: true }),
         removeMonitorLog(deps.monitorLogs, record.id),
         exits.forget(record.id),
       ]);

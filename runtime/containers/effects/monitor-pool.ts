@@ -84,7 +84,7 @@ function isFor(
 
 /** Removes the log of a prepared monitor. Absent: success. */
 export async function removeMonitorLog(logs: string, id: string): Promise<void> {
-  for (const name of [id, `${id}.tmp`]) await rm(join(logs, name), { force: true });
+  for (const name of [id, `${id}.tmp`]) await rm(join(logs, name), { recursive: true, force: true });
 }
 
 /** Creates the pool. It is empty until `fill` is called. */
@@ -100,7 +100,7 @@ export function createMonitorPool(deps: MonitorPoolDeps): MonitorPool {
     const ending = entry
       .discard()
       .then(async () => {
-        await rm(join(deps.folders.attach, id.slice(0, 16)), { force: true });
+        await rm(join(deps.folders.attach, id.slice(0, 16)), { recursive: true, force: true });
         await rm(join(deps.folders.exits, id), { force: true });
         // Last: if this process is killed before, the next start finds the rest by the bundle.
         await rm(deps.bundle(id), { recursive: true, force: true });
