@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { endLeftoverExecs } from './exec-files.ts';
+import { execRefused } from './exec.ts';
 
 test('only the leftovers of the commands of a killed daemon are removed', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
@@ -45,3 +46,10 @@ test('a shim that does not answer hardly delays the start of the daemon', async 
   await endLeftoverExecs({ kind: 'none' }, container);
   assert.ok(performance.now() - started < 10_000);
 });
+
+for (const reason of [
+  'cannot parse status file: parse error: premature EOF',
+  `error opening file \`/run/crun/${'c'.repeat(64)}/status\`: No such file or directory`,
+])
+  test(`a command that crun refuses is not blamed for the state of the container: ${reason}`, () =>
+    assert.match(execRefused('c', reason).failure.fix, /create a new container/u));

@@ -187,6 +187,9 @@ const shortages: readonly (readonly [RegExp, string])[] = [
   [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
 ];
 
+/** Messages of crun about its own state of a container. */
+const lostState = /^(?:cannot parse status file|error opening file `[^`]*\/status`)/u;
+
 /**
  * Returns a description of the resource that ran out when a runtime could not start a command. Undefined if
  * the reason was something else.
@@ -219,9 +222,9 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
       'the container is frozen, as it is while its checkpoint is written',
       'repeat the command when the checkpoint is complete',
     );
-  if (reason.startsWith('cannot parse status file'))
+  if (lostState.test(reason))
     return refused(
-      `the runtime’s state of the container is damaged: ${reason.slice(0, 2_000)}`,
+      `the runtime’s state of the container is damaged or gone: ${reason.slice(0, 2_000)}`,
       'check the disk, and create a new container',
     );
   return refused(
