@@ -54,7 +54,7 @@ export function followPolicy(options: FollowPolicyOptions): FollowedPolicy {
     | { readonly all: readonly ClusterDocument[]; readonly files: string; readonly result: LoadResult }
     | undefined;
 
-  async function loadAll(all: readonly ClusterDocument[]): Promise<LoadResult> {
+  async function loadAll(all: readonly ClusterDocument[]): Promise<LoadResult | undefined> {
     // Thousands of rules take seconds to load, in which no review is answered.
     const seen = await signatureOfFiles(files);
     if (last?.files === seen && sameTexts(last.all, all)) return last.result;

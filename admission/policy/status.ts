@@ -22,8 +22,12 @@ export function lacksPolicy(
   return { revision: undefined, problems: new Map(), failure: 'the cluster has no TrustPolicy' };
 }
 
-/** Returns the result for documents that could not be loaded, with the problems of each file. */
-export function failedLoad(error: unknown): LoadResult {
+/**
+ * Returns the result for documents that could not be loaded, with the problems of each file; undefined: this
+ * machine failed, such as by a full disk, which says nothing about the documents.
+ */
+export function failedLoad(error: unknown): LoadResult | undefined {
+  if (isFailureOfMachine(error)) return undefined;
   const found = isPortcullisError(error) ? error.failure.details?.['problems'] : undefined;
   const problems = Map.groupBy(Array.isArray(found) ? (found as Problem[]) : [], ({ position }) =>
     basename(position.file),
@@ -31,6 +35,11 @@ export function failedLoad(error: unknown): LoadResult {
   const failure = isPortcullisError(error) ? error.message : reasonOf(error);
   return { revision: undefined, problems, failure };
 }
+
+const isFailureOfMachine = (error: unknown): boolean =>
+  isPortcullisError(error)
+    ? error.code.startsWith('STORAGE_')
+    : error instanceof Error && (error as NodeJS.ErrnoException).errno !== undefined;
 
 interface Condition {
   readonly type: 'Valid' | 'InForce';
