@@ -45,24 +45,31 @@ describe('kernel settings of this network namespace', () => {
   });
 
   it('of two forms are restored in the form that was in force', async () => {
-    // The kernel refuses 0 for vm.dirty_bytes, which is its value while vm.dirty_ratio is in force.
-    const root = mkdtempSync(join(tmpdir(), 'pc-node-sysctls-'));
-    const file = (name: string): string => join(root, 'vm', name);
-    try {
-      mkdirSync(join(root, 'vm'));
-      writeFileSync(file('dirty_bytes'), '0\n');
-      writeFileSync(file('dirty_ratio'), '20\n');
-      const own = sysctlController(root);
-      const name = 'vm.dirty_bytes';
-      const before = (await own.observe(new Set([name]), limits)).get(name)?.visible ?? '';
-      await own.apply(change({ name, to: '4194304' }), state, limits);
-      writeFileSync(file('dirty_ratio'), '0\n');
-      assert.equal((await own.observe(new Set([name]), limits)).get(name)?.visible, '4194304');
-      await own.apply(change({ name, action: 'delete', before }), state, limits);
-      assert.equal(readFileSync(file('dirty_ratio'), 'utf8').trim(), '20');
-      assert.equal(readFileSync(file('dirty_bytes'), 'utf8').trim(), '4194304');
-    } finally {
-      rmSync(root, { recursive: true });
+    // While the other form is in force, each reads as 0: the kernel refuses 0 for vm.dirty_bytes, and with 0
+    // for vm.overcommit_ratio, programs would soon get no memory.
+    for (const [name, other, to, before] of [
+      ['dirty_bytes', 'dirty_ratio', '4194304', '20'],
+      ['overcommit_ratio', 'overcommit_kbytes', '80', '4000000'],
+    ] as const) {
+      const root = mkdtempSync(join(tmpdir(), 'pc-node-sysctls-'));
+      const file = (one: string): string => join(root, 'vm', one);
+      try {
+        mkdirSync(join(root, 'vm'));
+        writeFileSync(file(name), '0\n');
+        writeFileSync(file(other), `${before}\n`);
+        const own = sysctlController(root);
+        const ours = `vm.${name}`;
+        const recorded = (await own.observe(new Set([ours]), limits)).get(ours)?.visible ?? '';
+        await own.apply(change({ name: ours, to }), state, limits);
+        // As the kernel does.
+        writeFileSync(file(other), '0\n');
+        assert.equal((await own.observe(new Set([ours]), limits)).get(ours)?.visible, to);
+        await own.apply(change({ name: ours, action: 'delete', before: recorded }), state, limits);
+        assert.equal(readFileSync(file(other), 'utf8').trim(), before);
+        assert.equal(readFileSync(file(name), 'utf8').trim(), to);
+      } finally {
+        rmSync(root, { recursive: true });
+      }
     }
   });
 

@@ -16,8 +16,8 @@ const allowed = [
   ...['kernel.sem', 'kernel.shmall', 'kernel.shmmax', 'kernel.shmmni', 'kernel.softlockup_panic'],
   ...['kernel.threads-max', 'vm.dirty_background_bytes', 'vm.dirty_background_ratio', 'vm.dirty_bytes'],
   ...['vm.dirty_ratio', 'vm.dirty_writeback_centisecs', 'vm.max_map_count', 'vm.min_free_kbytes'],
-  ...['vm.overcommit_memory', 'vm.overcommit_ratio', 'vm.panic_on_oom', 'vm.swappiness'],
-  ...['vm.vfs_cache_pressure', 'vm.zone_reclaim_mode'],
+  ...['vm.overcommit_kbytes', 'vm.overcommit_memory', 'vm.overcommit_ratio', 'vm.panic_on_oom'],
+  ...['vm.swappiness', 'vm.vfs_cache_pressure', 'vm.zone_reclaim_mode'],
 ] as const;
 /** As sysctl(8) writes names: a `/` stands for a dot in the name of an interface. No part can be `..`. */
 const form = '^[a-z]+(\\.[A-Za-z0-9_:-]+(/[A-Za-z0-9_:-]+)*)+$';
@@ -97,6 +97,8 @@ const otherForms: Readonly<Record<string, string>> = {
   'vm.dirty_background_ratio': 'vm.dirty_background_bytes',
   'vm.dirty_bytes': 'vm.dirty_ratio',
   'vm.dirty_ratio': 'vm.dirty_bytes',
+  'vm.overcommit_kbytes': 'vm.overcommit_ratio',
+  'vm.overcommit_ratio': 'vm.overcommit_kbytes',
 };
 
 /** Settings with two names. A write to one changes the other. */
