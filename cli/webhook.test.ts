@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { clientOf, patchOf, podOf, reviewOf, serviceName } from '../admission/webhook.fixture.ts';
+import { createHttpServer } from '../base/connections/index.ts';
 import { portcullis } from '../test/fixtures/command.ts';
 import { eventually, fixtureKeys, startReplica } from '../test/webhook/test-cluster.ts';
 import { fixtureContent, serveFixtures } from '../trust/evidence/fixtures/fixture-registry.ts';
@@ -74,6 +77,56 @@ test('the webhook decides by files, follows their changes and those of its certi
   await assert.rejects(clientOf(t, replica.url, () => before)('/healthz', undefined, { agent: false }));
   assert.ok(!replica.log().includes(readFileSync(join(folder, 'tls.key'), 'utf8').slice(40, 80)));
   assert.equal(await replica.end('SIGTERM'), 0);
+});
+
+test('a replica whose clock is ahead of the API server does not renew the shared certificate', async (t) => {
+  const folder = folderOf(t);
+  const days = (count: number): Date => new Date(Date.now() + count * 86_400_000);
+  const names = [serviceName, `${serviceName}.cluster.local`, serviceName.replace(/\.svc$/u, '')];
+  const made = await makeServerCertificate({ names, from: days(-71), until: days(20) });
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  const answers: Readonly<Record<string, object>> = {
+    '/api/v1/namespaces/portcullis-webhook/secrets/portcullis-webhook-tls': {
+      metadata: { resourceVersion: '1' },
+      data: {
+        'tls.crt': base64(made.certificate),
+        'tls.key': base64(made.key),
+        'ca.crt': base64(made.authority),
+      },
+    },
+  };
+  const writes: string[] = [];
+  const server = createHttpServer((request, response) => {
+    const { method = '', url = '' } = request;
+    if (method !== 'GET') writes.push(`${method} ${url}`);
+    const answer = answers[url.split('?')[0] ?? ''];
+    // By the clock of this server, the certificate was made yesterday.
+    response.setHeader('date', days(-70).toUTCString());
+    response.writeHead(answer === undefined ? 404 : 200).end(JSON.stringify(answer ?? { status: 'Failure' }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const config = join(folder, 'kubeconfig');
+  const cluster = { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  writeFileSync(
+    config,
+    JSON.stringify({
+      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'c', users: [{ name: 'u', user: {} }] },
+      contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+      clusters: [{ name: 'c', cluster }],
+    }),
+  );
+  const replica = await startReplica(
+    ['--listen', '127.0.0.1:0', '--policy', join(folder, 'policy.yaml'), '--kubeconfig', config],
+    folder,
+  );
+  t.after(() => replica.end('SIGKILL'));
+  assert.deepEqual(writes, []);
+  assert.equal((await clientOf(t, replica.url, () => made.authority)('/healthz')).status, 200);
 });
 
 test('wrong use is reported before anything is opened', async (t) => {

@@ -29,6 +29,7 @@ export interface ClusterCertificateOptions {
   /** Called with each new pair, after the API server knows its authority. */
   readonly onChange: (pair: ServingPair) => void;
   readonly log: Logger;
+  /** Should be the clock of the API server, which judges the certificate. Default: that of this machine. */
   readonly now?: () => number;
   readonly timing?: CertificateTiming;
 }

@@ -68,6 +68,8 @@ export interface ApiClientOptions {
   readonly rights: string;
   /** The situation while the server cannot be reached, for messages: `services stay as they are`. */
   readonly meanwhile: string;
+  /** Called for each answer with the time by the clock of the server, in ms, if the answer says it. */
+  readonly onDate?: (time: number) => void;
 }
 
 interface OpenRequest {
@@ -132,7 +134,7 @@ function createConnections(userAgent: string): {
  */
 export function createApiClient(
   readAccess: () => Promise<ApiAccess>,
-  { userAgent, rights, meanwhile }: ApiClientOptions,
+  { userAgent, rights, meanwhile, onDate }: ApiClientOptions,
 ): ApiClient {
   const connections = createConnections(userAgent);
 
@@ -175,6 +177,8 @@ export function createApiClient(
       if (!signal.aborted) turn += 1;
       throw unreachable(server.host, path, thrown);
     }
+    const date = Date.parse(answer.header('date') ?? '');
+    if (!Number.isNaN(date)) onDate?.(date);
     if (answer.status >= 500) turn += 1;
     if (answer.status >= 200 && answer.status < 300) return { answer, host: server.host };
     throw await refusal(server.host, path, answer, rights);

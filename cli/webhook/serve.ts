@@ -152,7 +152,8 @@ async function serve(flags: ServeFlags): Promise<number> {
   const open: (() => Promise<void> | void)[] = [];
   try {
     const needsApi = flags.policyFromCluster || flags.tlsCert === undefined;
-    const client = needsApi ? openClient(flags) : undefined;
+    const clock = createServerClock();
+    const client = needsApi ? openClient(flags, clock.heard) : undefined;
     if (client !== undefined) open.push(() => client.close());
     const decider = await openDecider(flags);
     open.push(() => decider.close());
@@ -166,7 +167,8 @@ async function serve(flags: ServeFlags): Promise<number> {
       late.pair = pair;
       late.webhook?.usePair(pair);
     };
-    const pair = await openPair(flags, client, { log, onChange, signal: stopped.signal }, open);
+    const context = { log, onChange, signal: stopped.signal, now: clock.now };
+    const pair = await openPair(flags, client, context, open);
     const platforms = flags.platform.includes('all')
       ? 'all'
       : flags.platform.filter((platform) => platform !== 'all');
@@ -187,11 +189,24 @@ async function serve(flags: ServeFlags): Promise<number> {
   }
 }
 
-function openClient({ kubeconfig }: ServeFlags): ApiClient {
+/**
+ * The clock of the API server, as its latest answer says. The API server judges the certificate of the
+ * webhook by this clock. By their own clocks, replicas would renew each other's certificates without end.
+ */
+function createServerClock(): { readonly heard: (time: number) => void; readonly now: () => number } {
+  let ahead = 0;
+  return {
+    heard: (time) => (ahead = Date.now() - time),
+    now: () => Date.now() - ahead,
+  };
+}
+
+function openClient({ kubeconfig }: ServeFlags, onDate: (time: number) => void): ApiClient {
   return createApiClient(() => readApiAccess(kubeconfig === undefined ? {} : { kubeconfig }), {
     userAgent: 'portcullis-webhook',
     rights: 'do what packaging/kubernetes/webhook/rbac.yaml lists',
     meanwhile: 'the policy and the certificate stay as they are',
+    onDate,
   });
 }
 
@@ -221,12 +236,13 @@ interface PairContext {
   readonly log: Logger;
   readonly onChange: (pair: ServingPair) => void;
   readonly signal: AbortSignal;
+  readonly now: () => number;
 }
 
 async function openPair(
   flags: ServeFlags,
   client: ApiClient | undefined,
-  { log, onChange, signal }: PairContext,
+  { log, onChange, signal, now }: PairContext,
   open: (() => Promise<void> | void)[],
 ): Promise<ServingPair> {
   const { tlsCert, tlsKey } = flags;
@@ -254,6 +270,7 @@ async function openPair(
         `${service}.${namespace}`,
       ],
       lifetimeMs: msOf(flags.certificateLifetime),
+      now,
     },
     signal,
   );
