@@ -70,25 +70,31 @@ test('the next page omits no image, also if a name contains half of a surrogate 
   assert.deepEqual([...ids].sort(), ['sha256:0', 'sha256:1', 'sha256:2']);
 });
 
-test('a list of refused workloads that is cut says that there are more', async (t) => {
+test('a list of refused workloads that is cut says that there are more, also if the node has cut it', async (t) => {
   const store = await openFleetStore(await temporaryFolder(t));
   t.after(() => store.close());
   const intake = createIntake(store, { now: () => 0, pinnedKey: () => undefined });
   const denials = ['a', 'b', 'c'].map((reference) => ({
     ...{ namespace: 'shop', reference, outcome: 'deny', rule: '' },
   }));
-  const body = JSON.stringify({ ...goodState, upcoming: { release: 'stable/7', denials, count: 3 } });
-  await intake.receive('a', [
-    { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
-  ]);
-  const ask = async (most: string) => {
-    const query = new URLSearchParams({ release: 'stable/7', most });
+  for (const [release, count] of [
+    ['stable/7', 3],
+    ['stable/8', 4],
+  ] as const) {
+    const body = JSON.stringify({ ...goodState, upcoming: { release, denials, count } });
+    await intake.receive(release.replace('/', '-'), [
+      { attributes: new Map(), records: [{ event: eventNames.state, time: 0, attributes: new Map(), body }] },
+    ]);
+  }
+  const ask = async (release: string, most: string) => {
+    const query = new URLSearchParams({ release, most });
     const answer = await answerApi(store.database, '/v1/upcoming/denials', query, 0);
     const { denials: found, more } = answer as { denials: readonly object[]; more?: boolean };
     return [found.length, more];
   };
-  assert.deepEqual(await ask('2'), [2, true]);
-  assert.deepEqual(await ask('3'), [3, undefined]);
+  assert.deepEqual(await ask('stable/7', '2'), [2, true]);
+  assert.deepEqual(await ask('stable/7', '3'), [3, undefined]);
+  assert.deepEqual(await ask('stable/8', '3'), [3, true]);
 });
 
 test('the containers of an image are listed with their nodes, page by page', async (t) => {

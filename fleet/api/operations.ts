@@ -11,7 +11,13 @@ import {
 } from '../store/queries.ts';
 import type { Reader, VerdictFilter } from '../store/queries.ts';
 import { listContainersOf, listRunning } from '../store/running-queries.ts';
-import { listRefused, listRevisions, listUpcoming, textOfPolicy } from '../store/policy-queries.ts';
+import {
+  hasUnnamedRefusals,
+  listRefused,
+  listRevisions,
+  listUpcoming,
+  textOfPolicy,
+} from '../store/policy-queries.ts';
 import { alertsOf, listAlerts, summaryOf } from './alerts.ts';
 import { positionOf, writePosition } from './position.ts';
 
@@ -282,7 +288,7 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
   },
   'upcoming/denials': {
     summary:
-      'Lists the workloads that a release would refuse. The workloads on the most nodes come first. `more` is set if there are more.',
+      'Lists the workloads that a release would refuse. The workloads on the most nodes come first. `more` is set if there are more, also if a node has sent only the first of its workloads.',
     request: request(
       {
         release: { ...text, description: 'a release of `upcoming`, such as `stable/7`' },
@@ -291,9 +297,10 @@ export const apiOperations: Readonly<Record<string, ApiOperation>> = {
       ['release'],
     ),
     answer: async (reader, query) => {
-      const most = mostOf(query);
-      const found = await listRefused(reader, query['release'] ?? '', most + 1);
-      return { denials: found.slice(0, most), ...(found.length > most && { more: true }) };
+      const [most, release] = [mostOf(query), query['release'] ?? ''];
+      const found = await listRefused(reader, release, most + 1);
+      const more = found.length > most || (await hasUnnamedRefusals(reader, release));
+      return { denials: found.slice(0, most), ...(more && { more }) };
     },
   },
   alerts: {

@@ -116,3 +116,14 @@ export async function listRefused(
     nodes: Number(row['nodes']),
   }));
 }
+
+/** Reports whether a node would refuse more workloads than it names: a node names only the first of them. */
+export async function hasUnnamedRefusals(reader: Reader, release: string): Promise<boolean> {
+  const row = await reader.get(
+    `WITH report AS MATERIALIZED (SELECT ${upcoming} AS one FROM node)
+     SELECT 1 FROM report WHERE one ->> '$.release' = ?
+       AND one ->> '$.count' > json_array_length(one, '$.denials') LIMIT 1`,
+    [release],
+  );
+  return row !== undefined;
+}
