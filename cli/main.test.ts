@@ -90,6 +90,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   },
   { args: ['image', 'ls'], code: 2, says: /\(Did you mean images\?\)/ },
   { args: ['containers'], code: 2, says: /\(Did you mean ps\?\)/ },
+  { args: ['fleet', 'ls'], code: 2, says: /unknown command 'ls'\n\(Did you mean nodes\?\)/ },
   { args: ['images', 'delete', 'x'], code: 2, says: /unknown command 'delete'\n\(Did you mean rm\?\)/ },
   {
     args: ['policy', 'lint', '-o', 'json'],

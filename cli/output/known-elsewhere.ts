@@ -52,6 +52,9 @@ const otherNames = new Map(
   }),
 );
 
+/** The commands that list, in groups without `ls`. */
+const listing = ['status', 'nodes'] as const;
+
 /** More names than this do not help. */
 const most = 5;
 
@@ -79,8 +82,10 @@ export async function knownElsewhere(word: string, entries: readonly Entry[]): P
 /** Returns the command of a group that has another name in other tools: `rm` for `images delete`. */
 export function renamedIn(group: Command | undefined, word: string | undefined): readonly string[] {
   const names = group?.commands.map((one) => one.name()) ?? [];
-  const meant = word === undefined || names.includes(word) ? undefined : otherNames.get(word);
-  return meant !== undefined && names.includes(meant) ? [meant] : [];
+  if (word === undefined || names.includes(word)) return [];
+  const other = otherNames.get(word) ?? word;
+  const meant = [other, ...(other === 'ls' ? listing : [])].find((one) => names.includes(one));
+  return meant === undefined ? [] : [meant];
 }
 
 /** Returns the error about a command that another program has, or undefined. */
