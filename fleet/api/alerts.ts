@@ -42,7 +42,10 @@ export function alertsOf(node: ListedNode, now: number): readonly Alert[] {
   };
   for (const code of node.problems)
     if (Object.hasOwn(logProblems, code)) add(code as AlertCode, true, alertCodes[code as AlertCode]);
-  add('NODE_SILENT', now - node.seen > silentMs, `since ${new Date(node.seen).toISOString()}`);
+  // A time in the future is one of a clock that was ahead. A node that still sends has sent since then.
+  const seen = new Date(node.seen).toISOString();
+  const from = node.seen > now ? 'since the clock of the aggregator was set back from' : 'since';
+  add('NODE_SILENT', Math.abs(now - node.seen) > silentMs, `${from} ${seen}`);
   const summary = summaryOf(node);
   if (summary === undefined) return alerts;
   const { revision, policyProblem, enforcement, outOfPolicy, degraded, networkReady, root } = summary;

@@ -28,3 +28,21 @@ test('a clock that is ahead at the start is reported, and does not remove all ro
     ((await (await fetch(`${url}/v1/nodes/${node}/log`)).json()) as { rows: readonly unknown[] }).rows.length;
   assert.deepEqual([await logOf('a'), await logOf('b')], [0, 1]);
 });
+
+test('a node that last sent while the clock was ahead is silent', async (t) => {
+  const data = await temporaryFolder(t);
+  const now = Date.now();
+  const entry = JSON.stringify({ kind: 'later', time: '' });
+  const row = { seq: 1, entry, evidence: '', hash: rowHash(genesis, { seq: 1, entry, evidence: '' }) };
+  const ahead = await startFleet(t, { data, clock: () => now + 365 * dayMs });
+  for (const node of ['a', 'b']) await post(ahead.url, requestOf(node, [rowRecord(row)]));
+  await ahead.close();
+  const { url } = await startFleet(t, { data, clock: () => now });
+  await post(url, requestOf('b', [rowRecord(row)]));
+  const answer = await fetch(`${url}/v1/alerts`);
+  const { alerts } = (await answer.json()) as { alerts: readonly { node: string; code: string }[] };
+  assert.deepEqual(
+    alerts.map(({ node, code }) => [node, code]),
+    [['a', 'NODE_SILENT']],
+  );
+});
