@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { parseJson } from '../../base/json/index.ts';
+import { hasManyValues, parseJson } from '../../base/json/index.ts';
 import {
   noteSignedBy,
   parseCheckpoint,
@@ -26,6 +26,11 @@ export type Judged =
 /** A longer text of a verdict is not kept, but its row is. */
 const mostTextBytes = 512 * 1024;
 const mostCodes = 64;
+/**
+ * An entry has about ten values, and a text some for each reason. A hostile one could have millions, which
+ * take seconds to read.
+ */
+const mostValues = 2 ** 16;
 /** The characters of a field that lists and searches show. The entry of the row is stored as it is. */
 const mostFieldLength = 4096;
 
@@ -72,6 +77,8 @@ export async function judgeRow(
   }
   if (rowHash(node.hash, { seq, entry, evidence }) !== hash)
     return refused(`row ${seq} does not follow from row ${node.seq}`, 'LOG_CHAIN_BROKEN', seq);
+  if (hasManyValues(entry, mostValues))
+    return refused(`row ${seq} has more than ${mostValues} values`, 'LOG_CHAIN_BROKEN', seq);
   const parsed = parseEntry(entry);
   if ('problem' in parsed) return refused(`row ${seq}: ${parsed.problem}`, 'LOG_CHAIN_BROKEN', seq);
   const row = { seq, entry, evidence, hash };
@@ -101,7 +108,7 @@ const shown = (field: string): string => field.slice(0, mostFieldLength);
 
 /** Returns the text of a verdict, if its digest is the id of the verdict. */
 function textOf(id: string, body: string): VerdictText | undefined {
-  if (body === '' || body.length > mostTextBytes) return undefined;
+  if (body === '' || body.length > mostTextBytes || hasManyValues(body, mostValues)) return undefined;
   if (`sha256:${createHash('sha256').update(body).digest('hex')}` !== id) return undefined;
   let value: unknown;
   try {

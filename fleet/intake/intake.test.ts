@@ -113,3 +113,35 @@ test('a verdict from the future does not stay before the later verdicts of other
   );
   assert.match((await listRows(store.database, 'liar', 0, 1)).entries[0]?.entry ?? '', /"time":"9999-/u);
 });
+
+test('a row, a state or a policy with very many values is refused before it is read', async (t) => {
+  const intake = createIntake(await openStore(t), { now, pinnedKey: () => undefined });
+  const row = (count: number): LogRecord => {
+    const entry = JSON.stringify({ kind: 'later', pad: Array.from({ length: count }, () => 0), time: '' });
+    const hash = rowHash(genesis, { seq: 1, entry, evidence: '' });
+    return rowRecord({ seq: 1, entry, evidence: '', hash });
+  };
+  const { rejected, message } = await intake.receive('a', sent(row(100_000)));
+  assert.deepEqual([rejected, message], [1, 'row 1 has more than 65536 values']);
+  assert.equal((await intake.receive('a', sent(row(1000)))).rejected, 0);
+  const record = (event: string): LogRecord => ({
+    ...{ event, time: 0, attributes: new Map<string, string>() },
+    body: `[${'{},'.repeat(150_000)}{}]`,
+  });
+  for (const event of [eventNames.state, eventNames.policy]) {
+    const refused = await intake.receive('a', sent(record(event)));
+    assert.match(refused.message, /has more than \d+ values/u);
+  }
+});
+
+test('the records of a node are received between those of a node that sends many', async (t) => {
+  const intake = createIntake(await openStore(t), { now, pinnedKey: () => undefined });
+  const unknown: LogRecord = { event: 'unknown', time: 0, attributes: new Map(), body: '' };
+  const order: string[] = [];
+  const receive = async (name: string, count: number): Promise<void> => {
+    await intake.receive(name, sent(...Array.from({ length: count }, () => unknown)));
+    order.push(name);
+  };
+  await Promise.all([receive('many', 4000), receive('few', 1)]);
+  assert.deepEqual(order, ['few', 'many']);
+});

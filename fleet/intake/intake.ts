@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createKeyedQueue } from '../../base/queues/index.ts';
 import { attributeNames, eventNames } from '../records/record-names.ts';
 import type { AttributeValue, LogRecord, ResourceRecords } from '../records/log-record.ts';
@@ -107,7 +108,9 @@ async function receive(
     }
   }
 
+  const turns = createTurns();
   for (const record of resources.flatMap(({ records }) => records)) {
+    await turns.before(record);
     if (record.event === eventNames.row) await row(record);
     else if (record.event === eventNames.checkpoint) await checkpoint(record);
     else if (record.event === eventNames.state) {
@@ -137,6 +140,27 @@ async function receive(
   for (const { verdict } of rows)
     if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;
   return { accepted, rejected, message, next: node.seq + 1, outcomes, bytes: bytesOf(rows) };
+}
+
+/**
+ * Lets other requests have their turn after so many characters of records: a megabyte can take a tenth of a
+ * second. After each record, a request of many small records would wait too often for one of few large ones.
+ */
+const turnLength = 65_536;
+/** A short record takes as long as this many characters of a long one. */
+const leastLength = 1024;
+
+function createTurns(): { before(record: LogRecord): Promise<void> } {
+  let left = 0;
+  return {
+    async before({ body, attributes }) {
+      const entry = attributes.get(attributeNames.entry);
+      left -= leastLength + body.length + (typeof entry === 'string' ? entry.length : 0);
+      if (left >= 0) return;
+      await nextTurn();
+      left = turnLength;
+    },
+  };
 }
 
 /**

@@ -1,8 +1,11 @@
-import { parseJson } from '../../base/json/index.ts';
+import { hasManyValues, parseJson } from '../../base/json/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
 import { policyRevision } from '../../trust/policy/index.ts';
 import { mostPolicyLength, policyTextSchema } from '../records/policy.ts';
 import type { PolicyText } from '../records/policy.ts';
+
+/** More values than the names, texts and digests of a policy have: a policy is mostly text. */
+const mostValues = 2 ** 15;
 
 /**
  * Reads a policy that a node sent, and computes its revision. Returns why it is refused instead.
@@ -13,6 +16,7 @@ export function readPolicyText(
 ): { readonly revision: string; readonly json: string } | { readonly refused: string } {
   if (body.length > mostPolicyLength)
     return { refused: `a policy is longer than ${mostPolicyLength} characters` };
+  if (hasManyValues(body, mostValues)) return { refused: `a policy has more than ${mostValues} values` };
   let value: unknown;
   try {
     value = parseJson(body);

@@ -1,4 +1,4 @@
-import { parseJson } from '../../base/json/index.ts';
+import { hasManyValues, parseJson } from '../../base/json/index.ts';
 import { describeProblems, validate } from '../../base/schema/index.ts';
 import { mostStateLength, nodeStateSchema } from '../records/state.ts';
 import type { NodeState } from '../records/state.ts';
@@ -18,10 +18,14 @@ export interface NodeSummary {
   readonly root?: { readonly name: string; readonly ends: string };
 }
 
+/** More values than a state with full lists has. The cheapest ones of a hostile state are many times more. */
+const mostValues = 2 ** 17;
+
 /** Reads a state. Returns why it is refused instead. */
 export function readState(body: string): StoredState | { readonly refused: string } {
   if (body.length > mostStateLength)
     return { refused: `a state is longer than ${mostStateLength} characters` };
+  if (hasManyValues(body, mostValues)) return { refused: `a state has more than ${mostValues} values` };
   let value: unknown;
   try {
     value = wellFormed(parseJson(body));

@@ -1,5 +1,5 @@
-import { parseJson } from '../../base/json/index.ts';
-import { createCounter, setAttribute } from './log-record.ts';
+import { hasManyValues, parseJson } from '../../base/json/index.ts';
+import { createCounter, otlpLimits, setAttribute, tooManyFields } from './log-record.ts';
 import type { AttributeValue, Counter, LogRecord, ResourceRecords } from './log-record.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -10,6 +10,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * @throws Error when the text is not such a message, or exceeds the limits of log-record.ts
  */
 export function decodeJsonLogs(text: string): readonly ResourceRecords[] {
+  if (hasManyValues(text, otlpLimits.fields)) throw tooManyFields();
   const counter = createCounter();
   return list(fields(parseJson(text), 'the request')['resourceLogs'], 'resourceLogs').map((one) => {
     counter.resource();

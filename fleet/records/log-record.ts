@@ -18,19 +18,25 @@ export interface ResourceRecords {
   readonly records: readonly LogRecord[];
 }
 
-/** Limits of one request. A request beyond them is malformed. */
-export const otlpLimits = { resources: 64, records: 4096, attributes: 128 } as const;
+/**
+ * Limits of one request. A request beyond them is malformed. `fields` are those of all its messages, or the
+ * values of its JSON: millions of empty ones need few bytes, and seconds of the thread that answers all
+ * nodes.
+ */
+export const otlpLimits = { resources: 64, records: 4096, attributes: 128, fields: 2 ** 18 } as const;
 
 /** Counts the parts of a request, and stops reading at the limits. */
 export interface Counter {
   readonly resource: () => void;
   readonly record: () => void;
+  readonly field: () => void;
 }
 
 /** Returns a counter whose functions throw a RangeError above {@link otlpLimits}. */
 export function createCounter(): Counter {
   let resources = 0;
   let records = 0;
+  let fields = 0;
   return {
     resource: () => {
       resources += 1;
@@ -42,8 +48,16 @@ export function createCounter(): Counter {
       if (records > otlpLimits.records)
         throw new RangeError(`it has more than ${otlpLimits.records} log records`);
     },
+    field: () => {
+      fields += 1;
+      if (fields > otlpLimits.fields) throw tooManyFields();
+    },
   };
 }
+
+/** Returns the error for a request that has more than {@link otlpLimits} fields. */
+export const tooManyFields = (): RangeError =>
+  new RangeError(`it has more than ${otlpLimits.fields} fields`);
 
 /** Adds an attribute. @throws RangeError above {@link otlpLimits} */
 export function setAttribute(

@@ -92,6 +92,15 @@ test('groups, deeply nested values and too many records are refused without recu
   assert.throws(() => decodeJsonLogs(`{"resourceLogs":${'['.repeat(500)}${']'.repeat(500)}}`), /nested/);
 });
 
+test('a request with millions of empty fields is refused before they are read', () => {
+  const wrap = (tag: number, bytes: Uint8Array): Buffer =>
+    Buffer.concat([Buffer.of(tag, ...varint(bytes.length)), bytes]);
+  const many = (tag: number): Buffer => Buffer.alloc(2 ** 20, Buffer.of(tag, 0));
+  for (const bytes of [many(0x18), wrap(0x0a, wrap(0x0a, many(0x0a))), wrap(0x0a, wrap(0x12, many(0x22)))])
+    assert.throws(() => decodeLogs(bytes), /more than 262144 fields/);
+  assert.throws(() => decodeJsonLogs(`{"x":[${'{},'.repeat(2 ** 18)}{}]}`), /more than 262144 fields/);
+});
+
 const empty = { event: '', time: 0, attributes: new Map(), body: '' };
 
 function varint(length: number): number[] {

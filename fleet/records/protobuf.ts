@@ -9,9 +9,10 @@ import type { AttributeValue, Counter, LogRecord, ResourceRecords } from './log-
 type Read = (reader: BinaryReader, field: number, wire: WireType) => boolean;
 
 /** Reads the fields of one message. `read` returns false for a field that it does not know. */
-function eachField(bytes: Uint8Array, read: Read): void {
+function eachField(bytes: Uint8Array, { field: count }: Counter, read: Read): void {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
+    count();
     const [field, wire] = reader.tag();
     // OTLP has no groups. A group can nest without end.
     if (wire === WireType.StartGroup || wire === WireType.EndGroup)
@@ -46,7 +47,7 @@ function readable<T>(read: () => T): T {
 function logsOf(bytes: Uint8Array): readonly ResourceRecords[] {
   const resources: ResourceRecords[] = [];
   const counter = createCounter();
-  eachField(bytes, (reader, field, wire) => {
+  eachField(bytes, counter, (reader, field, wire) => {
     if (field !== 1 || !isBytes(wire)) return false;
     counter.resource();
     resources.push(resourceOf(reader.bytes(), counter));
@@ -58,15 +59,15 @@ function logsOf(bytes: Uint8Array): readonly ResourceRecords[] {
 function resourceOf(bytes: Uint8Array, counter: Counter): ResourceRecords {
   const attributes = new Map<string, AttributeValue>();
   const records: LogRecord[] = [];
-  eachField(bytes, (reader, field, wire) => {
+  eachField(bytes, counter, (reader, field, wire) => {
     if (!isBytes(wire) || field > 2) return false;
     const part = reader.bytes();
-    if (field === 1) readAttributes(part, 1, attributes);
+    if (field === 1) readAttributes(part, counter, attributes);
     else
-      eachField(part, (scope, scopeField, scopeWire) => {
+      eachField(part, counter, (scope, scopeField, scopeWire) => {
         if (scopeField !== 2 || !isBytes(scopeWire)) return false;
         counter.record();
-        records.push(recordOf(scope.bytes()));
+        records.push(recordOf(scope.bytes(), counter));
         return true;
       });
     return true;
@@ -74,29 +75,29 @@ function resourceOf(bytes: Uint8Array, counter: Counter): ResourceRecords {
   return { attributes, records };
 }
 
-function readAttributes(bytes: Uint8Array, field: number, into: Map<string, AttributeValue>): void {
-  eachField(bytes, (reader, number, wire) => {
-    if (number !== field || !isBytes(wire)) return false;
-    readPair(reader.bytes(), into);
+function readAttributes(bytes: Uint8Array, counter: Counter, into: Map<string, AttributeValue>): void {
+  eachField(bytes, counter, (reader, field, wire) => {
+    if (field !== 1 || !isBytes(wire)) return false;
+    readPair(reader.bytes(), counter, into);
     return true;
   });
 }
 
-function readPair(bytes: Uint8Array, into: Map<string, AttributeValue>): void {
+function readPair(bytes: Uint8Array, counter: Counter, into: Map<string, AttributeValue>): void {
   let key = '';
   let value: AttributeValue | undefined;
-  eachField(bytes, (reader, field, wire) => {
+  eachField(bytes, counter, (reader, field, wire) => {
     if (!isBytes(wire) || field > 2) return false;
     if (field === 1) key = reader.string(true);
-    else value = valueOf(reader.bytes());
+    else value = valueOf(reader.bytes(), counter);
     return true;
   });
   setAttribute(into, key, value);
 }
 
-function valueOf(bytes: Uint8Array): AttributeValue | undefined {
+function valueOf(bytes: Uint8Array, counter: Counter): AttributeValue | undefined {
   let value: AttributeValue | undefined;
-  eachField(bytes, (reader, field, wire) => {
+  eachField(bytes, counter, (reader, field, wire) => {
     if (field === 1 && isBytes(wire)) value = reader.string(true);
     else if (field === 2 && wire === WireType.Varint) value = reader.bool();
     else if (field === 3 && wire === WireType.Varint) value = Number(reader.int64());
@@ -107,15 +108,15 @@ function valueOf(bytes: Uint8Array): AttributeValue | undefined {
   return value;
 }
 
-function recordOf(bytes: Uint8Array): LogRecord {
+function recordOf(bytes: Uint8Array, counter: Counter): LogRecord {
   const attributes = new Map<string, AttributeValue>();
   let [time, observed, event] = [0, 0, ''];
   let body: AttributeValue | undefined;
-  eachField(bytes, (reader, field, wire) => {
+  eachField(bytes, counter, (reader, field, wire) => {
     if (field === 1 && wire === WireType.Bit64) time = milliseconds(reader.fixed64());
     else if (field === 11 && wire === WireType.Bit64) observed = milliseconds(reader.fixed64());
-    else if (field === 5 && isBytes(wire)) body = valueOf(reader.bytes());
-    else if (field === 6 && isBytes(wire)) readPair(reader.bytes(), attributes);
+    else if (field === 5 && isBytes(wire)) body = valueOf(reader.bytes(), counter);
+    else if (field === 6 && isBytes(wire)) readPair(reader.bytes(), counter, attributes);
     else if (field === 12 && isBytes(wire)) event = reader.string(true);
     else return false;
     return true;
@@ -194,9 +195,10 @@ export function decodeLogsResponse(bytes: Uint8Array): PartialSuccess {
 
 function responseOf(bytes: Uint8Array): PartialSuccess {
   let [rejected, message] = [0, ''];
-  eachField(bytes, (reader, field, wire) => {
+  const counter = createCounter();
+  eachField(bytes, counter, (reader, field, wire) => {
     if (field !== 1 || !isBytes(wire)) return false;
-    eachField(reader.bytes(), (part, partField, partWire) => {
+    eachField(reader.bytes(), counter, (part, partField, partWire) => {
       if (partField === 1 && partWire === WireType.Varint) rejected = Number(part.int64());
       else if (partField === 2 && isBytes(partWire)) message = part.string(true);
       else return false;
