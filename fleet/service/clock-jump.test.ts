@@ -46,3 +46,22 @@ test('a node that last sent while the clock was ahead is silent', async (t) => {
     [['a', 'NODE_SILENT']],
   );
 });
+
+test('rows that came while the clock was ahead do not keep later rows from being removed', async (t) => {
+  const data = await temporaryFolder(t);
+  const now = Date.now();
+  const serveAt = (days: number) => startFleet(t, { data, keepDays: 30, clock: () => now + days * dayMs });
+  const entry = JSON.stringify({ kind: 'later', time: '' });
+  let hash = genesis;
+  for (const [index, days] of [365, 0].entries()) {
+    const seq = index + 1;
+    hash = rowHash(hash, { seq, entry, evidence: '' });
+    const service = await serveAt(days);
+    await post(service.url, requestOf('a', [rowRecord({ seq, entry, evidence: '', hash })]));
+    await service.close();
+  }
+  await (await serveAt(31)).close();
+  const { url } = await serveAt(31);
+  const { rows } = (await (await fetch(`${url}/v1/nodes/a/log`)).json()) as { rows: readonly unknown[] };
+  assert.deepEqual(rows, []);
+});

@@ -114,6 +114,7 @@ function storeOn(database: Database, queries: Database): FleetStore {
       const at = node.seen;
       await database.write([
         ...runningRemoval(update),
+        datedBack(node),
         nodeStatement(update),
         ...runningStatements(update),
         ...update.rows.flatMap((row) => rowStatements(node.name, row, at)),
@@ -164,6 +165,19 @@ function recordOf(row: SqlRow): NodeRecord {
     bytes: Number(row['bytes']),
   };
 }
+
+/** A node whose last request is later than now by this time, in ms, sent it while the clock was ahead. */
+const aheadMs = 3_600_000;
+
+/**
+ * Gives rows that came while the clock was ahead the present time. Otherwise, they and all later rows of the
+ * node would not be removed before the time that the clock had.
+ */
+const datedBack = ({ name, seen }: NodeRecord): Statement => ({
+  sql: `UPDATE row SET received = ?
+    WHERE node = (SELECT id FROM node WHERE name = ? AND seen > ?) AND received > ?`,
+  params: [seen, name, seen + aheadMs, seen],
+});
 
 /**
  * Writes the node. Its chain grows only if its last row is still the row against which the update was
