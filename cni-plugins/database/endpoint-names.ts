@@ -66,7 +66,8 @@ const mappedPrefix = 0xffffn << 32n;
 const keyOf = ({ family, value }: IpAddress): Buffer =>
   ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
 
-function addressOf(key: Uint8Array): string {
+/** Returns the address that a row contains: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+export function addressOfKey(key: Uint8Array): string {
   const { value } = ipFromBytes(Buffer.from(key));
   return formatIp(
     value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value },
@@ -122,7 +123,7 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
           address: Uint8Array;
           kind: NetworkName['kind'];
         }[]
-      ).map(({ name, address, kind }) => ({ name, address: addressOf(address), kind })),
+      ).map(({ name, address, kind }) => ({ name, address: addressOfKey(address), kind })),
     isEmpty: () => selectAny.get() === undefined,
     networks: (namespaceId) =>
       (selectNetworks.all(namespaceId) as unknown as { network: string }[]).map(({ network }) => network),

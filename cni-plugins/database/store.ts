@@ -5,6 +5,8 @@ import type { NetworkConfig } from '../spec/network-config.ts';
 import { noServiceRules, ownerOfPod } from '../spec/service-rules.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { Choice } from './ipam.ts';
+import { createDamagedAttachments } from './damaged-attachments.ts';
+import type { DamagedAttachment } from './damaged-attachments.ts';
 import { namesOf } from './call-names.ts';
 import { createLeases } from './leases.ts';
 import { isListenedAt } from './host-sockets.ts';
@@ -45,6 +47,11 @@ export interface NetworkStore {
   remove(id: string): void;
   record(id: string): AttachmentRecord | undefined;
   records(): readonly AttachmentRecord[];
+  /**
+   * Returns the attachments whose records were damaged. No other operation except `remove` knows them. Their
+   * addresses and ports stay taken, because their pods may still run.
+   */
+  damaged(): readonly DamagedAttachment[];
 }
 
 export interface Claim {
@@ -74,31 +81,24 @@ const recordOf = (row: Row): AttachmentRecord => ({
   spec: parseJson(row.spec) as AttachmentSpec,
 });
 
-/** A row that cannot be read costs its pod the network, and not the node: the runtime stops the pod. */
-const deleteDamaged = `DELETE FROM attachment WHERE realm = ? AND origin = 'pod' AND NOT (
-  CASE WHEN json_valid(spec) AND json_valid(rules)
-  THEN json_type(spec) = 'object' AND json_type(rules) = 'object' ELSE FALSE END)`;
-
 export function createNetworkStore(database: NetworkDatabase, namespaceId: string): NetworkStore {
   const { db, transaction } = database;
   const leases = createLeases(database);
   const names = createNameStore(database);
   const members = createMembershipStore(database);
+  const own = "realm = ?1 AND origin = 'pod'";
+  const damaged = createDamagedAttachments(database, namespaceId);
   // Version 1 knew only one host network namespace: that of the engine that wrote it.
   transaction(() => {
     for (const table of ['attachment', 'lease', 'host_port'])
       db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(namespaceId);
-    db.prepare(deleteDamaged).run(namespaceId);
+    damaged.empty();
   });
 
-  const own = "realm = ?1 AND origin = 'pod'";
-  const selectOne = db.prepare(
-    `SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} AND container_id = ?2`,
-  );
+  const from = `SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} AND spec <> '{}'`;
+  const selectOne = db.prepare(`${from} AND container_id = ?2`);
   const selectNumber = db.prepare(`SELECT number FROM attachment WHERE ${own} AND container_id = ?2`);
-  const selectAll = db.prepare(
-    `SELECT container_id, state, class, rules, spec FROM attachment WHERE ${own} ORDER BY number`,
-  );
+  const selectAll = db.prepare(`${from} ORDER BY number`);
   const insert = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'pod', ?, ?, ?, 'attaching', 'deny', ?, ?)`,
@@ -195,5 +195,6 @@ export function createNetworkStore(database: NetworkDatabase, namespaceId: strin
     remove: (id) => void deleteOne.run(namespaceId, id),
     record,
     records: () => (selectAll.all(namespaceId) as unknown as Row[]).map(recordOf),
+    damaged: damaged.all,
   };
 }

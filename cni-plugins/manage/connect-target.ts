@@ -85,7 +85,12 @@ interface PodRow {
 
 function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' | 'ready' = 'ready'): PodRow {
   const rows = readRecords(databasePath, [], (records) =>
-    [...records.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")]
+    // Without the pods whose records were damaged: their names are not known.
+    [
+      ...records.each(
+        "SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod' AND spec <> '{}'",
+      ),
+    ]
       .filter((row) => wanted !== 'ready' || row['state'] === 'ready')
       .map((row): PodRow => ({
         id: String(row['container_id']),

@@ -1,5 +1,6 @@
 import type { ChainJob } from '../../calls/chain.types.ts';
 import type { CniResult } from '../../spec/result.ts';
+import type { DamagedRecords } from './damaged-records.ts';
 import { jobOf, specOfResults } from './chained-pods.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
@@ -35,9 +36,10 @@ export interface ChainStepsDeps {
   readonly rules: RulesInForce;
   /** Begins the teardown of what the engine itself created. */
   readonly release: (record: AttachmentRecord) => void;
+  readonly damaged: Pick<DamagedRecords, 'discard'>;
 }
 
-export function createChainSteps({ store, kernel, rules, release }: ChainStepsDeps): ChainSteps {
+export function createChainSteps({ store, kernel, rules, release, damaged }: ChainStepsDeps): ChainSteps {
   const joined = (id: string, results: readonly CniResult[]): AttachmentRecord => {
     const record = store.record(id);
     if (record === undefined) throw unknownSandbox(id);
@@ -61,7 +63,8 @@ export function createChainSteps({ store, kernel, rules, release }: ChainStepsDe
   const leave = (id: string): ChainJob | undefined => {
     const record = store.record(id);
     if (record?.spec.chains === undefined) {
-      if (record !== undefined) release(record);
+      if (record === undefined) damaged.discard((each) => each.id === id);
+      else release(record);
       return undefined;
     }
     // A link without elements is denied, until its plugins have removed it.

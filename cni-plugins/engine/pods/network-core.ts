@@ -22,6 +22,7 @@ import type { ChainSteps } from './chain-steps.ts';
 import { createClassChange } from './link-class.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createTeardown } from './teardown.ts';
+import { createDamagedRecords } from './damaged-records.ts';
 import { createLostLinks } from './lost-links.ts';
 import { ofAnotherRoot } from '../../namespaces/namespace-claim.ts';
 import { namespaceStands } from '../../namespaces/netns.ts';
@@ -29,6 +30,7 @@ import { statusOf } from './network-status.ts';
 import type { NetworkFolder } from '../../networks/networks.ts';
 import type { PluginCore } from '../../plugin-engine/plugin-engine.ts';
 import { claimedLinks, isByChain, isHeld } from '../../database/record.ts';
+import type { DamagedAttachment } from '../../database/damaged-attachments.ts';
 import type { AttachmentRecord } from '../../database/record.ts';
 import type { PolicedPods } from './policed-pods.ts';
 import { createRulesInForce } from './rules-in-force.ts';
@@ -76,6 +78,8 @@ export interface NetworkCore extends Pick<ChainSteps, 'joined' | 'leave' | 'left
   status(): NetworkStatus;
   /** Returns the attachments that are ready. */
   records(): readonly AttachmentRecord[];
+  /** Returns the attachments whose records were damaged. */
+  damaged(): readonly DamagedAttachment[];
   /**
    * Does the work of the last call that no caller waits for. Must run before the next call, under the same
    * lock.
@@ -121,8 +125,9 @@ export function createNetworkCore({
   const chained = createChainedPlugins(plugins, log);
   const { reap } = teardown;
   const shared = { store, kernel, rules, teardown, log };
+  const damaged = createDamagedRecords(shared);
   const { attach, make, release } = createAttacher({ ...shared, networks, chained });
-  const { joined, leave, left, jobs, claimMade } = createChainSteps({ ...shared, release });
+  const { joined, leave, left, jobs, claimMade } = createChainSteps({ ...shared, release, damaged });
   const setClass = createClassChange(shared);
   let repairs = 0;
 
@@ -167,6 +172,7 @@ export function createNetworkCore({
       repairs += operations.length;
       for (const record of store.records()) if (record.state === 'ready') teardown.renewPorts(record);
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
+      damaged.discardUnreported();
       reap(true);
     },
     attach,
@@ -191,6 +197,7 @@ export function createNetworkCore({
     gc(valid) {
       for (const record of store.records())
         if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
+      damaged.discard(({ id }) => !valid.has(id));
       for (const { name } of unclaimedLinks(claimed(), { links: kernel.links(), tag: kernel.tag }))
         kernel.deleteLink(name);
       reap(true);
@@ -202,6 +209,7 @@ export function createNetworkCore({
       return statusOf(() => networks.current());
     },
     records: () => store.records().filter(({ state }) => state === 'ready'),
+    damaged: store.damaged,
     finish: teardown.finish,
     reap,
     removeAll() {

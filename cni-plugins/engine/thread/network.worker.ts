@@ -270,7 +270,8 @@ function answerOwn(call: OwnCall): Answer {
       return linkState === undefined ? {} : { linkState };
     }
     case 'gc':
-      for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
+      for (const { id } of [...core.records(), ...core.damaged()])
+        if (!call.valid.has(id)) releaseConnections(id);
       return {
         repairs: collect(call.valid, call.altered === true),
         ...all(),
