@@ -44,6 +44,15 @@ export function parseIpOrMapped(text: string): IpAddress | undefined {
     : address;
 }
 
+/**
+ * Returns an IPv4 address whose numbers begin with zeros without these zeros, and any other text unchanged.
+ * The API of Kubernetes accepts such numbers and reads them as decimal (Go's `ParseIPSloppy`).
+ */
+export const withoutLeadingZeros = (text: string): string =>
+  dottedNumbers.test(text) ? text.replaceAll(/(?<!\d)0+(?=\d)/gu, '') : text;
+
+const dottedNumbers = /^\d+(?:\.\d+){3}$/u;
+
 /** Without substrings: tens of thousands of addresses are parsed in a row. @param text an IPv4 address */
 function ipv4Number(text: string): number {
   let [sum, part] = [0, 0];

@@ -14,5 +14,6 @@ export {
   parseIp,
   parseIpOrMapped,
   parsePrefix,
+  withoutLeadingZeros,
 } from './address.ts';
 export type { IpAddress, IpFamily, IpPrefix } from './address.ts';

@@ -1,4 +1,4 @@
-import { formatIp, networkOf, parsePrefix } from '../../../base/addresses/index.ts';
+import { formatIp, networkOf, parsePrefix, withoutLeadingZeros } from '../../../base/addresses/index.ts';
 import type { IpFamily, IpPrefix } from '../../../base/addresses/index.ts';
 import { intervalOf } from '../rules/intervals.ts';
 import type { Interval } from '../rules/intervals.ts';
@@ -35,16 +35,8 @@ function prefixOf(text: string): IpPrefix | undefined {
   const slash = text.lastIndexOf('/');
   const length = /^\d+$/u.test(text.slice(slash + 1)) ? Number(text.slice(slash + 1)) : undefined;
   if (slash === -1 || length === undefined) return undefined;
-  return parsePrefix(`${withoutZeros(ofDottedEnd(text.slice(0, slash)))}/${length}`);
+  return parsePrefix(`${withoutLeadingZeros(ofDottedEnd(text.slice(0, slash)))}/${length}`);
 }
-
-const withoutZeros = (address: string): string =>
-  /^\d+(?:\.\d+){3}$/u.test(address)
-    ? address
-        .split('.')
-        .map((part) => part.replace(/^0+(?=\d)/u, ''))
-        .join('.')
-    : address;
 
 /** Converts `::ffff:10.0.0.0` to `::ffff:a00:0`. */
 function ofDottedEnd(address: string): string {

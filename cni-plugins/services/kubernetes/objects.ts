@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { formatIp, parseIp } from '../../../base/addresses/index.ts';
+import { formatIp, parseIp, withoutLeadingZeros } from '../../../base/addresses/index.ts';
 import type { Protocol } from '../model/model.ts';
 import { fieldsOf, listOf, nameOf, textOf } from '../../../base/kubernetes/index.ts';
 import type { ObjectFields } from '../../../base/kubernetes/index.ts';
@@ -89,7 +89,11 @@ export const hasFamilyOf = (
 ): boolean => clusterIPs.some((each) => each.includes(':') === address.includes(':'));
 
 const addressesOf = (value: unknown): readonly string[] =>
-  value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0);
+  value === undefined
+    ? none
+    : textsOf(value)
+        .map(withoutLeadingZeros)
+        .filter((text) => isIP(text) !== 0);
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
 
@@ -120,7 +124,9 @@ export function readService(object: unknown): KubernetesService | undefined {
     externalIPs: addressesOf(fields['externalIPs']),
     ingressIPs: ingressOf(status),
     // API validation accepts spaces around them.
-    sourceRanges: textsOf(fields['loadBalancerSourceRanges']).map((range) => range.trim()),
+    sourceRanges: textsOf(fields['loadBalancerSourceRanges']).map((range) =>
+      range.trim().replace(/^[^/]+/u, withoutLeadingZeros),
+    ),
     ports,
     // Three hours, the API's default.
     ...(fields['sessionAffinity'] === 'ClientIP' && { affinitySeconds: secondsOf(affinity) ?? 10_800 }),
@@ -203,8 +209,10 @@ function canonicalOf(address: string): string {
 function readEndpoint(fields: ObjectFields, family: number): Endpoint | undefined {
   // All addresses mean the same endpoint, and only the first may be used (discovery.k8s.io/v1,
   // Endpoint.addresses).
-  const written = listOf(fields['addresses']).find((entry) => typeof entry === 'string');
-  if (written === undefined || isIP(written) !== family) return undefined;
+  const first = listOf(fields['addresses']).find((entry) => typeof entry === 'string');
+  if (first === undefined) return undefined;
+  const written = withoutLeadingZeros(first);
+  if (isIP(written) !== family) return undefined;
   const address = family === 4 ? written : canonicalOf(written);
   const conditions = fieldsOf(fields['conditions']);
   const ready = conditions['ready'] !== false;

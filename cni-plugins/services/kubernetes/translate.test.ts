@@ -617,6 +617,31 @@ test('source ranges restrict addresses of a load balancer, each family separatel
   );
 });
 
+test('IPv4 numbers that begin with zeros are decimal, as the API and kube-proxy read them', () => {
+  const translation = translated(
+    {
+      spec: {
+        clusterIPs: ['010.96.0.1'],
+        externalIPs: ['192.0.2.001'],
+        loadBalancerSourceRanges: ['010.0.0.0/8'],
+      },
+      status: { loadBalancer: { ingress: [{ ip: '192.000.2.08' }] } },
+    },
+    [slice([endpoint('010.0.0.010')])],
+  );
+  const { externalAddresses, loadBalancerAddresses, loadBalancerSourceRanges } = outside(translation);
+  assert.deepEqual(translation.services[0]?.addresses, ['10.96.0.1']);
+  assert.deepEqual(
+    [externalAddresses, loadBalancerAddresses, loadBalancerSourceRanges],
+    [['192.0.2.1'], ['192.0.2.8'], ['10.0.0.0/8']],
+  );
+  assert.deepEqual(
+    translation.services.flatMap(({ backends }) => backends.map(({ address }) => address)),
+    ['10.0.0.10', '10.0.0.10'],
+  );
+  assert.deepEqual(translation.notes, []);
+});
+
 test('each port is separate: the readiness of one port does not affect another', () => {
   const ending = { ready: false, serving: true, terminating: true };
   const unready = { ready: false, serving: false };
