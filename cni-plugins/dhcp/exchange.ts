@@ -21,6 +21,11 @@ export interface ExchangeLink {
   readonly index: number;
 }
 
+/** The interface of a client: its messages have this MAC address. */
+export interface ExchangeClient extends ExchangeLink {
+  readonly mac: string;
+}
+
 export interface ExchangeListener {
   received(received: Received): void;
   /** The link sends too much, or the socket failed. The exchange is closed. */
@@ -34,10 +39,15 @@ const longest = 2048;
 const mostAtOnce = 16;
 /** Servers send one answer to each packet of the client. */
 const mostBySend = 256;
+/** The place of the client's MAC address in a message (RFC 2131, section 2: `chaddr`). */
+const macAt = 28;
 
-/** Call it in the network namespace of the link. @throws KERNEL_ENODEV · KERNEL_ENETDOWN and others */
-export function openExchange({ index }: ExchangeLink, listener: ExchangeListener): Exchange {
-  const fd = openPacketSocket(index, clientPort);
+/**
+ * Call it in the network namespace of the link. Answers to other clients, which servers may broadcast to the
+ * whole link, are not received. @throws KERNEL_ENODEV · KERNEL_ENETDOWN and others
+ */
+export function openExchange({ index, mac }: ExchangeClient, listener: ExchangeListener): Exchange {
+  const fd = openPacketSocket(index, clientPort, { at: macAt, bytes: macBytes(mac) });
   const buffer = Buffer.alloc(longest);
   let isOpen = true;
   let sinceSend = 0;

@@ -141,6 +141,21 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     server.close();
   });
 
+  test('any number of answers to other clients does not stop a client', async () => {
+    const server = serve((request) => [
+      ...Array.from({ length: 400 }, () =>
+        usualAnswer(request, { change: (message) => ({ ...message, hardware: Buffer.alloc(6, 2) }) }),
+      ).flat(),
+      ...usualAnswer(request),
+    ]);
+    const pod = fixture.pod('crowd');
+    await add('crowd');
+    assert.deepEqual(server.received, [messageTypes.discover, messageTypes.request]);
+    assert.ok(pod.run('ip -4 -o address show dev eth0')?.includes(' 10.77.0.60/24 '));
+    await call('del', 'crowd');
+    server.close();
+  });
+
   test('a refused lease is lost: the address is removed, CHECK reports it, and a new one is taken', async () => {
     let refuses = false;
     let offers = true;

@@ -36,30 +36,49 @@ function linkAddress(index: number, mac?: Uint8Array): Buffer {
   return address;
 }
 
+/** Bytes that the content of a datagram must have at a place. At most 64. */
+export interface ContentMatch {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+type Instruction = readonly [code: number, ifTrue: number, ifFalse: number, value: number];
+
+const udpHeaderLength = 8;
+
 /**
  * A program of the classic packet filter that lets UDP datagrams to one port through, from the IPv4 header
  * on: linux/filter.h. Later fragments do not pass.
  */
-function udpPortFilter(port: number): Buffer {
-  const instructions: readonly (readonly [code: number, ifTrue: number, ifFalse: number, value: number])[] = [
+function udpPortFilter(port: number, match?: ContentMatch): Buffer {
+  const bytes = [...(match?.bytes ?? [])].slice(0, 64);
+  const start = udpHeaderLength + (match?.at ?? 0);
+  // Each jump leads to the last instruction.
+  const compared = bytes.flatMap((byte, at): Instruction[] => [
+    [0x50, 0, 0, start + at],
+    [0x15, 0, 2 * (bytes.length - 1 - at) + 1, byte],
+  ]);
+  const more = compared.length;
+  const instructions: readonly Instruction[] = [
     [0x30, 0, 0, 9], // protocol
-    [0x15, 0, 6, 17],
+    [0x15, 0, 6 + more, 17],
     [0x28, 0, 0, 6], // fragment offset
-    [0x45, 4, 0, 0x1fff],
+    [0x45, 4 + more, 0, 0x1fff],
     [0xb1, 0, 0, 0], // length of the header
     [0x48, 0, 0, 2], // target port
-    [0x15, 0, 1, port],
+    [0x15, 0, 1 + more, port],
+    ...compared,
     [0x06, 0, 0, 0x40000],
     [0x06, 0, 0, 0],
   ];
   return Buffer.concat(
     instructions.map(([code, ifTrue, ifFalse, value]) => {
-      const bytes = Buffer.alloc(8);
-      bytes.writeUInt16LE(code, 0);
-      bytes[2] = ifTrue;
-      bytes[3] = ifFalse;
-      bytes.writeUInt32LE(value, 4);
-      return bytes;
+      const instruction = Buffer.alloc(8);
+      instruction.writeUInt16LE(code, 0);
+      instruction[2] = ifTrue;
+      instruction[3] = ifFalse;
+      instruction.writeUInt32LE(value, 4);
+      return instruction;
     }),
   );
 }
@@ -67,12 +86,13 @@ function udpPortFilter(port: number): Buffer {
 /**
  * Opens a socket in the calling thread's network namespace for IPv4 packets of one link. It receives only UDP
  * datagrams to the port, from before the first packet on. Non-blocking, and closed with its thread.
+ * @param match only datagrams with this content wake the caller
  * @throws KERNEL_ENODEV · KERNEL_ENETDOWN · KERNEL_EPERM
  */
-export function openPacketSocket(index: number, port: number): number {
+export function openPacketSocket(index: number, port: number, match?: ContentMatch): number {
   // With the protocol 0 it receives nothing until it is bound.
   return prepareFd(enter(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, 0)), (fd) => {
-    const filter = udpPortFilter(port);
+    const filter = udpPortFilter(port, match);
     // struct sock_fprog: the number of instructions, and their address.
     const program = Buffer.alloc(16);
     program.writeUInt16LE(filter.length / 8, 0);
