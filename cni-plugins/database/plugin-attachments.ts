@@ -3,6 +3,7 @@ import type { Resource } from '../plugins/contract/contract.ts';
 import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
+import { createPartRemoval } from './part-removal.ts';
 
 /**
  * Attachments that CNI plugins created, in the database: each has the origin `plugin`, and one plugin
@@ -27,6 +28,7 @@ export interface PluginAttachmentStore {
   setState(pluginAttachment: PluginAttachment, state: PluginAttachmentState): void;
   /**
    * Removes the plugin attachment with its leases and host ports, and the attachment with the last of them.
+   * If its record was damaged, its leases and host ports stay, and the attachment with them.
    */
   remove(pluginAttachment: PluginAttachment): void;
   /**
@@ -142,15 +144,7 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     'UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?',
   );
   const updateState = db.prepare('UPDATE part SET state = ? WHERE attachment = ? AND type = ?');
-  const deletions = [
-    'DELETE FROM part WHERE attachment = ? AND type = ?',
-    'DELETE FROM lease WHERE attachment = ? AND part = ?',
-    'DELETE FROM host_port WHERE attachment = ? AND part = ?',
-    'DELETE FROM dhcp_lease WHERE attachment = ? AND part = ?',
-  ].map((sql) => db.prepare(sql));
-  const deleteEmpty = db.prepare(
-    'DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)',
-  );
+  const remove = createPartRemoval({ db, transaction });
 
   return {
     part(namespaceId, key, type) {
@@ -196,12 +190,7 @@ export function createPluginAttachmentStore({ db, transaction }: NetworkDatabase
     },
     setState: (pluginAttachment, state) =>
       void updateState.run(state, pluginAttachment.attachment, pluginAttachment.type),
-    remove({ attachment, type }) {
-      transaction(() => {
-        for (const deletion of deletions) deletion.run(attachment, type);
-        deleteEmpty.run(attachment);
-      });
-    },
+    remove,
     unfinished: (namespaceId) => (selectUnfinished.all(namespaceId) as unknown as Row[]).map(partOf),
     after: (pluginAttachment) =>
       (selectAfter.all(pluginAttachment.attachment, pluginAttachment.type) as unknown as Row[]).flatMap(

@@ -5,6 +5,7 @@ import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { Steps } from './address-program-steps.ts';
 import { amendedPart } from './comparison.ts';
+import { damagedKind } from '../database/damaged-parts.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
 import { entranceOf } from './plugin-removal.ts';
 import type { PluginRemoval } from './plugin-removal.ts';
@@ -46,6 +47,7 @@ export function createPluginRepair({
 
   const repairPart = (pluginAttachment: PluginAttachment, kernel: ResourceKernel): void => {
     if (kernel.pod === undefined || isAwaited(pluginAttachment.attachment)) return;
+    if (pluginAttachment.resources.some(({ kind }) => kind === damagedKind)) return;
     for (const resource of pluginAttachment.resources) {
       const kind = kindOf(resource);
       const differences = kind.differences(resource, kernel, pluginAttachment.key);

@@ -12,6 +12,7 @@ import type {
   ResourceKernel,
   ResourceType,
 } from './contract/contract.ts';
+import { damagedRecordType } from './interface/damaged-record.ts';
 import { podAddressesType } from './interface/pod-addresses.ts';
 import { loopback } from './loopback/plugin.ts';
 import { loopbackType } from './loopback/loopback-type.ts';
@@ -77,6 +78,7 @@ export const engineAddressTypes: readonly string[] = ['dhcp', 'ipam'];
 const resourceKinds: readonly ResourceType[] = [
   bridgeType,
   childLinkType,
+  damagedRecordType,
   dummyLinkType,
   forwardPolicyType,
   hostPortsType,

@@ -2,6 +2,7 @@ import { roomOf } from '../../../base/storage/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
+import { replaceDamagedParts } from '../../database/damaged-parts.ts';
 import { createEndedNamespaces } from '../../database/ended-namespaces.ts';
 import { createFollowedPolicies } from '../../database/followed-policies.ts';
 import { tagOf } from '../../database/record.ts';
@@ -72,6 +73,11 @@ export function openParts({
   try {
     const hosts = openHosts();
     opened.push(hosts);
+    for (const { key, type } of replaceDamagedParts(database))
+      log.warn(
+        { ...key, type },
+        'the record of a plugin attachment was damaged: its addresses and host ports stay taken until the next boot',
+      );
     const { confDir } = settings;
     const { namespaceId } = hosts.own;
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);

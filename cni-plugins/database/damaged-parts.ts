@@ -1,0 +1,53 @@
+import type { AttachmentKey } from '../spec/attachment-key.ts';
+import type { NetworkDatabase } from './database.ts';
+
+/** A plugin attachment whose record could not be read. */
+export interface DamagedPart {
+  readonly attachment: number;
+  readonly key: AttachmentKey;
+  readonly type: string;
+}
+
+/** The kind of the resource that replaces the resources of a record that could not be read. */
+export const damagedKind = 'damaged-record';
+
+interface Row {
+  readonly attachment: number;
+  readonly network: string;
+  readonly containerId: string;
+  readonly interface: string;
+  readonly type: string;
+}
+
+const isDamaged = `NOT (CASE WHEN json_valid(resources) AND json_valid(result)
+  THEN json_type(resources) = 'array' AND json_type(result) = 'object' ELSE FALSE END)`;
+
+/**
+ * Replaces the records of plugin attachments that cannot be read. Otherwise, one of them ends each start of
+ * the daemon, each GC and STATUS, and the DEL of its attachment. Its addresses and host ports stay taken
+ * until the next boot, because the kernel may have rules for them that nobody can find any more.
+ * @returns the attachments
+ */
+export function replaceDamagedParts({
+  db,
+  transaction,
+}: Pick<NetworkDatabase, 'db' | 'transaction'>): readonly DamagedPart[] {
+  const select = db.prepare(
+    `SELECT attachment, network, container_id AS containerId, interface, type
+     FROM part JOIN attachment ON number = attachment WHERE ${isDamaged}`,
+  );
+  const found = select.all() as unknown as Row[];
+  if (found.length === 0) return [];
+  const replace = db.prepare(
+    `UPDATE part SET result = '{"interfaces":[],"ips":[],"routes":[],"dns":{}}', resources = json_array(json_object(
+       'kind', '${damagedKind}',
+       'hostInterface', (SELECT host_interface FROM attachment WHERE number = part.attachment)))
+     WHERE ${isDamaged}`,
+  );
+  transaction(() => replace.run());
+  return found.map(({ attachment, type, network, containerId, interface: name }) => ({
+    attachment,
+    key: { network, containerId, interface: name },
+    type,
+  }));
+}
