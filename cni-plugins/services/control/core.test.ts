@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, test } from 'node:test';
 import { openNetworkDatabase } from '../../database/database.ts';
 import { readServices } from '../description/read.ts';
@@ -128,6 +129,12 @@ const service = (name: string, body: string): Service => {
 };
 const web = (backends: string, more = ''): Service =>
   service('web', `addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 10s\nbackends: [${backends}]\n${more}`);
+/** Changes one row of the database. */
+const change = (sql: string): void => {
+  const database = new DatabaseSync(join(folder, 'network.db'));
+  assert.equal(database.prepare(sql).run().changes, 1);
+  database.close();
+};
 const restart = (): void => {
   core.close();
   start();
@@ -140,6 +147,34 @@ test('applied services are in the kernel, also after a restart', () => {
   kernel.removeAll();
   restart();
   assert.deepEqual(kernel.shown(), shown);
+});
+
+for (const [what, damage] of [
+  ['is cut off', 'substr(document, 1, 20)'],
+  ['is null', "'null'"],
+] as const)
+  test(`a stored service whose text ${what} costs no other service, and can be applied again`, () => {
+    const shop = service('shop', 'addresses: [10.96.0.2]\nports: [80]\nbackends: [10.0.0.4]');
+    core.apply('command', [web('10.0.0.2'), shop], false);
+    core.close();
+    change(`UPDATE service SET document = ${damage} WHERE name = 'web'`);
+    start();
+    assert.deepEqual(kernel.shown(), ['10.96.0.2 80 → 10.0.0.4:80=1']);
+    assert.deepEqual(core.apply('command', [web('10.0.0.2')], false), []);
+    restart();
+    assert.deepEqual(kernel.shown().toSorted(), [
+      '10.96.0.1 80 → 10.0.0.2:80=1',
+      '10.96.0.2 80 → 10.0.0.4:80=1',
+    ]);
+  });
+
+test('a stored drain whose text is damaged costs no service', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  core.apply('command', [web('10.0.0.2')], false);
+  core.close();
+  change('UPDATE service_drain SET standing = substr(standing, 1, 20)');
+  start();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
 test('services are listed in pages, ordered by name, or selected by name', () => {

@@ -74,7 +74,7 @@ export interface ServiceCore {
  */
 export function createServiceCore({ store, log, checks, now }: CoreDeps, first: Balancer): ServiceCore {
   let balancer = first;
-  const services = loadServices(store);
+  const services = loadServices(store, log);
   const { held, claims, sourceOf, othersOf } = services;
   const servers = loadServers({ store, log, now, balancer: () => balancer, services });
 

@@ -1,6 +1,8 @@
+import type { Logger } from '../../../base/log/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { contends, createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
+import type { Service } from '../model/model.ts';
 import { portTextOf } from './node-ports.ts';
 import type { ServiceStore } from './store.ts';
 import { StoredService } from './stored-service.ts';
@@ -18,8 +20,14 @@ export interface HeldServices {
   othersOf(source: string, names: ReadonlySet<string>): string[];
 }
 
-/** Loads the durable services. Each of them holds the addresses that it held before a restart. */
-export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' | 'states'>): HeldServices {
+/**
+ * Loads the durable services. Each of them holds the addresses that it held before a restart. A service that
+ * cannot be read costs no other service: it is removed, until its source puts it again.
+ */
+export function loadServices(
+  store: Pick<ServiceStore, 'nodePorts' | 'services' | 'states' | 'write'>,
+  log: Pick<Logger, 'error'>,
+): HeldServices {
   const held = new Map<string, StoredService>();
   const admitting = new Map<string, string>();
   const sourceOf = (name: string): string | undefined => admitting.get(name) ?? held.get(name)?.source;
@@ -28,14 +36,21 @@ export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' 
     (...names) => names.every((name) => sourceOf(name) === 'kubernetes'),
   );
 
-  for (const { source, document } of givingMemoryBack(store.services())) {
+  const damaged: string[] = [];
+  for (const { name, source, document } of givingMemoryBack(store.services())) {
     const each = new StoredService(source, document);
-    const { service } = each;
+    const service = readableIn(each);
+    if (service === undefined) {
+      damaged.push(name);
+      log.error({ service: name, source }, 'the record of a service is damaged: apply the service again');
+      continue;
+    }
     held.set(service.name, each);
     // A service that was admitted as a whole holds all its addresses. The other services get the remaining
     // addresses, whatever their order.
     if (!contends(source)) claims.add(service);
   }
+  if (damaged.length > 0) store.write({ remove: damaged });
   // A service that held a node port keeps it across a restart, whatever the order.
   const nodePorts = store.nodePorts.services();
   const had = new Set(nodePorts.values());
@@ -55,4 +70,14 @@ export function loadServices(store: Pick<ServiceStore, 'nodePorts' | 'services' 
     othersOf: (source, names) =>
       [...held].filter(([name, each]) => each.source === source && !names.has(name)).map(([name]) => name),
   };
+}
+
+function readableIn(stored: StoredService): Service | undefined {
+  try {
+    const { service } = stored;
+    // The text `null` is JSON, too.
+    return Object(service) === service ? service : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -11,12 +11,18 @@ import type { NodePorts } from './node-ports.ts';
  */
 export interface ServiceStore {
   /** Yields the services one at a time, in the order in which they were added. */
-  services(): Iterable<{ readonly source: string; /** A service as JSON. */ readonly document: string }>;
+  services(): Iterable<{
+    readonly name: string;
+    readonly source: string;
+    /** A service as JSON. */
+    readonly document: string;
+  }>;
   states(): Iterable<{
     readonly service: string;
     readonly backend: string;
     readonly state: 'drained' | 'unhealthy';
   }>;
+  /** Yields the drains that can be read. */
   standings(): Iterable<readonly [ServerKey, Standing]>;
   /** Writes the whole change atomically. It is on disk when the call returns, unless it is `isRelisted`. */
   write(change: StoredChange): void;
@@ -51,6 +57,16 @@ export interface StoredChange {
 /** The value of the column `state` that the schema of the database defines for an unhealthy backend. */
 const storedUnhealthy = 'unwell';
 
+/** Returns undefined for a damaged text. */
+function objectOf(text: string): object | undefined {
+  try {
+    const value = parseJson(text);
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
   const { db } = database;
   // Services that an operator applied survive a power cut. The network's other rows end with the machine
@@ -77,8 +93,12 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
   return {
     nodePorts,
     *services() {
-      for (const row of db.prepare('SELECT source, document FROM service ORDER BY rowid').iterate())
-        yield { source: String(row['source']), document: String(row['document']) };
+      for (const row of db.prepare('SELECT name, source, document FROM service ORDER BY rowid').iterate())
+        yield {
+          name: String(row['name']),
+          source: String(row['source']),
+          document: String(row['document']),
+        };
     },
     *states() {
       for (const row of db.prepare('SELECT service, backend, state FROM service_backend').iterate())
@@ -89,8 +109,10 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
         };
     },
     *standings() {
-      for (const row of db.prepare('SELECT key, standing FROM service_drain').iterate())
-        yield [String(row['key']), parseJson(String(row['standing'])) as Standing];
+      for (const row of db.prepare('SELECT key, standing FROM service_drain').iterate()) {
+        const existing = objectOf(String(row['standing']));
+        if (existing !== undefined) yield [String(row['key']), existing as unknown as Standing];
+      }
     },
     write(change) {
       waitForDisk(change.isRelisted !== true);
