@@ -4,11 +4,13 @@ import type { PluginAttachment } from './plugin-attachments.ts';
 
 /** Leases of DHCP servers in the database, each of one plugin attachment, with which it ends. */
 export interface DhcpLeaseStore<Document> {
+  /** Returns undefined if there is no lease, or if its record is damaged. */
   get(holder: LeaseHolder): Document | undefined;
   put(holder: LeaseHolder, document: Document): void;
   /** Replaces the document if the lease still exists. */
   update(holder: LeaseHolder, document: Document): void;
-  all(): readonly (LeaseHolder & { readonly document: Document })[];
+  /** Without a document, the record of the lease is damaged. */
+  all(): readonly (LeaseHolder & { readonly document?: Document })[];
   /** Names of endpoints follow when the address of their attachment changes. Both have 4 bytes. */
   moveNames(holder: LeaseHolder, from: Uint8Array, to: Uint8Array): void;
 }
@@ -30,7 +32,14 @@ export function createDhcpLeaseStore<Document>({ db }: NetworkDatabase): DhcpLea
   const updateNames = db.prepare(
     'UPDATE OR REPLACE name SET address = ? WHERE attachment = ? AND address = ?',
   );
-  const documentOf = (text: unknown): Document => parseJson(String(text)) as Document;
+  const documentOf = (text: unknown): Document | undefined => {
+    try {
+      const value = parseJson(String(text));
+      return Object(value) === value ? (value as Document) : undefined;
+    } catch {
+      return undefined;
+    }
+  };
   return {
     get({ attachment, type }) {
       const row = selectOne.get(attachment, type);
@@ -40,11 +49,14 @@ export function createDhcpLeaseStore<Document>({ db }: NetworkDatabase): DhcpLea
     update: ({ attachment, type }, document) =>
       void updateOne.run(JSON.stringify(document), attachment, type),
     all: () =>
-      selectAll.all().map((row) => ({
-        attachment: Number(row['attachment']),
-        type: String(row['type']),
-        document: documentOf(row['document']),
-      })),
+      selectAll.all().map((row) => {
+        const document = documentOf(row['document']);
+        return {
+          attachment: Number(row['attachment']),
+          type: String(row['type']),
+          ...(document !== undefined && { document }),
+        };
+      }),
     moveNames: ({ attachment }, from, to) => void updateNames.run(keyOf(to), attachment, keyOf(from)),
   };
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
-import { createFixture, inPrivateNetns } from '../engine/engine.fixture.ts';
+import { createFixture, inPrivateNetns, shell } from '../engine/engine.fixture.ts';
+import { dhcpCall } from './dhcp.fixture.ts';
+import { startTestServer, usualAnswer } from './dhcp-server.fixture.ts';
 import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
 import type { Of } from './plugin-engine.fixture.ts';
 
@@ -59,6 +61,26 @@ if (inPrivateNetns(import.meta.filename)) {
       database.exec('DELETE FROM attachment');
       database.close();
     });
+
+  test('a damaged lease of a DHCP server costs its container the interface, and the daemon starts', async () => {
+    shell('ip link add dm0 type veth peer name dm1; ip link set dm0 up; ip link set dm1 up');
+    const conf = { type: 'portcullis-macvlan', master: 'dm0', ipam: { type: 'portcullis-dhcp' } };
+    const server = startTestServer('dm1', (request) => usualAnswer(request));
+    const pod = daemon.pod('leased');
+    let engine = await daemon.engine();
+    await engine.callPlugin(dhcpCall(daemon.folder, 'add', conf, 'leased'));
+    await engine.close({ removeAll: false });
+    const database = new DatabaseSync(daemon.databasePath);
+    database.exec('UPDATE dhcp_lease SET document = substr(document, 1, 20)');
+    database.close();
+    engine = await daemon.engine();
+    assert.equal((await engine.status()).ready, true);
+    assert.equal(pod.run('ip link show eth0'), undefined, 'its address might belong to another host soon');
+    await engine.callPlugin(dhcpCall(daemon.folder, 'del', conf, 'leased'));
+    assert.deepEqual(daemon.rows('SELECT * FROM dhcp_lease'), []);
+    await engine.close({ removeAll: true });
+    server.close();
+  });
 
   /** Ranges with this address alone. */
   function only(address: string): object {

@@ -146,10 +146,17 @@ export function createDhcpLeases({ database, parts, hosts, keeps, log }: DhcpLea
         const numbered = parts.numbered(attachment, type);
         if (numbered === undefined) continue;
         const { part, namespaceId } = numbered;
-        const subject = { identity: identityOf(document), name: nameOf(part) };
-        if (document.lease !== undefined || document.lost !== undefined)
+        if (document === undefined)
+          log.warn(
+            { attachment: nameOf(part) },
+            'the record of a DHCP lease is damaged, so it cannot be renewed: its interface is removed',
+          );
+        else if (document.lease !== undefined || document.lost !== undefined) {
+          const subject = { identity: identityOf(document), name: nameOf(part) };
           keeper.resume(keyOf(part), subject, document.lease);
-        else if (namespaceId === hosts.own.namespaceId) {
+          continue;
+        }
+        if (namespaceId === hosts.own.namespaceId) {
           try {
             removeLeftover(part);
           } catch (thrown) {
