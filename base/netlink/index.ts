@@ -14,7 +14,12 @@ export type {
   IpvsServiceKey,
   ListedDestination,
 } from './generic/ipvs.ts';
-export { readWireguard, wireguardFamilyName, wireguardRequests } from './generic/wireguard.ts';
+export {
+  noPresharedKey,
+  readWireguard,
+  wireguardFamilyName,
+  wireguardRequests,
+} from './generic/wireguard.ts';
 export type {
   ListedWireguardPeer,
   WireguardDevice,

@@ -96,6 +96,18 @@ test(
         ].sort(),
       );
 
+      const ours = wireguardRequests(familyNumber(generic, wireguardFamilyName)!, 'portcullis-wg');
+      const presharedKey = Buffer.alloc(32, 7).toString('base64');
+      for (const publicKey of [farKeys.current.publicKey, farKeys.next.publicKey])
+        generic.run(ours.setDevice({ mark: 7, peers: [{ publicKey, presharedKey }] }));
+      assert.ok(dataPlane.reconcile(own(), wanted).length > 0, 'another program changed the link');
+      const restored = readWireguard(generic.dump(ours.getDevice()));
+      assert.deepEqual(
+        [restored.mark, restored.peers.map((each) => each.hasPresharedKey)],
+        [0, [false, false]],
+      );
+      assert.deepEqual(dataPlane.reconcile(own(), wanted), []);
+
       shell(
         'ip link set far netns far && ip -n far address add 10.128.2.0/32 dev far && ip -n far link set far up && ip -n far route add 10.128.0.0/14 dev far',
       );

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseIp, parsePrefix } from '../../addresses/index.ts';
 import type { IpAddress, IpPrefix } from '../../addresses/index.ts';
-import { readWireguard, wireguardRequests } from './wireguard.ts';
+import { noPresharedKey, readWireguard, wireguardRequests } from './wireguard.ts';
 import { attribute, attributesOf, elementsOf, nested, u32 } from '../protocol/wire.ts';
 
 const keyOf = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
@@ -71,6 +71,25 @@ describe('requests, byte by byte (linux/wireguard.h)', () => {
     assert.equal(
       Buffer.from(request!.body).toString('hex'),
       head(1) + length(body.length / 2 + 4) + '0880' + body,
+    );
+  });
+
+  test('a firewall mark, and a peer whose preshared key is removed', () => {
+    const [request] = requests.setDevice({
+      mark: 0,
+      peers: [{ publicKey: keyOf(1), presharedKey: noPresharedKey }],
+    });
+    assert.equal(
+      Buffer.from(request!.body).toString('hex'),
+      head(1) +
+        '08000700' +
+        '00000000' +
+        '50000880' +
+        '4c000080' +
+        '24000100' +
+        hexOf(1) +
+        '24000200' +
+        hexOf(0),
     );
   });
 
@@ -171,10 +190,12 @@ describe('the kernel’s listing', () => {
       message(
         attribute(4, Buffer.alloc(32, 5)),
         attribute(6, Buffer.of(0x6c, 0xca)),
+        attribute(7, u32(9)),
         nested(
           8,
           peerOf(
             1,
+            attribute(2, Buffer.alloc(32, 3)),
             attribute(4, Buffer.from('0200ca6cc00002070000000000000000', 'hex')),
             attribute(5, Buffer.of(25, 0)),
             attribute(6, handshake),
@@ -195,9 +216,11 @@ describe('the kernel’s listing', () => {
     assert.deepEqual(device, {
       publicKey: keyOf(5),
       port: 51_820,
+      mark: 9,
       peers: [
         {
           publicKey: keyOf(1),
+          hasPresharedKey: true,
           endpoint: { address: ip('192.0.2.7'), port: 51_820 },
           allowed: ['10.0.0.0/24', '10.0.1.0/24', '10.0.2.0/24'].map(prefix),
           keepaliveSeconds: 25,
@@ -207,6 +230,7 @@ describe('the kernel’s listing', () => {
         },
         {
           publicKey: keyOf(2),
+          hasPresharedKey: false,
           allowed: [],
           keepaliveSeconds: 0,
           lastHandshakeMs: 0,
@@ -218,7 +242,11 @@ describe('the kernel’s listing', () => {
   });
 
   test('a link without a key is read without a key, and truncated bytes are not read as peers', () => {
-    assert.deepEqual(readWireguard([message(attribute(6, Buffer.of(0, 0)))]), { port: 0, peers: [] });
+    assert.deepEqual(readWireguard([message(attribute(6, Buffer.of(0, 0)))]), {
+      port: 0,
+      mark: 0,
+      peers: [],
+    });
     const whole = message(nested(8, peerOf(1, allowedOf('10.0.0.0/24')))).body;
     for (let length = 0; length < whole.length; length += 1)
       assert.ok(readWireguard([{ body: whole.subarray(0, length) }]).peers.length <= 1);

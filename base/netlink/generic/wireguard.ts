@@ -24,10 +24,11 @@ export const wireguardFamilyName = 'wireguard';
 const version = 1;
 const WG_CMD_GET_DEVICE = 0;
 const WG_CMD_SET_DEVICE = 1;
-const device = { name: 2, privateKey: 3, publicKey: 4, flags: 5, port: 6, peers: 8 } as const;
+const device = { name: 2, privateKey: 3, publicKey: 4, flags: 5, port: 6, mark: 7, peers: 8 } as const;
 const WGDEVICE_F_REPLACE_PEERS = 1;
 const peer = {
   publicKey: 1,
+  presharedKey: 2,
   flags: 3,
   endpoint: 4,
   keepalive: 5,
@@ -65,11 +66,16 @@ export interface WireguardPeer {
  * created.
  */
 export type WireguardPeerChange =
-  | ({ readonly publicKey: string } & Partial<WireguardPeer>)
+  | ({
+      readonly publicKey: string;
+      /** A second secret of both ends. See {@link noPresharedKey}. */
+      readonly presharedKey?: string;
+    } & Partial<WireguardPeer>)
   | { readonly publicKey: string; readonly remove: true };
 
 /** A peer as the kernel lists it. */
 export interface ListedWireguardPeer extends WireguardPeer {
+  readonly hasPresharedKey: boolean;
   /** Time of the last handshake, by the clock of the machine; 0 if there was none. */
   readonly lastHandshakeMs: number;
   readonly receivedBytes: number;
@@ -80,17 +86,22 @@ export interface WireguardDevice {
   /** Absent while the device has no private key. */
   readonly publicKey?: string;
   readonly port: number;
+  /** The firewall mark of the packets that the device sends; 0 for none. */
+  readonly mark: number;
   readonly peers: readonly ListedWireguardPeer[];
 }
 
 export interface WireguardDeviceChange {
   readonly privateKey?: string;
   readonly port?: number;
+  readonly mark?: number;
   readonly replacePeers?: boolean;
   readonly peers?: readonly WireguardPeerChange[];
 }
 
 const keyLength = 32;
+/** Removes the preshared key of a peer. */
+export const noPresharedKey = Buffer.alloc(keyLength).toString('base64');
 /** The list of peers is one attribute, whose length is 16 bits. */
 const peerBytesPerMessage = 32 * 1024;
 /** The most entries in one part of a list of allowed prefixes. */
@@ -133,9 +144,10 @@ const allowedAttribute = ({ address, length }: IpPrefix): Buffer =>
 function peerParts(change: WireguardPeerChange): Buffer[] {
   const key = attribute(peer.publicKey, keyBytes(change.publicKey));
   if ('remove' in change) return [nested(0, key, attribute(peer.flags, u32(WGPEER_F_REMOVE_ME)))];
-  const { endpoint, allowed, keepaliveSeconds } = change;
+  const { endpoint, allowed, keepaliveSeconds, presharedKey } = change;
   const first = [
     key,
+    ...(presharedKey === undefined ? [] : [attribute(peer.presharedKey, keyBytes(presharedKey))]),
     ...(allowed === undefined ? [] : [attribute(peer.flags, u32(WGPEER_F_REPLACE_ALLOWEDIPS))]),
     ...(endpoint === undefined ? [] : [attribute(peer.endpoint, socketAddress(endpoint))]),
     ...(keepaliveSeconds === undefined ? [] : [attribute(peer.keepalive, u16(keepaliveSeconds))]),
@@ -181,10 +193,11 @@ export function wireguardRequests(family: number, link: string): WireguardReques
   });
   return {
     getDevice: () => request('read the WireGuard link', WG_CMD_GET_DEVICE, 0, []),
-    setDevice({ privateKey, port, replacePeers, peers = [] }) {
+    setDevice({ privateKey, port, mark, replacePeers, peers = [] }) {
       const own = [
         ...(privateKey === undefined ? [] : [attribute(device.privateKey, keyBytes(privateKey))]),
         ...(port === undefined ? [] : [attribute(device.port, u16(port))]),
+        ...(mark === undefined ? [] : [attribute(device.mark, u32(mark))]),
         ...(replacePeers === true ? [attribute(device.flags, u32(WGDEVICE_F_REPLACE_PEERS))] : []),
       ];
       const messages: Buffer[][] = [[]];
@@ -211,6 +224,7 @@ export function wireguardRequests(family: number, link: string): WireguardReques
 export function readWireguard(messages: readonly Pick<Received, 'body'>[]): WireguardDevice {
   let publicKey: string | undefined;
   let port = 0;
+  let mark = 0;
   const peers: ListedWireguardPeer[] = [];
   for (const { body } of messages) {
     const { attributes } = genlBody(body);
@@ -218,6 +232,8 @@ export function readWireguard(messages: readonly Pick<Received, 'body'>[]): Wire
     if (key !== undefined) publicKey = key.toString('base64');
     const given = attributes.get(device.port);
     if (given !== undefined && given.length >= 2) port = given.readUInt16LE(0);
+    const marked = attributes.get(device.mark);
+    if (marked !== undefined && marked.length >= 4) mark = marked.readUInt32LE(0);
     for (const element of elementsOf(attributes.get(device.peers))) {
       const read = readPeer(element);
       const before = peers.at(-1);
@@ -226,7 +242,7 @@ export function readWireguard(messages: readonly Pick<Received, 'body'>[]): Wire
       else peers.push(read);
     }
   }
-  return { ...(publicKey !== undefined && { publicKey }), port, peers };
+  return { ...(publicKey !== undefined && { publicKey }), port, mark, peers };
 }
 
 function readPeer(element: Buffer): ListedWireguardPeer {
@@ -238,6 +254,7 @@ function readPeer(element: Buffer): ListedWireguardPeer {
   const handshake = fields.get(peer.lastHandshake);
   return {
     publicKey: (fields.get(peer.publicKey) ?? Buffer.alloc(0)).toString('base64'),
+    hasPresharedKey: fields.get(peer.presharedKey)?.some((byte) => byte !== 0) ?? false,
     ...(endpoint !== undefined && { endpoint }),
     allowed: elementsOf(fields.get(peer.allowed)).flatMap((each) => {
       const prefix = attributesOf(each);

@@ -1,6 +1,7 @@
 import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
 import {
   familyNumber,
+  noPresharedKey,
   openNetlink,
   readWireguard,
   wireguardFamilyName,
@@ -27,7 +28,8 @@ type PeerEntry = Entry & { readonly kind: 'peer' };
  */
 export interface WireguardLink {
   /**
-   * Sets key and port. @returns whether they differed. @throws OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
+   * Sets key and port, and removes a firewall mark. @returns whether they differed. @throws
+   * OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
    */
   ensure(port: number): boolean;
   listed(): readonly ListedWireguardPeer[];
@@ -74,11 +76,12 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       const { privateKey, publicKey } = keys.current;
       const existing = read();
       const isKey = existing.publicKey === publicKey;
-      if (isKey && existing.port === port) return false;
+      if (isKey && existing.port === port && existing.mark === 0) return false;
       generic.run(
         requests().setDevice({
           ...(isKey ? {} : { privateKey }),
           ...(existing.port === port ? {} : { port }),
+          ...(existing.mark === 0 ? {} : { mark: 0 }),
         }),
       );
       if (!isKey) greet(existing.peers);
@@ -89,8 +92,12 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
       return tolerating(['ENODEV', 'EOPNOTSUPP'], () => read().peers) ?? [];
     },
     entries: (wanted, now) =>
-      read().peers.map(({ publicKey, endpoint, allowed, keepaliveSeconds, lastHandshakeMs }): PeerEntry => {
+      read().peers.map((listed): PeerEntry => {
+        const { publicKey, endpoint, allowed, keepaliveSeconds, lastHandshakeMs, hasPresharedKey } = listed;
         const known = wanted.get(`peer ${publicKey}`);
+        // Another program set the key, and the other host does not have it. Such a peer is not as wanted.
+        if (hasPresharedKey)
+          return { kind: 'peer', publicKey, remote: '', port: -1, subnets: [], keepaliveSeconds: 0 };
         const there =
           known?.kind === 'peer' && now - lastHandshakeMs < sessionMs
             ? { remote: known.remote, port: known.port }
@@ -113,6 +120,7 @@ export function openWireguardLink(keys: HostKeys): WireguardLink {
             const address = parseIp(remote);
             return {
               publicKey,
+              presharedKey: noPresharedKey,
               ...(address !== undefined && { endpoint: { address, port } }),
               allowed: subnets.flatMap((subnet) => parsePrefix(subnet) ?? []),
               keepaliveSeconds,
