@@ -69,29 +69,41 @@ export function createMemberReader(
      FROM service_member JOIN attachment ON number = attachment WHERE service_member.realm = ? ORDER BY number, service`,
   );
   return () =>
-    (select.all(namespaceId) as unknown as MemberRow[]).map(
-      ({ number, container_id: id, network, service, document, owner, ready }): Member => {
-        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = parseJson(
-          document,
-        ) as MemberDocument;
-        return {
-          id,
-          attachment: number,
-          network,
-          service,
-          owner,
-          mode,
-          aliases,
-          ports,
-          ingressPorts,
-          virtualIPs,
-          addresses,
-          ...(rules !== undefined && { rules }),
-          ipam,
-          isReady: ready === 1,
-        };
+    (select.all(namespaceId) as unknown as MemberRow[]).flatMap(
+      ({ number, container_id: id, network, service, document, owner, ready }): Member[] => {
+        const read = documentIn(document);
+        if (read === undefined) return [];
+        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = read;
+        return [
+          {
+            id,
+            attachment: number,
+            network,
+            service,
+            owner,
+            mode,
+            aliases,
+            ports,
+            ingressPorts,
+            virtualIPs,
+            addresses,
+            ...(rules !== undefined && { rules }),
+            ipam,
+            isReady: ready === 1,
+          },
+        ];
       },
     );
+}
+
+/** A text that is damaged costs its container the service, and no other service. */
+function documentIn(text: string): MemberDocument | undefined {
+  try {
+    const value = parseJson(text);
+    return Object(value) === value ? (value as MemberDocument) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 interface MemberRow {

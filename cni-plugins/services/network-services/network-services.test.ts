@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
@@ -308,5 +309,18 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       );
     await comesAbout('the address stays', () => !shell('ip address show dev lo').includes(shared));
     await leave('g');
+  });
+
+  test('a member whose record is damaged costs no other service its members', async () => {
+    await join1('damaged', 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
+    await comesAbout('the service has no name', () => lookUp('stranger', 'broken').length === 2);
+    const database = new DatabaseSync(databasePath);
+    const sql = "UPDATE service_member SET document = substr(document, 1, 20) WHERE service = 'broken'";
+    assert.equal(database.prepare(sql).run().changes, 1);
+    database.close();
+    await join1('late', 'vault', [{ name: 'intact', ports: ['80:8080'] }]);
+    await comesAbout('the other service has no name', () => lookUp('stranger', 'intact').length === 2);
+    await leave('damaged');
+    await leave('late');
   });
 }
