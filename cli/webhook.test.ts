@@ -82,7 +82,7 @@ test('the webhook decides by files, follows their changes and those of its certi
 test('a replica whose clock is ahead of the API server does not renew the shared certificate', async (t) => {
   const folder = folderOf(t);
   const days = (count: number): Date => new Date(Date.now() + count * 86_400_000);
-  const names = [serviceName, `${serviceName}.cluster.local`, serviceName.replace(/\.svc$/u, '')];
+  const names = [serviceName, `${serviceName}.cluster.local`, serviceName.replace(/\.svc$/u, '')] as const;
   const made = await makeServerCertificate({ names, from: days(-71), until: days(20) });
   const base64 = (text: string): string => Buffer.from(text).toString('base64');
   const answers: Readonly<Record<string, object>> = {

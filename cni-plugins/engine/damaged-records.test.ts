@@ -41,7 +41,7 @@ if (inPrivateNetns(import.meta.filename)) {
         break;
       }
     for (const { id } of attached) await engine.detach(id);
-    await engine.gc(engine.list().map(({ id }) => id));
+    await engine.gc(new Set(engine.list().map(({ id }) => id)));
     return attached.map(addressOf);
   };
 
@@ -64,7 +64,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = fixture.pod('forgotten');
     const address = addressOf(await attach(pod));
     await damage(pod);
-    await engine.gc([]);
+    await engine.gc(new Set());
     assert.ok((await freeAddresses()).includes(address));
     assert.deepEqual(fixture.rows('SELECT * FROM lease'), []);
   });

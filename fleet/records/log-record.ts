@@ -56,8 +56,7 @@ export function createCounter(): Counter {
 }
 
 /** Returns the error for a request that has more than {@link otlpLimits} fields. */
-export const tooManyFields = (): RangeError =>
-  new RangeError(`it has more than ${otlpLimits.fields} fields`);
+export const tooManyFields = (): RangeError => new RangeError(`it has more than ${otlpLimits.fields} fields`);
 
 /** Adds an attribute. @throws RangeError above {@link otlpLimits} */
 export function setAttribute(

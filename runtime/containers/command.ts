@@ -7,7 +7,7 @@ import type { ContainerRecord } from './record.ts';
 import { requireContainer } from './require-container.ts';
 
 const attempted = 'run a command in';
-/** How long a refusal waits for the end of a container that is being stopped, in ms, and between two looks. */
+/** How long a refusal waits for the end of a container that is being stopped, and between looks, in ms. */
 const [endMs, lookMs] = [1_000, 20];
 
 interface CommandDeps {

@@ -69,23 +69,6 @@ export async function openExitWatch(input: {
   const watcher = watched(folder, (name) => waiting.get(name)?.());
   const recorded = async (id: string): Promise<Exit | undefined> =>
     (await exitIn(join(folder, id))) ?? exitIn(join(bundle(id), firstExitFile));
-  const exitIn = async (file: string): Promise<Exit | undefined> => {
-    let text: string;
-    let facts: BigIntStats;
-    try {
-      facts = await stat(file, { bigint: true });
-      // A monitor writes a file. Another entry is no exit, and reading it might never end.
-      if (!facts.isFile()) return undefined;
-      text = await readFile(file, 'utf8');
-    } catch (cause) {
-      if (meansNoSuchPath(cause)) return undefined;
-      throw unreadable(file, cause);
-    }
-    const code = Number(text.trim());
-    return Number.isSafeInteger(code) && text.trim() !== ''
-      ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true }
-      : undefined;
-  };
   return {
     folder,
     recorded,
@@ -174,6 +157,25 @@ export async function openExitWatch(input: {
     },
     close: () => watcher?.close(),
   };
+}
+
+/** Reads an exit file. Returns undefined if there is none, or if it has no exit code. */
+async function exitIn(file: string): Promise<Exit | undefined> {
+  let text: string;
+  let facts: BigIntStats;
+  try {
+    facts = await stat(file, { bigint: true });
+    // A monitor writes a file. Another entry is no exit, and reading it might never end.
+    if (!facts.isFile()) return undefined;
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    if (meansNoSuchPath(cause)) return undefined;
+    throw unreadable(file, cause);
+  }
+  const code = Number(text.trim());
+  return Number.isSafeInteger(code) && text.trim() !== ''
+    ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true }
+    : undefined;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { attempt } from '../../base/errors/index.ts';
-import { largest, smallest } from '../../base/lists/index.ts';
+import { append, largest, smallest } from '../../base/lists/index.ts';
 import type { GpgKey, GpgSigningKey, Revocation } from '../requirements/gpg-key.ts';
 import { isWeakHash } from './algorithms.ts';
 import { dearmor } from './armor.ts';
@@ -155,7 +155,7 @@ function merged(components: readonly Component[]): readonly Component[] {
     const key = `${tag} ${body.toString('latin1')}`;
     const before = found.get(key);
     if (before === undefined) found.set(key, component);
-    else before.signatures.push(...component.signatures);
+    else append(before.signatures, component.signatures);
   }
   return [...found.values()];
 }
