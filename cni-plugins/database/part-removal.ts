@@ -1,8 +1,12 @@
 import { damagedKind } from './damaged-parts.ts';
 import type { NetworkDatabase } from './database.ts';
-import type { PluginAttachment } from './plugin-attachments.ts';
 
-type Removed = Pick<PluginAttachment, 'attachment' | 'resources' | 'type'>;
+/** A plugin attachment that is removed. */
+interface Removed {
+  readonly attachment: number;
+  readonly type: string;
+  readonly resources: readonly { readonly kind: string }[];
+}
 
 /** Returns how `PluginAttachmentStore.remove` removes rows. */
 export function createPartRemoval({

@@ -138,9 +138,10 @@ describe('the processes of test files', () => {
 
   for (const text of [
     "process.env['HOME'] = folder;",
-    "process.on('exit', remove);",
+    "process.on('SIGTERM', stop);",
     'process.chdir(folder);',
-    'const began = performance.now();',
+    'const before = process.cpuUsage();',
+    'gc();',
     "new Worker('x');",
     "import '../fixtures/private-namespaces.ts';",
     'readdirSync("/proc/self/fd");',
@@ -152,6 +153,11 @@ describe('the processes of test files', () => {
   for (const text of [
     "Number(process.env['FUZZ_SEED'] ?? 1)",
     'process.pid',
+    "process.once('exit', () => rmSync(folder));",
+    'const until = performance.now() + 1000;',
+    't.mock.timers.enable();',
+    'assert.deepEqual(spec.process.capabilities, []);',
+    'await plugin.gc();',
     "execFileSync('openssl', ['version']);",
     "import { read } from './process.fixture.ts';",
     '{ skip: process.getuid?.() !== 0 }',

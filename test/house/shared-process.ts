@@ -8,14 +8,15 @@ const mostFiles = 16;
 
 /**
  * Matches the text of tests that change or observe their whole process, start threads or a daemon, or measure
- * time or memory: state, load and garbage of other tests would disturb them.
+ * processor time or memory: state, load and garbage of other tests would disturb them.
  */
 const wholeProcess = new RegExp(
   [
-    String.raw`\bprocess\.(?!fixture\b|pid\b|platform\b|arch\b|execPath\b|cwd\b|gete?[ug]id\b|env\['\w+'\] (?:\?\?|===))`,
+    String.raw`(?<!\.)\bprocess\.(?!(?:fixture|pid|platform|arch|execPath|cwd|gete?[ug]id|argv|kill|stdout)\b)(?!on(?:ce)?\('exit')(?!env\['\w+'\] (?:\?\?|===))\w`,
     String.raw`worker_threads|[wW]orkers?\(|\.worker\b`,
-    String.raw`unshare|setns|/proc/self|performance\.|memoryUsage|eventLoop|node:v8|\bgc\(|watchdog`,
-    String.raw`globalThis|\bmock\.|setDefault|defaultMaxListeners|diagnostics_channel`,
+    String.raw`unshare|setns|/proc/self|memoryUsage|eventLoop|node:v8|(?<![.\w])gc\(|watchdog`,
+    // Mocks of a test's context end with the test.
+    String.raw`globalThis|(?<!\.)\bmock\.|setDefault|defaultMaxListeners|diagnostics_channel`,
     'fixtures/(?:private-namespaces|cost|daemon|command|stage|pod|etcd|dockerd)',
   ].join('|'),
   'u',
