@@ -295,19 +295,19 @@ export const mutants = checks([
   ],
   [
     'trust/sigstore/verify-artifact.ts',
-    'if (keyFlaw !== undefined) return',
+    'if (unusable !== undefined) return',
     'if ((false as boolean)) return',
     'trust/keys/small-order-keys.test.ts',
   ],
   [
     'trust/tuf-metadata/keys.ts',
-    'return edwardsKeyFlaw(key) === undefined ? key : undefined;',
+    'return keyFlaw(key) === undefined ? key : undefined;',
     'return key;',
     'trust/keys/small-order-keys.test.ts',
   ],
   [
     'trust/tuf-metadata/keys.ts',
-    "=== 'ed25519' && edwardsKeyFlaw(key) === undefined",
+    "=== 'ed25519' && keyFlaw(key) === undefined",
     "=== 'ed25519'",
     'trust/keys/small-order-keys.test.ts',
   ],
