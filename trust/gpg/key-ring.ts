@@ -65,22 +65,30 @@ function certificates(packets: readonly Packet[]): Iterable<readonly (readonly P
   return copies.values();
 }
 
-type Revocations = ReadonlyMap<string, readonly SignaturePacket[]>;
+/** A revocation of a primary key, and the primary key after which it is in its file. */
+interface PlacedRevocation {
+  readonly signature: SignaturePacket;
+  readonly after: Buffer;
+}
+
+type Revocations = ReadonlyMap<string, readonly PlacedRevocation[]>;
 
 /**
  * Returns all revocations of primary keys by the keys that they name: gpg --gen-revoke makes them apart from
  * their key, and appended to a key file they follow its last user id, subkey or key.
  */
 function revocationsByIssuer(packets: readonly Packet[]): Revocations {
-  const found = new Map<string, SignaturePacket[]>();
+  const found = new Map<string, PlacedRevocation[]>();
+  let after = Buffer.of();
   for (const { tag, body } of packets) {
+    if (tag === packetTags.publicKey) after = body;
     if (tag !== packetTags.signature || body[1] !== signatureTypes.keyRevocation) continue;
     const signature = attempt(() => readSignature(body));
     if (signature === undefined) continue;
     for (const issuer of new Set(signature.issuers)) {
       const before = found.get(issuer);
-      if (before === undefined) found.set(issuer, [signature]);
-      else before.push(signature);
+      if (before === undefined) found.set(issuer, [{ signature, after }]);
+      else before.push({ signature, after });
     }
   }
   return found;
@@ -102,10 +110,17 @@ function readCertificate(copies: readonly (readonly Packet[])[], revocationsOf: 
     signatures.filter((signature) => verifyQuietly(signature, certifier, data));
 
   const direct = own(head.signatures, primary.hashable);
+  // Keys may name a revoker: it signs revocations of other keys, which are in the certificates of these.
+  const isOfAnother = ({ signature, after }: PlacedRevocation): boolean => {
+    const other = after.equals(head.packet.body) ? undefined : attempt(() => readPublicKey(after));
+    return other !== undefined && verifyQuietly(signature, certifier, other.hashable);
+  };
   const claimed = [
     ...head.signatures.filter(({ type }) => type === signatureTypes.keyRevocation),
-    ...(revocationsOf.get(primary.keyId) ?? []),
-    ...(revocationsOf.get(primary.fingerprint) ?? []),
+    ...[primary.keyId, primary.fingerprint]
+      .flatMap((name) => revocationsOf.get(name) ?? [])
+      .filter((placed) => !isOfAnother(placed))
+      .map(({ signature }) => signature),
   ];
   const revocations = own(claimed, primary.hashable);
   if (revocations.length < claimed.length)

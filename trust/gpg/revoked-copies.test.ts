@@ -53,6 +53,8 @@ const rows: readonly (readonly [what: string, parts: readonly Buffer[], inForce:
   ['a key and its revoked copy', [before, key.publicKey], []],
   ['a revoked key and an older copy', [key.publicKey, before], []],
   ['a key and the revocation of another', [before, broken.revocation], [key.fingerprint]],
+  // gpg --desig-revoke
+  ['a key and one that it revoked', [other.publicKey, other.revoke(before)], [other.fingerprint]],
 ];
 for (const [what, parts, expected] of rows)
   test(`a key file with ${what}: ${expected.length} in force`, () =>
