@@ -133,6 +133,7 @@ async function receive(
     node,
     rows,
     problems,
+    isSameTime: hasTime(resources, node.seen),
     ...(state !== undefined && { state }),
     ...(policy !== undefined && { policy }),
   });
@@ -140,6 +141,14 @@ async function receive(
   for (const { verdict } of rows)
     if (verdict !== undefined) outcomes[verdict.outcome] = (outcomes[verdict.outcome] ?? 0) + 1;
   return { accepted, rejected, message, next: node.seq + 1, outcomes, bytes: bytesOf(rows) };
+}
+
+/** Clocks that differ by less, in ms, have the same time. */
+const sameTimeMs = 600_000;
+
+/** Reports whether a record was made at about this time, by the clock of the node. */
+function hasTime(resources: readonly ResourceRecords[], now: number): boolean {
+  return resources.some(({ records }) => records.some(({ time }) => Math.abs(time - now) < sameTimeMs));
 }
 
 /**

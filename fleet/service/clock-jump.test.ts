@@ -57,11 +57,29 @@ test('rows that came while the clock was ahead do not keep later rows from being
     const seq = index + 1;
     hash = rowHash(hash, { seq, entry, evidence: '' });
     const service = await serveAt(days);
-    await post(service.url, requestOf('a', [rowRecord({ seq, entry, evidence: '', hash })]));
+    const record = rowRecord({ seq, entry, evidence: '', hash });
+    await post(service.url, requestOf('a', [{ ...record, time: now }]));
     await service.close();
   }
   await (await serveAt(31)).close();
   const { url } = await serveAt(31);
   const { rows } = (await (await fetch(`${url}/v1/nodes/a/log`)).json()) as { rows: readonly unknown[] };
   assert.deepEqual(rows, []);
+});
+
+test('a clock that is behind at a start does not let rows be removed early', async (t) => {
+  const data = await temporaryFolder(t);
+  const now = Date.now();
+  const serveAt = (days: number) => startFleet(t, { data, keepDays: 30, clock: () => now + days * dayMs });
+  const entry = JSON.stringify({ kind: 'later', time: '' });
+  const row = { seq: 1, entry, evidence: '', hash: rowHash(genesis, { seq: 1, entry, evidence: '' }) };
+  for (const days of [0, -365]) {
+    const service = await serveAt(days);
+    await post(service.url, requestOf('a', [{ ...rowRecord(row), time: now }]));
+    await service.close();
+  }
+  await (await serveAt(1)).close();
+  const { url } = await serveAt(1);
+  const { rows } = (await (await fetch(`${url}/v1/nodes/a/log`)).json()) as { rows: readonly unknown[] };
+  assert.equal(rows.length, 1);
 });

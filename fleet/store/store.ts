@@ -30,6 +30,8 @@ export interface NodeUpdate {
   readonly state?: StoredState;
   /** A policy that came into force on the node: its revision, and its sources as JSON. */
   readonly policy?: { readonly revision: string; readonly json: string };
+  /** The clock of the node agrees with that of the aggregator, which is not behind then. Absent: false. */
+  readonly isSameTime?: boolean;
 }
 
 /** The result of a removal. */
@@ -114,7 +116,7 @@ function storeOn(database: Database, queries: Database): FleetStore {
       const at = node.seen;
       await database.write([
         ...runningRemoval(update),
-        datedBack(node),
+        ...(update.isSameTime === true ? [datedBack(node)] : []),
         nodeStatement(update),
         ...runningStatements(update),
         ...update.rows.flatMap((row) => rowStatements(node.name, row, at)),
@@ -171,7 +173,8 @@ const aheadMs = 3_600_000;
 
 /**
  * Gives rows that came while the clock was ahead the present time. Otherwise, they and all later rows of the
- * node would not be removed before the time that the clock had.
+ * node would not be removed before the time that the clock had. If the clock is behind instead, as before it
+ * is set at a boot, all rows seem to have come later: with its time, they would be removed when it is right.
  */
 const datedBack = ({ name, seen }: NodeRecord): Statement => ({
   sql: `UPDATE row SET received = ?
