@@ -203,10 +203,11 @@ test('a database of version 1 is taken over with its attachments, addresses and 
   }
 });
 
-test('records from before the last boot are removed', () => {
+test('records from before the last boot are removed, also damaged ones', () => {
   withStore((store, path) => {
-    store.claim(claimOf('before'));
+    for (const id of ['before', 'damaged']) store.claim(claimOf(id));
     const db = new DatabaseSync(path);
+    db.exec("UPDATE attachment SET spec = substr(spec, 1, 50) WHERE container_id = 'damaged'");
     for (const table of ['attachment', 'lease'])
       db.exec(`UPDATE ${table} SET realm = '00000000-0000-4000-8000-000000000000/1'`);
     db.close();
