@@ -212,8 +212,8 @@ function migrate(db: DatabaseSync): void {
 /** A reboot removes every namespace, link and rule, so their addresses and ports are free. */
 function forgetFormerBoots(db: DatabaseSync, boot: string): void {
   // Third-party plugins record their resources in their own stores, which survive a reboot, so the engine has
-  // to make them release these. The engine treats a row without a host network namespace as its own. A damaged
-  // row does not name them.
+  // to make them release these. The engine treats a row without a host network namespace as its own. A
+  // damaged row does not name these plugins.
   const others = "iif(json_valid(spec), json_extract(spec, '$.chains') IS NOT NULL, FALSE)";
   const former = "WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
   const boots = [boot.length + 1, `${boot}/`] as const;

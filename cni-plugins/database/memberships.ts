@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../base/errors/index.ts';
 import { formatIp } from '../../base/addresses/index.ts';
 import { readConfigurationJson } from '../spec/json-text.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
@@ -59,6 +59,12 @@ export interface MemberDocument extends Membership {
   readonly rules?: ServiceRules;
 }
 
+/** Returns a row's document, or undefined if its text is damaged: its container is then no member. */
+export function memberDocumentIn(text: string): MemberDocument | undefined {
+  const value = attempt(() => parseJson(text));
+  return Object(value) === value ? (value as MemberDocument) : undefined;
+}
+
 export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): MembershipStore {
   const remove = db.prepare('DELETE FROM service_member WHERE attachment = ?');
   const insert = db.prepare(
@@ -76,7 +82,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
   );
   const selectOther = db.prepare(
     `SELECT container_id FROM service_member JOIN attachment ON number = attachment
-     WHERE service_member.realm = ? AND service_member.network = ? AND service = ? AND attachment <> ? AND json_extract(document, '$.mode') <> ? LIMIT 1`,
+     WHERE service_member.realm = ? AND service_member.network = ? AND service = ? AND attachment <> ?
+       AND iif(json_valid(document), json_extract(document, '$.mode') <> ?, FALSE) LIMIT 1`,
   );
   const selectSpanned = db.prepare(
     `SELECT ifnull((SELECT min(host) FROM spanned_member AS member WHERE member.network = ?2 AND member.service = ?3), '') AS host
@@ -84,8 +91,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
      WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
   );
   const existing = (attachment: number | bigint): MemberDocument[] =>
-    (selectOwn.all(attachment) as unknown as { document: string }[]).map(
-      ({ document }) => parseJson(document) as MemberDocument,
+    (selectOwn.all(attachment) as unknown as { document: string }[]).flatMap(
+      ({ document }) => memberDocumentIn(document) ?? [],
     );
   return {
     standing: existing,

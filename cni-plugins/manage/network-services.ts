@@ -1,4 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
+import { memberDocumentIn } from '../database/memberships.ts';
 import type { MemberDocument } from '../database/memberships.ts';
 import type { NetworkRecords } from './network-records.ts';
 import type { SpannedMember, SpannedService } from '../services/index.ts';
@@ -97,10 +98,12 @@ function membersHere(database: NetworkRecords): Row[] {
       `SELECT service_member.network AS network, service, container_id, document FROM service_member JOIN attachment ON number = attachment
        ORDER BY service_member.network, service, number`,
     ),
-  ].map((row): Row => {
-    const { addresses, mode, ingressPorts } = parseJson(String(row['document'])) as MemberDocument;
+  ].flatMap((row): Row[] => {
+    const document = memberDocumentIn(String(row['document']));
+    if (document === undefined) return [];
+    const { addresses, mode, ingressPorts } = document;
     const member = { id: String(row['container_id']), addresses };
-    return { network: String(row['network']), service: String(row['service']), member, mode, ingressPorts };
+    return [{ network: String(row['network']), service: String(row['service']), member, mode, ingressPorts }];
   });
 }
 

@@ -109,6 +109,22 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
   });
 
+  test('a damaged record of a member of a service does not hide the networks', async () => {
+    const engine = await fixture.engine();
+    const { request } = fixture.pod('member');
+    await engine.attach(request);
+    try {
+      const { db, close } = openNetworkDatabase(fixture.databasePath);
+      db.exec(`INSERT INTO service_member (attachment, realm, network, service, document, owner)
+        SELECT number, realm, network, 'broken', '{"name', '' FROM attachment WHERE container_id = '${request.id}'`);
+      close();
+      assert.ok(attachedTo('pods').some(({ pod }) => pod === 'member'));
+    } finally {
+      await engine.detach(request.id);
+      await engine.close({ removeAll: true });
+    }
+  });
+
   test('a connected namespace is listed as a namespace, by its path, also if it keeps its network', async () => {
     const { request } = fixture.pod('blue');
     await connectNetwork(source, 'side', { ips: [], aliases: [], target: request.netns });

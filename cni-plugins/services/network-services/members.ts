@@ -1,5 +1,4 @@
-import { parseJson } from '../../../base/json/index.ts';
-import type { MemberDocument } from '../../database/memberships.ts';
+import { memberDocumentIn } from '../../database/memberships.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import type { Membership } from '../../spec/memberships.ts';
 import { noServiceRules, ownerOfPod } from '../../spec/service-rules.ts';
@@ -71,7 +70,7 @@ export function createMemberReader(
   return () =>
     (select.all(namespaceId) as unknown as MemberRow[]).flatMap(
       ({ number, container_id: id, network, service, document, owner, ready }): Member[] => {
-        const read = documentIn(document);
+        const read = memberDocumentIn(document);
         if (read === undefined) return [];
         const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, rules, ipam } = read;
         return [
@@ -94,16 +93,6 @@ export function createMemberReader(
         ];
       },
     );
-}
-
-/** A text that is damaged costs its container the service, and no other service. */
-function documentIn(text: string): MemberDocument | undefined {
-  try {
-    const value = parseJson(text);
-    return Object(value) === value ? (value as MemberDocument) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 interface MemberRow {

@@ -320,6 +320,10 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     database.close();
     await join1('late', 'vault', [{ name: 'intact', ports: ['80:8080'] }]);
     await comesAbout('the other service has no name', () => lookUp('stranger', 'intact').length === 2);
+    // Another container joins the service of the damaged record.
+    const [v4] = await join1('mate', 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
+    await comesAbout('it has no other member', () => lookUp('stranger', 'tasks.broken').includes(v4 ?? ''));
+    await leave('mate');
     await leave('damaged');
     await leave('late');
   });
