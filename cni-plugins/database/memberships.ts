@@ -75,7 +75,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     `SELECT owner FROM service_member WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '') AND attachment <> ?5
      UNION ALL SELECT owner FROM network_service WHERE realm = ?1 AND network = ?2 AND service = ?3 AND owner NOT IN (?4, '')
      UNION ALL SELECT json_extract(document, '$.owner') FROM spanned_service JOIN spanned_network USING (network)
-       WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.owner') NOT IN (?4, '') LIMIT 1`,
+       WHERE realm = ?1 AND network = ?2 AND service = ?3
+       AND iif(json_valid(document), json_extract(document, '$.owner') NOT IN (?4, ''), FALSE) LIMIT 1`,
   );
   const countOwned = db.prepare(
     'SELECT count(DISTINCT service) AS count FROM service_member WHERE realm = ? AND network = ? AND owner = ? AND service <> ?',
@@ -88,7 +89,8 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
   const selectSpanned = db.prepare(
     `SELECT ifnull((SELECT min(host) FROM spanned_member AS member WHERE member.network = ?2 AND member.service = ?3), '') AS host
      FROM spanned_service JOIN spanned_network USING (network)
-     WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
+     WHERE realm = ?1 AND network = ?2 AND service = ?3
+       AND iif(json_valid(document), json_extract(document, '$.mode') <> ?4, FALSE)`,
   );
   const existing = (attachment: number | bigint): MemberDocument[] =>
     (selectOwn.all(attachment) as unknown as { document: string }[]).flatMap(

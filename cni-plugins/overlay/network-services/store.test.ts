@@ -96,6 +96,35 @@ test('a member that joins here in another mode than on other hosts is refused, a
   assert.throws(join1, /its members on the host two have the other mode/u);
 });
 
+for (const [table, left] of [
+  ['spanned_service', ['db']],
+  ['spanned_member', ['db', 'web']],
+] as const)
+  test(`a damaged row of ${table} costs its service until etcd reports it, and no other service`, () => {
+    const services = new Map(['db', 'web'].map((name) => [name, web([['two', [member(name, [])]]])]));
+    openSpannedStore(database, namespaceId, 'shop', 'br0').put(services);
+    const sql = `UPDATE ${table} SET document = substr(document, 1, 10) WHERE service = 'web'`;
+    assert.equal(database.db.prepare(sql).run().changes, 1);
+    const read = createSpannedReader(database, namespaceId);
+    assert.deepEqual([...(read().get('shop')?.services.keys() ?? [])], left);
+    const join1 = (network: string, name: string): void =>
+      createMembershipStore(database).put(
+        { namespaceId, network, holder: 'c/eth0', attachment: 1 },
+        {
+          memberships: readMemberships([{ name, ports: [80], mode: 'dnsrr' }], 'test'),
+          ...{ addresses: [], ipam: undefined },
+        },
+      );
+    database.db.exec('PRAGMA foreign_keys = OFF');
+    join1('shop', 'web');
+    database.db.exec('DELETE FROM service_member; PRAGMA foreign_keys = ON');
+    const store = openSpannedStore(database, namespaceId, 'shop', 'br0');
+    assert.deepEqual([...store.known.keys()], left);
+    store.put(services);
+    assert.deepEqual(read().get('shop')?.services.get('web')?.members.length, 1);
+    store.forget();
+  });
+
 test('a member keeps only addresses of its host’s subnet, and a service only its own addresses; unchanged services stay identical', () => {
   const subnets = new Map([
     ['10.128.1.0/24', 'one'],

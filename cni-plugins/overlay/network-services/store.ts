@@ -51,8 +51,18 @@ export function openSpannedStore(
     'DELETE FROM spanned_member WHERE network = ? AND service = ? AND host = ?',
   );
 
+  // These rows survive power cuts, which can damage them. The other hosts have published all of them.
+  const isDamaged = (form: 'array' | 'object'): string =>
+    `NOT iif(json_valid(document), json_type(document) = '${form}', FALSE)`;
+  const forgetDamaged = [
+    `DELETE FROM spanned_service WHERE ${isDamaged('object')}`,
+    `DELETE FROM spanned_member WHERE ${isDamaged('array')}
+       OR (network, service) NOT IN (SELECT network, service FROM spanned_service)`,
+  ].map((sql) => db.prepare(sql));
+
   transaction(() => {
     forgetOthers.run(network);
+    for (const statement of forgetDamaged) statement.run();
     begin.run(network, namespaceId, link);
     putRules.run(network, JSON.stringify(rules));
   });

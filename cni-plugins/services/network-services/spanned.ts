@@ -1,7 +1,9 @@
+import { attempt } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import { bootOf } from '../../namespaces/namespace-id.ts';
 import type { Membership } from '../../spec/memberships.ts';
+import { noServiceRules } from '../../spec/service-rules.ts';
 import type { ServiceRules } from '../../spec/service-rules.ts';
 
 /**
@@ -76,22 +78,24 @@ export function createSpannedReader(
         );
         const services = (
           selectServices.all(network) as unknown as { service: string; document: string }[]
-        ).map(
-          ({ service, document }) =>
-            [
-              service,
-              {
-                ...(parseJson(document) as SpannedService),
-                members: (members.get(service) ?? []).flatMap(({ host, document: text }) =>
-                  (parseJson(text) as SpannedMember[]).map((member) => ({ ...member, host })),
-                ),
-              },
-            ] as const,
-        );
-        const own = rules === null ? {} : { rules: parseJson(rules) as ServiceRules };
+        ).flatMap(({ service, document }) => {
+          const agreed = readable<SpannedService>(document);
+          if (agreed === undefined) return [];
+          const others = (members.get(service) ?? []).flatMap(({ host, document: text }) =>
+            (readable<SpannedMember[]>(text) ?? []).map((member) => ({ ...member, host })),
+          );
+          return [[service, { ...agreed, members: others }] as const];
+        });
+        const own = rules === null ? {} : { rules: readable<ServiceRules>(rules) ?? noServiceRules };
         return [network, { link, ...own, services: new Map(services) }] as const;
       }),
     );
+}
+
+/** A damaged row costs its service, and no other. The overlay removes it at its next start. */
+function readable<Document extends object>(text: string): Document | undefined {
+  const value = attempt(() => parseJson(text));
+  return Object(value) === value ? (value as Document) : undefined;
 }
 
 /**
