@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { memberDocumentIn } from '../database/memberships.ts';
 import type { MemberDocument } from '../database/memberships.ts';
@@ -44,7 +45,8 @@ export function readNetworkServices(
   for (const row of database.each('SELECT network, service, document FROM network_service'))
     virtual.set(
       `${String(row['network'])}/${String(row['service'])}`,
-      (parseJson(String(row['document'])) as { addresses: string[] }).addresses,
+      // Without the addresses of a damaged row.
+      attempt(() => (parseJson(String(row['document'])) as { addresses: string[] }).addresses) ?? [],
     );
   const spanned = hasTables(database, ['spanned_service', 'spanned_member'])
     ? readSpanned(database)

@@ -327,4 +327,20 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await leave('damaged');
     await leave('late');
   });
+
+  test('a service whose record is damaged keeps its address, and costs no other service its members', async () => {
+    await join1('holder', 'vault', [{ name: 'held', ports: ['80:8080'] }]);
+    await comesAbout('the service has no name', () => lookUp('stranger', 'held').length === 2);
+    const addresses = lookUp('stranger', 'held');
+    const database = new DatabaseSync(databasePath);
+    const sql = "UPDATE network_service SET document = substr(document, 1, 5) WHERE service = 'held'";
+    assert.equal(database.prepare(sql).run().changes, 1);
+    database.close();
+    await join1('later', 'vault', [{ name: 'sound', ports: ['80:8080'] }]);
+    await comesAbout('the other service has no name', () => lookUp('stranger', 'sound').length === 2);
+    assert.deepEqual(lookUp('stranger', 'held'), addresses);
+    await leave('holder');
+    await leave('later');
+    await comesAbout('an address stays', () => rows('SELECT service FROM network_service').length === 0);
+  });
 }

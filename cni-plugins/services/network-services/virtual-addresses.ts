@@ -9,7 +9,7 @@ import { refusingPolicies } from '../../plugin-engine/pod-policies.ts';
 import { createPluginCore } from '../../plugin-engine/plugin-engine.ts';
 import type { PluginCall } from '../../calls/plugin-call.ts';
 import { bareType } from '../../calls/plugin-type.ts';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { attempt, PortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { Member, NetworkService, Spanned } from './members.ts';
 
@@ -115,7 +115,7 @@ export function openVirtualAddresses(
 
   const documentOf = (network: string, name: string): Document | undefined => {
     const row = selectOne.get(namespaceId, network, name) as { document: string } | undefined;
-    return row && (parseJson(row.document) as Document);
+    return row && documentIn(row.document);
   };
   const write = (network: string, name: string, document: Document, owner: string): void =>
     void put.run(namespaceId, network, name, JSON.stringify(document), owner);
@@ -131,7 +131,7 @@ export function openVirtualAddresses(
         ({ network, service, document }) => ({
           network,
           name: service,
-          ...(parseJson(document) as Document),
+          ...(documentIn(document) ?? { addresses: [] }),
         }),
       ),
     async ensure(service) {
@@ -162,6 +162,12 @@ export function openVirtualAddresses(
     release,
     close: () => hosts.close(),
   };
+}
+
+/** Returns undefined for a damaged text. The lease of the service, in another table, has its addresses. */
+function documentIn(text: string): Document | undefined {
+  const value = attempt(() => parseJson(text));
+  return Object(value) === value ? (value as Document) : undefined;
 }
 
 const keyOf = (network: string, name: string): PluginCall['key'] => ({ network, ...virtualHolder(name) });
