@@ -5,6 +5,7 @@ import { inForce } from './break-glass.ts';
 import { globMatches, patternMatches } from '../requirements/image-pattern.ts';
 import {
   compiled,
+  deniedDigests,
   deniesDigest,
   namesAsWritten,
   normaliseReference,
@@ -73,6 +74,8 @@ function whyNot(
   digests: readonly string[],
 ): string | undefined {
   if (!ruleNamesImage(rule, reference) && !deniesDigest(rule, reference, digests)) {
+    const unknown = digests.length === 0 ? deniedDigests(rule, reference) : [];
+    if (unknown.length > 0) return `it denies the image if its digest is ${unknown.join(' or ')}`;
     const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
     return excepted === undefined
       ? `its images ${rule.images.join(', ')} do not match ${reference.registry}/${reference.repository}`

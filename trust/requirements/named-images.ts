@@ -77,6 +77,12 @@ export function deniesDigest(
   );
 }
 
+/** Returns the digests by which a rule denies the image, if the image has one of them. */
+export function deniedDigests(rule: TrustRule, reference: NormalisedReference): readonly string[] {
+  const digests = new Set(rule.images.flatMap((pattern) => compiled(pattern).digest ?? []));
+  return [...digests].filter((digest) => deniesDigest(rule, reference, [digest]));
+}
+
 /** Whether the rule's image patterns match the reference, and not only another name of its registry. */
 export function namesAsWritten(rule: TrustRule, reference: NamedImage): boolean {
   return isAmong(rule.images, reference) && !isAmong(rule.except, reference);

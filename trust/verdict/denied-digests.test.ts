@@ -4,6 +4,7 @@ import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, dossierOf, ours } from '../evidence/fixtures/sample-evidence.ts';
 import type { Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
+import { explainPolicy } from '../policy/explain-policy.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
 
@@ -60,4 +61,11 @@ test('an image that only a denied digest names is denied for this reason', () =>
   const verdict = verdictOn(`${name}:1`, denying(`${name}@${digest}`));
   assert.equal(verdict.outcome, 'deny');
   assert.match(explainVerdict(verdict), /denies: withdrawn/);
+});
+
+test('the explanation of a policy names the digests that are denied, because it does not know where a tag leads', () => {
+  const rules = [open, denying(`${name}@${digest}`, `${name}@${other}`, `registry.example.com/b@${digest}`)];
+  const { reasons } = explainPolicy(policyOf(...rules), `${name}:1`, '');
+  const sentences = (reasons.children ?? []).map(({ text }) => text).join('\n');
+  assert.match(sentences, new RegExp(`it denies the image if its digest is ${digest} or ${other}$`, 'mu'));
 });
