@@ -18,6 +18,11 @@ export interface GpgKeyRing {
 }
 
 const packetLimit = 20_000;
+/**
+ * Packets that say nothing to others (RFC 9580 sections 5.8, 5.10 and 5.14). In gpg's pubring.gpg, trust
+ * packets are between a user id and its signatures, and between signatures.
+ */
+const skipped: readonly number[] = [packetTags.marker, packetTags.trust, packetTags.padding];
 const signFlag = 0x02;
 const compromised = 2;
 
@@ -31,7 +36,7 @@ const compromised = 2;
  */
 export function readKeyRing(...files: readonly Buffer[]): GpgKeyRing {
   const packets = files.flatMap((bytes) => {
-    const read = readPackets(dearmor(bytes), packetLimit);
+    const read = readPackets(dearmor(bytes), packetLimit).filter(({ tag }) => !skipped.includes(tag));
     if (read[0]?.tag !== packetTags.publicKey) throw new Error('it does not begin with a public key');
     return read;
   });

@@ -67,6 +67,20 @@ test('the revocation of a subkey counts also in another copy of its key', () => 
   assert.deepEqual(inForce(parts.before, withSubkey.publicKey), []);
 });
 
+test('trust packets, which pubring.gpg of gpg has after each packet, separate no revocation from its subkey', () => {
+  const trust = Buffer.from([0xb0, 2, 0, 0]);
+  const ring = (certificate: Buffer): Buffer => {
+    const packets = readPackets(certificate, 100);
+    const ends = packets.map((_, index) => packets[index + 1]?.offset ?? certificate.length);
+    return Buffer.concat(
+      packets.flatMap(({ offset }, index) => [certificate.subarray(offset, ends[index]), trust]),
+    );
+  };
+  const whole = createTestKey({ subkey: {} });
+  assert.deepEqual(inForce(ring(whole.publicKey)), [whole.fingerprint]);
+  assert.deepEqual(inForce(ring(createTestKey({ subkey: { revoked: true } }).publicKey)), []);
+});
+
 test('a key with a revocation that cannot be checked cannot be used, wherever the revocation is', () => {
   assert.throws(() => readKeyRing(Buffer.concat([broken.before, broken.revocation])), /cannot be checked/);
 });
