@@ -75,7 +75,7 @@ function whyNot(
 ): string | undefined {
   if (!ruleNamesImage(rule, reference) && !deniesDigest(rule, reference, digests)) {
     const unknown = digests.length === 0 ? deniedDigests(rule, reference) : [];
-    if (unknown.length > 0) return `it denies the image if its digest is ${unknown.join(' or ')}`;
+    if (unknown.length > 0) return `it denies the image if its digest is ${oneOf(unknown)}`;
     const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
     return excepted === undefined
       ? `its images ${rule.images.join(', ')} do not match ${reference.registry}/${reference.repository}`
@@ -89,6 +89,15 @@ function whyNot(
       return `it is for the namespaces ${namespaces.join(', ')}, not for "${namespace}"`;
   }
   return undefined;
+}
+
+/** The number of digests that a reason lists. */
+const mostDigests = 3;
+
+function oneOf(digests: readonly string[]): string {
+  const more = digests.length - mostDigests;
+  const listed = digests.slice(0, mostDigests).join(' or ');
+  return more > 0 ? `${listed}, or one of ${more} more digests of the rule` : listed;
 }
 
 /**

@@ -47,8 +47,14 @@ export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference):
   );
 }
 
+/** The digest of a pattern of a loaded policy. It is read without parsing: a rule may deny thousands. */
+function digestIn(pattern: string): string | undefined {
+  const at = pattern.indexOf('@');
+  return at === -1 ? undefined : pattern.slice(at + 1);
+}
+
 /** Whether a pattern of a loaded policy names a digest. */
-export const namesDigest = (pattern: string): boolean => compiled(pattern).digest !== undefined;
+export const namesDigest = (pattern: string): boolean => digestIn(pattern) !== undefined;
 
 /**
  * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the
@@ -56,21 +62,14 @@ export const namesDigest = (pattern: string): boolean => compiled(pattern).diges
  */
 export function deniesDigest(
   rule: TrustRule,
-  { registry, repository, tag, digest }: NormalisedReference,
+  reference: NormalisedReference,
   digests: readonly string[],
 ): boolean {
   if (rule.deny === undefined || digests.length === 0) return false;
-  const pinned = rule.images.filter(namesDigest);
+  const pinned = rule.images.filter((pattern) => digests.includes(digestIn(pattern) ?? ''));
   if (pinned.length === 0) return false;
-  const registries = [registry, ...otherNames(registry)];
-  const byDigest = digests.flatMap((one) =>
-    registries.map((host): NamedImage => ({ registry: host, repository, digest: one })),
-  );
-  const written = registries.map((host): NamedImage => ({
-    ...{ registry: host, repository },
-    ...(tag !== undefined && { tag }),
-    ...(digest !== undefined && { digest }),
-  }));
+  const written = namesOf(reference);
+  const byDigest = digests.flatMap((digest) => withDigest(written, digest));
   return (
     byDigest.some((image) => isAmong(pinned, image)) &&
     ![...written, ...byDigest].some((image) => isAmong(rule.except, image))
@@ -79,9 +78,38 @@ export function deniesDigest(
 
 /** Returns the digests by which a rule denies the image, if the image has one of them. */
 export function deniedDigests(rule: TrustRule, reference: NormalisedReference): readonly string[] {
-  const digests = new Set(rule.images.flatMap((pattern) => compiled(pattern).digest ?? []));
-  return [...digests].filter((digest) => deniesDigest(rule, reference, [digest]));
+  if (rule.deny === undefined) return [];
+  const written = namesOf(reference);
+  if (written.some((image) => isAmong(rule.except, image))) return [];
+  const isNamed = new Map<string, boolean>();
+  const found = rule.images.filter((pattern) => {
+    const digest = digestIn(pattern);
+    if (digest === undefined) return false;
+    // Without the digest, the pattern is one for the whole repository.
+    const name = pattern.slice(0, pattern.indexOf('@'));
+    if (!isNamed.has(name))
+      isNamed.set(
+        name,
+        written.some((image) => patternMatches(compiled(name), image)),
+      );
+    return (
+      isNamed.get(name) === true && !withDigest(written, digest).some((image) => isAmong(rule.except, image))
+    );
+  });
+  return [...new Set(found.flatMap((pattern) => digestIn(pattern) ?? []))];
 }
+
+/** Returns an image under all names of its registry. */
+function namesOf({ registry, repository, tag, digest }: NormalisedReference): readonly NamedImage[] {
+  return [registry, ...otherNames(registry)].map((host) => ({
+    ...{ registry: host, repository },
+    ...(tag !== undefined && { tag }),
+    ...(digest !== undefined && { digest }),
+  }));
+}
+
+const withDigest = (images: readonly NamedImage[], digest: string): readonly NamedImage[] =>
+  images.map(({ registry, repository }) => ({ registry, repository, digest }));
 
 /** Whether the rule's image patterns match the reference, and not only another name of its registry. */
 export function namesAsWritten(rule: TrustRule, reference: NamedImage): boolean {
@@ -89,7 +117,10 @@ export function namesAsWritten(rule: TrustRule, reference: NamedImage): boolean 
 }
 
 function isAmong(patterns: readonly string[] = [], image: NamedImage): boolean {
-  return patterns.some((pattern) => patternMatches(compiled(pattern), image));
+  return patterns.some((pattern) => {
+    const digest = digestIn(pattern);
+    return (digest === undefined || digest === image.digest) && patternMatches(compiled(pattern), image);
+  });
 }
 
 /** The ports of HTTPS, and of HTTP to a registry that is configured so. */

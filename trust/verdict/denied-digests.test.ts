@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, dossierOf, ours } from '../evidence/fixtures/sample-evidence.ts';
 import type { Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
+import { matchRules } from '../policy/matching.ts';
+import { normaliseReference } from '../requirements/named-images.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
 
@@ -69,3 +73,22 @@ test('the explanation of a policy names the digests that are denied, because it 
   const sentences = (reasons.children ?? []).map(({ text }) => text).join('\n');
   assert.match(sentences, new RegExp(`it denies the image if its digest is ${digest} or ${other}$`, 'mu'));
 });
+
+for (const [what, digests] of [
+  ['whose digest is known', [digest, manifestDigest]],
+  ['whose digest is not known yet', []],
+] as const)
+  test(`the cost of an image ${what} grows with the denied digests, also beyond the patterns that are kept`, () =>
+    assertNearLinearWork(
+      'n denied digests',
+      (n) => {
+        const denied = Array.from(
+          { length: n },
+          (_, index) => `docker.io/a/b@sha256:${createHash('sha256').update(String(index)).digest('hex')}`,
+        );
+        const policy = policyOf(open, denying(...denied));
+        const reference = normaliseReference('docker.io/a/b:1');
+        return () => matchRules(policy, reference, '', digests);
+      },
+      { n: 4_000 },
+    ));
