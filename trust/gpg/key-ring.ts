@@ -84,7 +84,7 @@ type Revocations = ReadonlyMap<string, readonly PlacedRevocation[]>;
  */
 function revocationsByIssuer(packets: readonly Packet[]): Revocations {
   const found = new Map<string, PlacedRevocation[]>();
-  let after = Buffer.of();
+  let after: Buffer = Buffer.of();
   for (const { tag, body } of packets) {
     if (tag === packetTags.publicKey) after = body;
     if (tag !== packetTags.signature || body[1] !== signatureTypes.keyRevocation) continue;

@@ -79,23 +79,24 @@ export function createSpannedReader(
         const services = (
           selectServices.all(network) as unknown as { service: string; document: string }[]
         ).flatMap(({ service, document }) => {
-          const agreed = readable<SpannedService>(document);
+          const agreed = readable(document) as SpannedService | undefined;
           if (agreed === undefined) return [];
           const others = (members.get(service) ?? []).flatMap(({ host, document: text }) =>
-            (readable<SpannedMember[]>(text) ?? []).map((member) => ({ ...member, host })),
+            ((readable(text) ?? []) as SpannedMember[]).map((member) => ({ ...member, host })),
           );
           return [[service, { ...agreed, members: others }] as const];
         });
-        const own = rules === null ? {} : { rules: readable<ServiceRules>(rules) ?? noServiceRules };
+        const own =
+          rules === null ? {} : { rules: (readable(rules) as ServiceRules | undefined) ?? noServiceRules };
         return [network, { link, ...own, services: new Map(services) }] as const;
       }),
     );
 }
 
 /** A damaged row costs its service, and no other. The overlay removes it at its next start. */
-function readable<Document extends object>(text: string): Document | undefined {
+function readable(text: string): object | undefined {
   const value = attempt(() => parseJson(text));
-  return Object(value) === value ? (value as Document) : undefined;
+  return typeof value === 'object' && value !== null ? value : undefined;
 }
 
 /**
