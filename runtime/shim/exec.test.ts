@@ -7,8 +7,10 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -22,15 +24,24 @@ import { serveTtrpc, ttrpcHandler, ttrpcMethods } from '../../base/ttrpc/index.t
 import declaration from './contract.json' with { type: 'json' };
 import { startTaskCommand } from './exec.ts';
 
-/** A shim in this process that answers Start when the test asks it to. */
-async function slowShim(t: TestContext) {
+/** O_PATH, with which the library of Go shims opens an input before it answers. It reads it later. */
+const pathOnly = 0o10_000_000;
+
+/**
+ * A shim in this process that answers Start when the test asks it to.
+ * @param end the end of the command, for which Wait waits
+ */
+async function slowShim(t: TestContext, end: Promise<void> = Promise.resolve()) {
   const bundle = mkdtempSync(join(tmpdir(), 'pc-shim-exec-'));
   const socket = join(bundle, 'shim.sock');
   const calls: string[] = [];
   const begin = Promise.withResolvers<undefined>();
-  const asked = { stdout: '' };
+  const asked = { stdin: 0, stdout: '' };
   const method = ttrpcMethods(parseDeclaration(declaration));
-  const on = (name: string, act: (request: { stdout?: string }) => unknown = () => undefined) =>
+  const on = (
+    name: string,
+    act: (request: { stdin?: string; stdout?: string }) => unknown = () => undefined,
+  ) =>
     ttrpcHandler<object, object>(method('Task', name), async (request) => {
       calls.push(name);
       await act(request);
@@ -39,9 +50,13 @@ async function slowShim(t: TestContext) {
   const server = createServer((connection) => {
     const handlers = [
       on('State'),
-      on('Exec', ({ stdout = '' }) => (asked.stdout = stdout)),
+      on('Exec', ({ stdin = '', stdout = '' }) => {
+        asked.stdout = stdout;
+        if (stdin !== '') asked.stdin = openSync(stdin, pathOnly);
+      }),
       on('Start', () => begin.promise),
-      ...['Kill', 'Wait', 'Delete', 'CloseIO'].map((name) => on(name)),
+      on('Wait', () => end),
+      ...['Kill', 'Delete', 'CloseIO'].map((name) => on(name)),
     ];
     serveTtrpc(connection, handlers, { name: 'the test' });
   });
@@ -84,4 +99,27 @@ test('a command that its shim starts too late is ended, and writes into no file 
   assert.ok(!existsSync(shim.asked.stdout), 'the pipe is closed');
   assert.deepEqual(shim.calls.slice(3), ['Kill', 'Wait', 'Delete']);
   for (const fd of others) closeSync(fd);
+});
+
+test('input that ends before the shim opens it reaches the command', async (t) => {
+  const end = Promise.withResolvers<void>();
+  const shim = await slowShim(t, end.promise);
+  const input = openPipe();
+  shim.begin();
+  const command = await startTaskCommand({
+    ...{ container: 'c', bundle: shim.bundle, name: 'exec-1', process: '{}', terminal: false },
+    check: () => Promise.resolve(),
+    descriptors: [input.read, null, null],
+  });
+  closeFd(input.read);
+  writeSync(input.write, 'all of it');
+  closeFd(input.write);
+  assert.equal(readFileSync(`/proc/self/fd/${shim.asked.stdin}`, 'utf8'), 'all of it');
+  const held = readdirSync('/proc/self/fd').length;
+  end.resolve();
+  await command.exited;
+  for (let waited = 0; waited < 10_000 && readdirSync('/proc/self/fd').length >= held; waited += 10)
+    await pause(10);
+  assert.ok(readdirSync('/proc/self/fd').length < held, 'the pipe is closed with the command');
+  closeSync(shim.asked.stdin);
 });

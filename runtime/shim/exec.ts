@@ -27,13 +27,13 @@ const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 /**
  * Starts a command in a task. The connection is its own, so that any thread can do this. The shim opens the
  * standard streams of this process by their descriptors, which may be closed once the promise settles.
- * @param input.descriptors pipes; null: no stream
- * @param input.process the process in JSON (runtime-spec config.md, "process")
- * @param input.timeoutMs how long the start may take, at most a minute
+ * @param asked.descriptors pipes; null: no stream
+ * @param asked.process the process in JSON (runtime-spec config.md, "process")
+ * @param asked.timeoutMs how long the start may take, at most a minute
  * @throws PortcullisError RUNTIME_EXEC_TIMEOUT, the errors of the shim if it could not start the command, and
  * those of `check`
  */
-export async function startTaskCommand(input: {
+export async function startTaskCommand(asked: {
   readonly container: string;
   readonly bundle: string;
   /** Called with the first process of the task, before the command is created. */
@@ -45,22 +45,23 @@ export async function startTaskCommand(input: {
   readonly descriptors: readonly [number | null, number | null, number | null];
   readonly timeoutMs?: number;
 }): Promise<TaskCommand> {
-  const { container: id, name: execId, terminal } = input;
-  const api = await taskApiIn(id, input.bundle);
+  const { container: id, name: execId, terminal } = asked;
+  const api = await taskApiIn(id, asked.bundle);
   // A shim that is slow opens them long after the request has failed, when the numbers of the caller may
   // belong to other files.
-  const held = input.descriptors.map((fd) => (fd === null ? undefined : duplicateFd(fd)));
+  const held = asked.descriptors.map((fd) => (fd === null ? undefined : duplicateFd(fd)));
   const [stdin, stdout, stderr] = held.map((fd, stream) =>
     fd === undefined ? (stream === 0 ? '' : nullDevice) : `/proc/${process.pid}/fd/${fd}`,
   ) as [string, string, string];
-  const release = (): void => {
-    for (const fd of held) if (fd !== undefined) closeFd(fd);
+  const release = (fds: readonly (number | undefined)[]): void => {
+    for (const fd of fds) if (fd !== undefined) closeFd(fd);
   };
-  const spec: Any = { typeUrl, value: Buffer.from(input.process) };
+  const [input, ...outputs] = held;
+  const spec: Any = { typeUrl, value: Buffer.from(asked.process) };
   // The time limit is that of all calls together. What a call does after it is known only from its answer.
   const unlimited = { timeoutMs: Infinity };
   const begin = async (): Promise<number> => {
-    await input.check((await api.state({ id }, unlimited)).pid);
+    await asked.check((await api.state({ id }, unlimited)).pid);
     const streams = { stdin, stdout, stderr: terminal ? '' : stderr };
     await api.exec({ id, execId, terminal, ...streams, spec }, unlimited);
     return (await api.start({ id, execId }, unlimited)).pid;
@@ -68,8 +69,8 @@ export async function startTaskCommand(input: {
   const begun = begin();
   let pid: number;
   try {
-    pid = await within(begun, Math.min(input.timeoutMs ?? startMs, startMs), id);
-    release();
+    pid = await within(begun, Math.min(asked.timeoutMs ?? startMs, startMs), id);
+    release(outputs);
   } catch (cause) {
     void begun
       .then(
@@ -82,7 +83,7 @@ export async function startTaskCommand(input: {
       .then(() => api.delete({ id, execId }))
       .catch(() => undefined)
       .finally(() => {
-        release();
+        release(held);
         api.close();
       });
     throw cause;
@@ -99,6 +100,9 @@ export async function startTaskCommand(input: {
     } catch {
       return undefined;
     } finally {
+      // A shim opens the outputs before it answers, and the input when it can: without a reader, input that
+      // ends before that would be lost.
+      release([input]);
       void removed.then(api.close);
     }
   };
