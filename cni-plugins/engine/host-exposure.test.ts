@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
@@ -27,12 +28,11 @@ if (inPrivateNetns(import.meta.filename)) {
       net.createServer().listen(10250, '127.0.0.2'); net.createServer().listen(31000, '::1');
       udp.createSocket({ type: 'udp4', reuseAddr: true }).bind(5300, '127.0.0.53', () => {});`;
     fixture.start(process.execPath, '-e', script);
+    // A look that binds the port would take it from the program that is about to listen there.
+    const isServed = (protocol: 'tcp' | 'udp', port: number, list: string = protocol): boolean =>
+      portUse(protocol, port, readFileSync(`/proc/net/${list}`, 'utf8').split('\n')) === 'server';
     for (const late = Date.now() + 60_000; ;) {
-      const taken = [
-        isListenedAt({ protocol: 'tcp', port: 10_250, hostIp: '' }),
-        isListenedAt({ protocol: 'udp', port: 5300, hostIp: '' }),
-      ];
-      if (taken.every(Boolean) && isListenedAt({ protocol: 'tcp', port: 31_000, hostIp: '' })) break;
+      if (isServed('tcp', 10_250) && isServed('udp', 5300) && isServed('tcp', 31_000, 'tcp6')) break;
       if (Date.now() > late) assert.fail('nobody listens');
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

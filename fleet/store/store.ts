@@ -174,7 +174,7 @@ const aheadMs = 3_600_000;
 /**
  * Gives rows that came while the clock was ahead the present time. Otherwise, they and all later rows of the
  * node would not be removed before the time that the clock had. If the clock is behind instead, as before it
- * is set at a boot, all rows seem to have come later: with its time, they would be removed when it is right.
+ * is set at a boot, all rows seem to have come later: with its time, they would be removed when it is set.
  */
 const datedBack = ({ name, seen }: NodeRecord): Statement => ({
   sql: `UPDATE row SET received = ?
