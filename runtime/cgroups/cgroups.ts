@@ -86,7 +86,9 @@ export async function containerCgroups(mounts: CgroupMounts): Promise<ReadonlyMa
       if (!entry.isDirectory()) continue;
       const below = `${path}/${entry.name}`;
       const id = containerIdIn(entry.name);
-      if (id !== undefined) found.set(id, [...(found.get(id) ?? []), below]);
+      const before = id === undefined ? undefined : found.get(id);
+      if (before !== undefined) before.push(below);
+      else if (id !== undefined) found.set(id, [below]);
       await visit(below);
     }
   };
