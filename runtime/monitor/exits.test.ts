@@ -100,7 +100,7 @@ for (const [what, make] of [
   ['folder', (path: string) => mkdirSync(join(path, 'below'), { recursive: true })],
   ['FIFO', (path: string) => spawnSync('mkfifo', [path])],
 ] as const)
-  test(`a ${what} in the place of an exit file does not hide the exit, and is removed with it`, async () => {
+  test(`a ${what} with the name of an exit file does not hide the exit, and is removed with it`, async () => {
     const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
     const id = `a5-${what}`;
     make(join(folder, id));

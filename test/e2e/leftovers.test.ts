@@ -53,7 +53,7 @@ describe('a leftover that cannot be removed', () => {
   });
 });
 
-describe('an entry of another type in the place of', () => {
+describe('an entry of another type with the path of', () => {
   let stage: Stage;
   let image = '';
   before(async () => {
