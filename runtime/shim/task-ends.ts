@@ -11,6 +11,7 @@ import type { UnstartedTasks } from './unstarted.ts';
 
 const SIGKILL = 9;
 const againMs = 250;
+const gone = Symbol('the shim has no such task');
 
 /** Returns a function that waits for the end of a task, and returns how it ended. */
 export function createTaskEnds({
@@ -50,8 +51,10 @@ export function createTaskEnds({
           return undefined;
         }
         // The connection was lost, and the shim lives, or the shim cannot wait for the task.
-        const state = await stopped(id, folder).catch(() => undefined);
-        if (state !== undefined) return state;
+        const state = await stopped(id, folder).catch((second: unknown) =>
+          isNotFound(second) ? gone : undefined,
+        );
+        if (state !== undefined) return state === gone ? undefined : state;
         await pause(againMs, undefined, { ref: false });
       }
     }

@@ -158,6 +158,66 @@ test('the end of a task is reported, although its shim answers no wait for it', 
   assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5000000006' });
 });
 
+test('the removal of a task ends after the report of its end, which writes into the bundle', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [wait, asked] = [Promise.withResolvers<object>(), Promise.withResolvers<undefined>()];
+  const { tasks, server } = await shimThatReports(folder, process.pid, {
+    Wait: () => {
+      asked.resolve(undefined);
+      return wait.promise;
+    },
+    State: () => ({ status: 3 }),
+    Delete: () => {
+      setTimeout(() => wait.resolve({ exitStatus: 7, exitedAt: { seconds: 5, nanos: 6 } }), 100);
+      return {};
+    },
+  });
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  await writeShimRecord(folder, { version: 3, socket: join(folder, 'shim.sock') });
+  tasks.follow('c1', folder);
+  await asked.promise;
+  await tasks.delete('c1', folder);
+  assert.deepEqual(await readTaskExit(folder), { code: 7, finishedAt: '5000000006' });
+});
+
+test('the end of a task is reported at its removal, although its shim answers no wait for it', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const looked = Promise.withResolvers<undefined>();
+  let state = (): object => {
+    looked.resolve(undefined);
+    throw new Error('busy');
+  };
+  const { tasks, server } = await shimThatReports(folder, process.pid, {
+    Wait: () => {
+      throw new Error('no wait');
+    },
+    State: () => state(),
+    Delete: () => {
+      state = () => {
+        throw new Error('container not created');
+      };
+      return {};
+    },
+  });
+  t.after(async () => {
+    server.close();
+    await tasks.close();
+  });
+  const own = processIdentity(process.pid);
+  assert.ok(own !== undefined);
+  await writeShimRecord(folder, { version: 3, socket: join(folder, 'shim.sock'), process: own });
+  tasks.follow('c1', folder);
+  await looked.promise;
+  state = () => ({ status: 3 });
+  await tasks.delete('c1', folder);
+  assert.notEqual(await readTaskExit(folder), undefined);
+});
+
 test('the end of a pod removes the socket of its shim, and no other file that the shim named', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-shim-tasks-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -97,7 +97,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     log.error({ socket }, 'a shim no longer answers, and is killed with its tasks'),
   );
   const { apiOf, required, isDead } = connections;
-  const followed = new Set<string>();
+  /** The reports of ends that are not made yet, by the id of the task. */
+  const followed = new Map<string, Promise<void>>();
   const { isHung, reportKilled } = createHungShims(connections, (id) => followed.has(id));
   let closed = false;
   const unstarted = createUnstartedTasks(program, input.signalsUnstarted);
@@ -106,6 +107,8 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
   const forget = async (id: string, bundle: string): Promise<void> => {
     await remove(id, bundle);
     unstarted.forget(id);
+    // The report of its end writes into the bundle, which the caller removes now.
+    await Promise.race([followed.get(id), pause(endMs, undefined, { ref: false })]);
     // A repeated removal has nothing to do, even if the shim has ended meanwhile.
     await forgetShim(bundle);
   };
@@ -175,8 +178,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
     },
     follow: (id, bundle) => {
       if (followed.has(id)) return;
-      followed.add(id);
-      void ended(id, bundle)
+      const report = ended(id, bundle)
         .then(async (exit) => {
           if (!closed) await reportExit(bundle, exit);
         })
@@ -184,6 +186,7 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
           log.error({ container: id, cause: reasonOf(cause) }, 'the exit of a task could not be reported'),
         )
         .finally(() => followed.delete(id));
+      followed.set(id, report);
     },
     close: async () => {
       closed = true;
