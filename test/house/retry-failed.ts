@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { isFinal } from './final-failure.ts';
 import { separately } from './shared-process.ts';
 import type { Counts } from './test-process.ts';
 import type { Results } from './tests.ts';
@@ -14,26 +14,11 @@ export function add(...all: readonly Counts[]): Counts {
 }
 
 /**
- * Matches the name or text of tests that kill processes or use a seed. `process.kill(pid, 0)` only probes.
- */
-const killsOrSeeds =
-  /SIGKILL|\.kill\((?![^()]*, 0\))|\bkills?\b|[Ss]eed|SEED|Math\.random|\brandom(?:Bytes|Int)?\(|\bchaos\b|\bcrash\b/u;
-
-/**
- * Returns whether the first failure of a test file is final. A kill happens at another moment in a second
- * run, and a failure found with a seed is a defect: a second run that passes would hide both. The decision
- * uses only the name and text of the file, so no list has to be maintained.
- */
-export function isFinal(file: string): boolean {
-  return killsOrSeeds.test(`${file}\n${readFileSync(file, 'utf8')}`);
-}
-
-/**
  * Runs failed files again, one at a time, while nothing else runs: a test that waits for the kernel may time
  * out on a machine that is busy with other tests. Failures of files that kill or use a seed are final ({@link
  * isFinal}). A file that fails again has failed. A file that passes is named and counted as flaky: its test
  * or the product has a defect that must be found. If the second run skips more tests than the first one, the
- * first failures are final.
+ * first failures are final. What the suites report as flaky stays flaky.
  * @param rerun false if every failure is final, for example when a developer runs one file
  * @returns the counts of all suites, with the counts of the second run for files that ran twice, the tests
  *   that failed only in the first run, and the error messages of failed tests
@@ -52,8 +37,9 @@ export async function runAgain(
   const failures = suites.flatMap((suite) => suite.failures);
   const reasons = new Map(suites.flatMap((suite) => [...suite.reasons]));
   const failedFiles = new Map(suites.flatMap((suite) => [...suite.failedFiles]));
+  const flaky = suites.flatMap((suite) => suite.flaky);
   if (!rerun || failedFiles.size === 0 || failedFiles.size > mostFiles)
-    return { counts, failures, flaky: [], reasons };
+    return { counts, failures, flaky, reasons };
   const files = [...failedFiles.keys()].filter((file) => !isFinal(file));
   const isAgain = (failure: string): boolean => files.some((file) => failure.startsWith(`${file}:`));
   const second = await runTests(out, {
@@ -63,7 +49,7 @@ export async function runAgain(
   });
   const first = add(...files.map((file) => failedFiles.get(file) ?? { passed: 0, failed: 0, skipped: 0 }));
   // A test that is skipped the second time has not passed.
-  if (second.counts.skipped > first.skipped) return { counts, failures, flaky: [], reasons };
+  if (second.counts.skipped > first.skipped) return { counts, failures, flaky, reasons };
   return {
     counts: {
       passed: counts.passed - first.passed + second.counts.passed,
@@ -71,7 +57,10 @@ export async function runAgain(
       skipped: counts.skipped - first.skipped + second.counts.skipped,
     },
     failures: [...failures.filter((failure) => !isAgain(failure)), ...second.failures],
-    flaky: failures.filter((failure) => isAgain(failure) && !second.failures.includes(failure)),
+    flaky: [
+      ...flaky,
+      ...failures.filter((failure) => isAgain(failure) && !second.failures.includes(failure)),
+    ],
     reasons: new Map([...reasons, ...second.reasons]),
   };
 }

@@ -12,12 +12,13 @@ const mostFiles = 16;
  */
 const wholeProcess = new RegExp(
   [
-    String.raw`(?<!\.)\bprocess\.(?!(?:fixture|pid|platform|arch|execPath|cwd|gete?[ug]id|argv|kill|stdout)\b)(?!on(?:ce)?\('exit')(?!env\['\w+'\] (?:\?\?|===))\w`,
+    String.raw`(?<!\.)\bprocess\.(?!(?:fixture|pid|platform|arch|execPath|cwd|gete?[ug]id|argv|kill|stdout)\b)(?!on(?:ce)?\('exit')(?!env\['\w+'\](?! (?:\?\?|\|\|)?=(?!=)))\w|delete process\.env`,
     String.raw`worker_threads|[wW]orkers?\(|\.worker\b`,
-    String.raw`unshare|setns|/proc/self|memoryUsage|eventLoop|node:v8|(?<![.\w])gc\(|watchdog`,
+    // A number after /proc/self/fd is a file of the test. Without one, the test lists all files.
+    String.raw`\b(?:unshare|setns)\w*\(|/proc/self/(?:fd\b(?!/)|fdinfo|task|stat|s?maps|limits)|memoryUsage|eventLoop|node:v8|(?<![.\w])gc\(|watchdog`,
     // Mocks of a test's context end with the test.
     String.raw`globalThis|(?<!\.)\bmock\.|setDefault|defaultMaxListeners|diagnostics_channel`,
-    'fixtures/(?:private-namespaces|cost|daemon|command|stage|pod|etcd|dockerd)',
+    'fixtures/(?:private-namespaces|cost|daemon|stage|pod|etcd|dockerd)',
   ].join('|'),
   'u',
 );
@@ -41,7 +42,9 @@ export const separately = (files: readonly string[]): readonly TestProcess[] => 
 /**
  * Returns the processes that run all files, in the order of their first files. Files of the same folder, or
  * of the same folder of a module, share a process, if they can: a process loads the modules that they test
- * once, which takes longer than most of these tests. Files below test/ are few, and most start programs.
+ * once, which takes longer than most of these tests. Files that have no other in their folder share one with
+ * those of their module. Below test/, only the files of test/house share processes: most others start
+ * programs.
  */
 export function inSharedProcesses(
   files: readonly string[],
@@ -52,7 +55,8 @@ export function inSharedProcesses(
   for (const file of files) {
     const folder = file.split('/').slice(0, 2).join('/');
     const shared = open.get(folder);
-    if (folder.startsWith('test/') || !canShareProcess(read(file))) processes.push([file]);
+    if (!canShareProcess(read(file))) processes.push([file]);
+    else if (folder.startsWith('test/') && folder !== 'test/house') processes.push([file]);
     else if (shared !== undefined && shared.length < mostFiles) shared.push(file);
     else {
       const opened = [file];
@@ -60,5 +64,22 @@ export function inSharedProcesses(
       processes.push(opened);
     }
   }
-  return processes;
+  return joined(processes, new Set(open.values()));
+}
+
+/** @param open the processes that have room for further files */
+function joined(processes: readonly string[][], open: ReadonlySet<string[]>): readonly TestProcess[] {
+  const ofModules = new Map<string, string[]>();
+  return processes.filter((files) => {
+    const [file = ''] = files;
+    if (files.length > 1 || !open.has(files)) return true;
+    const module = file.slice(0, file.indexOf('/'));
+    const shared = ofModules.get(module);
+    if (shared !== undefined && shared.length < mostFiles) {
+      shared.push(file);
+      return false;
+    }
+    ofModules.set(module, files);
+    return true;
+  });
 }

@@ -100,18 +100,28 @@ function lineOf(file: string, success: boolean, counts: Counts, wallMs: number):
 export async function runShared(
   files: TestProcess,
   limitMs: number,
-): Promise<{ readonly results: ReadonlyMap<string, FileResult> } | { readonly failure: string }> {
+): Promise<
+  | { readonly results: ReadonlyMap<string, FileResult> }
+  | {
+      readonly failure: string;
+      /** The file of the failed test, if one failed. */
+      readonly file: string | undefined;
+    }
+> {
   const results = new Map<string, FileResult>();
   let [failure, success] = ['', false];
+  let failedFile: string | undefined;
   let counts = { passed: 0, failed: 0, skipped: 0 };
   const started = performance.now();
   const { execArgv, read } = recordProcessorTime();
   const flags = [...execArgv, '--import', resolveSources, ...workersOfBundle()];
   const argv = [...files];
   const stream = run({ files: [severalFiles], argv, concurrency: 1, timeout: limitMs, execArgv: flags });
-  stream.on('test:fail', ({ name, details }) => {
+  stream.on('test:fail', ({ name, nesting, details }) => {
     const { cause, message } = details.error;
     failure ||= `${name}: ${cause instanceof Error ? (cause.stack ?? cause.message) : message}`;
+    // The suite of a file has its name, and fails after its tests.
+    if (nesting === 0 && files.includes(name)) failedFile ??= name;
   });
   stream.on('test:pass', ({ name, nesting, details, skip, todo }) => {
     if (details.type === 'suite' && nesting === 0) {
@@ -128,8 +138,8 @@ export async function runShared(
     return of === undefined || of.passed + of.skipped === 0;
   });
   if (success && empty === undefined) return { results };
-  const missing = `${empty ?? 'one of them'} declares no tests, exited, or loads a module that awaits at its top level`;
-  return { failure: failure === '' ? missing : failure };
+  const missing = `${empty ?? 'one of them'} declares no tests, or exited before its last test ended`;
+  return { failure: failure === '' ? missing : failure, file: failedFile };
 }
 
 function passedFile(file: string, counts: Counts, wallMs: number): FileResult {

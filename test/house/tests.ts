@@ -1,4 +1,5 @@
 import { relative } from 'node:path';
+import { isFinal } from './final-failure.ts';
 import { inLanes } from './lanes.ts';
 import { watchOverdue } from './overdue.ts';
 import type { TestProcess } from './shared-process.ts';
@@ -26,7 +27,9 @@ export interface Results {
    * Every failed test, to be named again next to the count, because readers start at the end of a long log.
    */
   readonly failures: readonly string[];
-  /** The error messages of failed tests, by their texts in `failures`. */
+  /** The failures of shared processes that did not appear again. */
+  readonly flaky: readonly string[];
+  /** The error messages of failed tests, by their texts in `failures` and `flaky`. */
   readonly reasons: ReadonlyMap<string, string>;
   /** The files of `failures`, relative to the root, with the counts of each. */
   readonly failedFiles: ReadonlyMap<string, Counts>;
@@ -38,11 +41,12 @@ export interface Results {
  */
 export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Results> {
   const failures: string[] = [];
+  const flaky: string[] = [];
   const reasons = new Map<string, string>();
   const failedFiles = new Map<string, Counts>();
   const counts = { passed: 0, failed: 0, skipped: 0 };
   const all = [...suite.processes, ...(suite.later?.processes ?? [])];
-  if (all.length === 0) return { counts, failures, reasons, failedFiles };
+  if (all.length === 0) return { counts, failures, flaky, reasons, failedFiles };
   out.write(`\n${suite.title}\n`);
   const { limitMs = processLimit, concurrency, mostWhileIdle = concurrency } = suite;
   const unwatch = watchOverdue(all.flat(), limitMs, (file) => {
@@ -69,10 +73,18 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
       isFailed ||= !result.success;
       add(file, result);
     }
-    if (shared !== undefined && !isFailed) add(files[0] ?? '', passedOnlyAlone(files, shared.failure));
+    if (shared === undefined || isFailed) return;
+    const result = passedOnlyAlone(files, shared.failure);
+    // The machine may have been busy, as when a file by itself fails only once (retry-failed.ts).
+    const isOnce =
+      shared.file !== undefined && !isFinal(shared.file) && 'results' in (await runShared(files, limitMs));
+    if (!isOnce) return add(files[0] ?? '', result);
+    out.write(result.text);
+    flaky.push(...result.failures);
+    for (const [failure, reason] of result.reasons) reasons.set(failure, reason);
   };
   const later = suite.later && { items: suite.later.processes, when: suite.later.when };
   await inLanes(suite.processes, runOne, { least: concurrency, most: mostWhileIdle, later });
   unwatch();
-  return { counts, failures, reasons, failedFiles };
+  return { counts, failures, flaky, reasons, failedFiles };
 }
