@@ -4,6 +4,7 @@ import type { KeyObject } from 'node:crypto';
 import { test } from 'node:test';
 import { keyAlgorithms } from '../gpg/algorithms.ts';
 import { readPublicKey } from '../gpg/public-key-packet.ts';
+import { tokenGuard } from '../notary/tokens.ts';
 import { readTrustedRoot } from '../sigstore/trusted-root.ts';
 import { verifyArtifact } from '../sigstore/verify-artifact.ts';
 import { notaryKeyId, readNotaryKey, readTufKey, signedBy } from '../tuf-metadata/keys.ts';
@@ -90,6 +91,11 @@ const places: Readonly<Record<string, Place>> = {
     });
     return finding.verified || finding.code !== 'TRUST_KEY_UNREADABLE' ? '' : finding.why;
   },
+  'a key set for tokens': (point) =>
+    reason(() => {
+      const jwks = { keys: [ed25519KeyOf(point).export({ format: 'jwk' })] };
+      tokenGuard({ realm: 'https://a.example/t', service: 's', issuer: 'i', jwks }, Date.now);
+    }),
   'an OpenPGP key': (point) => readPublicKey(openPgpKey(point)).unusable ?? '',
 };
 

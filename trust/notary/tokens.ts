@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { createHash, createPublicKey } from 'node:crypto';
+import type { JsonWebKey, KeyObject } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, attempt } from '../../base/errors/index.ts';
 import { recordOf } from '../json/strict-json.ts';
+import { keyFlaw } from '../keys/key-flaw.ts';
 import { findPath } from '../x509/path.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
@@ -57,11 +58,13 @@ const mostTokenBytes = 64 * 1024;
 /**
  * Creates the guard that checks tokens.
  * @param clock milliseconds since 1970
- * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge
+ * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge, and for
+ * a key for which anyone can make signatures
  */
 export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
   const { realm, service, issuer } = authority;
   for (const [name, text] of Object.entries({ realm, service })) refuseUnprintable(name, text);
+  for (const [index, key] of (authority.jwks?.keys ?? []).entries()) refuseFlawed(index, key);
   const keys = keyFinder(authority, clock);
   return async (authorization, access) => {
     const challenge = (fault?: string): string =>
@@ -96,6 +99,22 @@ function refuseUnprintable(name: string, text: string): void {
     on: `the ${name} of the token authority`,
     why: 'it is sent in a header of each refusal, and it is empty or contains a character that is not printable ASCII',
     fix: 'write it in printable ASCII, and percent-encode an address',
+  });
+}
+
+/** Refuses an unsafe key of a key set. Certificates are checked where they are read. */
+function refuseFlawed(index: number, jwk: object): void {
+  const key = attempt(() => createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }));
+  const why = key === undefined ? undefined : keyFlaw(key);
+  if (why === undefined) return;
+  const { kid } = jwk as { readonly kid?: unknown };
+  throw new PortcullisError({
+    code: 'TRUST_SERVICE_TOKENS',
+    kind: 'invalid',
+    attempted: 'demand tokens',
+    on: `key ${typeof kid === 'string' ? kid : String(index + 1)} of the key set of the token authority`,
+    why,
+    fix: 'remove this key from the key set, and let the token server sign with another one',
   });
 }
 
