@@ -58,8 +58,8 @@ const mostTokenBytes = 64 * 1024;
 /**
  * Creates the guard that checks tokens.
  * @param clock milliseconds since 1970
- * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge, and for
- * a key for which anyone can make signatures
+ * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge, and
+ * for a key for which anyone can make signatures
  */
 export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
   const { realm, service, issuer } = authority;

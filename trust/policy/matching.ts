@@ -7,6 +7,7 @@ import {
   compiled,
   deniedDigests,
   deniesDigest,
+  incomparableDigest,
   namesAsWritten,
   normaliseReference,
   ruleNamesImage,
@@ -53,13 +54,15 @@ export function matchRules(
   const isNarrow = (rule: TrustRule): boolean =>
     rule.narrows !== undefined || !namesAsWritten(rule, reference);
   const narrowed = requiring.length > 0 && requiring.every(isNarrow) ? unverified : [];
+  const reasonOf = (rule: TrustRule): Reason =>
+    onlyNarrows(rule, incomparableDigest(rule, reference, digests));
   if (requiring.every(isNarrow) && requiring.length > 0 && unverified.length === 0)
-    return { requiring: [], unverified, narrowed, others: [...others, ...requiring.map(onlyNarrows)] };
+    return { requiring: [], unverified, narrowed, others: [...others, ...requiring.map(reasonOf)] };
   return { requiring, unverified, narrowed, others };
 }
 
-function onlyNarrows(rule: TrustRule): Reason {
-  if (rule.deny !== undefined && rule.narrows === undefined) return deniedBy(rule);
+function onlyNarrows(rule: TrustRule, unlike: string | undefined): Reason {
+  if (rule.deny !== undefined && rule.narrows === undefined) return deniedBy(rule, unlike);
   const text =
     rule.narrows === undefined
       ? `rule ${rule.name} matches another name of the registry: it only narrows what other rules admit, so write the image as the rule does`
@@ -137,11 +140,18 @@ function neverAdmits(rule: TrustRule): Reason {
   return rule.deny === undefined ? signedEntitlementsMissing(rule) : deniedBy(rule);
 }
 
-/** Returns the reason of a rule that denies, whatever is proven. */
-export function deniedBy(rule: TrustRule): Reason {
+/**
+ * Returns the reason of a rule that denies, whatever is proven.
+ * @param unlike the digest of the image, if it cannot be compared with those that the rule denies
+ */
+export function deniedBy(rule: TrustRule, unlike?: string): Reason {
+  const because =
+    unlike === undefined
+      ? ''
+      : `; the rule names sha256 digests, which cannot be compared with ${unlike.slice(0, 19)}…: name the image by its sha256 digest`;
   return {
     counted: false,
-    text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}`,
+    text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}${because}`,
     code: 'TRUST_RULE_DENIES',
   };
 }

@@ -56,9 +56,14 @@ function digestIn(pattern: string): string | undefined {
 /** Whether a pattern of a loaded policy names a digest. */
 export const namesDigest = (pattern: string): boolean => digestIn(pattern) !== undefined;
 
+/** Returns the digest that cannot be compared with the digests of patterns, which all are of sha256. */
+const incomparable = (digests: readonly string[]): string | undefined =>
+  digests.find((digest) => digest !== '' && !digest.startsWith('sha256:'));
+
 /**
  * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the
- * image is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest.
+ * image is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest. An
+ * image with a digest of another algorithm counts as one that has each denied digest.
  */
 export function deniesDigest(
   rule: TrustRule,
@@ -66,6 +71,7 @@ export function deniesDigest(
   digests: readonly string[],
 ): boolean {
   if (rule.deny === undefined || digests.length === 0) return false;
+  if (incomparable(digests) !== undefined && deniedDigests(rule, reference).length > 0) return true;
   const pinned = rule.images.filter((pattern) => digests.includes(digestIn(pattern) ?? ''));
   if (pinned.length === 0) return false;
   const written = namesOf(reference);
@@ -74,6 +80,18 @@ export function deniesDigest(
     byDigest.some((image) => isAmong(pinned, image)) &&
     ![...written, ...byDigest].some((image) => isAmong(rule.except, image))
   );
+}
+
+/**
+ * Returns the digest of an image because of which a rule denies it: the digest cannot be compared with those
+ * that the rule names.
+ */
+export function incomparableDigest(
+  rule: TrustRule,
+  reference: NormalisedReference,
+  digests: readonly string[],
+): string | undefined {
+  return ruleNamesImage(rule, reference) ? undefined : incomparable(digests);
 }
 
 /** Returns the digests by which a rule denies the image, if the image has one of them. */

@@ -3,7 +3,7 @@ import { signedEntitlements } from '../attestation/entitlements.ts';
 import { dossierId } from '../evidence/dossier.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { deniedBy, inNamespace, matchRules, noRule, signedEntitlementsMissing } from '../policy/matching.ts';
-import { normaliseReference } from '../requirements/named-images.ts';
+import { incomparableDigest, normaliseReference } from '../requirements/named-images.ts';
 import type { NormalisedReference } from '../requirements/named-images.ts';
 import type { DecideInput, Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
@@ -109,7 +109,11 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
 }
 
 function evaluateRule(rule: TrustRule, input: DecideInput, reference: NormalisedReference): Evaluation {
-  if (rule.deny !== undefined) return { answer: 'no', reason: deniedBy(rule) };
+  if (rule.deny !== undefined) {
+    const { digest, manifestDigest } = input.dossier;
+    const unlike = incomparableDigest(rule, reference, [digest, manifestDigest]);
+    return { answer: 'no', reason: deniedBy(rule, unlike) };
+  }
   // The type allows a rule without a requirement. Such a rule proves nothing, so it admits nothing.
   const requirement: Evaluation =
     rule.require === undefined

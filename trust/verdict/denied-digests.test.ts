@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { assertNearLinearWork } from '../../test/fixtures/cost.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, dossierOf, ours } from '../evidence/fixtures/sample-evidence.ts';
+import { sealDossier } from '../evidence/dossier.ts';
 import type { Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
@@ -66,6 +67,22 @@ test('an image that only a denied digest names is denied for this reason', () =>
   assert.equal(verdict.outcome, 'deny');
   assert.match(explainVerdict(verdict), /denies: withdrawn/);
 });
+
+for (const [what, rule, outcome] of [
+  ['a digest of sha256', denying(`${name}@${other}`), 'deny'],
+  ['a digest of sha256 in another repository', denying(`registry.example.com/b@${other}`), 'admit'],
+  ['a digest of sha256, except in this repository', { ...denying(`**@${other}`), except: [name] }, 'admit'],
+] as const)
+  test(`an image that is named by a digest of sha512, and a rule that denies ${what}: ${outcome}`, () => {
+    const sha512 = `sha512:${'1'.repeat(128)}`;
+    const unsealed = { ...dossier, reference: `${name}@${sha512}`, digest: sha512, manifestDigest: sha512 };
+    const verdict = decide({
+      ...{ dossier: sealDossier(unsealed), reference: `${name}@${sha512}`, namespace: '', platform: amd64 },
+      ...{ policy: policyOf(open, rule), now: new Date() },
+    });
+    assert.equal(verdict.outcome, outcome);
+    if (outcome === 'deny') assert.match(explainVerdict(verdict), /name the image by its sha256 digest/);
+  });
 
 test('the explanation of a policy names the digests that are denied, because it does not know where a tag leads', () => {
   const rules = [open, denying(`${name}@${digest}`, `${name}@${other}`, `registry.example.com/b@${digest}`)];
