@@ -191,6 +191,7 @@ resources: { memory: 512Mi, nofile: 4096 }
       join(folder, 'broken.json'),
       '{ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": 3 }] }',
     );
+    writeFileSync(join(folder, 'policy.yaml'), 'kind: TrustPolicy\n');
     const seen = readdirSync(folder).sort();
     const cases: (readonly [string[], number, RegExp])[] = [
       [['compare', 'default', 'nowhere.yaml'], 2, /nowhere\.yaml/],
@@ -207,6 +208,7 @@ resources: { memory: 512Mi, nofile: 4096 }
       [['merge', '--meet', 'default', 'broken.json'], 2, /syscalls/],
       [['check', 'nowhere.yaml'], 2, /nowhere\.yaml/],
       [['check', 'nowhere.yaml', 'web.yaml'], 2, /nowhere\.yaml/],
+      [['check', 'policy.yaml'], 2, /policy\.yaml: it contains no entitlement profile/],
     ];
     for (const [args, code, what] of cases) {
       const ran = await run(...args);

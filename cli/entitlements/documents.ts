@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { listProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
@@ -29,7 +30,7 @@ Examples:
   $ portcullis entitlements check /etc/portcullis/policy.d --output sarif > profiles.sarif
   $ portcullis entitlements check --strict profiles/
 
-Exit status: 0 valid; 1 not (with --strict also: a finding of the lint); 2 wrong use, or a file cannot be read.`;
+Exit status: 0 valid; 1 not (with --strict also: a finding of the lint); 2 wrong use, a file cannot be read, or there is nothing to check.`;
 
 export function registerDocuments(entitlements: Command): void {
   withOutput(
@@ -89,6 +90,15 @@ async function check(paths: readonly string[], flags: CheckFlags): Promise<numbe
   const input = paths.includes('-') ? await readStandardInput(mostBytes) : undefined;
   const checked = await checkFiles(paths, input);
   const { problems, findings, profiles } = checked;
+  if (problems.length + profiles.length + checked.filters === 0)
+    throw new PortcullisError({
+      code: 'CLI_MISUSE',
+      kind: 'invalid',
+      attempted: 'check profiles',
+      on: paths.join(', '),
+      why: 'it contains no entitlement profile and no seccomp JSON, so nothing was checked',
+      fix: 'name files of the kind EntitlementProfile or ExactProfile, or folders with .yaml, .yml or .json files',
+    });
   if (flags.output === 'sarif') {
     const lint = findings.map((finding) => ({ ...finding, rule: finding.code, level: 'warning' as const }));
     print('json', problemsToSarif([...problems, ...lint]), '');
@@ -130,7 +140,7 @@ function text({ problems, findings, profiles }: CheckedFiles): string {
   const summary =
     problems.length > 0
       ? `not valid: ${problems.length} problem${problems.length === 1 ? '' : 's'}\n`
-      : `valid: ${names === '' ? 'no entitlement profile in it' : names}\n`;
+      : `valid: ${names === '' ? 'seccomp JSON' : names}\n`;
   return [listProblems(problems), ...lint, summary].join('');
 }
 

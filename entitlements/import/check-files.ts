@@ -16,6 +16,8 @@ import { isSeccomp } from './operand.ts';
 /** The result of a check of files. */
 export interface CheckedFiles {
   readonly profiles: readonly { readonly name: string; readonly entitlements: readonly string[] }[];
+  /** The number of files with seccomp JSON. */
+  readonly filters: number;
   /** Errors that make the files unusable, by file, line and column. */
   readonly problems: readonly Problem[];
   /** Permissions that are probably not intended. */
@@ -37,6 +39,7 @@ export async function checkFiles(
       ...profiles.map(({ name, entitlements }) => ({ name, entitlements })),
       ...exact.map(({ name }) => ({ name, entitlements: [] })),
     ],
+    filters: filters.length,
     problems: sortProblems([...unread, ...problems, ...filters.flatMap((one) => one.problems)]),
     findings: [...lintProfiles(documents), ...filters.flatMap((one) => one.findings)],
   };
