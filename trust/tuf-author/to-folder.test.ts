@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -22,6 +30,21 @@ test('a file is written where clients request it, also if the name of its role c
   assert.equal(String(await source.fetch('3.targets%2Fteam.json', 1024)), '{"role":"targets/team"}');
   assert.equal(await source.fetch('4.targets%2Fteam.json', 1024), undefined);
   await assert.rejects(source.fetch('3.targets%2Fteam.json', 5), { code: 'TRUST_TUF_TOO_LARGE' });
+});
+
+test('what a killed publish left in the folder is removed by a later one', async () => {
+  const folder = join(home, 'killed');
+  mkdirSync(join(folder, '3.targets'), { recursive: true });
+  const long = new Date(Date.now() - 3_600_000);
+  for (const name of ['.timestamp.json.0123456789ab.tmp', '3.targets/.team.json.0123456789ab.tmp']) {
+    writeFileSync(join(folder, name), '');
+    utimesSync(join(folder, name), long, long);
+  }
+  const destination = folderDestination(folder);
+  await destination.publish(publication('timestamp'));
+  await destination.publish(publication('targets/team'));
+  assert.deepEqual(readdirSync(folder).sort(), ['3.targets', 'timestamp.json']);
+  assert.deepEqual(readdirSync(join(folder, '3.targets')), ['team.json']);
 });
 
 test('a role name cannot lead out of the folder', async () => {

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PortcullisError, fileReason } from '../../base/errors/index.ts';
-import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
@@ -42,6 +42,7 @@ export function folderDestination(folder: string): Destination {
       const files = publications.flatMap(({ lacking }) =>
         lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })),
       );
+      for (const used of new Set(files.map(({ path }) => dirname(path)))) await dropOldAbandonedWrites(used);
       for (const file of files) {
         const { path } = file;
         try {

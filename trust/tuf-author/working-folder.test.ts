@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -75,4 +75,19 @@ test('metadata that cannot be listed are not taken for a collection that has non
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('what a killed command left in the folder is removed by a later one', async () => {
+  const working = openWorkingFolder(home, 'example.com/killed');
+  await working.saveStaged([]);
+  await working.saveStanding('tuf', new Map());
+  const long = new Date(Date.now() - 3_600_000);
+  for (const name of ['.staged.json.0123456789ab.tmp', 'tuf/.snapshot.json.0123456789ab.tmp']) {
+    writeFileSync(join(working.path, name), '');
+    utimesSync(join(working.path, name), long, long);
+  }
+  await working.saveStaged([]);
+  await working.saveStanding('tuf', new Map());
+  assert.deepEqual(readdirSync(working.path).sort(), ['staged.json', 'tuf']);
+  assert.deepEqual(readdirSync(join(working.path, 'tuf')), []);
 });

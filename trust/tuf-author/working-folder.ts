@@ -2,7 +2,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { fileReason, folderReason, meansNoSuchPath } from '../../base/errors/index.ts';
-import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../tuf-metadata/model.ts';
 import type { Standing } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
@@ -95,6 +95,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   };
   const writeJson = async (file: string, value: unknown): Promise<void> => {
     makeFolderSync(path, 0o755);
+    await dropOldAbandonedWrites(path);
     await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`, shared);
   };
   const readFiles = async (sub: string): Promise<Map<string, Buffer>> => {
@@ -113,6 +114,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
   };
   const writeFiles = async (sub: string, files: Standing): Promise<void> => {
     makeFolderSync(at(sub), 0o755);
+    await dropOldAbandonedWrites(at(sub));
     for (const [role, bytes] of files)
       await writeFileAtomic(at(sub, `${encodeURIComponent(role)}.json`), bytes, shared);
     const wanted = new Set([...files.keys()].map((role) => `${encodeURIComponent(role)}.json`));
