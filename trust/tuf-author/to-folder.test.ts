@@ -32,6 +32,19 @@ test('a file is written where clients request it, also if the name of its role c
   await assert.rejects(source.fetch('3.targets%2Fteam.json', 5), { code: 'TRUST_TUF_TOO_LARGE' });
 });
 
+test('a new root is there only when the files of its keys are, also if one of them cannot be written', async () => {
+  const folder = join(home, 'rotated');
+  const lacking = ['root', 'targets', 'snapshot', 'timestamp'].flatMap(
+    (role) => publication(role)[0]?.lacking ?? [],
+  );
+  // A file cannot take the name of a folder.
+  mkdirSync(join(folder, '3.snapshot.json'), { recursive: true });
+  await assert.rejects(folderDestination(folder).publish([{ dialect: 'tuf', lacking, all: lacking }]), {
+    code: 'TRUST_AUTHOR_DESTINATION',
+  });
+  assert.deepEqual(readdirSync(folder).sort(), ['3.snapshot.json', '3.targets.json']);
+});
+
 test('what a killed publish left in the folder is removed by a later one', async () => {
   const folder = join(home, 'killed');
   mkdirSync(join(folder, '3.targets'), { recursive: true });

@@ -5,7 +5,7 @@ import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../b
 import { tufFailure } from '../tuf/failure.ts';
 import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
-import type { Destination } from './destination.ts';
+import type { Destination, PublishedFile } from './destination.ts';
 
 /**
  * Publishes to a plain folder that any web server may serve: `1.root.json`, `timestamp.json`,
@@ -38,10 +38,9 @@ export function folderDestination(folder: string): Destination {
       },
     }),
     async publish(publications) {
-      // The timestamp comes last: until then readers see the previous files.
-      const files = publications.flatMap(({ lacking }) =>
-        lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })),
-      );
+      const files = publications
+        .flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })))
+        .sort((a, b) => turnOf(a) - turnOf(b));
       for (const used of new Set(files.map(({ path }) => dirname(path)))) await dropOldAbandonedWrites(used);
       for (const file of files) {
         const { path } = file;
@@ -56,6 +55,13 @@ export function folderDestination(folder: string): Destination {
     close: () => Promise.resolve(),
   };
 }
+
+/**
+ * Roots come late, and the timestamp last: until then readers see the previous files. A new root may name
+ * other keys, so that no reader accepts the previous timestamp after it. If the disk is full, or the publish
+ * is killed, no root is there without the files that its keys sign.
+ */
+const turnOf = ({ role }: PublishedFile): number => (role === 'timestamp' ? 2 : role === 'root' ? 1 : 0);
 
 const unusable = (path: string, error: unknown): PortcullisError =>
   authorFailure('TRUST_AUTHOR_DESTINATION', path, fileReason(error, path), error);
