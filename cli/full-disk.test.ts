@@ -2,7 +2,7 @@ import '../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { MS_RDONLY, mount, umount } from '../base/kernel/index.ts';
 import { portcullis } from '../test/fixtures/command.ts';
@@ -10,8 +10,8 @@ import { portcullis } from '../test/fixtures/command.ts';
 /** Commands that write keys and policies to a file system without a free block. */
 const home = mkdtempSync(join(tmpdir(), 'portcullis-full-disk-'));
 const full = join(home, 'full');
-const places = ['key', 'policy', 'imported'].map((name) => join(full, name));
-const [key = '', policy = '', imported = ''] = places;
+const places = ['key', 'policy', 'imported', 'published'].map((name) => join(full, name));
+const [key = '', policy = '', imported = '', published = ''] = places;
 
 before(() => {
   mkdirSync(full);
@@ -45,6 +45,25 @@ for (const { words, place } of cases)
     assert.equal(code, 4);
     assert.deepEqual(readdirSync(place), []);
   });
+
+test('trust publish: a folder that is full or read-only is a failure, not wrong use', async (t) => {
+  const readOnly = join(home, 'served');
+  mkdirSync(readOnly);
+  mount('tmpfs', readOnly, 'tmpfs', MS_RDONLY, '');
+  t.after(() => umount(readOnly));
+  const environment = { ...process.env, PORTCULLIS_PASSPHRASE: 'a passphrase' };
+  for (const [folder, why] of [
+    [published, /the disk is full; free space on that file system/u],
+    [readOnly, /read-only/u],
+  ] as const) {
+    const collection = [`example.com/${basename(folder)}`, '--dir', join(home, 'trust')];
+    assert.equal((await portcullis(['trust', 'init', ...collection, '--to', folder], environment)).code, 0);
+    const { code, stderr } = await portcullis(['trust', 'publish', ...collection], environment);
+    assert.match(stderr, why);
+    assert.equal(code, 4, stderr);
+    assert.deepEqual(readdirSync(folder), []);
+  }
+});
 
 test('a read-only file system is a failure, too, and not wrong use', async (t) => {
   const folder = join(home, 'read-only');

@@ -11,7 +11,7 @@ import type { Destination, PublishedFile } from './destination.ts';
  * Publishes to a plain folder that any web server may serve: `1.root.json`, `timestamp.json`,
  * `5.snapshot.json`, `3.targets.json`. A role with `/` in its name is stored in subfolders: clients request
  * `%2F`, and servers decode it. Reading and publishing throw TRUST_AUTHOR_DESTINATION when the folder cannot
- * be used.
+ * be used, and STORAGE_DISK_FULL or STORAGE_READ_ONLY.
  */
 export function folderDestination(folder: string): Destination {
   /**
@@ -63,5 +63,10 @@ export function folderDestination(folder: string): Destination {
  */
 const turnOf = ({ role }: PublishedFile): number => (role === 'timestamp' ? 2 : role === 'root' ? 1 : 0);
 
+/** With another place, a disk that is full or read-only stays so: it is a failure, and not wrong use. */
+const failures: readonly string[] = ['STORAGE_DISK_FULL', 'STORAGE_READ_ONLY'];
+
 const unusable = (path: string, error: unknown): PortcullisError =>
-  authorFailure('TRUST_AUTHOR_DESTINATION', path, fileReason(error, path), error);
+  error instanceof PortcullisError && failures.includes(error.code)
+    ? error
+    : authorFailure('TRUST_AUTHOR_DESTINATION', path, fileReason(error, path), error);
