@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { isMountpoint, mount, reapProcess, startKernelWorker } from './index.ts';
+import { MS_RDONLY, isMountpoint, mount, reapProcess, startKernelWorker } from './index.ts';
 import { PortcullisError } from '../errors/index.ts';
 import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
@@ -62,6 +62,25 @@ test('a failure of node:fs on a full disk is reported as a kernel error, not as 
   await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
     code: 'KERNEL_ENOSPC',
     kind: 'exhausted',
+  });
+  await kernel.close();
+});
+
+test('an overlay whose folders are on a read-only file system is a failure of the node, not of the call', async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(`${folder}/lower`);
+  mkdirSync(`${folder}/failed`);
+  mount('tmpfs', `${folder}/failed`, 'tmpfs', MS_RDONLY);
+  const kernel = await startKernelWorker();
+  const overlay = {
+    lower: [`${folder}/lower`],
+    upper: `${folder}/failed/c/upper`,
+    work: `${folder}/failed/c/work`,
+    target: `${folder}/failed/c/merged`,
+  };
+  await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
+    code: 'KERNEL_EROFS',
+    message: /^mkdir .*\/failed\/c: read-only file system/,
   });
   await kernel.close();
 });

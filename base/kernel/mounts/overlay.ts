@@ -1,4 +1,6 @@
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf } from '../../errors/index.ts';
 import { checked, cString, kernelError } from '../ffi/errno.ts';
 import { glibc } from '../ffi/libc.ts';
 import { closeFd, openFile } from '../files/files.ts';
@@ -31,8 +33,8 @@ export interface Overlay {
   readonly work?: string;
   readonly target: string;
   /**
-   * Creates `upper`, `work` and `target` before the mount if they do not exist, and gives `upper` this owner
-   * and mode.
+   * Creates `upper`, the folder above it, `work` and `target` before the mount if they do not exist, and
+   * gives `upper` this owner and mode.
    */
   readonly make?: { readonly uid: number; readonly gid: number; readonly mode: number };
   /** The SELinux context of every file in it, regardless of the context on disk: mount(8), `context=`. */
@@ -60,7 +62,7 @@ export function mountOverlay(overlay: Overlay): void {
     return;
   }
   if (upper !== undefined && work !== undefined && make !== undefined) {
-    for (const path of [upper, work, target]) mkdirSync(path, { recursive: true, mode: 0o700 });
+    for (const path of [dirname(upper), upper, work, target]) makeMissing(path);
     chownSync(upper, make.uid, make.gid);
     chmodSync(upper, make.mode);
   }
@@ -70,6 +72,15 @@ export function mountOverlay(overlay: Overlay): void {
     else mountByOptions(overlay, held);
   } finally {
     held.forEach(closeFd);
+  }
+}
+
+/** Node's own recursive mkdir reports ENOENT for a file system that is read-only or does not answer. */
+function makeMissing(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
   }
 }
 
