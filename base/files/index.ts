@@ -1,4 +1,5 @@
 export { isWithin } from './is-within.ts';
+export { namingFile, writeNewFile } from './new-file.ts';
 export { mayAllWrite, otherWriters } from './other-writers.ts';
 export {
   isOwnDescriptor,

@@ -8,6 +8,7 @@ import {
   meansShortage,
   reasonOf,
 } from '../../base/errors/index.ts';
+import { writeNewFile } from '../../base/files/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
 import { lastMessage, withExecutable } from './runtime-message.ts';
@@ -59,7 +60,7 @@ export async function writeExecFiles(
   serial += 1;
   const name = `${kind}-${process.pid}-${serial}`;
   const files = filesOf(dir, name, JSON.stringify(description), description.args[0]);
-  await writeFile(files.spec, files.description, { mode: 0o600 });
+  await writeNewFile(files.spec, files.description, { mode: 0o600 });
   return files;
 }
 

@@ -59,13 +59,14 @@ export async function execSync(input: {
 }): Promise<ExecResult> {
   const { target, scopes } = input;
   const files = await writeExecFiles(target.dir, 'exec', input.process);
-  const scope = await openExecScope(scopes, {
-    container: target.id,
-    name: files.name,
-    init: target.init,
-    takesCgroup: takesCgroup(target.handler),
-  });
+  let scope: ExecScope | undefined;
   try {
+    scope = await openExecScope(scopes, {
+      container: target.id,
+      name: files.name,
+      init: target.init,
+      takesCgroup: takesCgroup(target.handler),
+    });
     return await run({ ...input, files, scope });
   } finally {
     await Promise.all([files.remove(), scope?.close()]);

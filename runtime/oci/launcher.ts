@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeNewFile } from '../../base/files/index.ts';
 import { landlockLauncher } from '../../entitlements/index.ts';
 import type { Settings } from '../../entitlements/index.ts';
 import { launcherPath } from '../container-mounts/launcher-name.ts';
@@ -24,7 +25,7 @@ export async function provideLauncher(
   await mkdir(folder, { recursive: true });
   await chmod(folder, 0o711);
   const draft = `${file}.${randomUUID()}`;
-  await writeFile(draft, bytes, { mode: 0o500, flag: 'wx' });
+  await writeNewFile(draft, bytes, { mode: 0o500, flag: 'wx' });
   await chmod(draft, 0o555);
   await rename(draft, file);
   return file;

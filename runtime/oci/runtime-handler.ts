@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeNewFile } from '../../base/files/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
@@ -181,7 +182,7 @@ export async function openRuntimeHandler(input: {
       // A file instead of standard input: a child's stdin is a socket pair here, and /dev/stdin cannot be
       // opened on a socket.
       const file = join(stateDir, `${updatePrefix}${id}-${process.hrtime.bigint()}.json`);
-      await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
+      await writeNewFile(file, JSON.stringify(resources), { mode: 0o600 });
       try {
         await call('update', id, ['--resources', file], signal);
       } finally {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { chown, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { meansGone } from '../../base/errors/index.ts';
+import { writeNewFile } from '../../base/files/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, isErrno } from '../../base/kernel/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
@@ -48,12 +49,12 @@ export async function makePodFiles(input: {
           MS_NOSUID | MS_NODEV | MS_NOEXEC,
           `mode=1777,size=${input.shmBytes},uid=${uid},gid=${gid}`,
         ),
-    resolvConf(input.dns).then((text) => writeFile(files.resolvConf, text, { mode: 0o644 })),
-    writeFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
+    resolvConf(input.dns).then((text) => writeNewFile(files.resolvConf, text, { mode: 0o644 })),
+    writeNewFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
     readFile('/etc/hosts', 'utf8')
       .catch(unlessGone('127.0.0.1 localhost\n'))
       .then((text) =>
-        writeFile(
+        writeNewFile(
           files.hosts,
           input.hostNetwork ? text : `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n`,
           {

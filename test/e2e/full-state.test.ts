@@ -1,12 +1,12 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
-import { openStage } from '../fixtures/stage.ts';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
 
 it(
   'no container fails for good because the file system of the state has no files left',
@@ -60,6 +60,59 @@ it(
       (await exitOf(stage, await runContainer(stage, pod, { image, command: ['true'] }))).exitCode,
       0,
     );
+    await removePod(stage, pod);
+  },
+);
+
+it(
+  'a request that finds no space for the state names the file, and leaves none that is incomplete',
+  { timeout: 300_000 },
+  async (t) => {
+    const stage = await openStage();
+    const { state } = stage.folders;
+    const filler = join(state, 'filler');
+    t.after(async () => {
+      rmSync(filler, { force: true });
+      try {
+        await stage.restart({
+          meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', state])),
+        });
+      } finally {
+        await stage.close();
+      }
+    });
+    await stage.restart({
+      meanwhile: () =>
+        Promise.resolve(
+          void execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=16m', 'none', state]),
+        ),
+    });
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    const pod = await runPod(stage, 'first');
+    const containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    assert.throws(
+      () => {
+        for (;;) appendFileSync(filler, 'x'.repeat(4096));
+      },
+      { code: 'ENOSPC' },
+    );
+    const update = { containerId, linux: { memoryLimitInBytes: 100_000_000 } };
+    for (const failure of [
+      await failureOf(execute(stage, containerId, 'true')),
+      await failureOf(stage.daemon.cri.runtime.updateContainerResources(update)),
+      await failureOf(runPod(stage, 'second')),
+      await failureOf(createContainer(stage, pod, { image, name: 'second', command: ['true'] })),
+    ]) {
+      assert.equal(failure.code, 'STORAGE_DISK_FULL');
+      assert.ok(failure.failure.on.startsWith(state), String(failure));
+    }
+    const names = readdirSync(state, { recursive: true }).map(String);
+    assert.deepEqual(
+      names.filter((name) => /\/(?:exec-|\.update-)/u.test(name)),
+      [],
+    );
+    rmSync(filler);
+    assert.equal((await execute(stage, containerId, 'true')).exitCode, 0);
     await removePod(stage, pod);
   },
 );

@@ -2,6 +2,7 @@ import { closeSync, open, writeFile } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { namingFile } from '../../../base/files/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore } from '../../images/types.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
@@ -120,7 +121,9 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
   const [, { missing, ...places }] = await settleAll([
-    writeAll(configFile, serialiseSpec(spec)),
+    writeAll(configFile, serialiseSpec(spec)).catch(
+      namingFile(join(request.bundle, request.configName)),
+    ),
     checkDestinations({
       spec,
       rootfs: rootfs.path,

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, leavesUnknown, reasonOf } from '../../../base/errors/index.ts';
+import { writeNewFile } from '../../../base/files/index.ts';
 import { findAppArmorParser } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
 import type { AppArmorProfile } from '../../../entitlements/index.ts';
@@ -47,7 +48,7 @@ export async function openAppArmor(parts: {
 
   const load = async (profile: AppArmorProfile): Promise<void> => {
     const file = join(parts.stateDir, `.apparmor-${process.hrtime.bigint()}`);
-    await writeFile(file, preamble + profile.text, { mode: 0o600, flag: 'wx' });
+    await writeNewFile(file, preamble + profile.text, { mode: 0o600, flag: 'wx' });
     try {
       const said = await runCommand(parts.startProgram, parser?.program ?? '', [
         '--replace',
