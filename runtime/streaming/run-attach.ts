@@ -17,6 +17,7 @@ import { aborted } from './command-streams.ts';
 import type { CommandStreams, WindowSize } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
 import type { AttachPlan } from './plan.ts';
+import { createStallLimits } from './stall-limits.ts';
 
 /**
  * conmon sends 1 + 8192 bytes per packet, and reads 8 KiB of a packet: the rest of a larger packet would be
@@ -28,10 +29,11 @@ const resizeMs = 50;
 /** How long a client that has ended its input still receives output: the answer to its last input. */
 const lastAnswerMs = 500;
 /**
- * How long a client may accept no output. Until then the monitor waits for it, and with the monitor the
- * container's output, its log and the report of its exit.
+ * How long a client may accept no output, at most. Until then the monitor waits for it, and with the monitor
+ * the container's output, its log and the report of its exit.
  */
 const stalledMs = 5_000;
+const stalls = createStallLimits({ firstMs: stalledMs, leastMs: 500, rememberMs: 60_000 });
 /**
  * How long a client waits for the monitor, and how often it tries: ten clients fit into the queue of conmon,
  * which accepts none while it waits for one that does not read.
@@ -55,7 +57,7 @@ const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
  * The container's end is a success. A client that disconnects does not affect the container. Unless the
  * container's input is closed after its first client (stdin_once), the end of input ends the session, as with
  * containerd. This is how a terminal is detached from (crictl, Ctrl-P Ctrl-Q). The session of a client that
- * accepts no output for 5 s ends with a failure.
+ * accepts no output for 5 s ends with a failure, or earlier if other such clients were detached just before.
  */
 export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
   const over = Promise.withResolvers<Outcome>();
@@ -66,11 +68,8 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   };
   const onGone = (): void => leave({ kind: 'success' });
   try {
-    attached = await connected(plan.socket, streams, () =>
-      leave({
-        kind: 'failure',
-        why: `detached: the client accepted no output for ${stalledMs / 1_000} s`,
-      }),
+    attached = await connected(plan.socket, streams, (ms) =>
+      leave({ kind: 'failure', why: `detached: the client accepted no output for ${ms / 1_000} s` }),
     );
   } catch (cause) {
     return { kind: 'failure', why: `error attaching to container: ${whyNot(cause)}` };
@@ -124,8 +123,8 @@ interface Attached {
   leave(): void;
 }
 
-/** @param stalled called when the client has accepted no output for too long */
-function connect(path: string, streams: CommandStreams, stalled: () => void): Attached {
+/** @param stalled called when the client has accepted no output for too long, with the milliseconds */
+function connect(path: string, streams: CommandStreams, stalled: (ms: number) => void): Attached {
   const fd = prepareFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0), (opened) =>
     connectUnix(opened, path),
   );
@@ -135,12 +134,17 @@ function connect(path: string, streams: CommandStreams, stalled: () => void): At
     if (sink !== undefined) sinks[Number(byte)] = sink;
   }
   let waiting: NodeJS.Timeout | undefined;
-  let hasLeft = false;
+  let [resumedAt, hasLeft] = [0, false];
   const accepts = (sink: Writable, bytes: Buffer): boolean => {
     if (hasLeft || !sink.writable || sink.write(bytes)) return true;
-    waiting ??= setTimeout(stalled, stalledMs);
+    waiting ??= waitFor(stalls.of(path, resumedAt));
     return false;
   };
+  const waitFor = (ms: number): NodeJS.Timeout =>
+    setTimeout(() => {
+      stalls.detached(path);
+      stalled(ms);
+    }, ms);
   const adopted = adopt(fd, {
     buffer: Buffer.alloc(packetRoom),
     callback: (length, buffer) => {
@@ -150,6 +154,7 @@ function connect(path: string, streams: CommandStreams, stalled: () => void): At
     },
   });
   const goOn = (): void => {
+    if (waiting !== undefined) resumedAt = performance.now();
     clearTimeout(waiting);
     waiting = undefined;
     adopted.socket.resume();
