@@ -5,7 +5,8 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { connectionsTo, refuseOwnSocket } from './backend-lock.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { connectionsTo, lockBackend, refuseOwnSocket } from './backend-lock.ts';
 
 test('connections to a backend are counted under every name of its socket', async (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-lock-'));
@@ -25,6 +26,31 @@ test('connections to a backend are counted under every name of its socket', asyn
   assert.equal(connectionsTo(join(folder, 'run/b.sock')), 1);
   assert.equal(connectionsTo(join(folder, 'link/b.sock')), 1);
   assert.equal(connectionsTo(join(folder, 'other/b.sock')), 0);
+});
+
+test('the end of a backend is not reported as a connection of another process', async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-lock-'));
+  const socket = join(folder, 'b.sock');
+  const server = createServer().listen(socket);
+  await once(server, 'listening');
+  context.mock.timers.enable({ apis: ['setInterval'] });
+  const warnings: unknown[] = [];
+  const none = (): void => undefined;
+  const log: Logger = {
+    ...{ debug: none, info: none, warn: (fields) => warnings.push(fields), error: none, child: () => log },
+  };
+  let ours = 1;
+  const lock = lockBackend(socket, () => ours, log);
+  context.after(() => {
+    lock.close();
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  // The backend has closed the connection, which this process has not noticed yet.
+  context.mock.timers.tick(2_000);
+  ours = 0;
+  context.mock.timers.tick(2_000);
+  assert.deepEqual(warnings, []);
 });
 
 test('the socket of the proxy itself is refused as the backend, under every name', (context) => {

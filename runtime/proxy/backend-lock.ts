@@ -24,7 +24,8 @@ export function lockBackend(socket: string, ours: () => number, log: Logger): Ba
   const look = (): void => {
     try {
       lockNow(socket, log);
-      const others = connectionsTo(socket) - ours();
+      // A connection of this process may be unknown to a backend that ended or starts at this moment.
+      const others = Math.max(0, connectionsTo(socket) - ours());
       if (others > reportedOthers)
         log.warn(
           { socket, connections: others },
