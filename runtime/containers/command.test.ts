@@ -43,6 +43,9 @@ test('a command that loses to the stop of its container is refused as after the 
     message: /it is exited/u,
   }));
 
+test('a command for which the kernel of an ended container creates no process is refused in this way, too', () =>
+  assert.rejects(refused('RUNTIME_EXEC_NO_PROCESS', [7]), { code: 'RUNTIME_CONTAINER_WRONG_STATE' }));
+
 test('the refusal of a command in a living container is quoted', () =>
   assert.rejects(refused('RUNTIME_EXEC_REFUSED', [7, 8]), { code: 'RUNTIME_EXEC_REFUSED' }));
 

@@ -10,6 +10,12 @@ const attempted = 'run a command in';
 /** How long a refusal waits for the end of a container that is being stopped, and between looks, in ms. */
 const [endMs, lookMs] = [1_000, 20];
 
+/**
+ * Each runtime has its own words for a container that has ended, and they are not about the command. The
+ * kernel reports ENOMEM for a fork in a PID namespace whose first process has ended.
+ */
+const refusedCodes: ReadonlySet<string> = new Set(['RUNTIME_EXEC_NO_PROCESS', 'RUNTIME_EXEC_REFUSED']);
+
 interface CommandDeps {
   readonly records: Pick<Records<ContainerRecord>, 'find'>;
   readonly effects: Pick<ContainerEffects, 'exec' | 'isAlive'> & {
@@ -37,8 +43,7 @@ export async function runCommandIn(
   try {
     return await effects.exec(record, command, timeoutMs, signal);
   } catch (thrown) {
-    // Each runtime has its own words for a container that has ended, and they are not about the command.
-    const isRefused = isPortcullisError(thrown) && thrown.code === 'RUNTIME_EXEC_REFUSED';
+    const isRefused = isPortcullisError(thrown) && refusedCodes.has(thrown.code);
     if (isRefused && (await hasEnded(deps, record)))
       throw notRunning({ ...record, phase: 'exited' }, attempted);
     throw thrown;

@@ -1,4 +1,4 @@
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { Records } from '../state/records.ts';
@@ -6,7 +6,7 @@ import { settleAll } from '../state/settle.ts';
 import { untilDone } from '../state/retry-until-done.ts';
 import { putUntilBoot } from './boot-record.ts';
 import type { ContainerEffects } from './container-effects.ts';
-import { notReady, notStartable, wrongPhase } from './errors.ts';
+import { isEnded, notReady, notStartable, wrongPhase } from './errors.ts';
 import type { ExitRecorder } from './exit-recorder.ts';
 import { nextContainerPhase } from './lifecycle.ts';
 import type { ContainerRecord } from './record.ts';
@@ -23,6 +23,9 @@ export interface StartDeps {
   readonly isClosed: () => boolean;
 }
 
+/** Each runtime has its own words for a process that was killed before its start. */
+const killedCodes: ReadonlySet<string> = new Set(['RUNTIME_OCI_FAILED', 'RUNTIME_START_FAILED']);
+
 /**
  * Starts the process of a created container. Call it under the lock of the container. If a caller repeats a
  * start because it got no answer, the repeated start succeeds.
@@ -30,7 +33,14 @@ export interface StartDeps {
  * RUNTIME_SANDBOX_NOT_READY, and the errors of the effects. After an error the container has ended
  * @param signal ends a runtime that does not answer
  */
-export async function startContainer(deps: StartDeps, id: string, signal?: AbortSignal): Promise<void> {
+export async function startContainer(
+  deps: StartDeps & {
+    /** Reports whether a request is about to end the container. */
+    readonly isStopping: (id: string) => boolean;
+  },
+  id: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const { records, effects } = deps;
   const record = requireContainer(records, id);
   // A start that took effect and was never answered (the daemon crashed in between): the retry is that same
@@ -70,7 +80,9 @@ export async function startContainer(deps: StartDeps, id: string, signal?: Abort
     });
     // A pod may have several containers, and a container that ends is created again.
     effects.expect(sandbox);
-  } catch (cause) {
+  } catch (thrown) {
+    const isKilled = isPortcullisError(thrown) && killedCodes.has(thrown.code);
+    const cause = isKilled && (signal?.aborted === true || deps.isStopping(id)) ? isEnded(id) : thrown;
     await failStart(deps, starting, cause);
     throw cause;
   }
