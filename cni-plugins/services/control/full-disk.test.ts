@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../../base/log/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { openNetworkDatabase } from '../../database/database.ts';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
 import { readServices } from '../description/read.ts';
 import type { Service } from '../model/model.ts';
@@ -110,5 +111,24 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     await start();
     assert.equal((await names()).includes('s3'), true);
     assert.deepEqual([await answers(1), await answers(3)], ['b1', 'b1']);
+  });
+
+  test('a damaged record does not end the start of the other services', async () => {
+    await services.close();
+    // As in the daemon, another thread has the database open, and its log has no room.
+    const { db, close } = openNetworkDatabase(databasePath);
+    try {
+      db.exec("UPDATE service SET document = substr(document, 1, 20) WHERE name = 's3'");
+      db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+      fill();
+      await start();
+      assert.deepEqual((await eventually(names)).includes('s3'), false);
+      assert.deepEqual(await answers(1), 'b1');
+      rmSync(filling);
+      assert.deepEqual(await eventually(() => services.put('command', [service(3)])), []);
+      assert.deepEqual(await answers(3), 'b1');
+    } finally {
+      close();
+    }
   });
 }

@@ -1,4 +1,6 @@
+import { tolerate } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { isDiskFull } from '../../../base/storage/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
 import { contends, createClaims } from './claims.ts';
 import type { Claims } from './claims.ts';
@@ -22,7 +24,8 @@ export interface HeldServices {
 
 /**
  * Loads the durable services. Each of them holds the addresses that it held before a restart. A service that
- * cannot be read costs no other service: it is removed, until its source puts it again.
+ * cannot be read costs no other service: it is removed, until its source puts it again. On a full disk, its
+ * row is removed at a later start.
  */
 export function loadServices(
   store: Pick<ServiceStore, 'nodePorts' | 'services' | 'states' | 'write'>,
@@ -50,7 +53,7 @@ export function loadServices(
     // addresses, whatever their order.
     if (!contends(source)) claims.add(service);
   }
-  if (damaged.length > 0) store.write({ remove: damaged });
+  if (damaged.length > 0) tolerate(isDiskFull, () => store.write({ remove: damaged }));
   // A service that held a node port keeps it across a restart, whatever the order.
   const nodePorts = store.nodePorts.services();
   const had = new Set(nodePorts.values());
