@@ -200,3 +200,18 @@ test('pods get the MTU of the link of the default route', async (t) => {
   await agent.runtimeConfig(['10.244.3.0/24']);
   assert.match(JSON.stringify(host.conflist()), /"mtu":1400/u);
 });
+
+test('a node whose link is too small for IPv6 says so, and is ready when the link fits', async (t) => {
+  const host = openHost(t);
+  ip('link', 'add', 'lan0', 'mtu', '1279', 'type', 'bridge');
+  ip('addr', 'add', '192.0.2.9/24', 'dev', 'lan0');
+  ip('link', 'set', 'lan0', 'up');
+  ip('route', 'add', 'default', 'via', '192.0.2.1');
+  const agent = await host.start();
+  await agent.runtimeConfig(['10.244.3.0/24', 'fd00:10:244:3::/64']);
+  assert.equal(agent.status().reason, 'NetworkMtuTooSmall');
+  assert.match(agent.status().message, /its MTU is 1279, and IPv6 needs 1280; set the MTU of the link/u);
+  ip('link', 'set', 'lan0', 'mtu', '1280');
+  await agent.runtimeConfig(['10.244.3.0/24', 'fd00:10:244:3::/64']);
+  assert.equal(agent.status().ready, true);
+});

@@ -2,6 +2,7 @@ import { readKubeconfig } from '../../base/kubernetes/index.ts';
 import type { ApiAccess } from '../../base/kubernetes/index.ts';
 import { conflistPath, removeConflistAt, writeConflist } from '../spanned-network/conflist.ts';
 import { ensureMasquerade } from '../spanned-network/masquerade.ts';
+import { refuseSmallLink } from '../spec/ipv6-mtu.ts';
 import { requireFreeRanges, takeAssigned } from './assignment.ts';
 import { openHeldSubnets } from './recorded-subnets.ts';
 import { openNodeKernel } from './kernel.ts';
@@ -89,6 +90,7 @@ export async function startNodeNetwork(
       if (nodes !== undefined) keeper.keep(nodes, host);
     }
     if (problem !== undefined) throw problem;
+    refuseSmallLink('of the default route', kernel.mtu(), 0, held.current.map(prefixText));
   };
 
   const lookAfter = (milliseconds: number): void => {

@@ -55,8 +55,8 @@ const lookEveryMs = 10_000;
 const meetingsEveryMs = 2000;
 
 /**
- * @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_…
- * · STORAGE_…
+ * @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · NETWORK_MTU_TOO_SMALL ·
+ * OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_… · STORAGE_…
  */
 export async function startAgent(
   settings: OverlaySettings,

@@ -1,10 +1,11 @@
+import { refuseSmallLink } from '../spec/ipv6-mtu.ts';
 import type { DataPlane } from './data-plane/data-plane.ts';
 import type { Own } from './data-plane/entries.ts';
 import type { HostKeys } from './data-plane/keys.ts';
 import { overhead } from './data-plane/links.ts';
 import { macOf } from './memory.ts';
 import type { HostRecord } from './records/records.ts';
-import { familyOf } from './records/settings.ts';
+import { familyOf, prefixText } from './records/settings.ts';
 import type { OverlayNetwork, OverlaySettings } from './records/settings.ts';
 
 /** This host as the overlay sees it: its record and its subnets. */
@@ -12,7 +13,7 @@ export interface ThisHost {
   readonly own: Own;
   /**
    * Reads the underlay and the keys again. @returns whether the record differs from the last one
-   * @throws OVERLAY_UNDERLAY_MISSING: the last record stays
+   * @throws OVERLAY_UNDERLAY_MISSING · NETWORK_MTU_TOO_SMALL: the last record stays
    */
   describe(): boolean;
   takeSubnets(subnets: readonly string[]): void;
@@ -27,7 +28,7 @@ export interface ThisHostDeps {
   readonly hostKeys: HostKeys | undefined;
 }
 
-/** @param subnets last known @throws OVERLAY_UNDERLAY_MISSING */
+/** @param subnets last known @throws OVERLAY_UNDERLAY_MISSING · NETWORK_MTU_TOO_SMALL */
 export function createThisHost(deps: ThisHostDeps, subnets: readonly string[]): ThisHost {
   let own: Own = { record: recordOf(deps), subnets, networks: deps.networks };
   return {
@@ -46,10 +47,13 @@ export function createThisHost(deps: ThisHostDeps, subnets: readonly string[]): 
   };
 }
 
-function recordOf({ settings, id, dataPlane, hostKeys }: ThisHostDeps): HostRecord {
+function recordOf({ settings, id, networks, dataPlane, hostKeys }: ThisHostDeps): HostRecord {
   const { address, mtu } = dataPlane.underlay(settings.underlay);
-  const room = mtu - overhead[hostKeys === undefined ? 'vxlan' : 'wireguard'][familyOf(address)];
-  const said = { id, underlay: address, mtu: room };
+  const before = overhead[hostKeys === undefined ? 'vxlan' : 'wireguard'][familyOf(address)];
+  // The kernel would refuse the host's own address on the link, and with it every route, also of IPv4.
+  const prefixes = networks.map(({ prefix }) => prefixText(prefix));
+  refuseSmallLink(settings.underlay, mtu, before, prefixes);
+  const said = { id, underlay: address, mtu: mtu - before };
   if (hostKeys === undefined)
     return { ...said, vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort } };
   const { current, next } = hostKeys;
