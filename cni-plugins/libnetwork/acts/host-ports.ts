@@ -35,7 +35,9 @@ export function takenPorts(
     )
     .all(namespaceId) as unknown as TakenPort[];
   const others = endpoints.filter(
-    (endpoint) => endpoint.namespaceId === namespaceId && endpoint.id !== except,
+    // A damaged record names a port that is not its own.
+    ({ id, spec, ...endpoint }) =>
+      endpoint.namespaceId === namespaceId && id !== except && spec.damaged !== true,
   );
   const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
   return [

@@ -26,6 +26,8 @@ export interface CnmNetwork {
    * attached to them.
    */
   readonly bridges: readonly string[];
+  /** The record cannot be read: the rest of the value is only good for removing what the network has. */
+  readonly damaged?: true;
 }
 
 export type EndpointState = 'making' | 'ready' | 'removing';
@@ -57,6 +59,11 @@ export interface EndpointSpec {
   /** Path in the engine's root folder. Absent: not joined. */
   readonly sandbox?: string;
   readonly ports?: PublishedPorts;
+  /**
+   * The record cannot be read: the rest of the value is only good for removing the endpoint. A container may
+   * have its link, which is unknown.
+   */
+  readonly damaged?: true;
 }
 
 export interface EndpointLink {
@@ -74,6 +81,10 @@ export interface PublishedPorts {
 /** The name of the interface in the staging namespace, which is passed to the plugins. */
 export const interfaceName = 'eth0';
 
+const shortOf = (id: string): string => id.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12);
+
 /** Returns the link name of an endpoint, at most 15 characters. Each endpoint has its own. */
-export const linkNameOf = (endpoint: string): string =>
-  `pce${endpoint.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;
+export const linkNameOf = (endpoint: string): string => `pce${shortOf(endpoint)}`;
+
+/** Returns the name of the bridge of an own network that names no other, at most 15 characters. */
+export const bridgeNameOf = (network: string): string => `pc-${shortOf(network)}`;

@@ -60,7 +60,7 @@ export function createEndpointLinks({ acts, records, staged, log }: EndpointLink
     },
     async undo(existing, { caller }) {
       if (records.isOfAnother(existing)) throw endpointBusy(existing.id);
-      const network = await records.network(existing.network);
+      const network = await records.networkOfRemoved(existing.network);
       const { id, spec } = await records.write(existing, 'removing');
       const ips = spec.result?.ips ?? [];
       const link = chainLink(network, spec);

@@ -35,7 +35,7 @@ export function createEndpointPorts({ acts, records, staged, log }: EndpointPort
   const revoke = async (endpoint: CnmEndpoint, { caller }: Engine): Promise<CnmEndpoint> => {
     const { id, spec } = endpoint;
     if (spec.ports === undefined) return endpoint;
-    const network = await records.network(endpoint.network);
+    const network = await records.networkOfRemoved(endpoint.network);
     const link = { ...chainLink(network, spec), list: portsOnly(spec.list) };
     await staged(id, network, caller, (run, netns) => deleteChain(run, link, podOf(id, netns, spec)));
     const { ports: _gone, ...rest } = spec;

@@ -2,7 +2,7 @@ import { currentBootId, processIdentity, sameProcess } from '../../../base/proce
 import type { ProcessIdentity } from '../../../base/process/index.ts';
 import type { ActsApart } from '../acts/act-thread.ts';
 import type { MadeEndpoint } from './endpoints.types.ts';
-import { endpointUnknown, networkUnknown } from '../protocol/failures.ts';
+import { endpointUnknown, networkDamaged, networkUnknown } from '../protocol/failures.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointSpec } from '../acts/records.ts';
 
 /** The records of endpoints and networks, as this driver process reads and writes them. */
@@ -15,8 +15,12 @@ export interface EndpointRecords {
     state: CnmEndpoint['state'],
     change?: Partial<EndpointSpec>,
   ): Promise<CnmEndpoint>;
-  /** @throws NETWORK_UNKNOWN */
+  /** @throws NETWORK_UNKNOWN (also if the record of the network is damaged) */
   network(id: string): Promise<CnmNetwork>;
+  /**
+   * Returns a network from which something is removed, also if its record is damaged. @throws NETWORK_UNKNOWN
+   */
+  networkOfRemoved(id: string): Promise<CnmNetwork>;
   /** Returns an endpoint that is ready. @throws NETWORK_CNM_ENDPOINT_UNKNOWN */
   require(id: string, network: string): Promise<MadeEndpoint>;
   /** Returns whether another driver process that is running wrote the record last. */
@@ -29,9 +33,14 @@ export function createEndpointRecords(
 ): EndpointRecords {
   const self = processIdentity(process.pid) ?? { pid: process.pid, startTime: '', bootId: currentBootId() };
 
-  const networkOf = async (id: string): Promise<CnmNetwork> => {
+  const networkOfRemoved = async (id: string): Promise<CnmNetwork> => {
     const network = await acts.network(id);
     if (network === undefined) throw networkUnknown(id);
+    return network;
+  };
+  const networkOf = async (id: string): Promise<CnmNetwork> => {
+    const network = await networkOfRemoved(id);
+    if (network.damaged === true) throw networkDamaged(id);
     return network;
   };
 
@@ -43,6 +52,7 @@ export function createEndpointRecords(
       return { ...endpoint, state, spec };
     },
     network: networkOf,
+    networkOfRemoved,
     async require(id, network) {
       const endpoint = await acts.endpoint(id);
       const { result, link } = endpoint?.spec ?? {};

@@ -82,8 +82,9 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     by: Engine,
   ): Promise<MadeEndpoint | undefined> => {
     const endpoint = await acts.endpoint(id);
-    // Leaving an endpoint that is gone, or partly removed, succeeds.
+    // Leaving succeeds if the endpoint is gone, partly removed or damaged, or its network is damaged.
     if (sandbox === undefined && endpoint?.state !== 'ready') return undefined;
+    if (sandbox === undefined && (await acts.network(network))?.damaged === true) return undefined;
     const made = await records.require(id, network);
     const { sandbox: _left, ...spec } = made.endpoint.spec;
     const { identity } = by;

@@ -11,6 +11,7 @@ import { readPluginList } from '../../spec/plugin-list.ts';
 import { badOption } from '../protocol/failures.ts';
 import { netLabels } from '../protocol/protocol.ts';
 import type { CreateNetworkRequest, EndpointInterface, IpamData } from '../protocol/protocol.ts';
+import { bridgeNameOf } from '../acts/records.ts';
 import type { CnmNetwork } from '../acts/records.ts';
 
 /** Converts a CreateNetwork request to the plugin list that creates the links of its endpoints. */
@@ -193,7 +194,7 @@ function ownNetwork(common: Common, choices: Choices): CnmNetwork {
       'leave it out, or give -o conflist=…',
     );
   if (choices.plugins !== undefined) throw badOption('plugins', 'there is no conflist', 'leave it out');
-  const bridge = choices.bridge ?? `pc-${id.replaceAll(/[^a-zA-Z0-9]/gu, '').slice(0, 12)}`;
+  const bridge = choices.bridge ?? bridgeNameOf(id);
   const routed = !internal;
   const config = {
     type: 'portcullis-bridge',

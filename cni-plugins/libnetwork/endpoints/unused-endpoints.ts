@@ -55,6 +55,8 @@ export function createUnusedEndpoints({
     if (which !== undefined && owner !== undefined && sameProcess(owner)) return;
     const former = !endpoint.namespaceId.startsWith(`${currentBootId()}/`);
     if (!former && endpoint.namespaceId !== namespaceId) return;
+    // A container may have it: the engine says when it has none.
+    if (!former && endpoint.spec.damaged === true) return;
     if (endpoint.state === 'ready' && !former && !(await isStale(endpoint, by))) return;
     if (endpoint.state !== 'ready' && records.isOfAnother(endpoint)) return;
     await links.undo(endpoint, by);

@@ -26,6 +26,16 @@ export const networkUnknown = (id: string): PortcullisError =>
     'create it again',
   );
 
+export const networkDamaged = (id: string): PortcullisError =>
+  failure(
+    'NETWORK_UNKNOWN',
+    'data-loss',
+    'find the network',
+    short(id),
+    'its record is damaged',
+    'disconnect its containers, remove it and create it again',
+  );
+
 export const networkStands = (id: string): PortcullisError =>
   failure(
     'NETWORK_EXISTS',
