@@ -1,3 +1,4 @@
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { createDaemonAttachments } from './daemon-attachments.ts';
 import type { NetworkDatabase } from './database.ts';
@@ -17,6 +18,7 @@ export interface RemoteStore {
   write(change: RemoteChange): void;
 }
 
+/** A document is undefined if its text is damaged. */
 export interface RemoteRecords {
   readonly networks: readonly { readonly namespaceId: string; readonly document: unknown }[];
   readonly endpoints: readonly {
@@ -37,6 +39,11 @@ export type RemoteChange = {
   readonly endpoint?: { readonly containerId: string; readonly interface: string };
   readonly document?: unknown;
 };
+
+function documentIn(text: string): object | undefined {
+  const value = attempt(() => parseJson(text));
+  return typeof value === 'object' && value !== null ? value : undefined;
+}
 
 export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
   const daemonAttachments = createDaemonAttachments({ db });
@@ -75,7 +82,7 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
         }[]
       ).map((row) => ({
         namespaceId: row.namespaceId,
-        document: parseJson(row.document),
+        document: documentIn(row.document),
       })),
       endpoints: (
         selectEndpoints.all(...existing(namespaceId), network) as unknown as {
@@ -88,7 +95,7 @@ export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteSt
         namespaceId: row.namespaceId,
         containerId: row.container_id,
         interface: row.interface,
-        document: parseJson(row.document),
+        document: documentIn(row.document),
         isOfDaemon: daemonAttachments.has({ containerId: row.container_id, interface: row.interface }),
       })),
     }),

@@ -433,6 +433,29 @@ if (inPrivateNetns(import.meta.filename)) {
       }
   });
 
+  for (const table of ['remote_endpoint', 'remote_network'])
+    test(`a damaged row of ${table} costs no other pod, and its pods can be removed`, async () => {
+      const driver = await start(`hurt-${table}`, { gateway: '10.70.0.1' });
+      const config = { driver: `hurt-${table}`, ipam };
+      const pod = (name: string): Pod => fixture.pod(`${name}-${table}`);
+      const [o, p, q] = [pod('o'), pod('p'), pod('q')];
+      const prevResult = await call('add', o, config);
+      const db = new DatabaseSync(fixture.databasePath);
+      assert.equal(db.prepare(`UPDATE ${table} SET document = substr(document, 1, 20)`).run().changes, 1);
+      db.close();
+      await engine.close();
+      engine = openPluginEngine({ databasePath: fixture.databasePath, log });
+      await call('add', p, config);
+      await call('check', o, config, prevResult === undefined ? {} : { prevResult });
+      await call('del', p, config);
+      assert.ok(o.run('ip link show eth0') !== undefined);
+      await call('add', q, config);
+      await call('gc', q, config, { valid: [{ containerId: q.request.id, interface: 'eth0' }] });
+      assert.equal(o.run('ip link show eth0'), undefined);
+      await call('del', q, config);
+      nothingLeft(driver);
+    });
+
   test('a pod that gave its link a name that the host has is removed', async () => {
     const driver = await start('named', { gateway: '10.70.0.1' });
     const pod = fixture.pod('named');

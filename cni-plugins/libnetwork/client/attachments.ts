@@ -11,6 +11,8 @@ import { readJson } from '../../spec/json-text.ts';
 import type { CniResult } from '../../spec/result.ts';
 import { addAttachment } from './adding.ts';
 import { checkAttachment, checkStatus } from './checking.ts';
+import type { CallFacts } from './damaged-documents.ts';
+import { foldersOf } from './documents.ts';
 import { openNetworkLocks } from './locks.ts';
 import { collectAttachments, deleteAttachment } from './removing.ts';
 import { openSession } from './session.ts';
@@ -69,7 +71,7 @@ export function createRemoteAttachments({
     });
 
   const status = async (call: PluginCall, config: CnmConfig): Promise<CniResult | undefined> => {
-    const limits = { patienceMs: statusPatienceMs, timeoutMs: config.timeoutMs };
+    const limits = { patienceMs: statusPatienceMs, timeoutMs: config.timeoutMs, ...factsOf(call, config) };
     // This call only queries and changes nothing: it needs no lock, and must not wait for one.
     const session = await open(call, limits);
     try {
@@ -89,24 +91,21 @@ export function createRemoteAttachments({
       if (own.verb === 'del')
         return within(
           own,
-          { patienceMs: shortPatienceMs, timeoutMs: config?.timeoutMs ?? 30_000 },
+          { patienceMs: shortPatienceMs, timeoutMs: config?.timeoutMs ?? 30_000, ...factsOf(own, config) },
           (session) => deleteAttachment(session, own),
         );
       if (config === undefined) return engine.callPlugin({ ...own, verb: 'status' });
-      const { timeoutMs } = config;
+      const limits = { timeoutMs: config.timeoutMs, ...factsOf(own, config) };
+      const short = { ...limits, patienceMs: shortPatienceMs };
       switch (own.verb) {
         case 'add':
-          return within(own, { patienceMs: timeoutMs, timeoutMs }, (session) =>
+          return within(own, { ...limits, patienceMs: config.timeoutMs }, (session) =>
             addAttachment(session, own, config),
           );
         case 'check':
-          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) =>
-            checkAttachment(session, own),
-          );
+          return within(own, short, (session) => checkAttachment(session, own));
         case 'gc':
-          return within(own, { patienceMs: shortPatienceMs, timeoutMs }, (session) =>
-            collectAttachments(session, own, config),
-          );
+          return within(own, short, (session) => collectAttachments(session, own, config));
         case 'status':
           return status(own, config);
         case 'finish':
@@ -131,7 +130,16 @@ export function createRemoteAttachments({
 interface Limits {
   readonly patienceMs: number;
   readonly timeoutMs: number;
+  readonly facts?: CallFacts;
 }
+
+const factsOf = (
+  { config: text, path }: Pick<PluginCall, 'config' | 'path'>,
+  config: CnmConfig | undefined,
+): { readonly facts?: CallFacts } =>
+  config === undefined
+    ? {}
+    : { facts: { driver: { name: config.driver, folders: foldersOf(config) }, config: text, path } };
 
 /** Returns undefined if the configuration is invalid. */
 function readConfig({ config, args }: Pick<PluginCall, 'args' | 'config'>): CnmConfig | undefined {

@@ -36,6 +36,8 @@ export interface NetworkDocument {
   readonly deleting?: Deleting;
   /** How often the driver refused to delete the network. */
   readonly refusals?: number;
+  /** The record was damaged: settings and pools are unknown. */
+  readonly damaged?: true;
 }
 
 export interface PoolDocument {

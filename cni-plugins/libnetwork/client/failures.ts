@@ -74,13 +74,16 @@ export function driverProtocol(driver: string, verb: string, why: string, fix?: 
   });
 }
 
-export function networkChanged(network: string): PortcullisError {
+export function networkChanged(
+  network: string,
+  why = 'its configuration differs from the one with which the driver created it, and it is in use',
+): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_CNM_NETWORK_CHANGED',
     kind: 'precondition',
     attempted: 'attach to the network of the remote driver',
     on: network,
-    why: 'its configuration differs from the one with which the driver created it, and it is in use',
+    why,
     fix: 'detach all attachments from it, or give the changed network another name',
   });
 }

@@ -26,7 +26,9 @@ export async function ensureNetwork(
     .networkDocuments()
     .find(({ namespaceId }) => namespaceId === session.namespaceId)?.document;
   if (own?.created === 'made') {
-    if (own.settings !== settings) throw networkChanged(session.network);
+    if (own.damaged === true && config.ipam !== undefined)
+      throw networkChanged(session.network, 'the record of its address pools is damaged, and it is in use');
+    if (own.damaged !== true && own.settings !== settings) throw networkChanged(session.network);
     return own;
   }
   const { namespaceId } = session;

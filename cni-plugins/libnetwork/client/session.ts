@@ -2,6 +2,8 @@ import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { CallPlugin, Caller, PluginCall } from '../../calls/plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from '../../database/remote-store.ts';
+import { wholeDocuments } from './damaged-documents.ts';
+import type { CallFacts } from './damaged-documents.ts';
 import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.ts';
 import { openDriver } from './driver.ts';
 import type { RemoteDriver } from './driver.ts';
@@ -52,24 +54,27 @@ export interface SessionOptions {
   readonly caller: Caller;
   readonly patienceMs: number;
   readonly timeoutMs: number;
+  /** Absent: the call names no configuration. */
+  readonly facts?: CallFacts;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
+/** Reads the records of the network. @throws the errors of the engine */
 export async function openSession({
   engine,
   network,
   caller,
   patienceMs,
   timeoutMs,
+  facts,
   log,
 }: SessionOptions): Promise<Session> {
-  const { namespaceId, networks, endpoints } = await engine.records(caller, network);
-  const known = new Map(networks.map((each) => [each.namespaceId, each.document as NetworkDocument]));
+  const { namespaceId, ...records } = await engine.records(caller, network);
+  const { networks, endpoints } = wholeDocuments(network, records, facts);
+  const known = new Map(networks.map((each) => [each.namespaceId, each.document]));
   const keyOf = (at: Omit<Endpoint, 'document'>): string =>
     [at.namespaceId, at.containerId, at.interface].join('\0');
-  const attached = new Map(
-    endpoints.map((each) => [keyOf(each), { ...each, document: each.document as EndpointDocument }]),
-  );
+  const attached = new Map(endpoints.map((each): [string, Endpoint] => [keyOf(each), each]));
   const drivers = new Map<string, Promise<RemoteDriver>>();
   const root = caller.rootFd === undefined ? '' : `/proc/self/fd/${caller.rootFd}`;
   return {
