@@ -48,8 +48,10 @@ interface Row {
 
 /** Returns the operations. Changes nothing. */
 export function createPolicedPodStore({ db }: NetworkDatabase): PolicedPodStore {
+  // Damaged rows are replaced at the start, except those of other host network namespaces.
   const from = `SELECT network, container_id, interface, host_interface, spec, part.state, netns, result
-    FROM attachment JOIN part ON attachment = number AND type = json_extract(spec, '$.policed')
+    FROM attachment JOIN part ON attachment = number
+      AND type = iif(json_valid(spec), json_extract(spec, '$.policed'), NULL)
     WHERE origin = 'plugin' AND spec <> '{}'`;
   const selectOne = db.prepare(`${from} AND number = ? AND type = ?`);
   const selectAll = db.prepare(`${from} AND realm = ? ORDER BY number`);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
@@ -263,5 +264,25 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
       }),
     );
     await engine.detach(own.request.id);
+  });
+
+  test('a pod whose record is damaged loses its link, and neither the daemon nor another pod stops', async () => {
+    const [web, client, hurt] = [await add('web'), await add('client'), await add('hurt')];
+    for (const each of [web, client, hurt]) announce(each);
+    await serve(web);
+    await reaches(hurt, web);
+    await engine.close({ removeAll: false });
+    const db = new DatabaseSync(fixture.databasePath);
+    const cut = db.prepare('UPDATE attachment SET spec = substr(spec, 1, 20) WHERE container_id = ?');
+    assert.equal(cut.run(hurt.request.id).changes, 1);
+    db.close();
+    await start();
+    await reaches(client, web);
+    // Which NetworkPolicies apply to it is not known any more.
+    assert.equal(hurt.run('ip link show eth0'), undefined);
+    const later = await add('later');
+    await reaches(later, web);
+    for (const each of [web, client, hurt, later]) await engine.callPlugin(callOf('del', each, 'bridge'));
+    assert.deepEqual(fixture.rows('SELECT type FROM part'), []);
   });
 }

@@ -1,3 +1,5 @@
+import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
+import { findLink, openNetlink, removeLink } from '../../../base/netlink/index.ts';
 import { roomOf } from '../../../base/storage/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { openNetworkDatabase } from '../../database/database.ts';
@@ -73,13 +75,17 @@ export function openParts({
   try {
     const hosts = openHosts();
     opened.push(hosts);
-    for (const { key, type } of replaceDamagedParts(database))
+    const { namespaceId, route } = hosts.own;
+    const deleteLink = (name: string): void => {
+      const link = findLink(route, { name });
+      if (link?.kind === 'veth') removeLink(route, link.index, () => openNetlink(NETLINK_ROUTE));
+    };
+    for (const { key, type } of replaceDamagedParts(database, namespaceId, deleteLink))
       log.warn(
         { ...key, type },
         'the record of a plugin attachment was damaged: its addresses and host ports stay taken until the next boot',
       );
     const { confDir } = settings;
-    const { namespaceId } = hosts.own;
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
     const remote = createRemoteStore(database);
     const others = { database, hosts, namespaceIds, log };
