@@ -31,9 +31,9 @@ test(
   },
 );
 
-/** Returns the backend's answer to a connection of the host itself. */
-async function greeted(address: string, port: number): Promise<string> {
-  const socket = connect({ host: address, port });
+/** Returns the backend's answer to a connection of the host itself, from one of its addresses. */
+async function greeted(address: string, port: number, localAddress?: string): Promise<string> {
+  const socket = connect({ host: address, port, ...(localAddress !== undefined && { localAddress }) });
   const [data] = (await once(socket, 'data')) as [Buffer];
   socket.resetAndDestroy();
   return data.toString();
@@ -67,6 +67,19 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
   test('sysctls and timeouts have the documented values', () => {
     for (const [name, value] of Object.entries(ipvsSysctls))
       assert.equal(readFileSync(`/proc/sys/net/ipv4/vs/${name}`, 'utf8').trim(), String(value), name);
+  });
+
+  test('a hash of the client reaches all backends, also if their weights add up to more than IPVS has slots', async () => {
+    const sources = Array.from({ length: 24 }, (_, index) => `10.5.0.${index + 1}`);
+    shell(sources.map((address) => `ip address add ${address}/32 dev lo`).join('; '));
+    const destinations = [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 256 }));
+    const hashed = server({ address: '10.96.0.5', scheduler: 'sh', destinations });
+    balancer.reconcile([hashed]);
+    const answers = new Set<string>();
+    for (const source of sources) answers.add((await greeted('10.96.0.5', 80, source)).slice(0, 3));
+    balancer.change([], [keyOf(hashed)]);
+    shell(sources.map((address) => `ip address delete ${address}/32 dev lo`).join('; '));
+    assert.deepEqual([...answers].toSorted(), ['b11', 'b12']);
   });
 
   test('connections are balanced over IPv4 and IPv6, backends see the client, and an unknown port is refused', async () => {

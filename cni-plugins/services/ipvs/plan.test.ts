@@ -38,8 +38,22 @@ for (const [scheduler, clientAffinity, name, flags] of [
   ['maglev', false, 'mh', 0x18],
 ] as const)
   test(`${scheduler}${clientAffinity ? ' with client affinity' : ''} is IPVS's ${name}`, () => {
-    assert.deepEqual(schedulerOf({ scheduler, clientAffinity }), { name, flags });
+    assert.deepEqual(schedulerOf({ ...plain, scheduler, clientAffinity }), { name, flags });
   });
+
+test('more weight than the table of sh has slots is hashed by mh, without the port of the client', () => {
+  const weighing = (weight: number): VirtualServer => ({
+    ...plain,
+    scheduler: 'sh',
+    destinations: [128, weight, 0].map((each, index) => ({
+      address: `10.2.0.${index + 1}`,
+      port: 8080,
+      weight: each,
+    })),
+  });
+  assert.deepEqual(schedulerOf(weighing(127)), { name: 'sh', flags: 8 });
+  assert.deepEqual(schedulerOf(weighing(128)), { name: 'mh', flags: 8 });
+});
 
 test('persistence is a flag and a time', () => {
   assert.deepEqual(serviceOf({ ...plain, persistenceSeconds: 600 }), {

@@ -85,21 +85,33 @@ export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address'
 /**
  * Returns IPVS's scheduler and its flags. `lc` maps to `wlc`, which is the same for equal weights. Client
  * affinity without memory maps to the consistent hash of the client's address (`mh` without its port) for
- * schedulers that take turns: with `sh`, one backend more or less would move half of all clients.
+ * schedulers that take turns: with `sh`, one backend more or less would move half of all clients. So does `sh`
+ * itself if the destinations do not fit into its table.
  */
 export function schedulerOf({
   scheduler,
   clientAffinity,
-}: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
+  destinations,
+}: Pick<VirtualServer, 'scheduler' | 'clientAffinity' | 'destinations'>): {
   readonly name: string;
   readonly flags: number;
 } {
   // The flag makes the scheduler pass over a destination with weight 0 instead of returning none.
+  if (scheduler === 'sh' && hashSlotsOf(destinations) > hashSlots)
+    return { name: 'mh', flags: ipvsFlags.fallback };
   if (scheduler === 'sh') return { name: 'sh', flags: ipvsFlags.fallback };
   if (clientAffinity) return { name: 'mh', flags: ipvsFlags.fallback };
   if (scheduler === 'maglev') return { name: 'mh', flags: ipvsFlags.fallback | ipvsFlags.byPort };
   return { name: scheduler === 'lc' ? 'wlc' : scheduler, flags: 0 };
 }
+
+/**
+ * Slots of the table of `sh` (IP_VS_SH_TAB_SIZE in ip_vs_sh.c of Linux). Each destination takes as many as its
+ * weight, in turn, so those that come after the end of the table would get no client.
+ */
+const hashSlots = 256;
+const hashSlotsOf = (destinations: readonly Destination[]): number =>
+  destinations.reduce((sum, { weight }) => sum + Math.max(1, weight), 0);
 
 /**
  * Whether a persistent service of IPVS would reach the ports of the destinations. A persistent service of a
