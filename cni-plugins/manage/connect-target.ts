@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
+import { attempt } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { namespaceStands, ownNamespace } from '../namespaces/netns.ts';
 import type { AttachmentSpec } from '../database/record.ts';
@@ -92,12 +93,13 @@ function podNamed({ databasePath }: TargetSource, target: string, wanted: 'any' 
       ),
     ]
       .filter((row) => wanted !== 'ready' || row['state'] === 'ready')
-      .map((row): PodRow => ({
-        id: String(row['container_id']),
-        class: String(row['class']),
-        rules: String(row['rules']),
-        spec: parseJson(String(row['spec'])) as AttachmentSpec,
-      })),
+      .flatMap((row): PodRow[] => {
+        const spec = attempt(() => parseJson(String(row['spec']))) as AttachmentSpec | undefined;
+        if (spec?.pod === undefined) return [];
+        return [
+          { id: String(row['container_id']), class: String(row['class']), rules: String(row['rules']), spec },
+        ];
+      }),
   );
   const named = rows.filter(
     ({ id, spec: { pod } }) =>

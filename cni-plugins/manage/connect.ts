@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { constants, existsSync, statSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { parseJson } from '../../base/json/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { closeFd, openFile, startKernelWorker, tryLockFile } from '../../base/kernel/index.ts';
@@ -296,8 +296,9 @@ function recordedInterfaces({ databasePath }: ConnectSource, pod: ChainPod): Rea
       const name = String(row['interface']);
       const isOwn = String(row['container_id']) === pod.id;
       if (row['origin'] !== 'pod') return isOwn ? [name] : [];
-      const spec = parseJson(String(row['spec'])) as AttachmentSpec;
-      if (!isOwn && !isSameNamespace(spec.netns, pod.netns)) return [];
+      // A damaged record names neither a namespace nor other interfaces.
+      const spec = (attempt(() => parseJson(String(row['spec']))) ?? {}) as Partial<AttachmentSpec>;
+      if (!isOwn && (spec.netns === undefined || !isSameNamespace(spec.netns, pod.netns))) return [];
       return [name, ...(spec.chains ?? []).map((link) => link.interface)];
     }),
   );

@@ -109,6 +109,12 @@ function membersHere(database: NetworkRecords): Row[] {
   });
 }
 
+/** Returns undefined for a damaged text: it costs its own service or host, and not the list. */
+function objectIn(text: unknown): object | undefined {
+  const value = attempt(() => parseJson(String(text)));
+  return typeof value === 'object' && value !== null ? value : undefined;
+}
+
 /**
  * Reads networks that span hosts: what the hosts agreed on, by network and service, and the members on other
  * hosts.
@@ -118,21 +124,27 @@ function readSpanned(database: NetworkRecords): {
   readonly members: readonly Row[];
 } {
   const services = new Map(
-    [...database.each('SELECT network, service, document FROM spanned_service')].map((row) => [
-      `${String(row['network'])}/${String(row['service'])}`,
-      parseJson(String(row['document'])) as SpannedService,
-    ]),
+    [...database.each('SELECT network, service, document FROM spanned_service')].flatMap((row) => {
+      const agreed = objectIn(row['document']) as SpannedService | undefined;
+      return agreed === undefined
+        ? []
+        : [[`${String(row['network'])}/${String(row['service'])}`, agreed] as const];
+    }),
   );
   const members = [
     ...database.each(
       'SELECT network, service, host, document FROM spanned_member ORDER BY network, service, host',
     ),
-  ].flatMap((row) =>
-    (parseJson(String(row['document'])) as SpannedMember[]).map(({ id, addresses, ingressPorts }): Row => {
-      const [network, service] = [String(row['network']), String(row['service'])];
-      const mode = services.get(`${network}/${service}`)?.mode ?? 'vip';
-      return { network, service, member: { id, addresses, host: String(row['host']) }, mode, ingressPorts };
-    }),
-  );
+  ].flatMap((row) => {
+    const found = objectIn(row['document']);
+    const [network, service] = [String(row['network']), String(row['service'])];
+    const mode = services.get(`${network}/${service}`)?.mode ?? 'vip';
+    return (Array.isArray(found) ? (found as SpannedMember[]) : []).map(
+      ({ id, addresses, ingressPorts }): Row => ({
+        ...{ network, service, mode, ingressPorts },
+        member: { id, addresses, host: String(row['host']) },
+      }),
+    );
+  });
   return { services, members };
 }

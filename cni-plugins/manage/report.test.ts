@@ -125,6 +125,46 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }
   });
 
+  test('a damaged record of a pod, a plugin or a service hides nothing else, and other pods can be connected', async () => {
+    const engine = await fixture.engine();
+    const [hurt, whole] = [fixture.pod('hurt').request, fixture.pod('whole').request];
+    for (const request of [hurt, whole]) await engine.attach(request);
+    await engine.setClass(whole.id, 'user', {});
+    try {
+      const { db, close } = openNetworkDatabase(fixture.databasePath);
+      const before = db
+        .prepare("SELECT spec FROM attachment WHERE origin = 'pod' AND container_id = ?")
+        .get(hurt.id);
+      db.exec(`INSERT INTO spanned_network (network, realm, link) VALUES ('far', 'here', 'br')`);
+      db.exec(`INSERT INTO spanned_service (network, service, document) VALUES ('far', 'web', '{"mode')`);
+      db.exec(
+        `INSERT INTO spanned_member (network, service, host, document) VALUES ('far', 'web', 'h', '[{')`,
+      );
+      db.exec("UPDATE part SET resources = resources || '}'");
+      assert.ok(attachedTo('pods').some(({ pod }) => pod === 'whole'));
+      db.exec('UPDATE part SET resources = substr(resources, 1, length(resources) - 1)');
+      // As the disk damages it, and as the start of the daemon leaves it.
+      for (const spec of ['{"pod":', '{}']) {
+        db.prepare("UPDATE attachment SET spec = ? WHERE origin = 'pod' AND container_id = ?").run(
+          spec,
+          hurt.id,
+        );
+        assert.ok(attachedTo('pods').some(({ pod }) => pod === 'whole'));
+        await connectNetwork(source, 'side', { ips: [], aliases: [], target: 'default/whole' });
+        await disconnectNetwork(source, 'side', 'default/whole');
+      }
+      db.prepare("UPDATE attachment SET spec = ? WHERE origin = 'pod' AND container_id = ?").run(
+        String(before?.['spec']),
+        hurt.id,
+      );
+      db.exec('DELETE FROM spanned_member; DELETE FROM spanned_service; DELETE FROM spanned_network');
+      close();
+    } finally {
+      for (const { id } of [hurt, whole]) await engine.detach(id);
+      await engine.close({ removeAll: true });
+    }
+  });
+
   test('a connected namespace is listed as a namespace, by its path, also if it keeps its network', async () => {
     const { request } = fixture.pod('blue');
     await connectNetwork(source, 'side', { ips: [], aliases: [], target: request.netns });

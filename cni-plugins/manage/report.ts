@@ -1,5 +1,5 @@
 import { parseJson } from '../../base/json/index.ts';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { attempt, isPortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
 import { leaseCount } from '../database/figures.ts';
@@ -241,7 +241,8 @@ function readDatabase(databasePath: string): {
   return readRecords<ReturnType<typeof readDatabase>>(databasePath, none, (records) => {
     const rows = records.each(
       `SELECT network, container_id, interface, state, origin, class, rules, spec, realm,
-         (SELECT group_concat(json_extract(value, '$.hostInterface')) FROM part, json_each(resources)
+         (SELECT group_concat(json_extract(value, '$.hostInterface'))
+          FROM part, json_each(iif(json_valid(resources), resources, '[]'))
           WHERE attachment = number AND json_extract(value, '$.kind') IN ('veth-port', 'routed-pair')) AS pairs,
          (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses,
          (SELECT max(netns) FROM part WHERE attachment = number) AS netns
@@ -293,7 +294,10 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
     text('state') === 'ready' && links.some((link) => link !== undefined && isGone(text('realm'), link))
       ? 'lost'
       : text('state');
-  const spec = parseJson(text('spec')) as Partial<AttachmentSpec>;
+  // A damaged record hides no other: the row itself says what is known.
+  const objectOf = (name: string): object =>
+    (attempt(() => parseJson(text(name))) as object | null | undefined) ?? {};
+  const spec = objectOf('spec') as Partial<AttachmentSpec>;
   const leases = text('addresses')
     .split(',')
     .flatMap((hex) => (hex === '' ? [] : [leasedAddress(hex)]));
@@ -317,7 +321,7 @@ function heldOf(row: SqlRow, isGone: IsGone): Held[] {
     };
     return [{ network: text('network'), leases, attachment }];
   }
-  const rules = parseJson(text('rules')) as object;
+  const rules = objectOf('rules');
   const own: ReportedAttachment = {
     ...base,
     state: stateWith(hasLink(spec) ? [spec.hostInterface] : []),
