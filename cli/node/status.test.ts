@@ -26,3 +26,11 @@ test('node status does not say that nothing keeps the state while its process ma
   // No process has a PID above the maximum of the kernel, 2^22.
   assert.match(await shown(2 ** 22 + 1), /^nothing keeps this state: start `portcullis node serve`$/mu);
 });
+
+test('a node without a state is not told that its state is invalid', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-no-state-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { code, stderr } = await portcullis(['node', 'diff', '--state', folder]);
+  assert.equal(code, 4);
+  assert.match(stderr, /no state was applied to this node; .*`portcullis node apply.*\[NODE_STATE_NONE\]/u);
+});

@@ -34,7 +34,7 @@ async function status({ state, output }: Pick<NodeFlags, 'output' | 'state'>): P
   const isReached = isKept && found.converged && found.revision === desired?.revision;
   const from =
     desired === undefined
-      ? 'no state was applied to this node'
+      ? 'no state was applied to this node: apply one with `portcullis node apply -f FILE`'
       : `state ${desired.revision.slice(0, 12)} of ${desired.source.kind === 'file' ? desired.source.file : `the group ${desired.source.group}, generation ${desired.source.generation}`}, applied ${desired.appliedAt}`;
   const how = isReached ? `reached ${found.since ?? ''}` : isKept ? 'not reached' : whyNotKept(found);
   const text = [
@@ -80,7 +80,7 @@ async function diff(flags: NodeFlags): Promise<number> {
   const desired = await files.readDesired();
   if (desired === undefined)
     throw failure(
-      'NODE_STATE_INVALID',
+      'NODE_STATE_NONE',
       'not-found',
       'compare this node with its desired state',
       flags.state,
