@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
+import { makeTemporaryFolder } from '../base/storage/index.ts';
 import { lackedByQuickstart } from './doctor/programs.ts';
 import { packageRoot } from './environment/package-root.ts';
 import { exitCodes, print, run, withOutput } from './output/output.ts';
 import type { OutputFormat } from './output/output.ts';
 import { isInOwnNamespaces, runInOwnNamespaces, onEndSignal } from './quickstart/own-namespaces.ts';
-import { makeFolders } from './quickstart/environment.ts';
 import { createStepReport } from './quickstart/step-report.ts';
 import { unmountBelow } from './quickstart/cleanup.ts';
 import { runFlow } from './quickstart/flow.ts';
@@ -62,7 +62,7 @@ async function demonstrate({ keep, output }: QuickstartFlags): Promise<number> {
   const report = createStepReport(
     output !== 'text' ? { ...paper, write: () => undefined, live: false } : paper,
   );
-  const folder = makeFolders();
+  const folder = await makeTemporaryFolder('portcullis-quickstart-');
   const undos: (() => Promise<unknown>)[] = [];
   let ending: Promise<void> | undefined;
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));

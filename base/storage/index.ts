@@ -8,7 +8,7 @@ export { signatureOfFiles } from './file-signature.ts';
 export { makeFolder, makeFolderSync } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
-export { openTemporaryFolder } from './temporary-folder.ts';
+export { makeTemporaryFolder, openTemporaryFolder } from './temporary-folder.ts';
 export type { TemporaryFolder } from './temporary-folder.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';

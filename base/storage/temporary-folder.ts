@@ -26,9 +26,7 @@ const unlockedMs = 24 * 3_600_000;
  */
 export async function openTemporaryFolder(prefix: string, within = tmpdir()): Promise<TemporaryFolder> {
   await removeAbandoned(prefix, within);
-  const path = await mkdtemp(join(within, prefix)).catch((error: unknown) => {
-    throw storageFailure(error, 'create a folder for temporary files in', within, whyNoFolder(error, within));
-  });
+  const path = await makeTemporaryFolder(prefix, within);
   try {
     const lock = await lockFolder(path);
     return {
@@ -42,6 +40,17 @@ export async function openTemporaryFolder(prefix: string, within = tmpdir()): Pr
     await rm(path, { recursive: true, force: true });
     throw error;
   }
+}
+
+/**
+ * Creates a folder that is not locked, and that nothing removes if the process is killed.
+ * @param prefix of the name; six letters and digits follow
+ * @throws PortcullisError STORAGE_DISK_FULL, and other codes of {@link storageFailure}
+ */
+export async function makeTemporaryFolder(prefix: string, within = tmpdir()): Promise<string> {
+  return mkdtemp(join(within, prefix)).catch((error: unknown) => {
+    throw storageFailure(error, 'create a folder for temporary files in', within, whyNoFolder(error, within));
+  });
 }
 
 /** The message of Node names the folder that was to be created, and a system call. */

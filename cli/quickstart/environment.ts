@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generateKeyPair, loadSigningKey } from '../../trust/index.ts';
 import type { SigningKey } from '../../trust/index.ts';
@@ -43,10 +42,6 @@ kind: EntitlementProfile
 metadata: { name: ${profileName} }
 entitlements: [network.user, host.devices.none, host.processes.none, security.confined]
 `;
-}
-
-export function makeFolders(): string {
-  return mkdtempSync(join(tmpdir(), 'portcullis-quickstart-'));
 }
 
 /**

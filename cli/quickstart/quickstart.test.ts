@@ -41,6 +41,16 @@ exec "$0" quickstart`;
     assert.match(run.stderr, /lacks nftables, iproute2; .*doctor --fix.*\[CLI_PROGRAMS_MISSING\]/u);
   });
 
+  it('says that the folder for temporary files does not exist', () => {
+    const environment = { ...process.env, TMPDIR: '/none/tmp' };
+    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env: environment });
+    assert.equal(run.status, 4, run.stdout + run.stderr);
+    assert.match(
+      run.stderr,
+      /^portcullis: create a folder for temporary files in \/none\/tmp: it does not exist; .*\n$/u,
+    );
+  });
+
   it('cleans up when it is interrupted in the middle', async () => {
     const child = spawn(command, ['quickstart'], { stdio: ['ignore', 'pipe', 'pipe'] });
     const exited = once(child, 'exit') as Promise<[number | null]>;

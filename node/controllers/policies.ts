@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdtemp, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { lstat, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { errnoIs, failure, reasonOf, tolerate } from '../../base/errors/index.ts';
 import { readPlainFile } from '../../base/files/index.ts';
-import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import { makeFolder, makeTemporaryFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Change, Controller, Item, Limits, NodeState, Observed, PolicyFile } from '../model/types.ts';
 import { askDaemonAdmin } from './node-access.ts';
@@ -67,7 +66,7 @@ export function policyController(access: DaemonAccess, folder: string, load: Loa
     },
     async check({ policies }) {
       if (policies.length === 0) return;
-      const draft = await mkdtemp(join(tmpdir(), 'portcullis-node-policy-'));
+      const draft = await makeTemporaryFolder('portcullis-node-policy-');
       try {
         await write(draft, policies);
         await loadChecked(load, draft);

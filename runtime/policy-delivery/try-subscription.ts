@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { makeTemporaryFolder } from '../../base/storage/index.ts';
 import type { RegistryAccess } from '../../trust/index.ts';
 import {
   filesOutside,
@@ -67,7 +67,7 @@ export async function trySubscription(input: {
       'publish a release (portcullis policy publish), or let a release reach this node (portcullis policy rollout)',
     );
   const files = await unpackRelease(await source.archive(release));
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-policy-'));
+  const folder = await makeTemporaryFolder('portcullis-policy-');
   try {
     const path = await (await openReleaseFolder(folder)).unpack(release, files);
     const set = await loadPolicySet({ paths: [path] });

@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseJson } from '../../../base/json/index.ts';
+import { makeTemporaryFolder } from '../../../base/storage/index.ts';
 import { endProcessesWithArgument } from '../../processes/processes.ts';
 import { readCgroupMounts } from '../../cgroups/cgroups.ts';
 import { inOwnPidNamespace } from '../../processes/own-pid-namespace.ts';
@@ -30,7 +30,7 @@ export async function tryRuntime(input: {
   readonly config: string;
   readonly bundle: string;
 }): Promise<Trial> {
-  const folder = await mkdtemp(join(tmpdir(), 'portcullis-spec-'));
+  const folder = await makeTemporaryFolder('portcullis-spec-');
   const id = `portcullis-spec-${randomBytes(6).toString('hex')}`;
   const state = join(folder, 'state');
   try {
