@@ -122,6 +122,18 @@ describe('the completion script', () => {
         });
     });
 
+  for (const [name, complete, whole] of [
+    ['bash', bash, false],
+    ['zsh', zsh, false],
+    // The words of fish are whole.
+    ['fish', fish, true],
+  ] as const)
+    it(`of ${name} offers files after json=`, (t) => {
+      if (!installed(name)) return t.skip(`no ${name}: apt-get install ${name}`);
+      const found = whole ? 'json=policy.yaml' : 'policy.yaml';
+      assert.deepEqual(complete('portcullis', 'admit', '--report', 'json=pol'), [found]);
+    });
+
   describe('in zsh', { skip: installed('zsh') ? false : 'no zsh' }, () => {
     it('offers choices and files after =, and after a letter without a space', () => {
       assert.deepEqual(zsh('portcullis', 'ps', '--output=j'), ['json']);

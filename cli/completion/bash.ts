@@ -22,7 +22,7 @@ ${nodes.map(describeCase).join('\n')}
   esac
 }
 
-# Prints what follows the option $2 of the command $1: "file", "none" or words. Fails if nothing follows it.
+# Prints what follows the option $2 of the command $1: "file", "=file", "none" or words. Fails if nothing follows it.
 _portcullis_value() {
   case "$1 $2" in
 ${nodes.flatMap(valueCases).join('\n')}
@@ -88,6 +88,14 @@ _portcullis() {
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       ;;
+    =file)
+      # The file begins after a word and =, as in json=FILE.
+      if [[ $cur == *=* ]]; then
+        compopt -o filenames 2>/dev/null
+        cur=\${cur#*=}
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      fi
+      ;;
     *) mapfile -t COMPREPLY < <(compgen -W "$kind" -- "$cur") ;;
   esac
   # Bash replaces only the last piece of the word.
@@ -128,9 +136,10 @@ function valueCases({ words, options }: CommandNode): string[] {
   );
 }
 
-function kindOf({ choices, isFile }: CommandValue): string {
+function kindOf({ name, choices, isFile }: CommandValue): string {
   if (choices.length > 0) return choices.join(' ');
-  return isFile ? 'file' : 'none';
+  if (!isFile) return 'none';
+  return name.includes('=') ? '=file' : 'file';
 }
 
 /** Quotes a text for a shell. */

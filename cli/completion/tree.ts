@@ -17,7 +17,7 @@ export interface CommandValue {
   readonly name: string;
   /** The words that are allowed, if only these are. */
   readonly choices: readonly string[];
-  /** Whether the value is a file or a folder. */
+  /** Whether the value is a file or a folder, or one after a word and `=`: `format=file`. */
   readonly isFile: boolean;
 }
 

@@ -83,9 +83,11 @@ function optionOf({ names, description, value }: CommandOption): string {
   return marked.length === 1 ? `'*${only}${about}${takes}'` : `'*'{${marked.join(',')}}'${about}${takes}'`;
 }
 
-function action({ choices, isFile }: CommandValue): string {
+function action({ name, choices, isFile }: CommandValue): string {
   if (choices.length > 0) return `(${choices.join(' ')})`;
-  return isFile ? '_files' : ' ';
+  if (!isFile) return ' ';
+  // The file begins after a word and =, as in json=FILE.
+  return name.includes('=') ? '{ compset -P 1 "*=" && _files }' : '_files';
 }
 
 function message(text: string): string {
