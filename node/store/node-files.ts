@@ -80,15 +80,15 @@ const mostBytes = 16 * 1024 * 1024;
 /** The files of a node's state in `folder`. */
 export interface NodeFiles {
   readonly folder: string;
-  /** @throws NODE_STATE_DAMAGED */
+  /** @throws NODE_STATE_DAMAGED, STORAGE_NO_ACCESS */
   readDesired(): Promise<DesiredState | undefined>;
   /** @throws STORAGE_… */
   writeDesired(desired: DesiredState): Promise<void>;
-  /** @throws NODE_STATE_DAMAGED */
+  /** @throws NODE_STATE_DAMAGED, STORAGE_NO_ACCESS */
   readOwned(): Promise<OwnedItems>;
   /** @throws STORAGE_… */
   writeOwned(owned: OwnedItems): Promise<void>;
-  /** @throws NODE_STATE_DAMAGED */
+  /** @throws NODE_STATE_DAMAGED, STORAGE_NO_ACCESS */
   readStatus(): Promise<NodeStatus | undefined>;
   /** @throws STORAGE_… */
   writeStatus(status: NodeStatus): Promise<void>;
@@ -126,7 +126,17 @@ async function readObject(path: string): Promise<Record<string, unknown> | undef
   try {
     text = (await readPlainFile(path, mostBytes)).toString();
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const { code } = thrown as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    if (code === 'EACCES')
+      throw failure(
+        'STORAGE_NO_ACCESS',
+        'unavailable',
+        'read the state of this node from',
+        path,
+        fileReason(thrown, path),
+        'run the command as root',
+      );
     throw damaged(path, `it cannot be read: ${fileReason(thrown, path)}`);
   }
   const value: unknown = orThrow(
