@@ -158,7 +158,7 @@ function valueProblems(
         report(
           node,
           `the alias *${node.source} has no anchor before it`,
-          'repeat the part instead of using an alias',
+          `if it is a text, write it in quotes: "*${node.source}"; otherwise repeat the part that it refers to`,
         );
       else if (ancestors.includes(target))
         report(
