@@ -93,8 +93,10 @@ export function register(program: Command): void {
     .addHelpText('after', examples);
   withRefused(command, identityOptions);
   withOutput(withDecision(withWide(command))).action((image: string, flags: VerifyFlags) => {
-    if ((flags.policy === undefined) === (flags.key === undefined))
-      command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
+    if ((flags.policy === undefined) === (flags.key === undefined)) {
+      const both = flags.key === undefined ? '' : ', and not both: a policy names its own keys';
+      command.error(`error: name --policy FILE or --key FILE${both}`, { exitCode: exitCodes.usage });
+    }
     if (flags.offline !== (flags.dossier !== undefined))
       command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
     if (flags.offline && flags.file !== undefined)

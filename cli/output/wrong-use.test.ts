@@ -30,6 +30,7 @@ describe('wrong use with --output json is a JSON error', () => {
     ['images ls --sockte /x', 'CLI_UNKNOWN_OPTION', /did you mean --socket\?/u],
     ['verify', 'CLI_MISSING_ARGUMENT', /image/u],
     ['verify a:1', 'CLI_WRONG_USE', /name --policy FILE or --key FILE/u],
+    ['verify a:1 --policy p.yaml --key k.pub', 'CLI_WRONG_USE', /FILE, and not both: a policy names its/u],
     ['policy import x', 'CLI_MISSING_OPTION', /--from/u],
     ['doctor x', 'CLI_TOO_MANY_ARGUMENTS', /x/u],
     ['logs web --tail x', 'CLI_INVALID_ARGUMENT', /whole number/u],
