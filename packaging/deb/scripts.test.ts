@@ -25,6 +25,8 @@ cat >/run/bin/systemctl <<'END'
 case "$*" in
   *MainPID*) cat /run/units 2>/dev/null ;;
   *ActiveState*portcullisd*) cat /run/state ;;
+  *ExecStart*portcullisd*) echo "{ path=$(cat /run/program 2>/dev/null || true) ; argv[]= ; ignore_errors=no }" ;;
+  *FragmentPath*) echo /etc/systemd/system/portcullisd.service ;;
   show*) echo inactive ;;
   *is-active*) [ "$(cat /run/state)" = active ] ;;
   *) echo "$@" ;;
@@ -100,6 +102,21 @@ sh "$SCRIPTS/postinst" configure 1`);
       calls,
       'invoke stop portcullisd.service\n--system start portcullisd.service\ninvoke stop portcullisd.service\n',
     );
+  });
+
+  it('a service that runs the program of another installation is not stopped or restarted', () => {
+    const calls = inside(`${systemd}
+mount -t tmpfs tmpfs /usr/local/bin
+printf '#!/bin/sh\\n' >/usr/local/bin/portcullisd
+chmod +x /usr/local/bin/portcullisd
+echo /usr/local/bin/portcullisd >/run/program
+echo active >/run/state
+for words in 'postinst configure' 'prerm upgrade 2' 'postinst configure 1' 'prerm remove'; do
+  sh "$SCRIPTS/"$words
+done`);
+    const others = '/usr/local/bin/portcullisd, /etc/systemd/system/portcullisd.service';
+    const warning = `portcullis: warning: the files of another installation are used instead of this package: ${others}; remove one of the two installations\n`;
+    assert.equal(calls, warning.repeat(2));
   });
 
   it('an upgrade stops and starts each service whose main process runs a command of the package', () => {
