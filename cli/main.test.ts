@@ -63,6 +63,21 @@ test('no line of help is wider than a terminal, except for examples and defaults
   assert.deepEqual(long, []);
 });
 
+test('an option takes the default that its help shows', async () => {
+  const refused = (await commandTree(commands)).flatMap(withSubcommands).flatMap(({ command, words }) =>
+    command.options.flatMap(({ flags, parseArg, defaultValue, defaultValueDescription }) => {
+      if (parseArg === undefined || !['number', 'string'].includes(typeof defaultValue)) return [];
+      try {
+        parseArg(defaultValueDescription ?? String(defaultValue), undefined);
+        return [];
+      } catch (thrown) {
+        return [`${words.join(' ')} ${flags}: ${String(thrown)}`];
+      }
+    }),
+  );
+  assert.deepEqual(refused, []);
+});
+
 const uses: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
   { args: [], code: 2, says: /Usage: portcullis/ },
   { args: ['--version'], code: 0, says: /^\d+\.\d+\.\d+\n$/ },

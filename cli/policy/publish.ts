@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { Command } from 'commander';
 import { stageName } from '../../trust/policy-release/index.ts';
 import type { ReleaseStage } from '../../trust/policy-release/index.ts';
@@ -57,7 +58,11 @@ export function registerPublish(policy: Command): void {
       countOf(0),
       1,
     )
-    .option('--watch <duration>', 'how long after a node took the release its refusals count', secondsOf, 600)
+    .addOption(
+      new Option('--watch <duration>', 'how long after a node took the release its refusals count')
+        .argParser(secondsOf)
+        .default(600, '10m'),
+    )
     .option('--urgent', 'release to all nodes at once, without a halt', false)
     .option('--releases <place>', 'where the archives are stored: oci://REGISTRY/REPOSITORY or a folder')
     .addHelpText('after', examples);
