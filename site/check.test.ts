@@ -6,14 +6,14 @@ import { it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { deadLinks } from './check.ts';
 
-function found(t: TestContext, files: Readonly<Record<string, string>>): string[] {
+function found(t: TestContext, files: Readonly<Record<string, string>>, base?: string): string[] {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-site-'));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, name)), { recursive: true });
     writeFileSync(join(folder, name), text);
   }
-  return deadLinks(folder).map(({ page, target }) => `${page}: ${target}`);
+  return deadLinks(folder, base).map(({ page, target }) => `${page}: ${target}`);
 }
 
 it('accepts links to pages, places, folders and files that exist', (t) => {
@@ -43,6 +43,12 @@ it('finds a page and a place that do not exist', (t) => {
     'b.html': '<h2 id="place"></h2>',
   };
   assert.deepEqual(found(t, files), ['a.html: /gone', 'a.html: /b#gone', 'a.html: /gone.png']);
+});
+
+it('finds links that leave the path of the site on its server', (t) => {
+  const links = ['/docs/b', '/docs/', 'b', '/b', '/docs/gone'].map((link) => `<a href="${link}">x</a>`);
+  const files = { 'a.html': links.join(''), 'b.html': '', 'index.html': '' };
+  assert.deepEqual(found(t, files, '/docs/'), ['a.html: /b', 'a.html: /docs/gone']);
 });
 
 it('finds a page without an icon, for which a browser asks then', (t) => {

@@ -11,8 +11,9 @@ export interface DeadLink {
  * Finds links, pictures, scripts and styles of a built site that lead nowhere: a file that does not exist, or
  * a place that the page does not have. Anything that a page would load from another host is an error too: the
  * site must work without a network. A page that names no icon makes each browser ask for `/favicon.ico`.
+ * @param base the path of the site on its server, with a slash at both ends
  */
-export function deadLinks(folder: string): DeadLink[] {
+export function deadLinks(folder: string, base = '/'): DeadLink[] {
   const pages = globSync('**/*.html', { cwd: folder }).sort();
   const texts = new Map(pages.map((page) => [page, readFileSync(join(folder, page), 'utf8')]));
   const ids = new Map(
@@ -46,10 +47,11 @@ export function deadLinks(folder: string): DeadLink[] {
         : 'the page would load it from another host';
     const [address = '', anchor = ''] = target.split('#');
     const [path = ''] = address.split('?');
+    if (path.startsWith('/') && !path.startsWith(base)) return `the site is below ${base}`;
     const file =
       path === ''
         ? page
-        : fileOf(path.startsWith('/') ? path.slice(1) : posix.join(posix.dirname(page), path));
+        : fileOf(path.startsWith('/') ? path.slice(base.length) : posix.join(posix.dirname(page), path));
     if (file === undefined) return 'no such file';
     if (anchor === '' || !file.endsWith('.html')) return undefined;
     return ids.get(file)?.has(decodeURIComponent(anchor)) === true ? undefined : 'the page has no such place';

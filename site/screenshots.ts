@@ -80,15 +80,21 @@ export function findChromium(path = process.env['PATH'] ?? ''): string | undefin
  * Takes the pictures into `screenshots` of the folder of the site, and returns what is wrong with them: a
  * picture that cannot be read, is empty or has the other theme, and files that a page asked for and that do
  * not exist.
+ * @param base the path of the site on its server, with a slash at both ends
  */
-export async function takeScreenshots(chromium: string, site: string, wanted = shots): Promise<string[]> {
+export async function takeScreenshots(
+  chromium: string,
+  site: string,
+  wanted = shots,
+  base = '/',
+): Promise<string[]> {
   const problems: string[] = [];
   const out = join(site, 'screenshots');
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
   const profile = mkdtempSync(join(tmpdir(), 'portcullis-chromium-'));
   const missing = new Set<string>();
-  const server = serve(site, missing);
+  const server = serve(site, base, missing);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -101,7 +107,7 @@ export async function takeScreenshots(chromium: string, site: string, wanted = s
           `--blink-settings=preferredColorScheme=${setting}`,
           `--window-size=${width},${height}`,
           `--screenshot=${file}`,
-          `http://127.0.0.1:${port}/${page}`,
+          `http://127.0.0.1:${port}${base}${page}`,
         ]);
         const why = problemOf(file, height, hasTheme);
         if (why !== undefined) problems.push(`the picture of ${page} in the ${theme} theme: ${why}`);
@@ -144,12 +150,12 @@ function problemOf(
   }
 }
 
-/** Serves the files of a folder. `missing` gets the paths that do not exist. */
-function serve(folder: string, missing: Set<string>): ReturnType<typeof createHttpServer> {
+/** Serves the files of a folder below the path `base`. `missing` gets the paths that do not exist. */
+function serve(folder: string, base: string, missing: Set<string>): ReturnType<typeof createHttpServer> {
   return createHttpServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-    const file = join(folder, normalize(decodeURIComponent(pathname)));
-    if (!existsSync(file) || !statSync(file).isFile()) {
+    const file = join(folder, normalize(`/${decodeURIComponent(pathname.slice(base.length))}`));
+    if (!pathname.startsWith(base) || !existsSync(file) || !statSync(file).isFile()) {
       // Each browser asks for this one, whatever the page says.
       if (pathname !== '/favicon.ico') missing.add(pathname);
       response.writeHead(404).end();
@@ -166,12 +172,13 @@ export async function checkScreenshots(
   site: string,
   out: NodeJS.WritableStream,
   chromium: string | undefined,
+  base = '/',
 ): Promise<boolean> {
   if (chromium === undefined) {
     out.write('no screenshots: Chromium is not installed (apt-get install chromium)\n');
     return true;
   }
-  const problems = await takeScreenshots(chromium, site);
+  const problems = await takeScreenshots(chromium, site, shots, base);
   for (const problem of problems) out.write(`${problem}\n`);
   if (problems.length === 0) out.write('the screenshots are in site/dist/screenshots\n');
   return problems.length === 0;
