@@ -104,7 +104,7 @@ export function register(program: Command): void {
     .addOption(
       new Option(
         '--report <format=file>',
-        `write a report (${reportFormats.join(', ')}); - is standard output; may be repeated`,
+        `write a report (${reportFormats.join(', ')}), with the folders that its file needs; - is standard output; may be repeated`,
       )
         .argParser((text: string, before: readonly Report[]) => [...before, readReport(text)])
         .default([], 'none'),
