@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { PortcullisError } from '../errors/index.ts';
 import { createLogger, withLogFields } from './index.ts';
@@ -108,6 +110,40 @@ describe('a log', () => {
     assert.partialDeepStrictEqual(line, {
       err: { code: 'A_B', kind: 'internal', failure: { details: { rule: 1 } } },
     });
+  });
+
+  it('gives the journal of systemd the priority of each line, and no other standard error', (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-journal-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const program = `
+      import { createLogger } from ${JSON.stringify(new URL('./index.ts', import.meta.url).href)};
+      const logger = createLogger({ level: 'debug' });
+      logger.debug({}, 'd');
+      logger.child({ pod: 'web' }).info({}, 'i');
+      logger.warn({}, 'w');
+      logger.error({}, 'e');`;
+    const written = (name: string, isJournal: boolean): string => {
+      const file = openSync(join(folder, name), 'w+');
+      const { dev, ino } = fstatSync(file, { bigint: true });
+      const { status } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+        env: { ...process.env, JOURNAL_STREAM: isJournal ? `${dev}:${ino}` : `${dev}:${ino + 1n}` },
+        stdio: ['ignore', 'ignore', file],
+      });
+      closeSync(file);
+      assert.equal(status, 0);
+      return readFileSync(join(folder, name), 'utf8').replaceAll(/"time":"[^"]*",/gu, '');
+    };
+    const plain = [
+      '{"level":20,"msg":"d"}',
+      '{"level":30,"pod":"web","msg":"i"}',
+      '{"level":40,"msg":"w"}',
+      '{"level":50,"msg":"e"}',
+    ];
+    assert.deepEqual(written('file', false).trimEnd().split('\n'), plain);
+    assert.deepEqual(
+      written('journal', true).trimEnd().split('\n'),
+      plain.map((line, index) => `<${[7, 6, 4, 3][index]}>${line}`),
+    );
   });
 
   it('that cannot be written, as on a full disk, does not end the program', () => {

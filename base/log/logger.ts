@@ -1,6 +1,6 @@
 import { fstatSync, statfsSync } from 'node:fs';
 import { scopedFields } from './fields.ts';
-import { pino, destination } from 'pino';
+import { pino, destination, symbols } from 'pino';
 import type { DestinationStream } from 'pino';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -56,6 +56,40 @@ function standardError(): DestinationStream {
   return stream;
 }
 
+/**
+ * Whether the journal of systemd reads standard error (systemd.exec(5), `JOURNAL_STREAM`). Children of a
+ * service have the variable too, also with another standard error.
+ */
+function isJournal(): boolean {
+  const named = process.env['JOURNAL_STREAM'];
+  if (named === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(2, { bigint: true });
+    return named === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
+/** Priorities of sd-daemon(3), by the levels of pino. */
+const priorities: Readonly<Record<number, number>> = { 10: 7, 20: 7, 30: 6, 40: 4, 50: 3, 60: 2 };
+
+/**
+ * Writes the priority before each line. The journal removes it from the text, and `journalctl --priority` finds
+ * the line by it.
+ */
+function withPriorities(stream: DestinationStream): DestinationStream {
+  const withLevel = {
+    // With this, pino sets `lastLevel` before each line.
+    [symbols.needsMetadataGsym]: true,
+    lastLevel: 30,
+    write(line: string): void {
+      stream.write(`<${priorities[withLevel.lastLevel] ?? 6}>${line}`);
+    },
+  };
+  return withLevel;
+}
+
 /** Whether standard error is a file on a full disk. */
 function isOnFullDisk(): boolean {
   try {
@@ -67,7 +101,7 @@ function isOnFullDisk(): boolean {
 
 /**
  * Creates a logger that writes to standard error, or to `stream` if given. Times are ISO 8601 in UTC. Fields
- * of the scope (see `withLogFields`) come first.
+ * of the scope (see `withLogFields`) come first. The journal of systemd gets the priority of each line.
  */
 export function createLogger(options: {
   readonly level: LogLevel;
@@ -82,6 +116,6 @@ export function createLogger(options: {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       mixin: scopedFields,
     },
-    options.stream ?? standardError(),
+    options.stream ?? (isJournal() ? withPriorities(standardError()) : standardError()),
   );
 }
