@@ -37,6 +37,16 @@ export async function readCosign(
   const record = recordOf(value) ?? {};
   const name = record['key'];
   if (typeof name !== 'string' || name === '') return undefined;
+  // Policies of other tools contain the key itself.
+  if (name.includes('-----BEGIN ')) {
+    report(
+      building,
+      [...path, 'key'],
+      'this is the text of a key, and not the name of its file',
+      'write the text to a file beside this policy, and name the file here',
+    );
+    return undefined;
+  }
   const read = await readReferenced(building, name);
   const key = 'problem' in read ? read : parsePublicKey(name, read.bytes.toString('utf8'));
   if ('problem' in key)
