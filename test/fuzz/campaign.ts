@@ -1,10 +1,10 @@
-import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Children } from './children.ts';
+import type { Ended, Listener } from './children.ts';
 import { usualLimits } from './judge.ts';
-import { readProgress } from './protocol.ts';
-import type { Finding, FuzzMessage, FuzzTask } from './protocol.ts';
+import type { Finding, FuzzTask } from './protocol.ts';
 import { loadTarget } from './targets/index.ts';
 
 /** The result of fuzzing one target. */
@@ -20,16 +20,6 @@ export interface Outcome {
   readonly fresh: readonly Uint8Array[];
 }
 
-/**
- * A reader that uses this much processor time for one input, or takes this long by the wall clock, counts as
- * hanging.
- */
-const hang = { cpuMs: 30_000, wallMs: 600_000 } as const;
-/**
- * Unit of the fields utime and stime in /proc/PID/stat (proc(5)): USER_HZ is 100 on every architecture that
- * Node supports.
- */
-const tickMs = 10;
 const mebibyte = 1024 * 1024;
 /** Heap that the sources, the target's seeds and V8 itself use. */
 const baseMegabytes = 96;
@@ -45,14 +35,18 @@ const mostRestarts = 200;
 /**
  * Fuzzes one target in a child process, or replays its corpus. A child that hangs or ends is a finding of the
  * input that it was reading. It stops early after `mostFindings`.
+ * @param children the child that read an earlier target reads this one too, if it can
  */
-export async function runTarget(options: {
-  readonly target: string;
-  readonly seed: number;
-  readonly milliseconds: number;
-  readonly mode: 'fuzz' | 'replay';
-  readonly mostFindings?: number;
-}): Promise<Outcome> {
+export async function runTarget(
+  children: Children,
+  options: {
+    readonly target: string;
+    readonly seed: number;
+    readonly milliseconds: number;
+    readonly mode: 'fuzz' | 'replay';
+    readonly mostFindings?: number;
+  },
+): Promise<Outcome> {
   const { target, seed, milliseconds, mode, mostFindings = 5 } = options;
   const { memoryFactor } = (await loadTarget(target)).allows ?? usualLimits;
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-fuzz-'));
@@ -64,17 +58,16 @@ export async function runTarget(options: {
     if (!findings.some(({ kind, why }) => kind === finding.kind && why === finding.why))
       findings.push(finding);
   };
-  const child = (
+  const run = (
+    by: Children,
     task: Partial<FuzzTask>,
     execArgv: readonly string[],
-    hear: (message: FuzzMessage, stop: () => void) => void,
-  ) =>
-    runChild(
-      { target, seed, milliseconds, mode, progress: join(folder, 'progress'), ...task },
-      execArgv,
+    hear: Listener['hear'],
+  ): Promise<Ended | undefined> =>
+    by.run({ target, seed, milliseconds, mode, progress: join(folder, 'progress'), ...task }, execArgv, {
       hear,
       add,
-    );
+    });
   try {
     const input = join(folder, 'input');
     const found = join(folder, 'found');
@@ -84,13 +77,13 @@ export async function runTarget(options: {
       execArgv: readonly string[] = [],
     ): Promise<string | undefined> => {
       writeFileSync(input, bytes);
-      return (
-        await child(
-          { mode: 'check', input },
-          execArgv,
-          (message) => message.kind === 'finding' && add(message.finding),
-        )
-      )?.how;
+      // What other readings left in memory would count.
+      const alone = new Children();
+      const ended = await run(alone, { mode: 'check', input }, execArgv, (message) => {
+        if (message.kind === 'finding') add(message.finding);
+      });
+      await alone.end();
+      return ended?.how;
     };
     const until = performance.now() + milliseconds;
     for (let start = 0; start <= mostRestarts && findings.length < mostFindings; start++) {
@@ -99,7 +92,7 @@ export async function runTarget(options: {
         milliseconds: until - performance.now(),
         found,
       };
-      const ended = await child(task, mode === 'fuzz' ? withCoverage : [], (message, stop) => {
+      const ended = await run(children, task, mode === 'fuzz' ? withCoverage : [], (message, stop) => {
         if (message.kind === 'finding') {
           add(message.finding);
           if (findings.length >= mostFindings) stop();
@@ -138,65 +131,4 @@ export async function runTarget(options: {
     rmSync(folder, { recursive: true, force: true });
   }
   return { target, ...figures, findings, fresh };
-}
-
-/** Runs one child to its end. Returns the input that it was reading if it ended before it was done. */
-async function runChild(
-  task: FuzzTask,
-  execArgv: readonly string[],
-  hear: (message: FuzzMessage, stop: () => void) => void,
-  add: (finding: Finding) => void,
-): Promise<{ readonly how: string; readonly input: Buffer; readonly count: number } | undefined> {
-  writeFileSync(task.progress, '');
-  const child = fork(join(import.meta.dirname, 'child.ts'), [JSON.stringify(task)], {
-    execArgv: [...execArgv],
-    serialization: 'advanced',
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  });
-  let said = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2000)));
-  let isStopped = false;
-  const stop = (): void => {
-    isStopped = true;
-    child.kill('SIGKILL');
-  };
-  let seen = 0;
-  const used = (): { cpuMs: number; wallMs: number } => ({
-    cpuMs: processorMs(child.pid),
-    wallMs: performance.now(),
-  });
-  let since = used();
-  const watch = setInterval(() => {
-    const { count, input } = readProgress(task.progress);
-    const now = used();
-    const spent = { cpuMs: now.cpuMs - since.cpuMs, wallMs: now.wallMs - since.wallMs };
-    if (count !== seen) [seen, since] = [count, now];
-    else if (count > 0 && (spent.cpuMs > hang.cpuMs || spent.wallMs > hang.wallMs)) {
-      const why = `no answer after ${(spent.cpuMs / 1000).toFixed(0)} s of processor time, ${(spent.wallMs / 1000).toFixed(0)} s in all`;
-      add({ kind: 'hang', target: task.target, input, why });
-      stop();
-    }
-  }, 1000);
-  child.on('message', (message: FuzzMessage) => hear(message, stop));
-  const how = await new Promise<string>((resolve) => {
-    child.once('close', (code, signal) => resolve(signal ?? `exit ${code ?? '?'}`));
-    child.once('error', (error) => resolve(error.message));
-  });
-  clearInterval(watch);
-  if (isStopped || how === 'exit 0') return undefined;
-  return { how: `${how}: ${said.trim().slice(-600)}`, ...readProgress(task.progress) };
-}
-
-/** Returns the processor time of a process with all its threads; 0 when it is gone. */
-function processorMs(pid: number | undefined): number {
-  try {
-    const fields =
-      readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
-        .split(') ')
-        .at(-1)
-        ?.split(' ') ?? [];
-    return (Number(fields[11]) + Number(fields[12])) * tickMs;
-  } catch {
-    return 0;
-  }
 }

@@ -20,6 +20,8 @@ export interface Coverage {
    * count as new again the next time.
    */
   take(keep: boolean): number;
+  /** Counts every block as new again. */
+  forget(): void;
   /** Ends the recording. */
   close(): void;
 }
@@ -73,6 +75,7 @@ export function openCoverage(): Coverage {
       }
       return found;
     },
+    forget: () => missing.clear(),
     close() {
       session.disconnect();
     },

@@ -34,7 +34,15 @@ export type FuzzMessage =
    * memory, reads it again.
    */
   | { readonly kind: 'suspect'; readonly of: 'time' | 'memory'; readonly input: Uint8Array }
-  | { readonly kind: 'done'; readonly inputs: number; readonly blocks: number; readonly corpus: number };
+  | FuzzDone;
+
+/** The last message of each task. Nothing that the target started is left then. */
+export interface FuzzDone {
+  readonly kind: 'done';
+  readonly inputs: number;
+  readonly blocks: number;
+  readonly corpus: number;
+}
 
 const headBytes = 8;
 
@@ -42,7 +50,7 @@ const headBytes = 8;
  * Writes each input to a file before it is read, with the count of inputs: the owner sees which input never
  * ended, or ended the child.
  */
-export function openProgress(file: string): { begin(input: Buffer): void } {
+export function openProgress(file: string): { begin(input: Buffer): void; close(): void } {
   const fd = openSync(file, 'w');
   const head = Buffer.alloc(headBytes);
   let count = 0;
@@ -52,6 +60,7 @@ export function openProgress(file: string): { begin(input: Buffer): void } {
       head.writeUInt32LE(input.length, 4);
       writeSync(fd, Buffer.concat([head, input]), 0, headBytes + input.length, 0);
     },
+    close: () => closeSync(fd),
   };
 }
 

@@ -13,6 +13,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runTarget } from './campaign.ts';
+import { Children } from './children.ts';
 import { keepInCorpus } from './corpus.ts';
 import { targetNames } from './targets/index.ts';
 
@@ -41,8 +42,9 @@ let [inputs, kept, found] = [0, 0, 0];
 let folder: string | undefined;
 
 async function lane(): Promise<void> {
+  const children = new Children();
   for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-    const outcome = await runTarget({ target: name, seed, milliseconds, mode: 'fuzz' });
+    const outcome = await runTarget(children, { target: name, seed, milliseconds, mode: 'fuzz' });
     inputs += outcome.inputs;
     say(
       `${outcome.findings.length === 0 ? '✔' : '✖'} ${name}: ${outcome.inputs} inputs, ${outcome.blocks} blocks, corpus ${outcome.corpus}`,
@@ -57,6 +59,7 @@ async function lane(): Promise<void> {
       for (const input of outcome.fresh)
         kept += input.length <= 8192 && keepInCorpus(name, input) !== '' ? 1 : 0;
   }
+  await children.end();
 }
 
 await Promise.all(Array.from({ length: lanes }, lane));
