@@ -75,8 +75,8 @@ function isJournal(): boolean {
 const priorities: Readonly<Record<number, number>> = { 10: 7, 20: 7, 30: 6, 40: 4, 50: 3, 60: 2 };
 
 /**
- * Writes the priority before each line. The journal removes it from the text, and `journalctl --priority` finds
- * the line by it.
+ * Writes the priority before each line. The journal removes it from the text, and `journalctl --priority`
+ * finds the line by it.
  */
 function withPriorities(stream: DestinationStream): DestinationStream {
   const withLevel = {

@@ -192,7 +192,11 @@ describe('a text that cannot be read', () => {
       'a: { !!merge <<: { b: 1 } }',
       /^f:1:\d+: the tag !!merge makes a value that is not plain/,
     ],
-    ['an alias without anchor', 'a: *x', /^f:1:4: the alias \*x has no anchor before it; if it is a text, write it in quotes: "\*x"/],
+    [
+      'an alias without anchor',
+      'a: *x',
+      /^f:1:4: the alias \*x has no anchor before it; if it is a text, write it in quotes: "\*x"/,
+    ],
     ['an alias in its own anchor', 'a: &x [*x]', /^f:1:8: the alias \*x is inside its own anchor/],
     [
       'a billion laughs',

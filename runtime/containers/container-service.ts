@@ -143,9 +143,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
     endCreationsOf: (sandbox) => acts.endAll(`sandbox ${sandbox.id}`, podIsStopped(sandbox)),
     start: async (idOrPrefix) => {
       const { id } = requireContainer(records, idOrPrefix);
-      await acts.run(`container ${id}`, (signal) =>
-        startContainer({ ...deps, isStopping }, id, signal),
-      );
+      await acts.run(`container ${id}`, (signal) => startContainer({ ...deps, isStopping }, id, signal));
     },
     stop: async (idOrPrefix, timeoutSeconds, cancelled) => {
       const record = records.find(idOrPrefix);

@@ -77,7 +77,7 @@ export async function runTarget(
       execArgv: readonly string[] = [],
     ): Promise<string | undefined> => {
       writeFileSync(input, bytes);
-      // What other readings left in memory would count.
+      // Memory that other readings left would count.
       const alone = new Children();
       const ended = await run(alone, { mode: 'check', input }, execArgv, (message) => {
         if (message.kind === 'finding') add(message.finding);

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey } from 'node:crypto';
-import type { JsonWebKey, KeyObject } from 'node:crypto';
+import type { KeyObject, webcrypto } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
 import { PortcullisError, attempt } from '../../base/errors/index.ts';
@@ -104,7 +104,7 @@ function refuseUnprintable(name: string, text: string): void {
 
 /** Refuses an unsafe key of a key set. Certificates are checked where they are read. */
 function refuseFlawed(index: number, jwk: object): void {
-  const key = attempt(() => createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }));
+  const key = attempt(() => createPublicKey({ key: jwk as webcrypto.JsonWebKey, format: 'jwk' }));
   const why = key === undefined ? undefined : keyFlaw(key);
   if (why === undefined) return;
   const { kid } = jwk as { readonly kid?: unknown };

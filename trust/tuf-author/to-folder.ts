@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PortcullisError, fileReason } from '../../base/errors/index.ts';
+import { fileReason, isPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { authorFailure } from './failure.ts';
@@ -33,7 +34,7 @@ export function folderDestination(folder: string): Destination {
           return await readFile(file);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-          throw error instanceof PortcullisError ? error : unusable(file, error);
+          throw isPortcullisError(error) ? error : unusable(file, error);
         }
       },
     }),
@@ -67,6 +68,6 @@ const turnOf = ({ role }: PublishedFile): number => (role === 'timestamp' ? 2 : 
 const failures: readonly string[] = ['STORAGE_DISK_FULL', 'STORAGE_READ_ONLY'];
 
 const unusable = (path: string, error: unknown): PortcullisError =>
-  error instanceof PortcullisError && failures.includes(error.code)
+  isPortcullisError(error) && failures.includes(error.code)
     ? error
     : authorFailure('TRUST_AUTHOR_DESTINATION', path, fileReason(error, path), error);

@@ -3,7 +3,7 @@ import { endpointIdOf, networkIdOf } from './documents.ts';
 import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.ts';
 import { defaultFolders } from './discover.ts';
 
-/** What a call says about the network, which a damaged record may not say any more. */
+/** The facts about the network in a call, which a damaged record may not contain any more. */
 export interface CallFacts {
   readonly driver: DriverRef;
   readonly config: string;
@@ -27,11 +27,10 @@ export function wholeDocuments(
   readonly endpoints: readonly (Row<EndpointDocument> & RemoteRecords['endpoints'][number])[];
 } {
   const factsIn = (namespaceId: string): CallFacts & { readonly id: string } => {
-    const own = <Document>(rows: readonly Row<unknown>[]): Document | undefined =>
-      rows.find((row) => row.namespaceId === namespaceId && row.document !== undefined)?.document as
-        | Document
-        | undefined;
-    const [made, other] = [own<NetworkDocument>(networks), own<EndpointDocument>(endpoints)];
+    const own = (rows: readonly Row<unknown>[]): unknown =>
+      rows.find((row) => row.namespaceId === namespaceId && row.document !== undefined)?.document;
+    const made = own(networks) as NetworkDocument | undefined;
+    const other = own(endpoints) as EndpointDocument | undefined;
     const driver = made?.driver ?? other?.driver ?? call?.driver ?? { name: '', folders: defaultFolders };
     const config = JSON.stringify({ cniVersion: '1.1.0', name: network, type: 'cnm', driver: driver.name });
     return {

@@ -85,8 +85,8 @@ export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address'
 /**
  * Returns IPVS's scheduler and its flags. `lc` maps to `wlc`, which is the same for equal weights. Client
  * affinity without memory maps to the consistent hash of the client's address (`mh` without its port) for
- * schedulers that take turns: with `sh`, one backend more or less would move half of all clients. So does `sh`
- * itself if the destinations do not fit into its table.
+ * schedulers that take turns: with `sh`, one backend more or less would move half of all clients. `sh` itself
+ * maps to it, too, if the destinations do not fit into its table.
  */
 export function schedulerOf({
   scheduler,
@@ -106,8 +106,8 @@ export function schedulerOf({
 }
 
 /**
- * Slots of the table of `sh` (IP_VS_SH_TAB_SIZE in ip_vs_sh.c of Linux). Each destination takes as many as its
- * weight, in turn, so those that come after the end of the table would get no client.
+ * The number of slots in the table of `sh` (IP_VS_SH_TAB_SIZE in ip_vs_sh.c of Linux). Each destination takes
+ * as many as its weight, in turn, so that those after the end of the table would get no client.
  */
 const hashSlots = 256;
 const hashSlotsOf = (destinations: readonly Destination[]): number =>

@@ -121,9 +121,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
   const [, { missing, ...places }] = await settleAll([
-    writeAll(configFile, serialiseSpec(spec)).catch(
-      namingFile(join(request.bundle, request.configName)),
-    ),
+    writeAll(configFile, serialiseSpec(spec)).catch(namingFile(join(request.bundle, request.configName))),
     checkDestinations({
       spec,
       rootfs: rootfs.path,
