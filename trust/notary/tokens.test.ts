@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -155,6 +155,19 @@ describe('tokens of the trust service', () => {
       .setExpirationTime('5m')
       .sign(Buffer.from(ca.certificate));
     assert.equal(await judge(alone, shared), 'invalid_token');
+  });
+
+  it('refuses a key set that has private keys or no public key', async () => {
+    const { key } = issuer('owner');
+    const secret = { kty: 'oct', k: 'AAAA' };
+    for (const [keys, why] of [
+      [[await exportJWK(key)], /it is a private key/u],
+      [[], /it has no public key/u],
+      [[secret, []], /it has no public key/u],
+    ] as const)
+      assert.throws(() => tokenGuard({ ...authority, jwks: { keys } }, Date.now), why);
+    const open = await exportJWK(createPublicKey(key));
+    assert.doesNotThrow(() => tokenGuard({ ...authority, jwks: { keys: [secret, open] } }, Date.now));
   });
 
   it('requires Notary’s scopes for each request', async () => {

@@ -59,12 +59,12 @@ const mostTokenBytes = 64 * 1024;
  * Creates the guard that checks tokens.
  * @param clock milliseconds since 1970
  * @throws PortcullisError TRUST_SERVICE_TOKENS for a realm or service that is not valid in a challenge, and
- * for a key for which anyone can make signatures
+ * for a key set that is unsafe or cannot check a token
  */
 export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
   const { realm, service, issuer } = authority;
   for (const [name, text] of Object.entries({ realm, service })) refuseUnprintable(name, text);
-  for (const [index, key] of (authority.jwks?.keys ?? []).entries()) refuseFlawed(index, key);
+  if (authority.jwks !== undefined) refuseFlawedKeys(authority.jwks.keys);
   const keys = keyFinder(authority, clock);
   return async (authorization, access) => {
     const challenge = (fault?: string): string =>
@@ -102,20 +102,28 @@ function refuseUnprintable(name: string, text: string): void {
   });
 }
 
-/** Refuses an unsafe key of a key set. Certificates are checked where they are read. */
-function refuseFlawed(index: number, jwk: object): void {
-  const key = attempt(() => createPublicKey({ key: jwk as webcrypto.JsonWebKey, format: 'jwk' }));
-  const why = key === undefined ? undefined : keyFlaw(key);
-  if (why === undefined) return;
-  const { kid } = jwk as { readonly kid?: unknown };
-  throw new PortcullisError({
-    code: 'TRUST_SERVICE_TOKENS',
-    kind: 'invalid',
-    attempted: 'demand tokens',
-    on: `key ${typeof kid === 'string' ? kid : String(index + 1)} of the key set of the token authority`,
-    why,
-    fix: 'remove this key from the key set, and let the token server sign with another one',
-  });
+/** Refuses a key set with an unsafe key, and one that can check no token. */
+function refuseFlawedKeys(keys: readonly object[]): void {
+  const refuse = (on: string, why: string, fix: string): never => {
+    const code = 'TRUST_SERVICE_TOKENS';
+    throw new PortcullisError({ code, kind: 'invalid', attempted: 'demand tokens', on, why, fix });
+  };
+  const set = 'the key set of the token authority';
+  let usable = 0;
+  for (const [index, jwk] of keys.entries()) {
+    const { kid, d } = recordOf(jwk) ?? {};
+    const on = `key ${typeof kid === 'string' ? kid : String(index + 1)} of ${set}`;
+    // With a private key no token can be checked, and the service must not have it.
+    if (d !== undefined) refuse(on, 'it is a private key', 'name the key set with the public keys');
+    const key = attempt(() => createPublicKey({ key: jwk as webcrypto.JsonWebKey, format: 'jwk' }));
+    if (key === undefined) continue;
+    usable += 1;
+    const flaw = keyFlaw(key);
+    if (flaw !== undefined)
+      refuse(on, flaw, 'remove this key from the key set, and let the token server sign with another one');
+  }
+  if (usable === 0)
+    refuse(set, 'it has no public key, so that every token would be refused', 'name a set with public keys');
 }
 
 /** Returns a quoted string for a header (RFC 9110, section 5.6.4). */
