@@ -134,7 +134,9 @@ export function createShimTasks(input: ShimTasksInput): ShimTasks {
         },
         { timeoutMs: 110_000 },
       );
-      const { pid } = await unlessAborted(creating, signal, () => endCreation(creating, id, bundle));
+      const { pid } = await unlessAborted(creating, signal, () =>
+        endCreation(creating, () => deleteDeadTask(program, id, bundle), { id, bundle }),
+      );
       await releaseStreams(bundle);
       if (stdin && !terminal) leaveInput(api, { id });
       return pid;
@@ -237,7 +239,10 @@ async function endedBy(
   }
 }
 
-/** @param end called when the signal is aborted first; its end is awaited before the rejection */
+/**
+ * @param end called when the signal is aborted first; its end is awaited before the rejection, also if the
+ * call fails meanwhile
+ */
 async function unlessAborted<T>(
   call: Promise<T>,
   signal: AbortSignal | undefined,
@@ -245,11 +250,18 @@ async function unlessAborted<T>(
 ): Promise<T> {
   const aborted = Promise.withResolvers<never>();
   const reject = (): void => aborted.reject(signal?.reason as Error);
-  const abort = (): void => void end().then(reject, reject);
+  let ending: Promise<void> | undefined;
+  const abort = (): void => {
+    ending ??= end().then(reject, reject);
+  };
   signal?.addEventListener('abort', abort, { once: true });
   if (signal?.aborted === true) abort();
   try {
     return await Promise.race([call, aborted.promise]);
+  } catch (cause) {
+    await ending;
+    signal?.throwIfAborted();
+    throw cause;
   } finally {
     signal?.removeEventListener('abort', abort);
   }
@@ -259,15 +271,21 @@ async function unlessAborted<T>(
  * Ends the creation of a task in a pod that is being stopped. ttrpc cannot cancel a call, and a shim answers
  * no other call about the task meanwhile: first the OCI runtime is killed that the shim has started for it,
  * and then the shim, whose tasks end with the pod anyway.
+ * @param clear removes what the killed runtime has left: the shim does not know the task
  */
-async function endCreation(creating: Promise<unknown>, id: string, bundle: string): Promise<void> {
+async function endCreation(
+  creating: Promise<unknown>,
+  clear: () => Promise<void>,
+  { id, bundle }: { readonly id: string; readonly bundle: string },
+): Promise<void> {
   await endProcessesWithArgument(id, [bundle]).catch(() => undefined);
   const answered = creating.then(
-    () => true,
-    () => true,
+    () => 'created',
+    () => 'failed',
   );
-  if (await Promise.race([answered, pause(createEndMs, false)])) return;
-  await killShim((await readShimRecord(bundle))?.process, 0);
+  const end = await Promise.race([answered, pause(createEndMs, 'none')]);
+  if (end === 'none') await killShim((await readShimRecord(bundle))?.process, 0);
+  if (end !== 'created') await clear().catch(() => undefined);
 }
 
 /** Kills a shim that has not ended within a time, and waits for its end, which a device may delay. */

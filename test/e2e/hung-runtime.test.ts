@@ -27,6 +27,11 @@ describe('an OCI runtime that does not finish', () => {
   const script = [
     '#!/bin/sh',
     'for argument; do id=$argument; done',
+    // A creation that hangs when the runtime has written its state.
+    `case "$(cat ${hangs} 2>/dev/null) $* " in "created "*" create "*) /usr/sbin/runc "$@";; esac`,
+    `while grep -q created ${hangs} 2>/dev/null; do case " $* " in`,
+    `  *" create "*) echo "$id" > ${waits}; sleep 0.1;; *) break;;`,
+    `esac; done`,
     `while [ -e ${hangs} ]; do case " $* " in`,
     `  *" $(cat ${hangs}) "*) echo "$id" > ${waits}; sleep 0.1;; *) break;;`,
     `esac; done`,
@@ -99,6 +104,21 @@ describe('an OCI runtime that does not finish', () => {
         assert.deepEqual(readdirSync(join(stage.folders.state, 'containers')), []);
       },
     );
+
+  it(
+    'leaves no state of its own when its creation is ended with the pod (shim)',
+    { skip: shim.skip },
+    async () => {
+      const pod = await runPod(stage, 'created-shim', {}, 'shim');
+      writeFileSync(hangs, 'created');
+      const creation = failureOf(createContainer(stage, pod, { image, command: ['sleep', '600'] }));
+      while (!existsSync(waits)) await pause(20);
+      const { runtime } = stage.daemon.cri;
+      await runtime.removePodSandbox({ podSandboxId: pod.id }, { timeoutMs: soonMs });
+      assert.equal((await creation).code, 'RUNTIME_SANDBOX_NOT_READY');
+      assert.deepEqual(readdirSync(join(stage.folders.state, 'oci/shim/portcullis')), []);
+    },
+  );
 
   for (const [act, call, reason, handler] of [
     ['start', 'stopContainer', 'StartError', 'hanging'],
