@@ -27,8 +27,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   let client: TestHost;
   let backend: TestHost;
 
-  const service = (number: number): Service => {
-    const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: s${number} }\naddresses: [10.96.0.${number}]\nports: [80:8080]\nbackends: [10.2.0.2]\n`;
+  const service = (number: number, port = '80:8080'): Service => {
+    const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: s${number} }\naddresses: [10.96.0.${number}]\nports: [${port}]\nbackends: [10.2.0.2]\n`;
     return (readServices([{ file: 'one', text }]).described[0] as { service: Service }).service;
   };
   /** The balancer that each started thread was asked to use. */
@@ -114,6 +114,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   });
 
   test('a damaged record does not end the start of the other services', async () => {
+    const withNodePort = service(3, '{ port: 80, targetPort: 8080, nodePort: 30080 }');
+    assert.deepEqual(await services.put('command', [withNodePort]), []);
     await services.close();
     // As in the daemon, another thread has the database open, and its log has no room.
     const { db, close } = openNetworkDatabase(databasePath);

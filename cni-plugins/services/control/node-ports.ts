@@ -1,3 +1,5 @@
+import { tolerate } from '../../../base/errors/index.ts';
+import { isDiskFull } from '../../../base/storage/index.ts';
 import type { NetworkDatabase } from '../../database/database.ts';
 import { hostPortHolderText } from '../../database/host-port-holder.ts';
 import type { HostPortHolder } from '../../database/host-port-holder.ts';
@@ -20,7 +22,10 @@ export interface NodePorts {
    * rows of another boot.
    */
   services(): ReadonlyMap<string, string>;
-  /** Writes all node ports in force, for this host network namespace and boot. */
+  /**
+   * Writes all node ports in force, for this host network namespace and boot.
+   * @throws STORAGE_DISK_FULL if one of them is not written, and not if others could not be removed
+   */
   writeAll(existing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
   /** Writes one row inside the caller's transaction. @param service absent: the port is no longer in force */
   write(key: ServerKey, service: string | undefined): void;
@@ -81,16 +86,21 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
     writeAll(existing) {
       const wanted = new Map([...existing].map(([key, { service }]) => [key, service]));
       const found = list.all() as unknown as { key: string; namespaceId: string; service: string }[];
+      const right = found.filter(
+        (row) => row.namespaceId === namespaceId && wanted.get(row.key) === row.service,
+      );
       // A full disk takes no write, and a daemon that starts there with unchanged rows needs none.
-      if (
-        found.length === wanted.size &&
-        found.every((row) => row.namespaceId === namespaceId && wanted.get(row.key) === row.service)
-      )
-        return;
-      transaction(() => {
-        removeAll.run();
-        for (const [key, service] of wanted) write(key, service);
-      });
+      if (right.length === wanted.size && right.length === found.length) return;
+      // Rows that are too many, as of a damaged service, only keep pods off their ports until a later start.
+      const isNeeded = right.length < wanted.size;
+      tolerate(
+        (thrown) => !isNeeded && isDiskFull(thrown),
+        () =>
+          transaction(() => {
+            removeAll.run();
+            for (const [key, service] of wanted) write(key, service);
+          }),
+      );
     },
     write,
   };
