@@ -103,8 +103,9 @@ export async function startAgent(
   const looking = setInterval(() => {
     entries.attempt(() => {
       if (thisHost.describe()) lease.renew();
-      entries.reconcile();
     });
+    // Also if the underlay cannot be used: the last record and the rules stay in force.
+    entries.attempt(entries.reconcile);
     joined.tick();
     if (presence.works('lease')) roleProbe.tick();
   }, lookEveryMs);

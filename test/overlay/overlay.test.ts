@@ -165,6 +165,21 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     }
   });
 
+  test('removed kernel objects are restored while the host cannot use its underlay', async () => {
+    const host = all.hosts[1]!;
+    try {
+      // It leaves too little for IPv6.
+      host.run('ip link set eth0 mtu 1300');
+      await until('the host says so', () => Promise.resolve(host.log().includes('IPv6 needs 1280')));
+      host.run('nft delete table ip portcullis-overlay');
+      await until('the table is back', () =>
+        Promise.resolve(host.run('nft list tables').includes('table ip portcullis-overlay\n')),
+      );
+    } finally {
+      host.run('ip link set eth0 mtu 1500');
+    }
+  });
+
   test('without etcd, and with killed agents: streams continue, and removed kernel objects are restored when the agents are up again', async () => {
     const [one, two] = pods as [Pod, Pod];
     await one.ask({ do: 'open', stream: 'tcp', protocol: 'tcp', address: two.addresses[0]!, port: 7000 });
