@@ -20,6 +20,8 @@ export function patternOfExpression(expression: string): ExpressionPattern {
       index += 1;
       continue;
     }
+    if (character === '.' && !/[+?{]/.test(body[index + 1] ?? ''))
+      return { problem: String.raw`"." stands for any character, and has no pattern: write "\." for a dot` };
     const escaped = character === '\\';
     const literal = escaped ? (body[(index += 1)] ?? '') : character;
     if (

@@ -104,6 +104,12 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       /"deny"/,
       [/has no pattern/, /no identity/],
     ],
+    [
+      'an expression with a dot that is not escaped',
+      identity('subjectRegExp: "^https://github.com/org/.*$"'),
+      /"deny"/,
+      [/"\." stands for any character, and has no pattern: write "\\\." for a dot/, /no identity/],
+    ],
     ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/any identity/, /no identity/]],
     ['no subject', identity('x: 1'), /"deny"/, [/without a subject/, /no identity/]],
     ['a subject with a star, exactly', identity('subject: "a*"'), /"deny"/, [/literal \*/, /no identity/]],
