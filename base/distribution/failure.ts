@@ -92,6 +92,10 @@ export function distributionError(
   return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
 }
 
+/** What to do if a request over plain HTTP was perhaps sent to a port that expects TLS. */
+export const ifTls =
+  'if the registry requires TLS, do not name it as insecure; for a registry on loopback, put its certificate authority into /etc/containers/certs.d/HOST:PORT';
+
 /**
  * Returns the error of an answer with an unexpected status.
  * @param who the server, and `words` its reason from `errorWords`
@@ -113,7 +117,11 @@ export function statusFailure(answer: HttpAnswer, task: Task, who: string, words
   if (status >= 500) return distributionError('DISTRIBUTION_UNREACHABLE', task, said, { details });
   if (status >= 400) {
     const unexplained = {
-      fix: 'see the log of the registry, or of a proxy in front of it: its answer gives no reason',
+      // Servers in Go answer this to plain HTTP where they expect TLS.
+      fix:
+        status === 400 && url.protocol === 'http:'
+          ? `see the log of the registry, or of a proxy in front of it; ${ifTls}`
+          : 'see the log of the registry, or of a proxy in front of it: its answer gives no reason',
     };
     return distributionError('DISTRIBUTION_REFUSED', task, said, {
       details,

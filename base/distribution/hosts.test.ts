@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { isLoopback } from '../http/index.ts';
 import { createHostRules } from './hosts.ts';
+import { createRegistryClient, parseReference } from './index.ts';
 
 describe('plain HTTP', () => {
   const rules = createHostRules(['lan.example', 'other.example:5000']);
@@ -31,4 +35,31 @@ describe('plain HTTP', () => {
     for (const text of ['127.0.0.1.nip.io', '0.0.0.0', '128.0.0.1', '[::]', 'local-host'])
       assert.ok(!isLoopback(new URL(`http://${text}`).hostname), text);
   });
+});
+
+describe('a registry on loopback that expects TLS', () => {
+  for (const [title, answer] of [
+    [
+      'answers as servers in Go',
+      'HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n',
+    ],
+    ['closes the connection', ''],
+  ] as const)
+    it(`and ${title} is reported with what to configure`, async (t) => {
+      const tcp = createServer((socket) => {
+        socket.on('error', () => undefined);
+        socket.once('data', () => socket.end(answer));
+      });
+      tcp.listen(0, '127.0.0.1');
+      await once(tcp, 'listening');
+      const client = createRegistryClient();
+      t.after(async () => {
+        await client.close();
+        tcp.close();
+      });
+      const { port } = tcp.address() as AddressInfo;
+      const [repository] = client.repositories(parseReference(`127.0.0.1:${port}/app`));
+      assert.ok(repository);
+      await assert.rejects(repository.manifest('1'), { message: /if the registry requires TLS, .*certs\.d/u });
+    });
 });

@@ -2,7 +2,7 @@ import { isHttpError } from '../http/index.ts';
 import type { HttpCode } from '../http/index.ts';
 import { isPortcullisError, reasonOf } from '../errors/index.ts';
 import type { PortcullisError } from '../errors/index.ts';
-import { distributionError } from './failure.ts';
+import { distributionError, ifTls } from './failure.ts';
 import type { DistributionCode, Task } from './failure.ts';
 
 const codes: Readonly<Record<HttpCode, DistributionCode>> = {
@@ -17,6 +17,9 @@ const codes: Readonly<Record<HttpCode, DistributionCode>> = {
   HTTP_UNREACHABLE: 'DISTRIBUTION_UNREACHABLE',
 };
 
+/** A server that expects TLS closes a connection with plain HTTP. */
+const closed: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
+
 /** Converts an error of the HTTP client into a coded failure that names the host. */
 export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: AbortSignal): PortcullisError {
   if (isHttpError(thrown)) {
@@ -30,7 +33,9 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
           ? {
               fix: 'if the registry supports only plain HTTP, add --insecure-registry HOST, or name it in registries.insecure of the daemon',
             }
-          : {};
+          : url.protocol === 'http:' && closed.has(systemCode)
+            ? { fix: `check that the registry runs; ${ifTls}` }
+            : {};
     return distributionError(code, task, why, {
       ...mend,
       ...(details === undefined ? {} : { details }),
