@@ -92,7 +92,7 @@ export function distributionError(
   return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
 }
 
-/** What to do if a request over plain HTTP was perhaps sent to a port that expects TLS. */
+/** The advice if a request over plain HTTP was perhaps sent to a port that expects TLS. */
 export const ifTls =
   'if the registry requires TLS, do not name it as insecure; for a registry on loopback, put its certificate authority into /etc/containers/certs.d/HOST:PORT';
 

@@ -60,6 +60,8 @@ describe('a registry on loopback that expects TLS', () => {
       const { port } = tcp.address() as AddressInfo;
       const [repository] = client.repositories(parseReference(`127.0.0.1:${port}/app`));
       assert.ok(repository);
-      await assert.rejects(repository.manifest('1'), { message: /if the registry requires TLS, .*certs\.d/u });
+      await assert.rejects(repository.manifest('1'), {
+        message: /if the registry requires TLS, .*certs\.d/u,
+      });
     });
 });

@@ -1,5 +1,5 @@
 import { createHash, createPublicKey } from 'node:crypto';
-import type { KeyObject, webcrypto } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
 import { PortcullisError, attempt } from '../../base/errors/index.ts';
@@ -115,7 +115,7 @@ function refuseFlawedKeys(keys: readonly object[]): void {
     const on = `key ${typeof kid === 'string' ? kid : String(index + 1)} of ${set}`;
     // With a private key no token can be checked, and the service must not have it.
     if (d !== undefined) refuse(on, 'it is a private key', 'name the key set with the public keys');
-    const key = attempt(() => createPublicKey({ key: jwk as webcrypto.JsonWebKey, format: 'jwk' }));
+    const key = attempt(() => createPublicKey({ key: jwk, format: 'jwk' }));
     if (key === undefined) continue;
     usable += 1;
     const flaw = keyFlaw(key);
