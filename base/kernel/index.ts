@@ -126,6 +126,7 @@ export {
   epollReady,
 } from './polling/epoll.ts';
 export { boundingCapabilities, effectiveCapabilities } from './processes/capabilities.ts';
+export { denyDeviceInCgroup } from './processes/device-filter.ts';
 export { seccompFilters } from './processes/seccomp-filters.ts';
 export { kernelRelease } from './ffi/release.ts';
 export type { KernelRelease } from './ffi/release.ts';

@@ -78,6 +78,17 @@ describe('devices of the host', () => {
     });
   }
 
+  for (const handler of ['crun', 'runc'])
+    it(`a container makes no network tunnels, if its profile has none (${handler})`, async () => {
+      const own = await runPod(stage, `tunnels-${handler}`, {}, handler);
+      const make = 'mknod /tmp/tun c 10 200 && head -c 1 /tmp/tun';
+      const id = await runContainer(stage, own, ask({}, low));
+      assert.match((await execute(stage, id, 'sh', '-c', make)).stderr, /Operation not permitted/);
+      const granted = await runContainer(stage, own, ask(device('/dev/net/tun', '/dev/net/tun')));
+      assert.doesNotMatch((await execute(stage, granted, 'sh', '-c', make)).stderr, /not permitted/);
+      await removePod(stage, own);
+    });
+
   it('belong to the user of the container, if the configuration says so', async () => {
     const security = { runAsUser: { value: 1000 }, runAsGroup: { value: 1001 } };
     const id = await runContainer(stage, pod, { ...ask(device(join(host, 'dev/zero'))), security });

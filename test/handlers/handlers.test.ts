@@ -426,6 +426,8 @@ describe('pods of every handler in one daemon', () => {
       const { info } = await runtime().containerStatus({ containerId: id, verbose: true });
       const isGuest = name === 'gvisor';
       assert.equal(/a separate kernel/.test(JSON.stringify(info)), isGuest, name);
+      const tunnel = await execute(stage, id, 'sh', '-c', 'mknod /tmp/tun c 10 200 && head -c 1 /tmp/tun');
+      if (!isGuest) assert.match(tunnel.stderr, /not permitted/, `${name} denies network tunnels`);
       await removePod(stage, pod);
     }
   });

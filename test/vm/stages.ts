@@ -74,11 +74,11 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'cgroups',
-    what: 'cgroups of pods and in containers, and their resources, on version 2 with nsdelegate',
+    what: 'cgroups of pods and in containers, their resources and devices, on version 2 with nsdelegate',
     command: [
       ...['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/node', '--test', '--test-concurrency=1'],
       ...['--test-force-exit', '--test-reporter=tap'],
-      ...['writable-cgroups', 'cgroups', 'resources'].map((name) => `test/e2e/${name}.test.ts`),
+      ...['writable-cgroups', 'cgroups', 'resources', 'devices'].map((name) => `test/e2e/${name}.test.ts`),
     ],
     memoryMiB: 3072,
     limitMinutes: 60,

@@ -6,6 +6,7 @@ import { namingFile } from '../../../base/files/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore } from '../../images/types.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
+import { allowsTun } from '../../cgroups/tun-device.ts';
 import { commandPlace } from '../../oci/command-paths.ts';
 import { checkDestinations } from '../../oci/destinations.ts';
 import { reserveLauncherName } from '../../container-mounts/launcher-name.ts';
@@ -132,6 +133,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     }),
   ]);
   for (const folder of missing) makeFolderInRoot(rootfs.path, folder, rootOwner(userNamespace));
+  if (!allowsTun(spec.linux.resources.devices ?? [])) request.withoutTun();
   if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
   const containerPlan = { ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) };
   request.restore?.checkPlan(containerPlan);

@@ -39,6 +39,8 @@ export interface BundleRequest {
   readonly planned: (plan: ContainerPlan) => void;
   /** Called with the user, in ids of the host, to whom the cgroup of the container is given. */
   readonly delegated: (owner: { readonly uid: number; readonly gid: number }) => void;
+  /** Called if the container may not use /dev/net/tun, which its runtime might allow nevertheless. */
+  readonly withoutTun: () => void;
 }
 
 /** A request within its ceilings, for which nothing was created yet. */

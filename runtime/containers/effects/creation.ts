@@ -9,6 +9,7 @@ import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
 import { cgroupProcesses } from '../../cgroups/cgroups.ts';
 import { giveCgroup } from '../../cgroups/delegation.ts';
 import { setPodLimits } from '../../cgroups/pod-limits.ts';
+import { denyTun } from '../../cgroups/tun-device.ts';
 import { areLocal } from '../../container-mounts/local-mounts.ts';
 import { checkMadeContainer, mountsOf } from '../../container-mounts/created-container.ts';
 import type { ContainerPlan } from '../../container-mounts/created-container.ts';
@@ -67,8 +68,9 @@ export function creationEffects(
   const cgroupOf = (record: ContainerRecord): string => places.cgroup(record).path;
   // The checked plan of each container; the created container is compared with it again.
   const plans = new Map<string, ContainerPlan>();
-  /** The users to whom cgroups are given once the runtime has made them, in ids of the host. */
-  const owners = new Map<string, { readonly uid: number; readonly gid: number }>();
+  const cgroupNeeds = new Map<string, CgroupNeeds>();
+  const needs = (id: string, more: CgroupNeeds): void =>
+    void cgroupNeeds.set(id, { ...cgroupNeeds.get(id), ...more });
 
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox, deps.restores),
@@ -94,7 +96,8 @@ export function creationEffects(
         cgroup: places.cgroup(record),
         pidNamespace,
         planned: (plan) => void plans.set(record.id, plan),
-        delegated: (owner) => void owners.set(record.id, owner),
+        delegated: (owner) => needs(record.id, { owner }),
+        withoutTun: () => needs(record.id, { noTun: handler.kind !== 'crun' && showsMounts(handler) }),
         accepted: () => {
           if (handler.tasks !== undefined) prepareTask(places.bundle(record.id));
           // A restore needs the labels of the prepared container.
@@ -120,12 +123,8 @@ export function creationEffects(
         deps.adoptMonitor(made.init.pid);
         task = await createTask(deps, record, made.init.pid, signal);
       }
-      // The cgroup of the pod did not exist before its first container.
-      const sandbox = deps.sandbox(record.sandboxId);
-      if (sandbox !== undefined) await setPodLimits(cgroups, deps.resourceSupport, sandbox);
-      const owner = owners.get(record.id);
-      owners.delete(record.id);
-      if (owner !== undefined) await giveCgroup(cgroups, places.limits(record), owner);
+      await completeCgroups(deps, record, cgroupNeeds.get(record.id));
+      cgroupNeeds.delete(record.id);
       const plan = plans.get(record.id);
       plans.delete(record.id);
       if (plan !== undefined && showsMounts(handler)) {
@@ -146,7 +145,7 @@ export function creationEffects(
     destroy: async (record) => {
       closeNamespace(record.id);
       plans.delete(record.id);
-      owners.delete(record.id);
+      cgroupNeeds.delete(record.id);
       await monitors.abandon(record);
       const handler = places.findHandler(record);
       // The stand-in process ends with the task.
@@ -171,6 +170,26 @@ export function creationEffects(
       ]);
     },
   };
+}
+
+/** The needs of a container's cgroup that its OCI runtime does not meet. */
+interface CgroupNeeds {
+  /** The user to whom it is given, in ids of the host. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
+  /** It may not use /dev/net/tun, which its runtime may allow. */
+  readonly noTun?: boolean;
+}
+
+async function completeCgroups(
+  { cgroups, places, resourceSupport, sandbox: find }: CreationEffectDeps,
+  record: ContainerRecord,
+  { owner, noTun = false }: CgroupNeeds = {},
+): Promise<void> {
+  // The cgroup of the pod did not exist before its first container.
+  const sandbox = find(record.sandboxId);
+  if (sandbox !== undefined) await setPodLimits(cgroups, resourceSupport, sandbox);
+  if (noTun) await denyTun(cgroups, places.limits(record));
+  if (owner !== undefined) await giveCgroup(cgroups, places.limits(record), owner);
 }
 
 /** Begins the restore of a container whose image holds a checkpoint. */
