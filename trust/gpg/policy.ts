@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import type { PathSegment } from '../../base/schema/index.ts';
-import { readReferenced, report } from '../requirements/building.ts';
+import { readReferenced, refuseKeyText, report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';
 import { constraintProperties, readConstraints } from '../requirements/constraints.ts';
 import { defaultSignedIdentity } from '../requirements/signed-identity.ts';
@@ -89,6 +89,7 @@ async function readKeys(
   path: readonly PathSegment[],
   building: Building,
 ): Promise<Buffer | undefined> {
+  if (refuseKeyText(building, path, name)) return undefined;
   const read = await readReferenced(building, name, keyRingBytes);
   const refuse = (problem: string): undefined => {
     report(

@@ -2,7 +2,7 @@ import { lstat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { append } from '../../base/lists/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
-import { listReferenced, readReferenced, report } from '../requirements/building.ts';
+import { listReferenced, readReferenced, refuseKeyText, report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -245,6 +245,7 @@ async function readCertificates(
     const names: unknown = recordOf(record['certificates'])?.[type];
     for (const [index, name] of (Array.isArray(names) ? names : []).entries()) {
       if (typeof name !== 'string' || name === '') continue;
+      if (refuseKeyText(building, [...path, 'certificates', type, index], name)) continue;
       const read = await readFileOf(building, name, type);
       if (typeof read === 'string')
         report(

@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
-import { readReferenced, report } from '../requirements/building.ts';
+import { readReferenced, refuseKeyText, report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
 import { recordOf } from '../json/strict-json.ts';
@@ -90,6 +90,7 @@ async function readFileOf(
   building: Building,
 ): Promise<PolicyCertificates | undefined> {
   if (typeof value !== 'string' || value === '') return undefined;
+  if (refuseKeyText(building, path, value)) return undefined;
   const read = await readReferenced(building, value, maximumPemBytes);
   try {
     if ('problem' in read) throw new Error(read.problem);

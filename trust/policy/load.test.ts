@@ -150,7 +150,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     'the text of a key instead of its file, without the text in the message',
     plain.replace('one.pub', '"-----BEGIN PUBLIC KEY-----\\nMFkw\\n-----END PUBLIC KEY-----"'),
     [
-      /^6:\d+ this is the text of a key, and not the name of its file; write the text to a file beside [^-]*$/,
+      /^6:\d+ this is the text of a key or certificate, and not the name of its file; write the text to a file beside [^-]*$/,
     ],
   ],
   ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a regular file/]],

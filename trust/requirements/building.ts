@@ -89,6 +89,25 @@ export function report(
   });
 }
 
+/** The beginning of a PEM or OpenPGP block, as it is and in base64. */
+const keyText = /-----BEGIN |^LS0tLS1CRUdJTi/u;
+
+/**
+ * Reports a text of a key or certificate where the name of a file is expected, without the text: it may be
+ * secret. Policies of other tools contain the key itself.
+ * @returns whether it is such a text
+ */
+export function refuseKeyText(building: Building, path: readonly PathSegment[], name: string): boolean {
+  if (!keyText.test(name)) return false;
+  report(
+    building,
+    path,
+    'this is the text of a key or certificate, and not the name of its file',
+    'write the text to a file beside this policy, and name the file here',
+  );
+  return true;
+}
+
 /**
  * Reads a file that the policy names relative to the document. The bytes become part of the policy's
  * revision, and the file is watched.

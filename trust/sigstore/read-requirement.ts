@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
-import { readCachedFile, readReferenced, report } from '../requirements/building.ts';
+import { readCachedFile, readReferenced, refuseKeyText, report } from '../requirements/building.ts';
 import type { Building, ReferencedFile } from '../requirements/building.ts';
 import { readConstraints, refuseUnprovenAge } from '../requirements/constraints.ts';
 import { recordOf, textsOf } from '../json/strict-json.ts';
@@ -37,16 +37,7 @@ export async function readCosign(
   const record = recordOf(value) ?? {};
   const name = record['key'];
   if (typeof name !== 'string' || name === '') return undefined;
-  // Policies of other tools contain the key itself.
-  if (name.includes('-----BEGIN ')) {
-    report(
-      building,
-      [...path, 'key'],
-      'this is the text of a key, and not the name of its file',
-      'write the text to a file beside this policy, and name the file here',
-    );
-    return undefined;
-  }
+  if (refuseKeyText(building, [...path, 'key'], name)) return undefined;
   const read = await readReferenced(building, name);
   const key = 'problem' in read ? read : parsePublicKey(name, read.bytes.toString('utf8'));
   if ('problem' in key)
@@ -194,6 +185,7 @@ async function readRoot(
   const tuf = recordOf(recordOf(value)?.['tuf']);
   if (tuf !== undefined) return readCached(tuf, path, building);
   if (value !== undefined && typeof value !== 'string') return undefined;
+  if (value !== undefined && refuseKeyText(building, path, value)) return undefined;
   if (value !== undefined && value !== publicGood)
     return rootOf(
       value,

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import { tlsCertificates } from '../../base/pem/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
-import { readReferenced, report } from '../requirements/building.ts';
+import { readReferenced, refuseKeyText, report } from '../requirements/building.ts';
 import type { Building } from '../requirements/building.ts';
 import { durationPattern, parseDuration } from '../requirements/duration.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
@@ -160,6 +160,7 @@ async function readPin(
   path: readonly PathSegment[],
   building: Building,
 ): Promise<TufPin | undefined> {
+  if (refuseKeyText(building, path, name)) return undefined;
   const read = await readReferenced(building, name, maximumRootBytes);
   const refuse = (why: string): undefined => {
     const fix = `name the first root.json of the repository (dialect: ${dialect})`;
@@ -180,6 +181,7 @@ async function readAuthorities(
   path: readonly PathSegment[],
   building: Building,
 ): Promise<string | undefined> {
+  if (refuseKeyText(building, path, name)) return undefined;
   const read = await readReferenced(building, name, maximumAuthorityBytes);
   let problem = 'problem' in read ? read.problem : '';
   if ('bytes' in read) {
