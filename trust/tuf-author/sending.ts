@@ -2,8 +2,10 @@ import type { Dialect } from '../tuf-metadata/model.ts';
 import type { Standing } from './collection.ts';
 import { consistentName } from './destination.ts';
 import type { Destination } from './destination.ts';
-import { publicationOf, readPublished, versionOf } from './publish.ts';
+import { isNewer, publicationOf, readPublished, versionOf } from './publish.ts';
+import type { Remote } from './publish.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
+import type { TufSource } from '../tuf-client/source.ts';
 import type { StagedChange } from './staged.ts';
 import type { WorkingFolder } from './working-folder.ts';
 
@@ -34,12 +36,16 @@ export async function concludeSending(
     const root = [...roots.values()][0] ?? own.get('root');
     if (root === undefined) continue;
     for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
-      if (await hasOnlyRoot(destination, dialect, before, files)) {
-        const rest = publicationOf(dialect, own, roots, before);
-        if (rest !== undefined) await destination.publish([rest]);
-      }
       const known = new Map([['root', root]]);
-      const remote = await readPublished(dialect, destination.source(dialect), known);
+      const read = (source = destination.source(dialect)): Promise<Remote | undefined> =>
+        readPublished(dialect, source, known);
+      const remote = await read().catch(async (thrown: unknown) => {
+        const former = await formerState(destination, dialect, own, roots, read);
+        const rest = former === undefined ? undefined : publicationOf(dialect, own, roots, former);
+        if (rest === undefined) throw thrown;
+        await destination.publish([rest]);
+        return read();
+      });
       // Later changes of others are read afterwards, as before every publish.
       hasArrived ||= remote !== undefined && containsOneOf(remote.standing, files);
     }
@@ -48,24 +54,43 @@ export async function concludeSending(
 }
 
 /**
- * Returns whether a place got the new root, and still has the former timestamp. A folder gets one file at a
- * time. The new root may name other keys, so that nobody can read the place until it has the other files.
+ * Returns what a place had before it got new roots, if it got nothing after them. A folder gets one file at a
+ * time, and may be several roots behind. The new roots may name other keys, so that nobody can read the place
+ * until it has the other files.
+ * @param read reads the place from a source
+ * @returns undefined if anything at the place is newer than the owner's files, or a root is of another owner
  */
-async function hasOnlyRoot(
+async function formerState(
   destination: Destination,
   dialect: Dialect,
-  before: Standing,
-  files: Standing,
-): Promise<boolean> {
-  const root = files.get('root');
-  const timestamp = before.get('timestamp');
-  if (destination.serverKey !== undefined || root === undefined || timestamp === undefined) return false;
+  own: Standing,
+  roots: ReadonlyMap<number, Buffer>,
+  read: (source: TufSource) => Promise<Remote | undefined>,
+): Promise<Standing | undefined> {
+  if (destination.serverKey !== undefined) return undefined;
   const source = destination.source(dialect);
-  const name = consistentName({ role: 'root', version: versionOf(dialect, 'root', root), bytes: root });
-  return (
-    root.equals((await source.fetch(name, defaultLimits.rootBytes)) ?? Buffer.alloc(0)) &&
-    timestamp.equals((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) ?? Buffer.alloc(0))
-  );
+  const rootAt = (version: number): Promise<Buffer | undefined> =>
+    source.fetch(consistentName({ role: 'root', version, bytes: Buffer.alloc(0) }), defaultLimits.rootBytes);
+  const versions = [...roots.keys()].sort((a, b) => b - a);
+  if ((await rootAt((versions[0] ?? 0) + 1)) !== undefined) return undefined;
+  for (const version of versions) {
+    const there = await rootAt(version);
+    if (there !== undefined && roots.get(version)?.equals(there) !== true) return undefined;
+    const former = await read(withoutRoots(source, version)).catch(() => undefined);
+    if (former !== undefined) return isNewer(dialect, former.standing, own) ? undefined : former.standing;
+  }
+  return undefined;
+}
+
+/** Hides the roots of a source from a version on. */
+function withoutRoots(source: TufSource, version: number): TufSource {
+  return {
+    ...source,
+    fetch: (name, mostBytes) =>
+      Number(/^(\d+)\.root\.json$/u.exec(name)?.[1] ?? 0) >= version
+        ? Promise.resolve(undefined)
+        : source.fetch(name, mostBytes),
+  };
 }
 
 const containsOneOf = (remote: Standing, files: Standing): boolean =>
