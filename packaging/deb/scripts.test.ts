@@ -23,6 +23,7 @@ mkdir -p /run/systemd/system /run/bin
 cat >/run/bin/systemctl <<'END'
 #!/bin/sh
 case "$*" in
+  *--value*MainPID*) cat /run/main 2>/dev/null || echo 0 ;;
   *MainPID*) cat /run/units 2>/dev/null ;;
   *ActiveState*portcullisd*) cat /run/state ;;
   *ExecStart*portcullisd*) echo "{ path=$(cat /run/program 2>/dev/null || true) ; argv[]= ; ignore_errors=no }" ;;
@@ -117,6 +118,17 @@ done`);
     const others = '/usr/local/bin/portcullisd, /etc/systemd/system/portcullisd.service';
     const warning = `portcullis: warning: the files of another installation are used instead of this package: ${others}; remove one of the two installations\n`;
     assert.equal(calls, warning.repeat(2));
+  });
+
+  it('a daemon of the package stops before its files change, also if its unit is of another installation now', () => {
+    const calls = inside(`${systemd}${programOfPackage}
+echo /usr/local/bin/portcullisd >/run/program
+echo active >/run/state
+$node -c "$loop" portcullis daemon </dev/null >/dev/null 2>&1 &
+until [ "$(readlink /proc/$!/exe)" = $node ]; do sleep 0.01; done
+echo $! >/run/main
+sh "$SCRIPTS/prerm" upgrade 2`);
+    assert.equal(calls, 'invoke stop portcullisd.service\n');
   });
 
   it('an upgrade stops and starts each service whose main process runs a command of the package', () => {
