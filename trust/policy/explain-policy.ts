@@ -12,6 +12,7 @@ import {
   deniedBy,
   inNamespace,
   matchRules,
+  neverAdmits,
   nobodySigns,
   noRule,
   signedEntitlementsMissing,
@@ -67,7 +68,11 @@ export function explainPolicy(
       counted: outcome !== 'denied',
       text: `${reference.text}${inNamespace(namespace)}: ${sentence}`,
       children: [
-        ...speaking.map((rule) => withStanding(rule, explainRule(rule, reference.text), exceptions)),
+        ...speaking.map((rule) => {
+          const isDenial = rule.deny !== undefined;
+          const reason = isDenial ? neverAdmits(rule, reference) : explainRule(rule, reference.text);
+          return withStanding(rule, reason, exceptions);
+        }),
         ...silenced,
         ...matching.others,
       ],

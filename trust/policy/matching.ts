@@ -8,6 +8,7 @@ import {
   deniedDigests,
   deniesDigest,
   incomparableDigest,
+  incomparableIn,
   namesAsWritten,
   normaliseReference,
   ruleNamesImage,
@@ -28,13 +29,14 @@ export interface Matching {
 /**
  * Returns the rules that match, the first part of precedence. A rule with `namespaces` never matches an
  * unknown (empty) namespace.
- * @param digests the digests of the image, if they are known: a rule that denies one of them matches
+ * @param digests the digests of the image, if they are known: a rule that denies one of them matches. The
+ * default is the digest in the reference, if it is not of sha256: no other digest can be known then
  */
 export function matchRules(
   policy: TrustPolicy,
   reference: NormalisedReference,
   namespace: string,
-  digests: readonly string[] = [],
+  digests: readonly string[] = incomparableIn(reference),
 ): Matching {
   const requiring: TrustRule[] = [];
   const unverified: TrustRule[] = [];
@@ -125,7 +127,7 @@ export function mayAdmit(
         rule.mode !== 'report' &&
         !inForce(rule.breakGlass, now),
     )
-    .map(neverAdmits);
+    .map((rule) => neverAdmits(rule, normalised));
   return closed.length === 0
     ? undefined
     : {
@@ -136,8 +138,10 @@ export function mayAdmit(
       };
 }
 
-function neverAdmits(rule: TrustRule): Reason {
-  return rule.deny === undefined ? signedEntitlementsMissing(rule) : deniedBy(rule);
+/** Returns the reason of a rule that admits no image of a reference, whatever is proven. */
+export function neverAdmits(rule: TrustRule, reference: NormalisedReference): Reason {
+  if (rule.deny === undefined) return signedEntitlementsMissing(rule);
+  return deniedBy(rule, incomparableDigest(rule, reference, incomparableIn(reference)));
 }
 
 /**

@@ -60,6 +60,11 @@ export const namesDigest = (pattern: string): boolean => digestIn(pattern) !== u
 const incomparable = (digests: readonly string[]): string | undefined =>
   digests.find((digest) => digest !== '' && !digest.startsWith('sha256:'));
 
+/** Returns the digest in a reference, if it cannot be compared with the digests of patterns. */
+export function incomparableIn({ digest = '' }: NormalisedReference): readonly string[] {
+  return incomparable([digest]) === undefined ? [] : [digest];
+}
+
 /**
  * Returns whether a rule that denies names one of the digests of an image, whatever the reference to the
  * image is. Otherwise a tag would evade the rule, or the digest of the index a rule for the manifest. An

@@ -8,7 +8,7 @@ import { sealDossier } from '../evidence/dossier.ts';
 import type { Verdict } from '../findings/types.ts';
 import type { TrustRule } from '../requirements/types.ts';
 import { explainPolicy } from '../policy/explain-policy.ts';
-import { matchRules } from '../policy/matching.ts';
+import { matchRules, mayAdmit } from '../policy/matching.ts';
 import { normaliseReference } from '../requirements/named-images.ts';
 import { decide } from './decide.ts';
 import { explainVerdict } from './explain-verdict.ts';
@@ -82,6 +82,20 @@ for (const [what, rule, outcome] of [
     });
     assert.equal(verdict.outcome, outcome);
     if (outcome === 'deny') assert.match(explainVerdict(verdict), /name the image by its sha256 digest/);
+  });
+
+for (const admitting of [open, signed])
+  test(`before anything is fetched, a digest of sha512 is denied as in the verdict, beside ${admitting === open ? 'allow' : 'require'}`, () => {
+    const policy = policyOf(admitting, denying(`${name}@${other}`));
+    const reference = `${name}@sha512:${'1'.repeat(128)}`;
+    const { outcome, reasons } = explainPolicy(policy, reference, '');
+    assert.equal(outcome, 'denied');
+    assert.match(JSON.stringify(reasons), /name the image by its sha256 digest/);
+    assert.match(
+      JSON.stringify(mayAdmit(policy, reference, '', new Date())),
+      /TRUST_NEVER_ADMITS.*name the image by its sha256 digest/,
+    );
+    assert.equal(mayAdmit(policy, `${name}@${digest}`, '', new Date()), undefined);
   });
 
 test('the explanation of a policy names the digests that are denied, because it does not know where a tag leads', () => {
