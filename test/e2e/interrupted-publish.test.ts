@@ -133,8 +133,9 @@ describe('an interrupted publish', () => {
     for (const role of ['timestamp', 'snapshot', 'targets']) await trust('rotate', 'keys', role);
     mkdirSync(join(two, '2.targets.json'));
     assert.notEqual((await run('publish', 'keys')).code, 0);
-    assert.ok(existsSync(join(two, '2.root.json')));
     rmSync(join(two, '2.targets.json'), { recursive: true });
+    // A publish is killed after the root, which earlier versions wrote first.
+    cpSync(join(one, '2.root.json'), join(two, '2.root.json'));
     assert.match(await trust('publish', 'keys'), /everything is published already/u);
     for (const name of readdirSync(one))
       assert.deepEqual(readFileSync(join(two, name)), readFileSync(join(one, name)), name);
