@@ -6,6 +6,8 @@ export interface DamagedPart {
   readonly attachment: number;
   readonly key: AttachmentKey;
   readonly type: string;
+  /** Whether its link was deleted, because nobody knows which NetworkPolicies apply to its pod. */
+  readonly lostLink: boolean;
 }
 
 /** The kind of the resource that replaces the resources of a record that could not be read. */
@@ -63,9 +65,10 @@ export function replaceDamagedParts(
     replace.run(namespaceId);
     forgetPods.run(namespaceId);
   });
-  return found.map(({ attachment, type, network, containerId, interface: name }) => ({
+  return found.map(({ attachment, type, network, containerId, interface: name, isPodDamaged: lost }) => ({
     attachment,
     key: { network, containerId, interface: name },
     type,
+    lostLink: lost === 1,
   }));
 }

@@ -36,9 +36,9 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
   let engine: NetworkEngine;
   let api: ScriptedApi;
 
-  const start = async (): Promise<void> => {
+  const start = async (more: Parameters<Fixture['engine']>[0] = {}): Promise<void> => {
     const place = { kubeconfig: join(fixture.folder, 'kubeconfig') };
-    engine = await fixture.engine({ policyCluster: { place, nodeName: 'here' } });
+    engine = await fixture.engine({ policyCluster: { place, nodeName: 'here' }, ...more });
   };
   const callOf = (
     verb: PluginCall['verb'],
@@ -276,7 +276,12 @@ if (inPrivateNetns(import.meta.filename, 300_000)) {
     const cut = db.prepare('UPDATE attachment SET spec = substr(spec, 1, 20) WHERE container_id = ?');
     assert.equal(cut.run(hurt.request.id).changes, 1);
     db.close();
-    await start();
+    const said: string[] = [];
+    await start({
+      log: createLogger({ level: 'warn', stream: { write: (line) => void said.push(line) } }),
+    });
+    const lost = said.filter((line) => line.includes('the pod has lost its link'));
+    assert.ok(lost.length > 0 && lost.every((line) => line.includes(hurt.request.id)), said.join(''));
     await reaches(client, web);
     // Which NetworkPolicies apply to it is not known any more.
     assert.equal(hurt.run('ip link show eth0'), undefined);

@@ -80,10 +80,12 @@ export function openParts({
       const link = findLink(route, { name });
       if (link?.kind === 'veth') removeLink(route, link.index, () => openNetlink(NETLINK_ROUTE));
     };
-    for (const { key, type } of replaceDamagedParts(database, namespaceId, deleteLink))
+    for (const { key, type, lostLink } of replaceDamagedParts(database, namespaceId, deleteLink))
       log.warn(
         { ...key, type },
-        'the record of a plugin attachment was damaged: its addresses and host ports stay taken until the next boot',
+        lostLink
+          ? 'the record of a pod of another runtime was damaged: the pod has lost its link, because nobody knows which NetworkPolicies apply to it, and its addresses and host ports stay taken until the next boot; create the pod again'
+          : 'the record of a plugin attachment was damaged: its addresses and host ports stay taken until the next boot',
       );
     const { confDir } = settings;
     const namespaceIds = createEndedNamespaces(database, hosts.own.route, namespaceId);
