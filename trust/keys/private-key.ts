@@ -5,6 +5,7 @@ import { isPortcullisError, PortcullisError, fileReason, reasonOf } from '../../
 import { readGivenFile } from '../../base/files/index.ts';
 import { onlyPemBlock, writePem } from '../../base/pem/index.ts';
 import { createFileAtomic, kindOfUnwritten } from '../../base/storage/index.ts';
+import { isKeyText } from '../requirements/key-text.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
 import { readNewPassphrase, readPassphrase } from './passphrase.ts';
@@ -36,6 +37,12 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   } as const;
   const fail = (why: string, fix = 'name a private key file: cosign.key, or PEM'): PortcullisError =>
     new PortcullisError({ ...failure, why, fix });
+  if (isKeyText(file))
+    throw new PortcullisError({
+      ...{ ...failure, on: 'from the text of a key' },
+      why: 'the name of its file is expected',
+      fix: 'write the text to a file that only you can read, and name the file',
+    });
   let text: string;
   try {
     text = (await readGivenFile(file, maximumKeyBytes)).toString('utf8');

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { loadPolicy } from './load.ts';
+import { loadSigningKey } from '../keys/private-key.ts';
+import { loadPolicy, readPublicKeyFile } from './load.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-key-texts-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -45,3 +46,16 @@ for (const [form, text] of [
         return true;
       });
     });
+
+for (const [what, read] of [
+  ['sign', (key: string) => loadSigningKey(key, { environment: {} })],
+  ['verify', readPublicKeyFile],
+] as const)
+  test(`${what} --key refuses a key instead of its file without its text`, async () => {
+    for (const key of [block, block.trimEnd(), Buffer.from(block).toString('base64')])
+      await assert.rejects(read(key), ({ message }: Error) => {
+        assert.match(message, /from the text of a key: the name of its file is expected; write the text/u);
+        assert.ok(![secret, key].some((each) => message.includes(each)), message);
+        return true;
+      });
+  });

@@ -9,6 +9,7 @@ import { canonicalDigest } from '../json/canonical-json.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../json/strict-json.ts';
+import { isKeyText } from '../requirements/key-text.ts';
 import type { PolicyKey, TrustPolicy, TrustRule } from '../requirements/types.ts';
 import { policyText } from './policy-text.ts';
 import { readPolicyFiles } from './documents.ts';
@@ -224,6 +225,11 @@ export async function readPublicKeyFile(file: string): Promise<PolicyKey> {
     on: file,
     fix: 'name a PEM public key, such as cosign.pub',
   } as const;
+  if (isKeyText(file))
+    throw new PortcullisError({
+      ...{ ...failure, on: 'from the text of a key', why: 'the name of its file is expected' },
+      fix: 'write the text to a file, and name the file',
+    });
   const text: string = await orThrow(
     async () => (await readPlainFile(file, 64 * 1024)).toString('utf8'),
     (error) => new PortcullisError({ ...failure, why: fileReason(error, file), cause: error }),

@@ -5,6 +5,7 @@ import { fileReason, folderReason } from '../../base/errors/index.ts';
 import { isWithin, readPlainFile } from '../../base/files/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import { isKeyText } from './key-text.ts';
 import type { Requirement } from './types.ts';
 
 /** Reads the value below the name of one type of authority. */
@@ -89,16 +90,13 @@ export function report(
   });
 }
 
-/** The beginning of a PEM or OpenPGP block, as it is and in base64. */
-const keyText = /-----BEGIN |^LS0tLS1CRUdJTi/u;
-
 /**
  * Reports a text of a key or certificate where the name of a file is expected, without the text: it may be
  * secret. Policies of other tools contain the key itself.
  * @returns whether it is such a text
  */
 export function refuseKeyText(building: Building, path: readonly PathSegment[], name: string): boolean {
-  if (!keyText.test(name)) return false;
+  if (!isKeyText(name)) return false;
   report(
     building,
     path,
