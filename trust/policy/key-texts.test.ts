@@ -33,7 +33,12 @@ for (const [form, text] of [
       const rules = [{ images: ['r.example/**'], require: requirement }];
       writeFileSync(
         file,
-        JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', default: 'deny', rules }),
+        JSON.stringify({
+          apiVersion: 'portcullis.dev/v1alpha1',
+          kind: 'TrustPolicy',
+          default: 'deny',
+          rules,
+        }),
       );
       await assert.rejects(loadPolicy({ paths: [file] }), ({ message }: Error) => {
         assert.ok(

@@ -11,7 +11,7 @@ import { folderDestination } from './to-folder.ts';
 
 const add = (path: string, digit: string) =>
   ({
-    ...{ kind: 'add', role: 'targets', path },
+    ...{ kind: 'add' as const, role: 'targets', path },
     file: { length: 1, hashes: { sha256: digit.repeat(64) }, custom: undefined },
   }) as const;
 const publish = (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} });
