@@ -131,6 +131,16 @@ sh "$SCRIPTS/prerm" upgrade 2`);
     assert.equal(calls, 'invoke stop portcullisd.service\n');
   });
 
+  it('a link to the package is not another installation', () => {
+    const calls = inside(`${systemd}${programOfPackage}
+mount -t tmpfs tmpfs /usr/local/bin
+ln -s $node /usr/local/bin/portcullisd
+echo $node >/run/program
+echo inactive >/run/state
+sh "$SCRIPTS/postinst" configure`);
+    assert.doesNotMatch(calls, /another installation/u);
+  });
+
   it('an upgrade stops and starts each service whose main process runs a command of the package', () => {
     const calls = inside(`${systemd}${programOfPackage}
 $node -c "$loop" portcullis proxy </dev/null >/dev/null 2>&1 &
