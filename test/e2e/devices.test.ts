@@ -42,6 +42,7 @@ describe('devices of the host', () => {
       ['dev/sub/full', 7],
     ] as const)
       execFileSync('mknod', ['-m', '666', join(host, name), 'c', '1', String(minor)]);
+    execFileSync('mknod', ['-m', '666', join(host, 'tun'), 'c', '10', '200']);
     symlinkSync('zero', join(host, 'dev/link'));
     writeFileSync(config, `cdi: { specDirs: [${host}/etc, ${host}/run] }\ndevices: { ownedByUser: true }\n`);
     stage = await openStage({ policy, flags: ['--config', config] });
@@ -84,7 +85,7 @@ describe('devices of the host', () => {
       const make = 'mknod /tmp/tun c 10 200 && head -c 1 /tmp/tun';
       const id = await runContainer(stage, own, ask({}, low));
       assert.match((await execute(stage, id, 'sh', '-c', make)).stderr, /Operation not permitted/);
-      const granted = await runContainer(stage, own, ask(device('/dev/net/tun', '/dev/net/tun')));
+      const granted = await runContainer(stage, own, ask(device(join(host, 'tun'), '/dev/net/tun')));
       assert.doesNotMatch((await execute(stage, granted, 'sh', '-c', make)).stderr, /not permitted/);
       await removePod(stage, own);
     });
