@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { allowsTun } from './tun-device.ts';
+import { allowsTun, denyTun } from './tun-device.ts';
 import type { DeviceRule } from './tun-device.ts';
 
 const none: DeviceRule = { allow: false, access: 'rwm' };
@@ -19,3 +22,15 @@ for (const [title, rules, isAllowed] of [
 ] as const)
   test(`/dev/net/tun is ${isAllowed ? 'allowed' : 'denied'} by ${title}`, () =>
     assert.equal(allowsTun(rules), isAllowed));
+
+test('a cgroup that is missing is an error, and a missing controller is none', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-tun-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const roots = ['cpu', 'devices'].map((name) => join(folder, name));
+  for (const root of roots) mkdirSync(join(root, 'pod'), { recursive: true });
+  await denyTun({ version: 1, hybrid: false, roots }, '/pod');
+  writeFileSync(join(folder, 'devices/devices.deny'), '');
+  await denyTun({ version: 1, hybrid: false, roots }, '/pod');
+  assert.equal(readFileSync(join(folder, 'devices/pod/devices.deny'), 'utf8'), 'c 10:200 rwm');
+  await assert.rejects(denyTun({ version: 1, hybrid: false, roots }, '/pod/container'), { code: 'ENOENT' });
+});

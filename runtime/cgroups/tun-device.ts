@@ -7,6 +7,9 @@ import type { CgroupMounts } from './cgroups.ts';
 /** /dev/net/tun (Documentation/admin-guide/devices.txt). */
 const tun = { type: 'c', major: 10, minor: 200 } as const;
 
+/** The file of a cgroup of version 1 that takes denied devices. */
+const denied = 'devices.deny';
+
 /** A rule of the OCI specification (config-linux.md, "Allowed Device list"). */
 export interface DeviceRule {
   readonly allow: boolean;
@@ -37,7 +40,8 @@ export function allowsTun(rules: readonly DeviceRule[]): boolean {
  */
 export async function denyTun({ version, roots }: CgroupMounts, path: string): Promise<void> {
   if (version === 2) return denyDeviceInCgroup(join(roots[0] ?? '/sys/fs/cgroup', path), tun);
-  const file = roots.map((root) => join(root, path, 'devices.deny')).find((each) => existsSync(each));
+  const root = roots.find((each) => existsSync(join(each, denied)));
   // Without this controller the runtime restricts no device.
-  if (file !== undefined) await writeFile(file, `${tun.type} ${tun.major}:${tun.minor} rwm`);
+  if (root !== undefined)
+    await writeFile(join(root, path, denied), `${tun.type} ${tun.major}:${tun.minor} rwm`);
 }
