@@ -4,31 +4,43 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import type { TestContext } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** The file of a stage's state that a test fills the file system with. */
+const fillerOf = ({ folders }: Stage): string => join(folders.state, 'filler');
+
+/**
+ * Opens a stage whose folder for the state is a file system in memory with a limit.
+ * @param limit an option of tmpfs(5)
+ */
+async function stageOnTmpfs(t: TestContext, limit: string): Promise<Stage> {
+  const stage = await openStage();
+  const { state } = stage.folders;
+  const run = (command: string, ...words: readonly string[]) => ({
+    meanwhile: () => Promise.resolve(void execFileSync(command, words)),
+  });
+  t.after(async () => {
+    rmSync(fillerOf(stage), { force: true });
+    try {
+      await stage.restart(run('umount', '--lazy', state));
+    } finally {
+      await stage.close();
+    }
+  });
+  await stage.restart(run('mount', '-t', 'tmpfs', '-o', `mode=0700,${limit}`, 'none', state));
+  return stage;
+}
 
 it(
   'no container fails for good because the file system of the state has no files left',
   { timeout: 300_000 },
   async (t) => {
-    const stage = await openStage();
+    const stage = await stageOnTmpfs(t, 'nr_inodes=600');
     const { state } = stage.folders;
-    t.after(async () => {
-      try {
-        await stage.restart({
-          meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', state])),
-        });
-      } finally {
-        await stage.close();
-      }
-    });
-    await stage.restart({
-      meanwhile: () =>
-        Promise.resolve(
-          void execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0700,nr_inodes=600', 'none', state]),
-        ),
-    });
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     const pod = await runPod(stage, 'crowded');
     const many = join(state, 'many');
@@ -68,25 +80,9 @@ it(
   'a request that finds no space for the state names the file, and leaves none that is incomplete',
   { timeout: 300_000 },
   async (t) => {
-    const stage = await openStage();
+    const stage = await stageOnTmpfs(t, 'size=16m');
     const { state } = stage.folders;
-    const filler = join(state, 'filler');
-    t.after(async () => {
-      rmSync(filler, { force: true });
-      try {
-        await stage.restart({
-          meanwhile: () => Promise.resolve(void execFileSync('umount', ['--lazy', state])),
-        });
-      } finally {
-        await stage.close();
-      }
-    });
-    await stage.restart({
-      meanwhile: () =>
-        Promise.resolve(
-          void execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=0700,size=16m', 'none', state]),
-        ),
-    });
+    const filler = fillerOf(stage);
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
     const pod = await runPod(stage, 'first');
     const containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
