@@ -3,23 +3,13 @@
  * checks them: `sh packaging/node site/screenshots.ts`. The pictures are in site/dist/screenshots.
  */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, extname, join, normalize } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
-import { createHttpServer } from '../base/connections/index.ts';
+import { accessibilityProblems } from './accessibility.ts';
 import { readPicture } from './picture.ts';
+import { serveSite } from './server.ts';
 
 export interface Shot {
   /** The page below the folder of the site. */
@@ -39,6 +29,8 @@ const shots: Readonly<Record<string, Shot>> = {
   architecture: { page: 'architecture.html', height: 2400 },
   errors: { page: 'reference/errors/trust.html', height: 900 },
 };
+/** The pages whose accessibility is checked: those of the pictures, and one with code. */
+const checkedPages = [...Object.values(shots).map(({ page }) => page), 'reference/libraries/trust.html'];
 /**
  * The themes by the value of Chromium's setting preferredColorScheme, and the brightness of a page in them.
  */
@@ -50,16 +42,6 @@ const width = 1280;
 /** More of the picture has one colour only if it shows no text. */
 const mostBackground = 0.995;
 const limitMs = 120_000;
-
-const types: Readonly<Record<string, string>> = {
-  '.html': 'text/html',
-  '.js': 'text/javascript',
-  '.css': 'text/css',
-  '.svg': 'image/svg+xml',
-  '.png': 'image/png',
-  '.json': 'application/json',
-  '.woff2': 'font/woff2',
-};
 
 /** Returns the path of Debian's Chromium; undefined if the package `chromium` is not installed. */
 export function findChromium(path = process.env['PATH'] ?? ''): string | undefined {
@@ -94,10 +76,7 @@ export async function takeScreenshots(
   mkdirSync(out);
   const profile = mkdtempSync(join(tmpdir(), 'portcullis-chromium-'));
   const missing = new Set<string>();
-  const server = serve(site, base, missing);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const server = await serveSite(site, base, missing);
   try {
     for (const [name, { page, height }] of Object.entries(wanted))
       for (const [theme, { setting, hasTheme }] of Object.entries(themes)) {
@@ -107,14 +86,13 @@ export async function takeScreenshots(
           `--blink-settings=preferredColorScheme=${setting}`,
           `--window-size=${width},${height}`,
           `--screenshot=${file}`,
-          `http://127.0.0.1:${port}${base}${page}`,
+          `${server.url}${page}`,
         ]);
         const why = problemOf(file, height, hasTheme);
         if (why !== undefined) problems.push(`the picture of ${page} in the ${theme} theme: ${why}`);
       }
   } finally {
     server.close();
-    server.closeAllConnections();
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   }
   return [...problems, ...[...missing].map((path) => `a page asks for ${path}, which does not exist`)];
@@ -150,23 +128,6 @@ function problemOf(
   }
 }
 
-/** Serves the files of a folder below the path `base`. `missing` gets the paths that do not exist. */
-function serve(folder: string, base: string, missing: Set<string>): ReturnType<typeof createHttpServer> {
-  return createHttpServer((request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
-    const file = join(folder, normalize(`/${decodeURIComponent(pathname.slice(base.length))}`));
-    if (!pathname.startsWith(base) || !existsSync(file) || !statSync(file).isFile()) {
-      // Each browser asks for this one, whatever the page says.
-      if (pathname !== '/favicon.ico') missing.add(pathname);
-      response.writeHead(404).end();
-      return;
-    }
-    response
-      .writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' })
-      .end(readFileSync(file));
-  });
-}
-
 /** Takes the pictures, or writes why it cannot. Returns whether all that could be done is in order. */
 export async function checkScreenshots(
   site: string,
@@ -178,9 +139,13 @@ export async function checkScreenshots(
     out.write('no screenshots: Chromium is not installed (apt-get install chromium)\n');
     return true;
   }
-  const problems = await takeScreenshots(chromium, site, shots, base);
+  const problems = [
+    ...(await takeScreenshots(chromium, site, shots, base)),
+    ...(await accessibilityProblems(chromium, site, checkedPages, base)),
+  ];
   for (const problem of problems) out.write(`${problem}\n`);
-  if (problems.length === 0) out.write('the screenshots are in site/dist/screenshots\n');
+  if (problems.length === 0)
+    out.write('the screenshots are in site/dist/screenshots; the pages are accessible\n');
   return problems.length === 0;
 }
 

@@ -38,6 +38,8 @@ export default defineConfig({
     // The documents are plain Markdown. A `<NAME>` or `{{ x }}` in them is text.
     html: false,
     attrs: { disable: true },
+    // The default themes have comments and keywords below the contrast of 4.5 to 1 that WCAG 2.2 AA requires.
+    theme: { light: 'github-light-high-contrast', dark: 'github-dark-high-contrast' },
     anchor: { slugify },
     languages: ['yaml', 'json', 'sh', 'console', 'ts', 'js', 'toml', 'ini'],
     config(md) {
