@@ -72,9 +72,14 @@ type Sidebar = ReturnType<typeof navigation>['sidebar'];
 const summaryOf = (readme: string): string => readme.slice(0, readme.indexOf('\n## Use it\n'));
 
 function home(summary: string, sidebar: Sidebar): string {
-  const parts = sidebar.map(({ text, items }) => {
-    const links = items.flatMap((item) => ('link' in item ? [`[${item.text}](${item.link})`] : []));
-    return `- **${text}**: ${links.join(', ')}`;
-  });
+  const links = (items: readonly Item[]): string =>
+    items.map(({ text, link }) => `[${text}](${link})`).join(', ');
+  const parts = sidebar.flatMap(({ text, items }) => [
+    `- **${text}**: ${links(items.filter((item) => 'link' in item))}`.replace(/: $/, ''),
+    // Groups that are closed in the menu are lists of names, which the menu finds.
+    ...items.flatMap((item) =>
+      'link' in item || item.collapsed ? [] : [`  - ${item.text}: ${links(item.items)}`],
+    ),
+  ]);
   return `${summary}\n## All pages\n\n${parts.join('\n')}\n`;
 }

@@ -11,69 +11,45 @@ const root = join(import.meta.dirname, '..');
 const tutorials = ['first-signed-pod', 'cluster-node', 'ci-gate', 'nginx-profile'].map(
   (name) => `docs/tutorials/${name}.md`,
 );
+/** Documents of one subject. */
+interface Group {
+  readonly title: string;
+  readonly files: readonly string[];
+}
+
+const groupOf = (title: string, ...names: readonly string[]): Group => ({
+  title,
+  files: names.map((name) => `docs/${name}.md`),
+});
+
 const guides = [
-  ...[
-    'installation',
-    'kubernetes',
-    'kubelet',
+  groupOf(
+    'Install and run',
+    ...['installation', 'kubernetes', 'kubelet', 'kubelet-features', 'kubeadm', 'embedding'],
     'troubleshooting',
-    'kubelet-features',
-    'kubeadm',
-    'embedding',
-    'signing',
-    'ci-gate',
-    'pipelines',
-    'publishing',
-    'policy-delivery',
-    'cluster-policy',
-    'image-files',
-    'lazy-start',
-    'air-gap',
-    'editors',
-    'trust-service',
+  ),
+  groupOf(
+    'Sign and publish',
+    ...['signing', 'ci-gate', 'pipelines', 'publishing', 'trust-service', 'air-gap'],
+  ),
+  groupOf(
+    'Policies and profiles',
+    ...['policy-delivery', 'cluster-policy', 'webhook', 'containers-policy', 'entitlements', 'editors'],
     'fleet',
-    'webhook',
-    'node-image',
-    'node-state',
-    'proxy',
-    'nri',
-    'runtimes',
-    'checkpoints',
-    'containers-policy',
-  ],
-  ...[
-    'network-policies',
-    'services',
-    'from-kube-proxy',
-    'cluster',
-    'overlay',
-    'docker',
-    'cnm',
-    'entitlements',
-  ],
-].map((name) => `docs/${name}.md`);
+  ),
+  groupOf('Images and containers', 'image-files', 'lazy-start', 'checkpoints', 'runtimes', 'nri', 'proxy'),
+  groupOf(
+    'Networks',
+    ...['network-policies', 'services', 'from-kube-proxy', 'cluster', 'overlay', 'docker', 'cnm'],
+  ),
+  groupOf('Nodes', 'node-image', 'node-state'),
+];
 const reference = [
-  ...[
-    'configuration',
-    'policy',
-    'profiles',
-    'attestations',
-    'tuf',
-    'verdicts',
-    'enforcement',
-    'observability',
-  ],
-  ...[
-    'networking',
-    'cni-plugins',
-    'image-limits',
-    'exit-codes',
-    'admin-api',
-    'fleet-api',
-    'trust-library',
-    'entitlements-library',
-  ],
-].map((name) => `docs/${name}.md`);
+  groupOf('Files that you write', 'configuration', 'policy', 'profiles', 'attestations', 'tuf'),
+  groupOf('How the daemon works', 'verdicts', 'enforcement', 'observability', 'image-limits'),
+  groupOf('Networks', 'networking', 'cni-plugins'),
+  groupOf('Interfaces', ...['exit-codes', 'admin-api', 'fleet-api', 'trust-library', 'entitlements-library']),
+];
 const explanation = [
   ...[
     'docs/architecture.md',
@@ -92,11 +68,25 @@ const explanation = [
   ...['docs/test-suites.md', 'docs/releasing.md', 'SECURITY.md'],
 ];
 
-export const documents: readonly string[] = [...tutorials, ...guides, ...reference, ...explanation];
+const filesOf = (groups: readonly Group[]): string[] => groups.flatMap(({ files }) => files);
+
+export const documents: readonly string[] = [
+  ...tutorials,
+  ...filesOf(guides),
+  ...filesOf(reference),
+  ...explanation,
+];
 
 export interface Item {
   readonly text: string;
   readonly link: string;
+}
+
+/** Pages of one subject, below a heading that closes. */
+export interface ItemGroup {
+  readonly text: string;
+  readonly collapsed: boolean;
+  readonly items: readonly Item[];
 }
 
 /**
@@ -108,17 +98,19 @@ export function navigation(
 ) {
   const itemsOf = (files: readonly string[]): Item[] =>
     files.map((file) => ({ text: titleOf(file), link: linkOf(pageOf(file)) }));
+  const groupsOf = (groups: readonly Group[]): ItemGroup[] =>
+    groups.map(({ title, files }) => ({ text: title, collapsed: false, items: itemsOf(files) }));
   const decisions = readdirSync(join(root, 'docs/decisions'))
     .filter((name) => /^\d/.test(name))
     .sort()
     .map((name) => `docs/decisions/${name}`);
-  const sidebar = [
+  const sidebar: { readonly text: string; readonly items: readonly (Item | ItemGroup)[] }[] = [
     { text: 'Tutorials', items: itemsOf(tutorials) },
-    { text: 'How-to guides', items: itemsOf(guides) },
+    { text: 'How-to guides', items: groupsOf(guides) },
     {
       text: 'Reference',
       items: [
-        ...itemsOf(reference),
+        ...groupsOf(reference),
         ...generated.map(({ title, items }) => ({ text: title, collapsed: true, items })),
       ],
     },
@@ -127,7 +119,7 @@ export function navigation(
       items: [...itemsOf(explanation), { text: 'Each decision', collapsed: true, items: itemsOf(decisions) }],
     },
   ];
-  const parts = [tutorials, guides, reference, explanation];
+  const parts = [tutorials, filesOf(guides), filesOf(reference), explanation];
   const nav = sidebar.map(({ text }, index) => ({ text, link: itemsOf(parts[index] ?? [])[0]?.link ?? '/' }));
   return { nav, sidebar, decisions };
 }
