@@ -194,9 +194,8 @@ describe('a profile that extends others', () => {
         }`,
       ]),
     );
-    const begun = performance.now();
-    problemsOf(wide);
-    assert.ok(performance.now() - begun < 10_000);
+    // Two parents of each of 30 profiles would be a thousand million resolutions, which never end.
+    assert.match(problemsOf(wide).join('\n'), /parameters are given more than 200 different values/);
   });
 });
 

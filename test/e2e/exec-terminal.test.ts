@@ -72,7 +72,11 @@ describe('portcullis exec with input and a terminal', () => {
 
   it('-it gives the command a terminal with the size of the user’s terminal', async () => {
     const { code, stdout } = await inTerminal(
-      words('-it', 'sh', '-c', 'sleep 1; stty size; tty; exit 3'),
+      // The size arrives soon after the start of the command.
+      words(
+        ...['-it', 'sh', '-c'],
+        'until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done; stty size; tty; exit 3',
+      ),
       '',
     );
     // In Node's raw mode, the user's terminal still converts line ends, after that of the container.
