@@ -130,6 +130,8 @@ portcullis: unstripped-binary-or-object ${program}
 portcullis: hardening-no-pie ${program}
 # An address in the licence texts of libraries that Node contains. The texts are quoted as they are.
 portcullis: old-fsf-address-in-copyright-file
+# prerm reads which services run. It stops them with deb-systemd-invoke.
+portcullis: maintainer-script-calls-systemctl [prerm:*]
 `;
 }
 
