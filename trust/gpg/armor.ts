@@ -1,5 +1,9 @@
 const begin = /^-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*$/;
+const privateBlock = '-----BEGIN PGP PRIVATE KEY BLOCK';
 const end = /^-----END PGP PUBLIC KEY BLOCK-----[ \t]*$/;
+
+/** Why a file is no file of public keys: its content must not be copied any further. */
+export const holdsPrivateKey = 'it contains a private key; a policy names public keys';
 
 /**
  * Removes the ASCII armor from public keys (RFC 9580 section 6); one file may contain several blocks. Bytes
@@ -10,7 +14,9 @@ const end = /^-----END PGP PUBLIC KEY BLOCK-----[ \t]*$/;
 export function dearmor(bytes: Buffer): Buffer {
   // The first byte of a packet has its highest bit set; the first byte of a text does not.
   if (bytes.length === 0 || (bytes.readUInt8(0) & 0x80) !== 0) return bytes;
-  const lines = bytes.toString('latin1').split(/\r?\n/);
+  const whole = bytes.toString('latin1');
+  if (whole.includes(privateBlock)) throw new Error(holdsPrivateKey);
+  const lines = whole.split(/\r?\n/);
   const blocks: Buffer[] = [];
   let index = 0;
   while ((index = nextBlock(lines, index)) < lines.length) {

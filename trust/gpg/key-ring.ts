@@ -2,7 +2,7 @@ import { attempt } from '../../base/errors/index.ts';
 import { append, largest, smallest } from '../../base/lists/index.ts';
 import type { GpgKey, GpgSigningKey, Revocation } from '../requirements/gpg-key.ts';
 import { isWeakHash } from './algorithms.ts';
-import { dearmor } from './armor.ts';
+import { dearmor, holdsPrivateKey } from './armor.ts';
 import { packetTags, readPackets } from './packets.ts';
 import type { Packet } from './packets.ts';
 import { readPublicKey } from './public-key-packet.ts';
@@ -23,6 +23,7 @@ const packetLimit = 20_000;
  * packets are between a user id and its signatures, and between signatures.
  */
 const skipped: readonly number[] = [packetTags.marker, packetTags.trust, packetTags.padding];
+const secret: readonly number[] = [packetTags.secretKey, packetTags.secretSubkey];
 const signFlag = 0x02;
 const compromised = 2;
 
@@ -37,6 +38,7 @@ const compromised = 2;
 export function readKeyRing(...files: readonly Buffer[]): GpgKeyRing {
   const packets = files.flatMap((bytes) => {
     const read = readPackets(dearmor(bytes), packetLimit).filter(({ tag }) => !skipped.includes(tag));
+    if (read.some(({ tag }) => secret.includes(tag))) throw new Error(holdsPrivateKey);
     if (read[0]?.tag !== packetTags.publicKey) throw new Error('it does not begin with a public key');
     return read;
   });

@@ -10,7 +10,9 @@ export interface Packet {
 export const packetTags = {
   signature: 2,
   onePassSignature: 4,
+  secretKey: 5,
   publicKey: 6,
+  secretSubkey: 7,
   compressedData: 8,
   marker: 10,
   literalData: 11,

@@ -20,8 +20,10 @@ export interface ContainersRequirements {
   readonly list: readonly ContainersRequirement[];
 }
 
-/** Paths of files, or their contents in base64. */
-export type Material = { readonly paths: readonly string[] } | { readonly contents: readonly string[] };
+/** Paths of files; or their contents in base64, and the name of the field that has them. */
+export type Material =
+  | { readonly paths: readonly string[] }
+  | { readonly contents: readonly string[]; readonly field: string };
 
 export type ContainersRequirement =
   | { readonly type: 'insecureAcceptAnything' | 'reject' | 'signedBaseLayer' }
@@ -274,7 +276,7 @@ function readMaterial(
   const contents = texts.map(goBase64);
   return contents.includes(undefined)
     ? wrong('write base64')
-    : { contents: contents.filter((content) => content !== undefined) };
+    : { contents: contents.filter((content) => content !== undefined), field };
 }
 
 /** Normalises base64 as Go reads it: with padding, and ignoring line breaks. */

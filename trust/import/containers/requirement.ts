@@ -1,7 +1,9 @@
+import { fileReason } from '../../../base/errors/index.ts';
 import { readPemCertificates } from '../../pki/authorities.ts';
 import { parsePublicKey } from '../../keys/public-key.ts';
 import { readKeyRing } from '../../gpg/key-ring.ts';
 import { defaultLookaside, parseLookaside } from '../../gpg/lookaside.ts';
+import { isKeyText } from '../../requirements/key-text.ts';
 import type { SignedIdentity } from '../../requirements/signed-identity.ts';
 import type { ContainersRequirement, Material, SigstoreSigned } from './policy-json.ts';
 import { makeTrustedRoot } from './trusted-root.ts';
@@ -86,9 +88,10 @@ async function mapSignedBy(
     ? parseLookaside(lookaside, '/')
     : { problem: 'it is not a URL' };
   if ('problem' in store) return unmapped(`the lookaside ${lookaside} cannot be used: ${store.problem}`);
-  const { names, contents } = await collect(requirement.keys, '.gpg', files);
-  if (names.length === 0) return unmapped('it names no keys, so no signature is accepted');
-  for (const [index, content] of contents.entries()) checked(names[index], () => readKeyRing(content));
+  const keys = await collect(requirement.keys, files);
+  if (keys.length === 0) return unmapped('it names no keys, so no signature is accepted');
+  for (const { place, content } of keys) checked(`keys ${place}`, () => readKeyRing(content));
+  const names = keys.map((key) => nameOf(key, '.gpg', files));
   return {
     kind: 'require',
     value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } },
@@ -106,12 +109,12 @@ async function mapSigstoreSigned(
     );
   const { keys, fulcio, rekor, pki, signedIdentity } = requirement;
   if (pki !== undefined) return mapPki(pki, signedIdentity, files);
-  const rekorKeys = rekor === undefined ? undefined : (await collect(rekor, '.pub', files)).contents;
+  const rekorKeys = rekor === undefined ? undefined : contentsOf(await collect(rekor, files));
   if (fulcio !== undefined) {
     if (fulcio.subjectEmail.includes('*'))
       return unmapped(`the subject ${fulcio.subjectEmail} would be read as a pattern`);
-    const ca = await collect(fulcio.ca, '.pem', files);
-    const root = files.keep(makeTrustedRoot(rekorKeys ?? [], ca.contents), '.trusted-root.json');
+    const authorities = contentsOf(await collect(fulcio.ca, files));
+    const root = files.keep(makeTrustedRoot(rekorKeys ?? [], authorities), '.trusted-root.json');
     const identity = { issuer: fulcio.oidcIssuer, subject: fulcio.subjectEmail };
     return {
       kind: 'require',
@@ -119,16 +122,18 @@ async function mapSigstoreSigned(
     };
   }
   if (keys === undefined) return unmapped('it names no signer');
-  const { names, contents } = await collect(keys, '.pub', files);
-  for (const [index, content] of contents.entries()) {
-    const key = parsePublicKey(names[index] ?? '', content.toString('utf8'));
-    if ('problem' in key) return unmapped(`the key ${names[index] ?? ''} cannot be used: ${key.problem}`);
+  const read = await collect(keys, files);
+  for (const { place, content } of read) {
+    const key = parsePublicKey('', content.toString('utf8'));
+    if ('problem' in key) return unmapped(`the key ${place} cannot be used: ${key.problem}`);
   }
   const log =
     rekorKeys === undefined
       ? {}
       : { log: { root: files.keep(makeTrustedRoot(rekorKeys, []), '.trusted-root.json') } };
-  const authorities = names.map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
+  const authorities = read
+    .map((key) => nameOf(key, '.pub', files))
+    .map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
   const [only] = authorities;
   return {
     kind: 'require',
@@ -150,10 +155,11 @@ async function mapPki(
     material: Material | undefined,
   ): Promise<Readonly<Record<string, string>>> => {
     if (material === undefined) return {};
-    const { names, contents } = await collect(material, '.pem', files);
-    for (const [index, content] of contents.entries())
-      checked(names[index], () => readPemCertificates(names[index] ?? '', content), 'certificates');
-    return names[0] === undefined ? {} : { [field]: names[0] };
+    const [certificates] = await collect(material, files);
+    if (certificates === undefined) return {};
+    const { place, content } = certificates;
+    checked(`certificates ${place}`, () => readPemCertificates('', content));
+    return { [field]: nameOf(certificates, '.pem', files) };
   };
   return {
     kind: 'require',
@@ -169,38 +175,48 @@ async function mapPki(
   };
 }
 
-/** Returns the contents, and the names by which rules can refer to them. */
-async function collect(
-  material: Material,
-  suffix: string,
-  files: ImportFiles,
-): Promise<{ readonly names: readonly string[]; readonly contents: readonly Buffer[] }> {
-  if ('contents' in material) {
-    const contents = material.contents.map((content) => Buffer.from(content, 'base64'));
-    return { names: contents.map((content) => files.keep(content, suffix)), contents };
-  }
-  const contents = await Promise.all(
+/** A key or certificate, as the source names or contains it. */
+interface Collected {
+  /** The absolute path of its file; undefined if the source contains it. */
+  readonly file?: string;
+  /** Where it is, for messages. */
+  readonly place: string;
+  readonly content: Buffer;
+}
+
+/** Reads keys or certificates. Keeps none of them: whether one is secret is not known yet. */
+async function collect(material: Material, files: ImportFiles): Promise<readonly Collected[]> {
+  if ('contents' in material)
+    return material.contents.map((content, index) => ({
+      place: `in ${material.field}${material.contents.length > 1 ? `[${index}]` : ''}`,
+      content: Buffer.from(content, 'base64'),
+    }));
+  return Promise.all(
     material.paths.map(async (path) => {
+      if (isKeyText(path))
+        throw new Error('a path in it is the text of a key or certificate, not the name of its file');
+      const file = files.absolute(path);
       try {
-        return await files.read(path);
+        return { file, place: `of ${path}`, content: await files.read(path) };
       } catch (error) {
-        const why =
-          (error as NodeJS.ErrnoException).code === 'ENOENT'
-            ? 'there is no such file'
-            : (error as Error).message;
-        throw new Error(`${path} cannot be read: ${why}`, { cause: error });
+        throw new Error(`${path} cannot be read: ${fileReason(error, file)}`, { cause: error });
       }
     }),
   );
-  return { names: material.paths.map((path) => files.absolute(path)), contents };
 }
 
-function checked(name: string | undefined, read: () => unknown, what = 'keys'): void {
+const contentsOf = (collected: readonly Collected[]): readonly Buffer[] =>
+  collected.map(({ content }) => content);
+
+/** Returns the name by which rules refer to a checked key or certificate. */
+function nameOf({ file, content }: Collected, suffix: string, files: ImportFiles): string {
+  return file ?? files.keep(content, suffix);
+}
+
+function checked(what: string, read: () => unknown): void {
   try {
     read();
   } catch (error) {
-    throw new Error(`the ${what} of ${name ?? ''} cannot be used: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new Error(`the ${what} cannot be used: ${(error as Error).message}`, { cause: error });
   }
 }
