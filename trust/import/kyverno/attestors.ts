@@ -1,5 +1,5 @@
 import { append } from '../../../base/lists/index.ts';
-import { readPem, writePem } from '../../../base/pem/index.ts';
+import { mentionsPrivateKey, readPem, writePem } from '../../../base/pem/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
@@ -253,6 +253,8 @@ export function notaryOf(
     return report(importing, path, 'Notary signatures require a certificate in the policy itself');
   if (certificates?.['certChain'] !== undefined || certificates?.['rekor'] !== undefined)
     return report(importing, path, 'only `cert` has a counterpart');
+  if (mentionsPrivateKey(certificate ?? ''))
+    return report(importing, path, 'the certificate contains a private key; a policy names certificates');
   const pem = blocks.map(({ type, content }) => writePem(type, content)).join('');
   const file = keepFile(
     importing,

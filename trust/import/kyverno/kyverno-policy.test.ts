@@ -313,6 +313,25 @@ test('fields that must be texts and are not are no errors of the program', async
   }
 });
 
+test('a private key beside a certificate denies the images, and is in no file of the imported policy', async () => {
+  const pem = ['CERTIFICATE', 'PRIVATE KEY']
+    .map((type) => `-----BEGIN ${type}-----\nAAAA\n-----END ${type}-----\n`)
+    .join('');
+  const entries = [{ certificates: { cert: pem } }];
+  const verify = { imageReferences: ['ghcr.io/org/*'], type: 'Notary', attestors: [{ entries }] };
+  const { result } = await imported(
+    'kyverno',
+    JSON.stringify({
+      apiVersion: 'kyverno.io/v1',
+      kind: 'ClusterPolicy',
+      metadata: { name: 'p' },
+      spec: { validationFailureAction: 'Enforce', rules: [{ name: 'r', verifyImages: [verify] }] },
+    }),
+  );
+  assert.deepEqual(result.files, []);
+  assert.match(result.unmapped.map(({ why }) => why).join(), /private key/u);
+});
+
 test('fuzzed documents give an error with a position, or rules that load', async () => {
   const value = fc.letrec((tie) => ({
     any: fc.oneof(
