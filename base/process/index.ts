@@ -11,5 +11,6 @@ export { serveThread } from './serve-thread.ts';
 export type { Blame, Caller } from './exchange.ts';
 export { currentBootId, processIdentity, sameProcess } from './identity.ts';
 export type { ProcessIdentity } from './identity.ts';
+export { killTree } from './kill-tree.ts';
 export { findAppArmorParser } from './apparmor-parser.ts';
 export type { AppArmorParser } from './apparmor-parser.ts';

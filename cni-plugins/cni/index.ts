@@ -4,7 +4,6 @@ export type { ChainNetwork, Chains } from './chains/chains.ts';
 export { execStep } from './chains/exec-step.ts';
 export type { ExecOptions } from './chains/exec-step.ts';
 export { inProcessStep } from './chains/in-process-step.ts';
-export { killTree } from './chains/kill-tree.ts';
 export { openResultCache } from './chains/result-cache.ts';
 export type { CachedAttachment } from './chains/result-cache.ts';
 export { stepOf } from './chains/step.ts';

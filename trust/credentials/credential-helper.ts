@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { parseJson } from '../../base/json/index.ts';
 import type { Credentials } from '../../base/distribution/index.ts';
 import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
+import { killTree } from '../../base/process/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 
 const answerLimit = 64 * 1024;
@@ -70,8 +71,11 @@ function run(
       env: Object.fromEntries(Object.entries(environment).filter(([name]) => !passphrases.test(name))),
     });
     const end = (why: string): void => {
-      child.kill('SIGKILL');
-      // A process that the helper started may still hold the pipe, and must not hold this process.
+      // A helper is often a script that waits for the program that hangs. It has no process group of its own,
+      // because it may ask its user, and only the foreground group reads from the terminal.
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+        killTree(child.pid);
+      // A process that the helper started before it ended may still hold the pipe.
       child.stdout.destroy();
       child.unref();
       reject(new Error(why));

@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { attempt } from '../../base/errors/index.ts';
 import { askHelper } from './credential-helper.ts';
 import { credentialsOf } from './find-credentials.ts';
 
@@ -167,6 +168,24 @@ test('a helper whose own child holds its output does not hold the command', asyn
     /it did not answer within 0\.3 seconds.*TRUST_CREDENTIAL_HELPER/,
   );
   assert.ok(performance.now() - begun < 10_000);
+});
+
+test('a helper that is killed leaves no program that it started', async (context) => {
+  const file = join(folder, 'started');
+  await helper('parent', `sleep 300 & echo $! > "${file}"; while :; do printf %01000d 0; done`);
+  await assert.rejects(
+    askHelper('parent', 'a.example', { PATH: `${folder}:/usr/bin:/bin` }),
+    /longer than the limit/,
+  );
+  const started = (await readFile(file, 'utf8')).trim();
+  context.after(() => attempt(() => process.kill(Number(started), 'SIGKILL')));
+  await context.waitFor(
+    async () => {
+      const stat = await readFile(`/proc/${started}/stat`, 'latin1').catch(() => ') Z');
+      assert.match(stat, /\) Z/u);
+    },
+    { timeout: 20_000 },
+  );
 });
 
 test('a helper gets the environment without the passphrases of signing keys', async () => {

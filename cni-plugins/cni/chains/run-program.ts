@@ -4,8 +4,8 @@ import { basename, isAbsolute, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { O_RDONLY, closeFd, openFile, openOutput, sealedFile } from '../../../base/kernel/index.ts';
+import { killTree } from '../../../base/process/index.ts';
 import type { Child, StartProgram } from '../../../base/reactor/index.ts';
-import { killTree } from './kill-tree.ts';
 import type { CollectedOutput } from '../../../base/kernel/index.ts';
 
 /**

@@ -1,11 +1,11 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { attempt } from '../../../base/errors/index.ts';
+import { attempt } from '../errors/index.ts';
 
 /**
  * Sends SIGKILL to a child that was not reaped yet, and to all its descendants. The descendants are collected
  * before the first of them dies, because orphans cannot be found by their parent. Each is stopped before its
  * children are listed, because a stopped process starts no more of them. Waits at most 20 ms until all are.
- * @param pid a process that leads a process group of its own
+ * @param pid if it leads a process group, all of the group are killed
  * @param proc where proc(5) is mounted
  */
 export function killTree(pid: number, proc = '/proc'): void {
