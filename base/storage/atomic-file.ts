@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, renameSync } from 'node:fs';
 import { link, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileReason } from '../errors/index.ts';
@@ -28,6 +28,36 @@ export async function writeFileAtomic(
   { mode = 0o600, owner, durable = true }: AtomicWriteOptions = {},
 ): Promise<void> {
   await place(path, data, { mode, owner, durable, publish: (temporary) => rename(temporary, path) });
+}
+
+/**
+ * Replaces files that belong together, each like {@link writeFileAtomic}, in the given order. The first gets
+ * its name when all are written, and the others get theirs at once after it: a disk that is full leaves all
+ * old files, and a kill between them is improbable.
+ * @throws PortcullisError like {@link writeFileAtomic}, for the file that failed
+ */
+export async function writeFilesAtomic(
+  files: readonly { readonly path: string; readonly bytes: Uint8Array }[],
+  { mode = 0o600 }: { readonly mode?: number } = {},
+): Promise<void> {
+  const written: { readonly path: string; readonly temporary: string }[] = [];
+  let path = '';
+  try {
+    for (const file of files) {
+      path = file.path;
+      const temporary = temporaryOf(path);
+      written.push({ path, temporary });
+      await writeTemporary(temporary, file.bytes, { mode, owner: undefined, durable: true });
+    }
+    for (const file of written) {
+      path = file.path;
+      renameSync(file.temporary, path);
+    }
+    for (const folder of new Set(written.map((file) => dirname(file.path)))) await syncFolder(folder);
+  } catch (error) {
+    for (const { temporary } of written) await unlink(temporary).catch(() => undefined);
+    throw storageFailure(error, 'write file', path, fileReason(error, path));
+  }
 }
 
 /**
@@ -94,27 +124,37 @@ async function place(
   data: string | Uint8Array,
   { mode, owner, durable, publish }: Placement,
 ): Promise<void> {
-  const folder = dirname(path);
-  const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = temporaryOf(path);
   try {
-    const file = await open(
-      temporary,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
-      mode,
-    );
-    try {
-      await file.writeFile(data);
-      if (owner !== undefined) await file.chown(owner.uid, owner.gid);
-      await file.chmod(mode);
-      if (durable) await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeTemporary(temporary, data, { mode, owner, durable });
     await publish(temporary);
-    if (durable) await syncFolder(folder);
+    if (durable) await syncFolder(dirname(path));
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw storageFailure(error, 'write file', path, fileReason(error, path));
+  }
+}
+
+const temporaryOf = (path: string): string =>
+  join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+
+async function writeTemporary(
+  temporary: string,
+  data: string | Uint8Array,
+  { mode, owner, durable }: Omit<Placement, 'publish'>,
+): Promise<void> {
+  const file = await open(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    mode,
+  );
+  try {
+    await file.writeFile(data);
+    if (owner !== undefined) await file.chown(owner.uid, owner.gid);
+    await file.chmod(mode);
+    if (durable) await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

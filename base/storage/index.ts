@@ -19,6 +19,7 @@ export {
   giveNewName,
   syncFolder,
   writeFileAtomic,
+  writeFilesAtomic,
 } from './atomic-file.ts';
 export { syncTree } from './sync-tree.ts';
 export type {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -11,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
 import { folderDestination } from './to-folder.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'portcullis-to-folder-'));
@@ -43,6 +45,28 @@ test('a new root is there only when the files of its keys are, also if one of th
     code: 'TRUST_AUTHOR_DESTINATION',
   });
   assert.deepEqual(readdirSync(folder).sort(), ['3.snapshot.json', '3.targets.json']);
+});
+
+test('a new root is there only when the timestamp is, also if the disk has no room for the timestamp', async () => {
+  const folder = join(home, 'small');
+  mkdirSync(folder);
+  // A tmpfs of four blocks, of which one is free, in a mount namespace that ends with the program.
+  const program = `
+    import { execFileSync } from 'node:child_process';
+    import { readdirSync, writeFileSync } from 'node:fs';
+    import { folderDestination } from ${JSON.stringify(import.meta.resolve('./to-folder.ts'))};
+    const folder = ${JSON.stringify(folder)};
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'none', folder]);
+    const bytes = Buffer.alloc(4096);
+    for (const name of ['a', 'b', 'c']) writeFileSync(folder + '/' + name, bytes);
+    const lacking = ['root', 'timestamp'].map((role) => ({ role, version: 3, bytes }));
+    const error = await folderDestination(folder)
+      .publish([{ dialect: 'tuf', lacking, all: lacking }])
+      .catch((thrown) => thrown.code);
+    process.stdout.write(JSON.stringify({ error, files: readdirSync(folder).sort() }));`;
+  const node = [process.execPath, '--input-type=module-typescript', '-e', program];
+  const { stdout } = await promisify(execFile)('unshare', ['-m', '--propagation', 'private', ...node]);
+  assert.deepEqual(JSON.parse(stdout), { error: 'STORAGE_DISK_FULL', files: ['a', 'b', 'c'] });
 });
 
 test('what a killed publish left in the folder is removed by a later one', async () => {

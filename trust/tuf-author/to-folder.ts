@@ -2,7 +2,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileReason, isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { dropOldAbandonedWrites, makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
+import {
+  dropOldAbandonedWrites,
+  makeFolderSync,
+  writeFileAtomic,
+  writeFilesAtomic,
+} from '../../base/storage/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
@@ -43,15 +48,19 @@ export function folderDestination(folder: string): Destination {
         .flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })))
         .sort((a, b) => turnOf(a) - turnOf(b));
       for (const used of new Set(files.map(({ path }) => dirname(path)))) await dropOldAbandonedWrites(used);
-      for (const file of files) {
-        const { path } = file;
+      const write = async (path: string, task: () => Promise<void>): Promise<void> => {
         try {
           makeFolderSync(dirname(path), 0o755);
-          await writeFileAtomic(path, file.bytes, { mode: 0o644 });
+          await task();
         } catch (error) {
-          throw unusable(path, error);
+          throw unusable(isPortcullisError(error) ? error.failure.on : path, error);
         }
-      }
+      };
+      for (const file of files.filter((one) => turnOf(one) === 0))
+        await write(file.path, () => writeFileAtomic(file.path, file.bytes, { mode: 0o644 }));
+      const last = files.filter((one) => turnOf(one) > 0);
+      const [first] = last;
+      if (first !== undefined) await write(first.path, () => writeFilesAtomic(last, { mode: 0o644 }));
     },
     close: () => Promise.resolve(),
   };
@@ -59,8 +68,8 @@ export function folderDestination(folder: string): Destination {
 
 /**
  * Roots come late, and the timestamp last: until then readers see the previous files. A new root may name
- * other keys, so that no reader accepts the previous timestamp after it. If the disk is full, or the publish
- * is killed, no root is there without the files that its keys sign.
+ * other keys, so that no reader accepts the previous timestamp after it. Therefore roots and the timestamp are
+ * all written before the first of them gets its name.
  */
 const turnOf = ({ role }: PublishedFile): number => (role === 'timestamp' ? 2 : role === 'root' ? 1 : 0);
 
