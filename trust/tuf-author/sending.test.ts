@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -17,15 +17,17 @@ const add = (path: string, digit: string) =>
 const publish = (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} });
 const rotate = (owner: Owner) => owner.rotate('timestamp', { files: [], threshold: 1 });
 
+const name = 'registry.example.com/pay/app';
+
 /** Runs `body` with an owner of a collection in two folders: the second has got no publish but the first. */
 async function withLatePlace(
-  body: (owner: Owner, first: string, second: string) => Promise<void>,
+  body: (owner: Owner, first: string, second: string, home: string) => Promise<void>,
 ): Promise<void> {
   const home = mkdtempSync(join(tmpdir(), 'tuf-sending-'));
   const [first, second] = [join(home, 'first'), join(home, 'second')];
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const owner = await openOwner({
-    ...{ folder: join(home, 'keys'), name: 'registry.example.com/pay/app', registries, now: new Date() },
+    ...{ folder: join(home, 'keys'), name, registries, now: new Date() },
     ...{ passphrase: { environment: { PORTCULLIS_PASSPHRASE: 'words' } }, signers: [] },
   });
   try {
@@ -38,7 +40,7 @@ async function withLatePlace(
     await owner.stage(add('2.0', 'b'));
     await rotate(owner);
     await assert.rejects(publish(owner), { code: 'TRUST_AUTHOR_DESTINATION' });
-    await body(owner, first, second);
+    await body(owner, first, second, home);
     await publish(owner);
     for (const place of [first, second]) {
       const known = new Map([['root', readFileSync(join(place, '1.root.json'))]]);
@@ -73,4 +75,15 @@ test('a place that got a root of an earlier publish gets the other files with th
     await owner.stage(add('3.0', 'c'));
     await assert.rejects(publish(owner), { code: 'TRUST_AUTHOR_DESTINATION' });
     bring(['3.targets.json', '3.snapshot.json', '2.root.json'], first, second);
+  }));
+
+test('a place that got a new root, and that later publishes left out, gets the other files when it is back', () =>
+  withLatePlace(async (owner, first, second, home) => {
+    bring(['2.targets.json', '2.snapshot.json', '2.root.json'], first, second);
+    const settings = join(home, 'keys/collections', encodeURIComponent(name), 'collection.json');
+    const saved = readFileSync(settings, 'utf8');
+    writeFileSync(settings, saved.replace(`,\n    ${JSON.stringify(second)}`, ''));
+    await owner.stage(add('3.0', 'c'));
+    assert.deepEqual((await publish(owner)).sent.map(({ address }) => address), [first]);
+    writeFileSync(settings, saved);
   }));

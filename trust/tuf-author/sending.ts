@@ -54,6 +54,31 @@ export async function concludeSending(
 }
 
 /**
+ * Reads a place before a publish. If an earlier publish to it was interrupted, and others continued without
+ * it, this publish brings all that it lacks.
+ * @param own the owner's files, which the place may be behind
+ * @returns what readPublished returns; for such a place, what it had before
+ * @throws the errors of reading
+ */
+export async function readPlace(
+  destination: Destination,
+  dialect: Dialect,
+  own: Standing,
+  roots: ReadonlyMap<number, Buffer>,
+  wanted: ReadonlySet<string>,
+): Promise<Remote | undefined> {
+  const first = [...roots.values()][0] ?? own.get('root');
+  if (first === undefined) return undefined;
+  const read = (source = destination.source(dialect)): Promise<Remote | undefined> =>
+    readPublished(dialect, source, new Map([['root', first]]), own, wanted);
+  return read().catch(async (thrown: unknown) => {
+    const former = await formerState(destination, dialect, own, roots, read);
+    if (former === undefined) throw thrown;
+    return { standing: former, roots: new Map<number, Buffer>() };
+  });
+}
+
+/**
  * Returns what a place had before it got new roots, if it got nothing after them. A folder gets one file at a
  * time, and may be several roots behind. The new roots may name other keys, so that nobody can read the place
  * until it has the other files.

@@ -14,7 +14,7 @@ import { issue } from './issue.ts';
 import { listedKey } from '../tuf-metadata/listed-key.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
 import { isNewer, newestOf, publicationOf, readPublished, typeOf, versionOf } from './publish.ts';
-import { concludeSending, roleVersions, savePublished } from './sending.ts';
+import { concludeSending, readPlace, roleVersions, savePublished } from './sending.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings, WorkingFolder } from './working-folder.ts';
@@ -230,12 +230,8 @@ async function readRemotes(
   }
   for (const destination of places) {
     // A place may be behind. It is read from the first root on, and older files are brought up to date.
-    const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
-    const source = destination.source(dialect);
-    const remote =
-      first === undefined
-        ? undefined
-        : await readPublished(dialect, source, new Map([['root', first]]), local, wanted);
+    const roots = await folder.roots(dialect);
+    const remote = await readPlace(destination, dialect, local, roots, wanted);
     if (remote === undefined) continue;
     remotes.set(destination, remote.standing);
     for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
