@@ -1,3 +1,4 @@
+import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
 import { parseImagePattern } from '../../requirements/image-pattern.ts';
 import { reportUnmapped } from '../mapping/source-documents.ts';
@@ -44,7 +45,8 @@ export function patternsOfReference(text: string): ConvertedReference {
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {
-      widened.push('**');
+      // At the start it matches a registry, and perhaps a part of the path: `**` alone may match neither.
+      append(widened, index === 0 && !last ? ['*', '**'] : ['**']);
       // Between two other segments it matches one or more segments, never none.
       if ((!last && index > 0) || (last && suffix !== '')) wider = true;
       continue;

@@ -265,6 +265,17 @@ test('a converted pattern matches at least the references of Kyverno’s pattern
   );
 });
 
+test('a pattern for any registry does not match a name of a registry', () => {
+  for (const text of ['*/web*', '*/web/*', '*/web:1', '*/w?b*']) {
+    const { patterns, exact } = patternsOfReference(text);
+    const matches = (registry: string, repository: string): boolean =>
+      patterns.some((one) => patternMatches(parseImagePattern(one), { registry, repository, tag: '1' }));
+    assert.ok(matches('ghcr.io', text === '*/web/*' ? 'web/app' : 'web'), text);
+    assert.ok(matches('localhost:5000', text === '*/web/*' ? 'a/web/app' : 'a/b/web'), text);
+    if (exact) assert.ok(!matches('web.example.com', 'app'), text);
+  }
+});
+
 test('a pattern with a star at the end of a name is converted exactly', async () => {
   const text = policyOf(keys()).replace('ghcr.io/org/*', 'ghcr.io/org/web*');
   const { result } = await imported('kyverno', text);
