@@ -51,7 +51,9 @@ export async function readPublished(
   };
   // A place that was emptied is filled again.
   if ((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) === undefined) return undefined;
-  const update = await updateMetadata({ dialect, source, store, now: moment });
+  // The place is read from the first root on, each time. Only the owners can add a root.
+  const limits = { newRoots: Infinity };
+  const update = await updateMetadata({ dialect, source, store, now: moment, limits });
   let { trusted } = update;
   const existing = new Map<string, Buffer>([['root', trusted.root.bytes]]);
   if (trusted.timestamp !== undefined) existing.set('timestamp', trusted.timestamp.bytes);
