@@ -87,7 +87,10 @@ async function mapSignedBy(
   const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside)
     ? parseLookaside(lookaside, '/')
     : { problem: 'it is not a URL' };
-  if ('problem' in store) return unmapped(`the lookaside ${lookaside} cannot be used: ${store.problem}`);
+  if ('problem' in store) {
+    const shown = lookaside.replace(/\/\/[^/?#]*@/u, '//…@');
+    return unmapped(`the lookaside ${shown} cannot be used: ${store.problem}`);
+  }
   const keys = await collect(requirement.keys, files);
   if (keys.length === 0) return unmapped('it names no keys, so no signature is accepted');
   for (const { place, content } of keys) checked(`keys ${place}`, () => readKeyRing(content));

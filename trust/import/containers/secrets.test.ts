@@ -21,12 +21,16 @@ const base64 = (content: string | Buffer): string => Buffer.from(content).toStri
 const gpg = { type: 'signedBy', keyType: 'GPGKeys' };
 const sigstore = { type: 'sigstoreSigned' };
 
-function importOf(requirement: object): Promise<ImportedPolicy> {
+function importOf(requirement: object, registries?: string): Promise<ImportedPolicy> {
   const text = JSON.stringify({
     default: [{ type: 'reject' }],
     transports: { docker: { 'r.example/a': [requirement] } },
   });
-  return importContainersPolicy({ policyJson: { file: 'policy.json', text }, directory: tmpdir() });
+  return importContainersPolicy({
+    policyJson: { file: 'policy.json', text },
+    directory: tmpdir(),
+    ...(registries === undefined ? {} : { registriesD: [{ file: 'default.yaml', text: registries }] }),
+  });
 }
 
 const contained: readonly (readonly [what: string, requirement: object])[] = [
@@ -66,3 +70,10 @@ for (const [what, requirement, secret] of named)
     assert.doesNotMatch(JSON.stringify([rules, unmapped]), secret);
     assert.match(unmapped[0]?.why ?? '', /text of a key or certificate/u);
   });
+
+test('the password in the address of a lookaside is not repeated', async () => {
+  const registries = 'default-docker: { lookaside: "https://user:words@sigs.example/a" }';
+  const { rules, unmapped } = await importOf({ ...gpg, keyData: base64(gpgKey) }, registries);
+  assert.doesNotMatch(JSON.stringify([rules, unmapped]), /words/u);
+  assert.match(unmapped[0]?.why ?? '', /sigs\.example\/a cannot be used/u);
+});
