@@ -66,7 +66,7 @@ test('a new root is there only when the timestamp is, also if the disk has no ro
     process.stdout.write(JSON.stringify({ error, files: readdirSync(folder).sort() }));`;
   const node = [process.execPath, '--input-type=module-typescript', '-e', program];
   const { stdout } = await promisify(execFile)('unshare', ['-m', '--propagation', 'private', ...node]);
-  assert.deepEqual(JSON.parse(stdout), { error: 'STORAGE_DISK_FULL', files: ['a', 'b', 'c'] });
+  assert.deepEqual(JSON.parse(stdout) as unknown, { error: 'STORAGE_DISK_FULL', files: ['a', 'b', 'c'] });
 });
 
 test('what a killed publish left in the folder is removed by a later one', async () => {
