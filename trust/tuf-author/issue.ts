@@ -57,8 +57,8 @@ export interface Issued {
 
 /**
  * Creates and signs the files that a collection's state requires: files that changed, files whose keys
- * changed, and files that have expired or expire soon (specification 1.0.34, sections 3 and 6.1). Each
- * version increases by one. Pure except for the signers.
+ * changed, and files that have expired, expire soon, or expire too late (specification 1.0.34, sections 3
+ * and 6.1). Each version increases by one. Pure except for the signers.
  * @throws the errors of the signers
  */
 export async function issue(input: IssueInput): Promise<Issued> {
@@ -165,11 +165,16 @@ function needOf(
   if (missingOf(dialect, { role, type, demands }, former).length > 0) return 'must';
   if (signed.expires <= now.getTime()) return role === type ? 'must' : 'expired';
   const left = signed.expires - now.getTime();
+  const whole = lifetime(expiry, role, type) * 1000;
   // A role that is signed every day is renewed at half its lifetime. A role that people sign is renewed when
   // a quarter is left.
-  const share = type === 'snapshot' || type === 'timestamp' ? 2 : 4;
-  return left < (lifetime(expiry, role, type) * 1000) / share ? 'due' : 'none';
+  if (type !== 'snapshot' && type !== 'timestamp') return left < whole / 4 ? 'due' : 'none';
+  // Its lifetime was longer, or the clock was ahead: who keeps the file can show it as current for too long.
+  return left < whole / 2 || left > whole + clockDifferenceMs ? 'due' : 'none';
 }
+
+/** Clocks of two owners may differ by this much. */
+const clockDifferenceMs = 3_600_000;
 
 const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
 
