@@ -44,12 +44,15 @@ const textType = 'text/plain; charset=utf-8';
 
 /**
  * Returns how long a file may be cached, as utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: a
- * file that may change for five minutes, and any other file for a month.
+ * file that may change for five minutes, and any other file for a month. A file that may change is not cached
+ * after the expiry of the timestamp or of the snapshot: clients would refuse the collection.
+ * @param freshMs until then; undefined for a file that does not change
  * @param isOpen whether each client may read the file. A shared cache gives a public answer also to clients
  * without a token (RFC 9111, section 3.5)
  */
-function cacheControl(mayChange: boolean, isOpen: boolean): string {
-  const age = mayChange ? 300 : 2_592_000;
+function cacheControl(freshMs: number | undefined, isOpen: boolean): string {
+  const mayChange = freshMs !== undefined;
+  const age = mayChange ? Math.max(0, Math.min(300, Math.floor(freshMs / 1000))) : 2_592_000;
   const scope = isOpen ? `public, max-age=${age}, s-maxage=${age}` : `private, max-age=${age}`;
   return mayChange ? `${scope}, must-revalidate` : scope;
 }
@@ -274,7 +277,7 @@ async function fileAnswer(
   if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
   if (isRefusal(file)) return refused(file);
   const headers = {
-    'Cache-Control': cacheControl(route.which === 'current', guard === undefined),
+    'Cache-Control': cacheControl(file.freshMs, guard === undefined),
     // Go's RFC 1123 format ends in the name of the zone.
     'Last-Modified': new Date(file.at).toUTCString().replace(/GMT$/u, 'UTC'),
     'Content-Type': route.dialect === 'notary' ? textType : 'application/json',

@@ -23,6 +23,9 @@ export interface Hold {
   share(file: Buffer): boolean;
 }
 
+/** A file, and for a current file how long the collection stays fresh, in ms: less than 0 after that. */
+export type ServedFile = StoredFile & { readonly freshMs?: number };
+
 /** Which file of a role is requested. */
 export type Which = { readonly hash: string } | { readonly version: number } | 'current';
 
@@ -41,7 +44,7 @@ export interface Collections {
     role: string,
     which: Which,
     hold: Hold,
-  ): Promise<StoredFile | Refusal | undefined>;
+  ): Promise<ServedFile | Refusal | undefined>;
   publish(
     gun: string,
     uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] },
@@ -151,8 +154,11 @@ export function createCollections(
       const isCurrent =
         which === 'current' ||
         ('hash' in which ? current?.sha256 === which.hash : current?.version === which.version);
-      if (isCurrent)
-        return current === undefined || hold.share(current.bytes) ? current : refuse('UNAVAILABLE');
+      if (isCurrent) {
+        if (current === undefined) return undefined;
+        if (!hold.share(current.bytes)) return refuse('UNAVAILABLE');
+        return which === 'current' ? { ...current, freshMs: existing.freshUntil - clock() } : current;
+      }
       const earlier = await ('hash' in which
         ? store.fileByHash(gun, dialect, role, which.hash)
         : store.fileByVersion(gun, dialect, role, which.version));

@@ -351,6 +351,15 @@ describe('the trust service in Notary’s dialect', () => {
     now = moment;
   });
 
+  it('lets no cache serve a timestamp after its expiry', async () => {
+    await first();
+    const moment = now;
+    now += 14 * day - 60_000;
+    const { headers } = await fetch(`${address}timestamp.json`);
+    assert.equal(headers.get('cache-control'), 'public, max-age=60, s-maxage=60, must-revalidate');
+    now = moment;
+  });
+
   it('signs a timestamp of the usual validity at the next publish after its clock was ahead', async () => {
     await first();
     const moment = now;
