@@ -84,6 +84,9 @@ test('a place that got a new root, and that later publishes left out, gets the o
     const saved = readFileSync(settings, 'utf8');
     writeFileSync(settings, saved.replace(`,\n    ${JSON.stringify(second)}`, ''));
     await owner.stage(add('3.0', 'c'));
-    assert.deepEqual((await publish(owner)).sent.map(({ address }) => address), [first]);
+    assert.deepEqual(
+      (await publish(owner)).sent.map(({ address }) => address),
+      [first],
+    );
     writeFileSync(settings, saved);
   }));

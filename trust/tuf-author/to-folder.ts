@@ -68,8 +68,8 @@ export function folderDestination(folder: string): Destination {
 
 /**
  * Roots come late, and the timestamp last: until then readers see the previous files. A new root may name
- * other keys, so that no reader accepts the previous timestamp after it. Therefore roots and the timestamp are
- * all written before the first of them gets its name.
+ * other keys, so that no reader accepts the previous timestamp after it. Therefore roots and the timestamp
+ * are all written before the first of them gets its name.
  */
 const turnOf = ({ role }: PublishedFile): number => (role === 'timestamp' ? 2 : role === 'root' ? 1 : 0);
 
