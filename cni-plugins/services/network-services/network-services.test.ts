@@ -311,36 +311,25 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     await leave('g');
   });
 
-  test('a member whose record is damaged costs no other service its members', async () => {
-    await join1('damaged', 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
-    await comesAbout('the service has no name', () => lookUp('stranger', 'broken').length === 2);
-    const database = new DatabaseSync(databasePath);
-    const sql = "UPDATE service_member SET document = substr(document, 1, 20) WHERE service = 'broken'";
-    assert.equal(database.prepare(sql).run().changes, 1);
-    database.close();
-    await join1('late', 'vault', [{ name: 'intact', ports: ['80:8080'] }]);
-    await comesAbout('the other service has no name', () => lookUp('stranger', 'intact').length === 2);
-    // Another container joins the service of the damaged record.
-    const [v4] = await join1('mate', 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
-    await comesAbout('it has no other member', () => lookUp('stranger', 'tasks.broken').includes(v4 ?? ''));
-    await leave('mate');
-    await leave('damaged');
-    await leave('late');
-  });
-
-  test('a service whose record is damaged keeps its address, and costs no other service its members', async () => {
-    await join1('holder', 'vault', [{ name: 'held', ports: ['80:8080'] }]);
-    await comesAbout('the service has no name', () => lookUp('stranger', 'held').length === 2);
-    const addresses = lookUp('stranger', 'held');
-    const database = new DatabaseSync(databasePath);
-    const sql = "UPDATE network_service SET document = substr(document, 1, 5) WHERE service = 'held'";
-    assert.equal(database.prepare(sql).run().changes, 1);
-    database.close();
-    await join1('later', 'vault', [{ name: 'sound', ports: ['80:8080'] }]);
-    await comesAbout('the other service has no name', () => lookUp('stranger', 'sound').length === 2);
-    assert.deepEqual(lookUp('stranger', 'held'), addresses);
-    await leave('holder');
-    await leave('later');
-    await comesAbout('an address stays', () => rows('SELECT service FROM network_service').length === 0);
-  });
+  for (const { table, what } of [
+    { table: 'service_member', what: 'a member' },
+    { table: 'network_service', what: 'a service' },
+  ])
+    test(`${what} whose record is damaged costs no other service its members`, async () => {
+      await join1(table, 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
+      await comesAbout('the service has no name', () => lookUp('stranger', 'broken').length === 2);
+      const addresses = lookUp('stranger', 'broken');
+      const database = new DatabaseSync(databasePath);
+      const sql = `UPDATE ${table} SET document = substr(document, 1, 5) WHERE service = 'broken'`;
+      assert.equal(database.prepare(sql).run().changes, 1);
+      database.close();
+      await join1(`late-${table}`, 'vault', [{ name: 'intact', ports: ['80:8080'] }]);
+      await comesAbout('the other service has no name', () => lookUp('stranger', 'intact').length === 2);
+      // Another container joins the service of the damaged record.
+      const [v4] = await join1(`mate-${table}`, 'vault', [{ name: 'broken', ports: ['80:8080'] }]);
+      await comesAbout('it is no member', () => lookUp('stranger', 'tasks.broken').includes(v4 ?? ''));
+      if (table === 'network_service') assert.deepEqual(lookUp('stranger', 'broken'), addresses);
+      for (const id of [`mate-${table}`, table, `late-${table}`]) await leave(id);
+      await comesAbout('an address stays', () => rows('SELECT service FROM network_service').length === 0);
+    });
 }
