@@ -119,13 +119,7 @@ export const sbr: Plugin<SbrConfig> = {
         (a, b) => Number(a.gw !== undefined) - Number(b.gw !== undefined),
       );
     });
-    const hints = config.sourceHints
-      ? plans.map(({ prefix }): PodRoute => ({
-          dst: `${formatIp(networkOf(prefix))}/${prefix.length}`,
-          src: formatIp(prefix.address),
-          scope: 253,
-        }))
-      : [];
+    const hints = config.sourceHints ? hintsFor(plans) : [];
     const leaving = config.sourceHints
       ? routes.filter(({ scope, gw }) => scope !== 253 && gw !== undefined)
       : routes;
@@ -137,6 +131,16 @@ export const sbr: Plugin<SbrConfig> = {
 interface OwnAddress {
   readonly prefix: IpPrefix;
   readonly gateway?: IpAddress;
+}
+
+/** The main table has one route to a network: its source is the first address, as the kernel chooses it. */
+function hintsFor(ips: readonly OwnAddress[]): PodRoute[] {
+  const hints = new Map<string, PodRoute>();
+  for (const { prefix } of ips) {
+    const dst = `${formatIp(networkOf(prefix))}/${prefix.length}`;
+    if (!hints.has(dst)) hints.set(dst, { dst, src: formatIp(prefix.address), scope: 253 });
+  }
+  return [...hints.values()];
 }
 
 /** Returns the addresses of the interface. An address without an interface counts. */

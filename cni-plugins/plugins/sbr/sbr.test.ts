@@ -130,6 +130,18 @@ if (inPrivateNetns(import.meta.filename)) {
     await pod.delDead(config);
   });
 
+  test('two addresses of one network share a hint, and a repair changes nothing', async () => {
+    const { pod, prevResult } = wired('s', [...four, { address: '10.20.0.3/24' }]);
+    const config = { type: 'sbr', addSourceHints: true };
+    await pod.add(config, { prevResult });
+    assert.deepEqual(await pod.check(config), []);
+    const routes = pod.run('ip route show table main');
+    assert.match(routes, /10\.20\.0\.0\/24 dev eth0 .*src 10\.20\.0\.2/u);
+    await pod.repair(config);
+    assert.equal(pod.run('ip route show table main'), routes);
+    await pod.del(config);
+  });
+
   test('a call without addresses or an interface is refused', async () => {
     const { pod, prevResult } = wired('d', []);
     assert.equal(await codeOf(() => pod.add({ type: 'sbr' }, { prevResult })), 'NETWORK_ADDRESSES_MISSING');
