@@ -103,7 +103,7 @@ export async function startAgent(
   const looking = setInterval(() => {
     entries.attempt(() => {
       if (thisHost.describe()) lease.renew();
-    });
+    }, 'this host cannot use its underlay; its last record stays in force');
     // Also if the underlay cannot be used: the last record and the rules stay in force.
     entries.attempt(entries.reconcile);
     joined.tick();

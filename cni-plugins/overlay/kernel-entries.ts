@@ -23,8 +23,9 @@ export interface KernelEntries {
   /**
    * Runs a change. If the kernel refuses it, the state is corrected later according to the kernel's own
    * lists.
+   * @param failed logged if it throws; default: that the kernel refused a part
    */
-  attempt(act: () => void): void;
+  attempt(act: () => void, failed?: string): void;
   /** Number of differences that `reconcile` found. */
   readonly corrected: number;
   close(): void;
@@ -44,6 +45,8 @@ export interface KernelEntriesDeps {
 /** Clock for the hold time of hosts. It is monotonic, because the machine's clock may be set meanwhile. */
 export const holdClock = (): number => performance.now();
 
+const refused = 'the kernel refused a part of the overlay; it is tried again';
+
 /** How soon a host that announced a new key is checked again. */
 const meetingSoonMs = 100;
 
@@ -57,14 +60,11 @@ export function createKernelEntries(deps: KernelEntriesDeps): KernelEntries {
   let meeting: NodeJS.Timeout | undefined;
   let closed = false;
 
-  const attempt = (act: () => void): void => {
+  const attempt = (act: () => void, failed = refused): void => {
     try {
       act();
     } catch (thrown) {
-      log.warn(
-        { why: thrown instanceof Error ? thrown.message : reasonOf(thrown) },
-        'the kernel refused a part of the overlay; it is tried again',
-      );
+      log.warn({ why: thrown instanceof Error ? thrown.message : reasonOf(thrown) }, failed);
     }
   };
 

@@ -171,6 +171,11 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
       // It leaves too little for IPv6.
       host.run('ip link set eth0 mtu 1300');
       await until('the host says so', () => Promise.resolve(host.log().includes('IPv6 needs 1280')));
+      const line = host
+        .log()
+        .split('\n')
+        .find((one) => one.includes('IPv6 needs 1280'));
+      assert.match(line ?? '', /cannot use its underlay/u);
       host.run('nft delete table ip portcullis-overlay');
       await until('the table is back', () =>
         Promise.resolve(host.run('nft list tables').includes('table ip portcullis-overlay\n')),
