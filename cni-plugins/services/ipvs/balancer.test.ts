@@ -5,13 +5,17 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
+import { openNetlink } from '../../../base/netlink/index.ts';
 import { becomeRouter, openHost, shell } from '../switch/hosts.fixture.ts';
 import type { TestHost } from '../switch/hosts.fixture.ts';
 import { keyOf } from '../model/model.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { openIpvsBalancer } from './balancer.ts';
 import type { IpvsBalancer } from './balancer.ts';
-import { ipvsSysctls, canBalanceByIpvs } from './settings.ts';
+import { openIpvsKernel } from './kernel.ts';
+import { destinationsOf, serviceOf } from './plan.ts';
+import { ipvsSysctls, canBalanceByIpvs, openIpvs } from './settings.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
@@ -67,6 +71,21 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
   test('sysctls and timeouts have the documented values', () => {
     for (const [name, value] of Object.entries(ipvsSysctls))
       assert.equal(readFileSync(`/proc/sys/net/ipv4/vs/${name}`, 'utf8').trim(), String(value), name);
+  });
+
+  test('a scheduler that the kernel lacks is named, also when a service gets it later', () => {
+    using generic = openNetlink(NETLINK_GENERIC);
+    const kernel = openIpvsKernel(generic, openIpvs(generic));
+    const service = serviceOf(server({ address: '10.96.0.6' }));
+    const missing = { code: 'NETWORK_IPVS_SCHEDULER_MISSING', message: /scheduler absent/u };
+    const destinations = destinationsOf(server());
+    try {
+      assert.throws(() => kernel.put({ ...service, scheduler: 'absent' }, destinations), missing);
+      kernel.put(service, []);
+      assert.throws(() => kernel.put({ ...service, scheduler: 'absent' }, destinations), missing);
+    } finally {
+      kernel.deleteService(service.key);
+    }
   });
 
   test('a hash of the client reaches all backends, also if their weights add up to more than IPVS has slots', async () => {

@@ -66,8 +66,9 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
       try {
         generic.run(requests);
       } catch (thrown) {
-        // The service does not exist yet, so the missing object is the scheduler.
-        if (isRefusal(thrown, 'ENOENT') && existing === undefined) throw schedulerMissing(wanted.scheduler);
+        // A service that does not exist, and one that gets another scheduler, need it before anything else.
+        if (isRefusal(thrown, 'ENOENT') && existing?.scheduler !== wanted.scheduler)
+          throw schedulerMissing(wanted.scheduler);
         throw thrown;
       }
       return requests.length > 0;
