@@ -15,6 +15,7 @@ export function imageController({ cri }: DaemonAccess): Controller {
     after: ['policies'],
     foreign: 'shared',
     backsOff: false,
+    atOnce: 4,
     schema: {
       type: 'array',
       description:

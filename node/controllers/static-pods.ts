@@ -32,6 +32,7 @@ export function staticPodController(access: DaemonAccess, logs: string): Control
     after: ['images', 'networks', 'policies', 'sysctls'],
     foreign: 'exclusive',
     backsOff: true,
+    atOnce: 16,
     schema: staticPodSchema,
     items: ({ staticPods }: NodeState) =>
       new Map(

@@ -147,6 +147,11 @@ export interface Controller {
   readonly foreign: 'exclusive' | 'restores' | 'shared';
   /** An item that has to be recreated repeatedly is recreated at growing intervals. */
   readonly backsOff: boolean;
+  /**
+   * The most items that change at once, where a change may take minutes and needs no other item: an item that
+   * waits for a registry must not delay the others. Absent: they change one after the other.
+   */
+  readonly atOnce?: number;
   /** Returns the items of a state by their names. */
   items(state: NodeState): ReadonlyMap<string, Item>;
   /**

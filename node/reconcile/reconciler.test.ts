@@ -42,11 +42,12 @@ function stage(): Stage {
 interface More {
   readonly section?: Section;
   readonly after?: readonly Section[];
-  readonly before?: (name: string) => void;
+  readonly atOnce?: number;
+  readonly before?: (name: string, signal: AbortSignal) => unknown;
 }
 function fileController(
   { folder }: Stage,
-  { section = 'sysctls', after: later = [], before }: More = {},
+  { section = 'sysctls', after: later = [], atOnce, before }: More = {},
 ): Controller {
   const at = (name: string): string => join(folder, 'things', name);
   return {
@@ -54,6 +55,7 @@ function fileController(
     after: later,
     foreign: 'exclusive',
     backsOff: false,
+    ...(atOnce !== undefined && { atOnce }),
     schema: {},
     items: ({ sysctls }) =>
       new Map(
@@ -72,11 +74,10 @@ function fileController(
           }),
         ),
       ),
-    apply({ action, name, to = '' }) {
-      before?.(name);
+    async apply({ action, name, to = '' }, _, { signal }) {
+      await before?.(name, signal);
       if (action === 'delete') rmSync(at(name));
       else writeFileSync(at(name), to);
-      return Promise.resolve();
     },
   };
 }
@@ -208,6 +209,28 @@ describe('the reconciler', () => {
     });
     assert.deepEqual(made, ['a', 'a', 'd']);
     assert.deepEqual(readdirSync(join(at.folder, 'things')), ['d']);
+  });
+
+  it('repairs items, and takes another state, while the change of another item lasts', async () => {
+    const at = stage();
+    const thing = (name: string): string => join(at.folder, 'things', name);
+    const before = async (name: string, signal: AbortSignal): Promise<void> => {
+      if (name === 'slow') await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      signal.throwIfAborted();
+    };
+    const next = fileController(stage(), { section: 'services', after: ['sysctls'] });
+    await withReconciler(at, [fileController(at, { atOnce: 2, before }), next], async (reconciler) => {
+      const stateOf = (section: Section) =>
+        reconciler.status().sections.find((one) => one.section === section)?.state;
+      reconciler.use(desiredOf({ slow: '1', a: '1' }));
+      await until(() => existsSync(thing('a')) && stateOf('services') === 'in sync');
+      rmSync(thing('a'));
+      await until(() => existsSync(thing('a')));
+      assert.deepEqual([stateOf('sysctls'), isConverged(reconciler)()], ['changing', false]);
+      reconciler.use(desiredOf({ b: '1' }));
+      await until(isConverged(reconciler));
+    });
+    assert.deepEqual([readdirSync(join(at.folder, 'things')), Object.keys(ownedOf(at))], [['b'], ['b']]);
   });
 
   it('waits longer after each failure', async () => {

@@ -10,7 +10,8 @@ import type { SectionKeeper } from './section-loop.ts';
 export interface Reconciler {
   /**
    * Takes another desired state, or a repeated request for the same one. The node is in its state only after
-   * every section was compared once more. A change that runs is finished first, or aborted after its time.
+   * every section was compared once more. A change that runs is finished first, or aborted after its time;
+   * where several items change at once, it is aborted if the other state does not want it.
    */
   use(desired: DesiredState): void;
   desired(): DesiredState | undefined;
@@ -102,6 +103,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
         inRow = 0;
       }
     }
+    await keeper.ended();
   };
   const loops = keepers.map((keeper) => keep(keeper));
 

@@ -3,6 +3,8 @@ import type { Logger } from '../../base/log/index.ts';
 import { planChanges } from '../model/plan.ts';
 import type { Change, Controller, Item, NodeState, Observed, Owned } from '../model/types.ts';
 import type { SectionCounts, SectionStatus } from '../store/node-files.ts';
+import { createChangesUnderWay } from './changes-under-way.ts';
+import type { ChangesUnderWay } from './changes-under-way.ts';
 import { createFailureNotes } from './failure-notes.ts';
 import type { Records } from './records.ts';
 
@@ -16,7 +18,8 @@ const mostRecent = 20;
 export interface SectionKeeper {
   readonly controller: Controller;
   /**
-   * Observes and changes the section once. Returns whether another pass should follow at once.
+   * Observes and changes the section once. Returns whether another pass should follow at once. Changes that
+   * take long may still run afterwards, if the section may change several items at once.
    * @param request the request for the state: a failure of an earlier request is tried again at once
    * @param isWanted whether the state is still desired; the remaining changes of another one are not made
    */
@@ -24,6 +27,8 @@ export interface SectionKeeper {
   status(): SectionStatus;
   /** The request of the last complete pass, whatever its result. */
   passed(): string | undefined;
+  /** Resolves when no change runs any more. */
+  ended(): Promise<void>;
 }
 
 interface Deps {
@@ -39,16 +44,32 @@ export function describeChange({ action, name, from, to }: Change): string {
   return `${action} ${name}: ${values}`;
 }
 
-/** Observes the section, and records what the plan says before anything changes. */
-async function observeAndPlan(controller: Controller, records: Records, context: PassContext) {
+/**
+ * Observes the section, and records what the plan says before anything changes. Items that change now are not
+ * planned (`busy`).
+ */
+async function observeAndPlan(
+  controller: Controller,
+  records: Records,
+  underWay: Pick<ChangesUnderWay, 'names' | 'stopOthers'>,
+  context: PassContext,
+) {
   const { section } = controller;
   const desired = controller.items(context.state);
+  const busy = underWay.names();
+  underWay.stopOthers(desired);
   const owned = records.of(section);
   const limits = { signal: AbortSignal.any([context.signal, AbortSignal.timeout(observeMs)]) };
   const names = new Set([...desired.keys(), ...owned.keys()]);
   // Observing an empty section would change nothing, and its daemon may not even run.
   const observed = names.size === 0 ? new Map<string, Observed>() : await controller.observe(names, limits);
-  const plan = planChanges(controller, { desired, observed, owned });
+  const without = <Value>(items: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> =>
+    busy.size === 0 ? items : new Map([...items].filter(([name]) => !busy.has(name)));
+  const plan = planChanges(controller, {
+    desired: without(desired),
+    observed: without(observed),
+    owned: without(owned),
+  });
   await records.set(
     section,
     new Map<string, Owned | undefined>([
@@ -57,10 +78,10 @@ async function observeAndPlan(controller: Controller, records: Records, context:
     ]),
   );
   const problems =
-    plan.changes.length + plan.conflicts.length === 0 && desired.size > 0
+    plan.changes.length + plan.conflicts.length + busy.size === 0 && desired.size > 0
       ? ((await controller.health?.(limits)) ?? [])
       : [];
-  return { desired, plan, problems };
+  return { desired, busy, plan, problems };
 }
 
 export function createSectionKeeper(
@@ -69,6 +90,7 @@ export function createSectionKeeper(
 ): SectionKeeper {
   const { section } = controller;
   const notes = createFailureNotes(section, log, now);
+  const underWay = createChangesUnderWay(controller.atOnce);
   const counts = { created: 0, updated: 0, deleted: 0, healed: 0, failed: 0 };
   let recent: SectionStatus['recent'] = [];
   let state: SectionStatus['state'] = 'waiting';
@@ -113,7 +135,7 @@ export function createSectionKeeper(
     const isAborted = (): boolean => context.signal.aborted;
     let found: Awaited<ReturnType<typeof observeAndPlan>>;
     try {
-      found = await observeAndPlan(controller, records, context);
+      found = await observeAndPlan(controller, records, underWay, context);
       itemCount = found.desired.size;
     } catch (thrown) {
       if (isAborted()) return false;
@@ -122,27 +144,32 @@ export function createSectionKeeper(
       state = 'failed';
       return false;
     }
-    const { desired, plan, problems } = found;
+    const { desired, busy, plan, problems } = found;
     if (problems.length === 0) notes.clearSection();
-    const touched = new Set([...plan.changes, ...plan.conflicts].map(({ name }) => name));
+    const touched = new Set([...[...plan.changes, ...plan.conflicts].map(({ name }) => name), ...busy]);
+    const isChanging = plan.changes.length + busy.size > 0;
     notes.keepOnly(touched);
     for (const { name, why } of plan.conflicts) notes.note(name, why);
     if (problems.length > 0) notes.note(undefined, problems.join('; '));
-    if (plan.changes.length > 0 && state === 'in sync') state = 'changing';
+    if (isChanging && state === 'in sync') state = 'changing';
     let changed = false;
-    for (const change of plan.changes) {
-      if (isAborted() || !context.isWanted()) return false;
-      if (!notes.mayTry(change.name)) continue;
+    const makeOne = async (change: Change, item: Item | undefined, stopped: AbortSignal): Promise<void> => {
+      const signal = AbortSignal.any([context.signal, stopped]);
       try {
-        await make(change, desired.get(change.name), context);
+        await make(change, item, { ...context, signal });
         changed = true;
       } catch (thrown) {
-        if (isAborted()) return false;
+        if (signal.aborted) return;
         counts.failed += 1;
-        notes.failed(change.name, textOf(thrown));
+        // The cause of a failure for an earlier request may be gone.
+        if (current === context.request) notes.failed(change.name, textOf(thrown));
       }
-    }
-    state = notes.list().length > 0 ? 'failed' : plan.changes.length > 0 ? 'changing' : 'in sync';
+    };
+    const mayGoOn = (): boolean => !isAborted() && context.isWanted();
+    const due = plan.changes.filter(({ name }) => notes.mayTry(name));
+    await underWay.make(due, desired, makeOne, mayGoOn);
+    if (!mayGoOn()) return false;
+    state = notes.list().length > 0 ? 'failed' : isChanging ? 'changing' : 'in sync';
     return changed;
   };
 
@@ -155,7 +182,7 @@ export function createSectionKeeper(
         notes.clear();
         state = 'changing';
       }
-      const changed = await pass({ state: wanted, signal, isWanted });
+      const changed = await pass({ request, state: wanted, signal, isWanted });
       if (!signal.aborted && isWanted()) passedRequest = request;
       return changed;
     },
@@ -168,12 +195,14 @@ export function createSectionKeeper(
       recent,
     }),
     passed: () => passedRequest,
+    ended: underWay.ended,
   };
 }
 
 const textOf = (thrown: unknown): string => (isPortcullisError(thrown) ? thrown.message : reasonOf(thrown));
 
 interface PassContext {
+  readonly request: string;
   readonly state: NodeState;
   readonly signal: AbortSignal;
   readonly isWanted: () => boolean;

@@ -13,6 +13,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -20,7 +22,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { portcullis, portcullisCommand } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
-import { openStage, plainPolicy, podNamespace, policyOf } from '../fixtures/stage.ts';
+import { openStage, plainPolicy, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 const healMs = 10_000;
@@ -33,6 +35,11 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
   let folder: string;
   let agent: ChildProcess | undefined;
   let reference = '';
+  /** A registry that never answers. */
+  const calls = new Set<Socket>();
+  const silent = createServer((socket) => {
+    calls.add(socket.on('error', () => undefined).on('close', () => calls.delete(socket)));
+  });
   const logFile = (): string => join(folder, 'serve.log');
 
   const start = (): void => {
@@ -96,10 +103,11 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
     const home = mkdtempSync(join(tmpdir(), 'pc-node-'));
     stage = await openStage({
       folder: home,
-      prepare() {
+      async prepare() {
         // The policy path of the daemon is the link that `node apply` makes.
         renameSync(join(home, 'policy'), join(home, 'given'));
-        return Promise.resolve({});
+        await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+        return { 'silent.test': `http://127.0.0.1:${(silent.address() as AddressInfo).port}` };
       },
     });
     folder = join(home, 'node');
@@ -116,6 +124,7 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
   after(async () => {
     await kill();
     const home = stage.folders.folder;
+    silent.close();
     await stage.close();
     rmSync(home, { recursive: true, force: true });
   });
@@ -166,6 +175,27 @@ describe('the state of a node with its daemon', { timeout: 900_000 }, () => {
       /shop\/web +command/u.test((await portcullis(['service', 'ls', '--admin-socket', admin])).stdout),
     );
     t.diagnostic(`repaired after ${Math.round(pod_)} and ${Math.round(service_)} ms`);
+  });
+
+  it('repairs a pod while images are pulled from a registry that does not answer', async () => {
+    const both = plainPolicy.replace(`"${registryName}/**"`, `"${registryName}/**", "silent.test/**"`);
+    const late = pod(1000).replace('name: web', 'name: late').replace(reference, 'silent.test/late:1');
+    const images = `${image()}  - { image: silent.test/app:1, namespace: ${podNamespace} }\n`;
+    const pods = late + pod(1000).replace('staticPods:\n', '');
+    const ending = apply(policy(both) + images + service + pods, '--timeout', '60s');
+    try {
+      await within('both images are asked for', () => Promise.resolve(calls.size > 1), limitMs);
+      const [container] = await ourContainers();
+      await stage.daemon.cri.runtime.stopContainer({ containerId: container?.id ?? '', timeout: 0 });
+      await within('the pod runs again', async () => {
+        const [now] = await ourContainers();
+        return now?.id !== container?.id && (await runs());
+      });
+    } finally {
+      await applied(whole());
+      const ended = await ending;
+      assert.equal(ended.code, 4, ended.output);
+    }
   });
 
   it('restores a policy whose file was changed', async () => {
