@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -68,6 +68,30 @@ esac
       ] as const)
         await controller.apply({ ...remove, name }, state, limits);
       assert.equal(readFileSync(join(folder, 'done'), 'utf8'), 'rmmod portcullis_main\n');
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('stay loaded if something uses them when they leave the state', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-node-modules-'));
+    const path = process.env['PATH'];
+    try {
+      const used = join(folder, 'portcullis_used');
+      mkdirSync(used);
+      writeFileSync(join(used, 'refcnt'), '1\n');
+      const script = '#!/bin/sh\necho "rmmod: ERROR: Module $1 is in use" >&2; exit 1\n';
+      writeFileSync(join(folder, 'rmmod'), script, { mode: 0o755 });
+      process.env['PATH'] = `${folder}:${path ?? ''}`;
+      const own = kernelModuleController(folder);
+      const remove = { action: 'delete', section: 'kernelModules', name: 'portcullis-used' } as const;
+      const state = { kernelModules: [] } as unknown as NodeState;
+      await own.apply({ ...remove, drift: false }, state, limits);
+      // A module that leaves the state as well is unloaded first.
+      mkdirSync(join(used, 'holders/portcullis_user'), { recursive: true });
+      await own.observe(new Set(['portcullis-used', 'portcullis-user']), limits);
+      await assert.rejects(own.apply({ ...remove, drift: false }, state, limits), /is in use/u);
     } finally {
       process.env['PATH'] = path;
       rmSync(folder, { recursive: true });

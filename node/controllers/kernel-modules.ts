@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { access } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { access, readFile, readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { failure } from '../../base/errors/index.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Change, Controller, Item, Limits, NodeState, Observed } from '../model/types.ts';
@@ -8,7 +8,9 @@ import type { Change, Controller, Item, Limits, NodeState, Observed } from '../m
 const shown = 'loaded';
 
 /** Modules of the kernel, loaded by modprobe(8). A module that is built in counts as loaded. */
-export function kernelModuleController(): Controller {
+export function kernelModuleController(root = '/sys/module'): Controller {
+  /** The modules of the state, and those that were loaded for an earlier state. */
+  let known: ReadonlySet<string> = new Set();
   return {
     section: 'kernelModules',
     after: [],
@@ -30,16 +32,20 @@ export function kernelModuleController(): Controller {
         ]),
       ),
     async observe(names, limits) {
+      known = names;
       const found = new Map<string, Observed>();
-      for (const name of names) if (await isThere(name, limits)) found.set(name, { visible: shown, shown });
+      for (const name of names)
+        if (await isThere(root, name, limits)) found.set(name, { visible: shown, shown });
       return found;
     },
     async apply({ action, name }: Change, { kernelModules }, limits) {
       // `--` would not help against a name that begins with `-`: the schema refuses such names.
       if (action !== 'delete') return runProgram('modprobe', name, { name, limits });
-      const module = await moduleOf(name, limits);
+      const module = await moduleOf(root, name, limits);
       // The state may name it in another form, with `_` for `-` or by an alias.
-      for (const wanted of kernelModules) if ((await moduleOf(wanted, limits)) === module) return;
+      for (const wanted of kernelModules) if ((await moduleOf(root, wanted, limits)) === module) return;
+      const leaving = [...known].filter((one) => !kernelModules.includes(one));
+      if (await staysUsed(root, module, new Set(leaving.map(inKernel)))) return;
       // `modprobe -r` would also unload what the module needs, although the state or somebody else wants it.
       await runProgram('rmmod', module, { name, limits });
     },
@@ -50,15 +56,15 @@ export function kernelModuleController(): Controller {
  * Whether the kernel has a module. An alias, such as `nf_conntrack_ipv4`, has no folder of its name, and a
  * module that is built in has one only if it has parameters: modprobe(8) knows the module.
  */
-async function isThere(name: string, limits: Limits): Promise<boolean> {
-  if (await isLoaded(name)) return true;
+async function isThere(root: string, name: string, limits: Limits): Promise<boolean> {
+  if (await isLoaded(root, name)) return true;
   const { act, module } = await resolved(name, limits);
-  return act === 'builtin' || (act === 'insmod' && isLoaded(module));
+  return act === 'builtin' || (act === 'insmod' && isLoaded(root, module));
 }
 
 /** Returns the name that the kernel has for a module or an alias. */
-async function moduleOf(name: string, limits: Limits): Promise<string> {
-  if (await isLoaded(name)) return inKernel(name);
+async function moduleOf(root: string, name: string, limits: Limits): Promise<string> {
+  if (await isLoaded(root, name)) return inKernel(name);
   const { act, module } = await resolved(name, limits);
   return inKernel(act === 'insmod' ? module : name);
 }
@@ -80,13 +86,23 @@ async function resolved(
 /** The kernel writes `_` for every `-` in the name of a module. */
 const inKernel = (name: string): string => name.replaceAll('-', '_');
 
-async function isLoaded(name: string): Promise<boolean> {
+async function isLoaded(root: string, name: string): Promise<boolean> {
   try {
-    await access(`/sys/module/${inKernel(name)}`);
+    await access(join(root, inKernel(name)));
     return true;
   } catch {
     return false;
   }
+}
+
+/**
+ * Whether the kernel would refuse to unload a module, because a program or another module uses it.
+ * @param leaving modules that are unloaded as well: after them, the kernel may not refuse it any more
+ */
+async function staysUsed(root: string, module: string, leaving: ReadonlySet<string>): Promise<boolean> {
+  const count = await readFile(join(root, module, 'refcnt'), 'utf8').catch(() => '');
+  const users = await readdir(join(root, module, 'holders')).catch(() => []);
+  return Number(count) > 0 && !users.some((user) => leaving.has(user));
 }
 
 /**
