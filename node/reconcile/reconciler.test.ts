@@ -233,6 +233,32 @@ describe('the reconciler', () => {
     assert.deepEqual([readdirSync(join(at.folder, 'things')), Object.keys(ownedOf(at))], [['b'], ['b']]);
   });
 
+  it('owns an item that something else of the state creates while the item waits for its turn', async () => {
+    const at = stage();
+    let observations = 0;
+    const before = async (name: string): Promise<void> => {
+      if (name !== 'first') return;
+      writeFileSync(join(at.folder, 'things/second'), '2');
+      await until(() => observations > 1);
+    };
+    const files = fileController(at, { atOnce: 1, before });
+    const controller: Controller = {
+      ...files,
+      foreign: 'shared',
+      observe(...of) {
+        observations += 1;
+        return files.observe(...of);
+      },
+    };
+    await withReconciler(at, [controller], async (reconciler) => {
+      reconciler.use(desiredOf({ first: '1', second: '2' }));
+      await until(isConverged(reconciler));
+      reconciler.use(desiredOf({}));
+      await until(isConverged(reconciler));
+    });
+    assert.deepEqual(readdirSync(join(at.folder, 'things')), []);
+  });
+
   it('waits longer after each failure', async () => {
     const at = stage();
     const tries: number[] = [];

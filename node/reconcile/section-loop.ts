@@ -45,6 +45,21 @@ export function describeChange({ action, name, from, to }: Change): string {
 }
 
 /**
+ * Returns the records of items that are about to be created. Where items wait for their turn, something else
+ * that the state wants may create one in the meantime, such as a pod that needs an image.
+ */
+const intentsOf = (
+  changes: readonly Change[],
+  desired: ReadonlyMap<string, Item>,
+  owned: ReadonlyMap<string, Owned>,
+): readonly (readonly [string, Owned])[] =>
+  changes.flatMap(({ name, action }) => {
+    const item = desired.get(name);
+    if (item === undefined || action !== 'create' || owned.has(name)) return [];
+    return [[name, { made: false, fingerprint: item.fingerprint, visible: item.visible }]];
+  });
+
+/**
  * Observes the section, and records what the plan says before anything changes. Items that change now are not
  * planned (`busy`).
  */
@@ -75,6 +90,7 @@ async function observeAndPlan(
     new Map<string, Owned | undefined>([
       ...plan.forget.map((name) => [name, undefined] as const),
       ...plan.records,
+      ...(controller.atOnce === undefined ? [] : intentsOf(plan.changes, desired, owned)),
     ]),
   );
   const problems =
