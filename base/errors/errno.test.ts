@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { test } from 'node:test';
+import { getSystemErrorName } from 'node:util';
 import {
   PortcullisError,
   errnoOf,
@@ -10,6 +11,7 @@ import {
   meansGone,
   meansNoSuchPath,
   meansShortage,
+  reasonOf,
 } from './index.ts';
 
 /** Returns the failure in each form in which it reaches a caller. */
@@ -51,6 +53,18 @@ for (const errno of new Set([...Object.keys(table), ...Object.keys(constants.err
     }
   });
 }
+
+test('a full quota, and a lost file of a server, have meanings although Node has no names for them', () => {
+  /** The error that Node's file calls throw for an errno. */
+  const thrownBy = (errno: 'EDQUOT' | 'ESTALE'): Error => {
+    const code = getSystemErrorName(-constants.errno[errno]);
+    return Object.assign(new Error(`${code}: ${code}, open '/f'`), { code, syscall: 'open', path: '/f' });
+  };
+  assert.equal(errnoOf(thrownBy('EDQUOT')), 'EDQUOT');
+  assert.equal(meansDiskFull(thrownBy('EDQUOT')), true);
+  assert.equal(leavesUnknown(thrownBy('ESTALE')), true);
+  assert.equal(reasonOf(thrownBy('EDQUOT')), "EDQUOT: disk quota exceeded, open '/f'");
+});
 
 test('a limit of the kernel is no full disk, although its errno is the same', () => {
   const failed = (properties: object): Error =>

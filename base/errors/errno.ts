@@ -1,4 +1,5 @@
 import { isPortcullisError } from './portcullis-error.ts';
+import { nameOfCode } from './unnamed-errno.ts';
 
 /**
  * The meaning of an errno for the object of a failed call, and for the machine:
@@ -52,7 +53,8 @@ export function errnoOf(thrown: unknown): string | undefined {
     const errno = thrown.failure.details?.['errno'];
     return typeof errno === 'string' && errno !== '' ? errno : undefined;
   }
-  if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') return thrown.code;
+  if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string')
+    return nameOfCode(thrown.code);
   return undefined;
 }
 

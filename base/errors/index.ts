@@ -25,4 +25,5 @@ export {
   meansShortage,
 } from './errno.ts';
 export type { ErrnoMeaning } from './errno.ts';
+export { textOfErrno } from './unnamed-errno.ts';
 export { kindOfStatus, statusCodes, statusName } from './status-code.ts';

@@ -1,3 +1,5 @@
+import { namedMessage } from './unnamed-errno.ts';
+
 /**
  * The type of a failure, as the caller sees it. The CRI server maps each type to one gRPC status.
  * `denied`: the decision was no. `undecided`: no decision could be reached, which counts as no.
@@ -86,7 +88,7 @@ export function codeIs(code: string): (thrown: unknown) => boolean {
 /** Returns the reason text of any thrown value, without a stack. */
 export function reasonOf(thrown: unknown): string {
   if (isPortcullisError(thrown)) return thrown.failure.why;
-  if (thrown instanceof Error) return thrown.message;
+  if (thrown instanceof Error) return namedMessage(thrown.message);
   return String(thrown);
 }
 

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
-import { PortcullisError, isPortcullisError, meaningOfErrno, reasonOf } from '../errors/index.ts';
+import { PortcullisError, errnoOf, isPortcullisError, meaningOfErrno, reasonOf } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
 export type StorageCode =
@@ -89,7 +89,16 @@ const byResult: Readonly<Record<number, Explanation>> = {
   26: damaged, // SQLITE_NOTADB
 };
 
+/** Errnos by which file systems report that what they read from the disk is damaged. */
+const damagedFileSystem: ReadonlySet<string> = new Set(['EUCLEAN', 'EBADMSG']);
+
+/** Returns whether a call found damaged data of a file system on the disk. */
+export function meansDamagedFileSystem(errno: string): boolean {
+  return damagedFileSystem.has(errno);
+}
+
 function byErrno(errno: string): Explanation | undefined {
+  if (meansDamagedFileSystem(errno)) return io;
   switch (meaningOfErrno(errno)) {
     case 'disk-full':
       return diskFull;
@@ -180,8 +189,7 @@ export function storageFailure(
 ): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);
-  const errno =
-    thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
+  const errno = errnoOf(thrown) ?? '';
   const isFileCall = thrown instanceof Error && 'syscall' in thrown;
   const explanation =
     result !== undefined ? bySqlite(result) : (byErrno(errno) ?? (isFileCall ? noAccess : badStatement));

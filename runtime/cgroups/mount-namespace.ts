@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { attempt, leavesUnknown, errnoIs, tolerate } from '../../base/errors/index.ts';
+import { attempt, leavesUnknown, errnoIs, meansDiskFull, tolerate } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import {
   MNT_DETACH,
@@ -206,7 +206,7 @@ function writeNote(folder: string, note: OwnMount): void {
   try {
     writeFileSync(file, JSON.stringify(note), { mode: 0o600 });
   } catch (thrown) {
-    if (!['ENOSPC', 'EDQUOT'].includes(String((thrown as NodeJS.ErrnoException).code))) throw thrown;
+    if (!meansDiskFull(thrown)) throw thrown;
     rmSync(file, { force: true });
   }
 }

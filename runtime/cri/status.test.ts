@@ -1,5 +1,9 @@
+import '../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { asFailure, toStatus } from './status.ts';
@@ -31,6 +35,31 @@ test('a real full disk of the node is recognized', () => {
     assert.fail('it was written');
   } catch (thrown) {
     assert.equal(asFailure(thrown, 'CreateContainer').code, 'STORAGE_DISK_FULL');
+  }
+});
+
+test('a file system that is damaged on the disk is reported as such, and not as a bug', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-damaged-'));
+  const [image, place] = [join(folder, 'image'), join(folder, 'place')];
+  writeFileSync(image, '');
+  truncateSync(image, 8 * 1024 * 1024);
+  mkdirSync(place);
+  execFileSync('mkfs.ext4', ['-q', image]);
+  // The entry of this folder stays, and its inode does not.
+  execFileSync('debugfs', ['-w', '-R', 'mkdir damaged', image], { stdio: 'ignore' });
+  execFileSync('debugfs', ['-w', '-R', 'clri /damaged', image], { stdio: 'ignore' });
+  execFileSync('mount', ['-o', 'loop', image, place]);
+  t.after(() => {
+    execFileSync('umount', [place]);
+    rmSync(folder, { recursive: true });
+  });
+  try {
+    mkdirSync(join(place, 'damaged/new'));
+    assert.fail('it was made');
+  } catch (thrown) {
+    const failure = asFailure(thrown, 'CreateContainer');
+    assert.deepEqual([failure.code, failure.kind], ['STORAGE_IO', 'unavailable']);
+    assert.match(failure.message, /EUCLEAN: structure needs cleaning, mkdir .*check the disk/);
   }
 });
 

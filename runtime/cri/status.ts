@@ -2,6 +2,7 @@ import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
 import {
   PortcullisError,
+  errnoOf,
   isPortcullisError,
   meaningOfErrno,
   statusCodes,
@@ -9,7 +10,7 @@ import {
 } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { kernelError } from '../../base/kernel/index.ts';
-import { storageFailure } from '../../base/storage/index.ts';
+import { meansDamagedFileSystem, storageFailure } from '../../base/storage/index.ts';
 import { printableMessage } from './printable.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
@@ -44,9 +45,11 @@ export function toStatus(error: PortcullisError, rpc: string, requestId: string)
  */
 function nodeFailure(thrown: unknown, rpc: string): PortcullisError | undefined {
   if (!(thrown instanceof Error) || !('syscall' in thrown) || !('code' in thrown)) return undefined;
-  const { code, syscall } = thrown;
-  if (typeof code !== 'string' || typeof syscall !== 'string') return undefined;
+  const { syscall } = thrown;
+  const code = errnoOf(thrown);
+  if (code === undefined || typeof syscall !== 'string') return undefined;
   const on = 'path' in thrown && typeof thrown.path === 'string' ? thrown.path : rpc;
+  if (meansDamagedFileSystem(code)) return storageFailure(thrown, syscall, on);
   switch (meaningOfErrno(code)) {
     // A node without disk space, or with a failing disk.
     case 'disk-full':

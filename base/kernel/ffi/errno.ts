@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { getSystemErrorMessage } from 'node:util';
-import { PortcullisError } from '../../errors/index.ts';
+import { PortcullisError, textOfErrno } from '../../errors/index.ts';
 import type { ErrorKind } from '../../errors/index.ts';
 import { lastErrno } from './libc.ts';
 
@@ -110,7 +110,7 @@ export function kernelError(
       ? 'a limit of the kernel is reached'
       : number === undefined
         ? name
-        : getSystemErrorMessage(-number);
+        : textOfErrno(getSystemErrorMessage(-number));
   return new PortcullisError({
     code: `KERNEL_${name}`,
     kind: kinds[name] ?? 'internal',

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { attempt, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { attempt, errnoOf, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
@@ -179,10 +179,10 @@ function monitorEnded(record: ContainerRecord): PortcullisError {
 }
 
 function notWritable(record: ContainerRecord, cause: unknown): PortcullisError {
-  const { code } = cause as NodeJS.ErrnoException;
+  const errno = errnoOf(cause);
   return new PortcullisError({
     code: 'RUNTIME_LOG_NOT_REOPENED',
-    kind: code === 'ENOSPC' || code === 'EDQUOT' ? 'exhausted' : 'precondition',
+    kind: errno === 'ENOSPC' || errno === 'EDQUOT' ? 'exhausted' : 'precondition',
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
     why: `no new file can be created beside it, so its monitor continues with the old one: ${reasonOf(cause)}`,
