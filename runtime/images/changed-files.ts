@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
+import { makeFolder } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
 import type { ImageLimits } from './limits/limits.ts';
 import type { LayerPool } from './layer-workers/layer-pool.ts';
@@ -31,7 +32,7 @@ export async function fillWritableLayer(
 ): Promise<void> {
   const folder = `${folders.rootfs}/${containerId}`;
   const staging = `${folder}/changes`;
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   const digest = createHash('sha256');
   await pipeline(createReadStream(archive), digest);
   const diffId = `sha256:${digest.digest('hex')}`;

@@ -1,8 +1,9 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createKeyedQueue } from '../../base/queues/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import { errnoOf, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, readLayerList } from './layer-list.ts';
@@ -68,7 +69,7 @@ export async function openVolumeStore(
             if (mapping !== undefined) await dropMappedLayers(kernel, folder);
             return tree;
           }
-          await mkdir(tree, { recursive: true, mode: 0o700 });
+          await makeFolder(tree);
           await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
           const overlay = (lower: readonly string[]): Promise<void> =>
             kernel.mountOverlay({ lower, target: tree });

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import { errnoOf, imageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import type { LayerRoots } from './layer-roots.ts';
@@ -50,7 +51,7 @@ async function withMappedLayers(
 ): Promise<void> {
   const { kernel, folders, roots, folder, userNamespace } = input;
   const place = placeIn(folder);
-  await mkdir(place, { recursive: true, mode: 0o700 });
+  await makeFolder(place);
   await dropMappedLayers(kernel, folder);
   const bind = (source: string, target: string): Promise<void> =>
     kernel.bindMount(source, target, { idmap: userNamespace, readonly: true });
@@ -103,10 +104,10 @@ export async function dropMappedLayers(kernel: Kernel, folder: string): Promise<
  */
 export async function makeMappedRoot(roots: MappedRoots, id: string, gid: number): Promise<string> {
   await roots.open();
-  await mkdir(roots.folder, { recursive: true, mode: 0o711 });
+  await makeFolder(roots.folder, 0o711);
   await chmod(roots.folder, 0o711);
   const path = mappedRootIn(roots, id);
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  await makeFolder(path);
   await chown(dirname(path), 0, gid);
   await chmod(dirname(path), 0o710);
   return path;

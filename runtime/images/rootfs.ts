@@ -1,9 +1,10 @@
 import { lstatSync } from 'node:fs';
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, writeFile } from 'node:fs/promises';
 import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createKeyedQueue } from '../../base/queues/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import { errnoOf, imageError, wrapImageError } from './limits/failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { joined, mayHold, noList, readLayerList } from './layer-list.ts';
@@ -184,7 +185,7 @@ async function mountOverlay(
     await overlayLayers({ kernel, folders, roots, folder }, mapping?.userNamespace, layers, lower, overlay);
   };
   const list = async (): Promise<void> => {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
     // Not synced: after a power cut the container is gone as well.
     await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
   };

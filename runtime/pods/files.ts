@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { chown, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chown, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { meansGone } from '../../base/errors/index.ts';
 import { writeNewFile } from '../../base/files/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, isErrno } from '../../base/kernel/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
 import { settleAll } from '../state/settle.ts';
 import type { PodFiles } from '../oci/mounts.ts';
@@ -37,7 +38,7 @@ export async function makePodFiles(input: {
 }): Promise<void> {
   const files = podFilesIn(input.podDir);
   const [uid, gid] = [input.userNamespace?.uids.hostId ?? 0, input.userNamespace?.gids.hostId ?? 0];
-  await mkdir(files.shm, { recursive: true, mode: 0o700 });
+  await makeFolder(files.shm);
   await settleAll([
     input.hostIpc
       ? // A slave mount: otherwise its removal would also unmount, on the host, every mount below /dev/shm.

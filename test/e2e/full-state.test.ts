@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -109,6 +117,40 @@ it(
     );
     rmSync(filler);
     assert.equal((await execute(stage, containerId, 'true')).exitCode, 0);
+    await removePod(stage, pod);
+  },
+);
+
+it(
+  'a request that finds the file system of the state read-only says so',
+  { timeout: 300_000 },
+  async (t) => {
+    const stage = await stageOnTmpfs(t, 'size=16m');
+    const { state } = stage.folders;
+    const remount = (access: string): void =>
+      void execFileSync('mount', ['-o', `remount,${access}`, state]);
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    const pod = await runPod(stage, 'first');
+    remount('ro');
+    try {
+      // The second pod finds no prepared namespaces.
+      const shared = { linux: { securityContext: { namespaceOptions: { ...namespaceOptions, pid: 0 } } } };
+      for (const failure of [
+        await failureOf(runPod(stage, 'second')),
+        await failureOf(runPod(stage, 'third')),
+        await failureOf(runPod(stage, 'shared', shared)),
+        await failureOf(createContainer(stage, pod, { image, command: ['true'] })),
+      ]) {
+        assert.match(failure.message, /read-only/);
+        assert.notEqual(failure.kind, 'internal');
+      }
+    } finally {
+      remount('rw');
+    }
+    assert.equal(
+      (await exitOf(stage, await runContainer(stage, pod, { image, command: ['true'] }))).exitCode,
+      0,
+    );
     await removePod(stage, pod);
   },
 );

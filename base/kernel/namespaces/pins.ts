@@ -69,7 +69,7 @@ export function pinNamespacesOf(pid: number, input: PinnedNamespaces): void {
  */
 function withPinFiles(input: PinnedNamespaces, names: readonly string[], pin: () => void): void {
   check(input);
-  mkdirSync(input.dir, { recursive: true, mode: 0o700 });
+  makePinFolder(input.dir);
   const made: string[] = [];
   try {
     for (const name of names) {
@@ -81,6 +81,17 @@ function withPinFiles(input: PinnedNamespaces, names: readonly string[], pin: ()
   } catch (error) {
     undo(made, input.dir);
     throw error;
+  }
+}
+
+/** Node's own recursive mkdir reports ENOENT for a read-only file system. */
+function makePinFolder(dir: string): void {
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    if (code === 'ENOENT') mkdirSync(dir, { recursive: true, mode: 0o700 });
+    else if (code !== 'EEXIST') throw kernelError(code, 'mkdir', dir);
   }
 }
 

@@ -1,8 +1,9 @@
-import { mkdir, rm, readFile, writeFile } from 'node:fs/promises';
+import { rm, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { makeFolder } from '../../../base/storage/index.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { bytesOf } from '../../config/bytes.ts';
 import type { DaemonConfig } from '../../config/types.ts';
@@ -66,7 +67,7 @@ export function createRestores(deps: RestoreDeps): Restores {
       if (deps.cgroups.version !== 2) throw unsupported(on, 'the node has no cgroups of version 2 alone');
       const tree = await images.mountVolume(record.id, index, checkpoint);
       const folder = deps.imagesFolder(record.id);
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder);
       const within = <Value>(act: (archive: ArchiveFolder) => Promise<Value>): Promise<Value> =>
         withArchive(tree, on, act);
       return {

@@ -1,8 +1,8 @@
 import { closeSync, open, writeFile } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { namingFile } from '../../../base/files/index.ts';
+import { makeFolder } from '../../../base/storage/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore } from '../../images/types.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
@@ -146,6 +146,6 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
 
 /** Creates the folder and, in it, a file that only root can read. */
 async function openIn(folder: string, name: string): Promise<number> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   return openFile(join(folder, name), 'w', 0o600);
 }

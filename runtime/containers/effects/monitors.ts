@@ -1,10 +1,11 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError, meansDiskFull, meansNoSuchPath, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
+import { makeFolder } from '../../../base/storage/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { startMonitor } from '../../monitor/conmon.ts';
@@ -381,8 +382,7 @@ async function makeLog({ paths, places }: MonitorDeps, record: ContainerRecord):
     await requirePlainLog(paths, logPath);
     return made;
   };
-  const [made] = await settleAll([file(), mkdir(places.bundle(id), { recursive: true, mode: 0o700 })]);
-  return made;
+  return (await settleAll([file(), makeFolder(places.bundle(id))]))[0];
 }
 
 /** A refused request leaves nothing behind: no empty log, no log folder. */

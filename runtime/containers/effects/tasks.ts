@@ -1,16 +1,16 @@
-import { mkdirSync } from 'node:fs';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { refused } from '../../monitor/failures.ts';
 import { signalProcess } from '../../processes/processes.ts';
 import { processIdentity } from '../../../base/process/index.ts';
 import type { ProcessIdentity } from '../../../base/process/index.ts';
+import { makeFolderSync } from '../../../base/storage/index.ts';
 import { prepareStandIn } from '../../shim/stand-in.ts';
 import type { ContainerRecord } from '../record.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 
 /** Creates what the stand-in of a task needs, before the monitor starts it. */
 export function prepareTask(bundle: string): void {
-  mkdirSync(bundle, { recursive: true, mode: 0o700 });
+  makeFolderSync(bundle);
   prepareStandIn(bundle);
 }
 

@@ -1,10 +1,11 @@
-import { mkdir, readFile, rename, rm, writeFile, chmod } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile, chmod } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../../base/process/index.ts';
 import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
+import { makeFolder } from '../../../base/storage/index.ts';
 import { endProcessesWithArgument, signalProcess, watchProcess } from '../../processes/processes.ts';
 import { containerCgroup, systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
 import { emptyCgroup, removeCgroupTree } from '../../cgroups/cgroup-removal.ts';
@@ -60,10 +61,7 @@ export async function openInfraProcesses(parts: {
       if (handler === undefined || (handler.kind === 'other' && (tasks === undefined || plan.sharedPids)))
         throw unsupported(record, handler);
       const folder = folderOf(record);
-      await Promise.all([
-        providing(() => provideProgram(root)),
-        mkdir(folder, { recursive: true, mode: 0o700 }),
-      ]);
+      await Promise.all([providing(() => provideProgram(root)), makeFolder(folder)]);
       const cgroup = containerCgroup(record.cgroupParent, record.id);
       const spec = infraSpec({
         root,
@@ -143,7 +141,7 @@ async function provideProgram(root: string): Promise<void> {
   const existing = await readFile(file).catch(() => undefined);
   if (existing !== undefined && bytes.equals(existing)) return;
   for (const folder of [root, join(root, 'proc'), join(root, 'dev')]) {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder, 0o755);
     await chmod(folder, 0o755);
   }
   const draft = `${file}.new`;
