@@ -1,9 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { plainMessage, withCause } from '../oci/runtime-message.ts';
-
-/** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
-const scarcity =
-  /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
+import { namesShortage, plainMessage, withCause } from '../oci/runtime-message.ts';
 
 /** Messages of crun and runc about the memory limit of the container. crun adds the error of another call. */
 const tooLow = /memory limit (?:could be )?too low/iu;
@@ -32,7 +28,7 @@ export function refused(id: string, runtime: string, message: string): Portculli
   }
   return createFailed(
     id,
-    scarcity.test(said) && !tooLow.test(said) ? 'exhausted' : 'precondition',
+    namesShortage(said) && !tooLow.test(said) ? 'exhausted' : 'precondition',
     `${runtime} said: ${said}`,
   );
 }

@@ -19,6 +19,15 @@ export function withCause(message: string): string {
   );
 }
 
+/** Messages of the C library and Go about a node that lacks a resource. Another attempt may succeed. */
+const shortage =
+  /resource temporarily unavailable|cannot allocate memory|no space left on device|disk quota exceeded|too many open files|device or resource busy|input\/output error/i;
+
+/** Returns whether the message of a runtime names a resource that the node lacks for now. */
+export function namesShortage(message: string): boolean {
+  return shortage.test(message);
+}
+
 /** A line of runc's log in logfmt. The time of a message makes each event of a kubelet a new one. */
 const logfmt = /^(?:time="[^"]*" )?level=\w+ msg=(?:"((?:[^"\\]|\\.)*)"|(\S+))/gmu;
 

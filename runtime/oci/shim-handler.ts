@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from '../processes/command.ts';
@@ -10,6 +10,7 @@ import { isRunscShim, releaseRunsc, shimOptions } from '../shim/options.ts';
 import type { ShimConfig } from '../shim/options.ts';
 import { createShimTasks } from '../shim/tasks.ts';
 import { unusable } from './runtime-handler.ts';
+import { namesShortage } from './runtime-message.ts';
 import type { ObservedStatus, RuntimeHandler } from './runtime-handler.ts';
 
 const statusOf: Readonly<Record<number, ObservedStatus>> = {
@@ -43,6 +44,25 @@ function guestKernelOf(
   if (usesNodeKernel(path)) return {};
   const filtersCalls = isRunscShim(path) && configPath === undefined;
   return { guestKernel: { handler, filtersCalls } };
+}
+
+/**
+ * Throws the error of a shim. If its message names what the node lacks, the request is no reason, and neither
+ * is the shim: shims give the failures of their OCI runtime no status of their own.
+ */
+function withShortage(thrown: unknown): never {
+  if (!isPortcullisError(thrown) || thrown.kind !== 'internal') throw thrown;
+  const { failure } = thrown;
+  const isReadOnly = /read-only file system/iu.test(failure.why);
+  if (!isReadOnly && !namesShortage(failure.why)) throw thrown;
+  throw new PortcullisError({
+    ...failure,
+    kind: isReadOnly ? 'unavailable' : 'exhausted',
+    fix: isReadOnly
+      ? 'remount the file system read-write, and repeat the request'
+      : 'free what the message names, such as space on a disk, and repeat the request',
+    cause: thrown,
+  });
 }
 
 /**
@@ -97,11 +117,11 @@ export async function openShimHandler(input: {
     start: (id, _cutOff, signal) => tasks.start(id, bundle(id), signal),
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',
-    delete: (id) => tasks.delete(id, bundle(id)),
+    delete: (id) => tasks.delete(id, bundle(id)).catch(withShortage),
     update: (id, resources, signal) => {
       const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
       const value = Buffer.from(JSON.stringify(resources));
-      return tasks.update(id, bundle(id), { typeUrl, value }, signal);
+      return tasks.update(id, bundle(id), { typeUrl, value }, signal).catch(withShortage);
     },
   };
 }

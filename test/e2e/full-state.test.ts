@@ -121,36 +121,33 @@ it(
   },
 );
 
-it(
-  'a request that finds the file system of the state read-only says so',
-  { timeout: 300_000 },
-  async (t) => {
-    const stage = await stageOnTmpfs(t, 'size=16m');
-    const { state } = stage.folders;
-    const remount = (access: string): void =>
-      void execFileSync('mount', ['-o', `remount,${access}`, state]);
-    const image = await stage.pull((await stage.publish('app/a:1')).reference);
-    const pod = await runPod(stage, 'first');
-    remount('ro');
-    try {
-      // The second pod finds no prepared namespaces.
-      const shared = { linux: { securityContext: { namespaceOptions: { ...namespaceOptions, pid: 0 } } } };
-      for (const failure of [
-        await failureOf(runPod(stage, 'second')),
-        await failureOf(runPod(stage, 'third')),
-        await failureOf(runPod(stage, 'shared', shared)),
-        await failureOf(createContainer(stage, pod, { image, command: ['true'] })),
-      ]) {
-        assert.match(failure.message, /read-only/);
-        assert.notEqual(failure.kind, 'internal');
-      }
-    } finally {
-      remount('rw');
+it('a request that finds the file system of the state read-only says so', { timeout: 300_000 }, async (t) => {
+  const stage = await stageOnTmpfs(t, 'size=16m');
+  const { state } = stage.folders;
+  const remount = (access: string): void => void execFileSync('mount', ['-o', `remount,${access}`, state]);
+  const image = await stage.pull((await stage.publish('app/a:1')).reference);
+  const pod = await runPod(stage, 'first');
+  remount('ro');
+  try {
+    // The second pod finds no prepared namespaces.
+    const shared = {
+      linux: { securityContext: { namespaceOptions: { ...namespaceOptions, pid: 0 } } },
+    } as const;
+    for (const failure of [
+      await failureOf(runPod(stage, 'second')),
+      await failureOf(runPod(stage, 'third')),
+      await failureOf(runPod(stage, 'shared', shared)),
+      await failureOf(createContainer(stage, pod, { image, command: ['true'] })),
+    ]) {
+      assert.match(failure.message, /read-only/);
+      assert.notEqual(failure.kind, 'internal');
     }
-    assert.equal(
-      (await exitOf(stage, await runContainer(stage, pod, { image, command: ['true'] }))).exitCode,
-      0,
-    );
-    await removePod(stage, pod);
-  },
-);
+  } finally {
+    remount('rw');
+  }
+  assert.equal(
+    (await exitOf(stage, await runContainer(stage, pod, { image, command: ['true'] }))).exitCode,
+    0,
+  );
+  await removePod(stage, pod);
+});
