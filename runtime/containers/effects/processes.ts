@@ -1,3 +1,4 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { signalProcess } from '../../processes/processes.ts';
 import { signalReception } from '../../processes/signal-reception.ts';
@@ -44,12 +45,18 @@ export function processEffects({
       const handler = places.findHandler(record);
       const tasks = handler?.tasks;
       if (tasks !== undefined) {
+        const isOnNode = handler?.guestKernel === undefined;
         // A shim that does not answer costs only the time until its deadline: a stop repeats SIGKILL.
         tasks
           .kill(record.id, places.bundle(record.id), signalNumber(signal), signal === 'SIGKILL')
-          .catch(() => undefined);
+          .catch((thrown: unknown) => {
+            // The runtime of the shim fails without a disk that takes its log. A stop signal is sent once.
+            const isAnswered = isPortcullisError(thrown) && thrown.code === 'TTRPC_UNKNOWN';
+            if (isAnswered && isOnNode && signal !== 'SIGKILL')
+              signalProcess(record.task, signalNumber(signal));
+          });
         // It ends even if its shim hangs. With a guest kernel, this process may be the whole pod.
-        if (signal === 'SIGKILL' && handler?.guestKernel === undefined && record.task !== undefined) {
+        if (signal === 'SIGKILL' && isOnNode && record.task !== undefined) {
           signalProcess(record.task, signalNumber(signal));
           void tasks.reportKilled(record.id, places.bundle(record.id), record.task);
         }
