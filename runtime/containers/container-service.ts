@@ -11,12 +11,13 @@ import type { AdjustedResources, ContainerAdjuster } from './adjusted.ts';
 import { runCommandIn } from './command.ts';
 import { createContainer } from './creation.ts';
 import { createEndableActs } from './endable-acts.ts';
-import { isEnded, noConfiguration, podIsStopped, wrongPhase } from './errors.ts';
+import { isEnded, noConfiguration, podIsStopped } from './errors.ts';
 import { createExitRecorder } from './exit-recorder.ts';
 import type { ExitRecorder } from './exit-recorder.ts';
 import type { ContainerRecord } from './record.ts';
 import { recoverContainers } from './recovery.ts';
 import { removeContainer, takeBack } from './removal.ts';
+import { reopenContainerLog } from './reopen-log.ts';
 import { requireContainer } from './require-container.ts';
 import { endUnmade, isUnmade, startContainer } from './start.ts';
 import { createStopper } from './stopper.ts';
@@ -177,16 +178,7 @@ export function createContainerService(input: ContainerServiceDeps): ContainerSe
       else await update(idOrPrefix, { resources, adjustments: [] });
     },
     updateAdjusted: update,
-    reopenLog: async (idOrPrefix) => {
-      const record = requireContainer(records, idOrPrefix);
-      if (record.phase !== 'running')
-        throw wrongPhase(
-          record,
-          'reopen the log of',
-          'start the container if it never ran, else read the existing log: only a running container gets a new one',
-        );
-      await lock(`log ${record.id}`, () => effects.reopenLog(record));
-    },
+    reopenLog: (idOrPrefix) => reopenContainerLog({ records, effects, lock }, idOrPrefix),
     unmonitored: watches.unmonitored,
     recover: () =>
       recoverContainers({
