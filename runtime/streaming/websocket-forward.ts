@@ -25,6 +25,11 @@ export async function serveWebSocketForward(
       allowHalfOpen: true,
       read: () => socket.resume(),
       write: (chunk: Buffer, _encoding, done) => sendOn(socket, protocol, 2 * index, chunk, done),
+      destroy: (error, done) => {
+        // Nothing is read from this one any more, for which the other ports may have to wait.
+        socket.resume();
+        done(error);
+      },
     });
     data.on('error', () => undefined);
     gone.signal.addEventListener('abort', () => data.destroy());
