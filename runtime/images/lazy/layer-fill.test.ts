@@ -117,6 +117,20 @@ describe('the fill of a layer', () => {
     await stuck;
   });
 
+  it('refuses a read that the kernel repeats after the limit without another wait', async () => {
+    const { fill, use } = layerOf(1, { demandMs: 50, refuseMs: 60_000 });
+    use(hanging);
+    const reasonOfRead = (): Promise<unknown> =>
+      fill.need(4096, 1).then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+    const first = await reasonOfRead();
+    assert.match(String(first), /did not serve it within/);
+    assert.equal(await reasonOfRead(), first);
+    fill.close('the test ends');
+  });
+
   it('lets a read overtake a hanging background fetch', async () => {
     const { fill, use, honest } = layerOf(1, { fetchMs: 500 });
     use(hanging);

@@ -108,11 +108,14 @@ function join(flights: Map<number, Promise<void>>, chunk: number, fetch: () => P
   return flight;
 }
 
+/** The registry was too slow. */
+class TooLate extends Error {}
+
 /** @throws the reason, or that the registry was too slow */
 async function within(wanted: Promise<unknown>, ms: number): Promise<void> {
   const limit = new AbortController();
   const late = pause(ms, undefined, { signal: limit.signal }).then(() => {
-    throw new Error(`the registry did not serve it within ${ms / 1000} s`);
+    throw new TooLate(`the registry did not serve it within ${ms / 1000} s`);
   });
   late.catch(() => undefined);
   try {
@@ -160,6 +163,22 @@ function createRefusals(ms: number) {
     delete(chunk: number): void {
       refused.delete(chunk);
     },
+  };
+}
+
+/**
+ * Returns a handler that refuses the chunks that a read has waited for in vain. The kernel repeats a read
+ * that fails, and its process would wait for the same fetches once more.
+ */
+function refusingLate(
+  refused: Pick<ReturnType<typeof createRefusals>, 'add'>,
+  chunks: readonly number[],
+  isThere: Uint8Array,
+): (thrown: unknown) => never {
+  return (thrown) => {
+    if (thrown instanceof TooLate)
+      for (const chunk of chunks) if (isThere[chunk] !== 1) refused.add(chunk, thrown);
+    throw thrown;
   };
 }
 
@@ -237,11 +256,12 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
   return {
     async need(offset, length) {
       const { first, end } = table.touching(offset, length);
-      const wanted: Promise<void>[] = [];
-      for (let chunk = first; chunk < end; chunk += 1)
-        if (isThere[chunk] !== 1) wanted.push(join(demanded, chunk, () => demand(chunk)));
-      if (wanted.length === 0) return;
-      await within(Promise.all(wanted), times.demandMs);
+      const missing: number[] = [];
+      for (let chunk = first; chunk < end; chunk += 1) if (isThere[chunk] !== 1) missing.push(chunk);
+      if (missing.length === 0) return;
+      for (const chunk of missing) refused.throwIfRecent(chunk);
+      const wanted = missing.map((chunk) => join(demanded, chunk, () => demand(chunk)));
+      await within(Promise.all(wanted), times.demandMs).catch(refusingLate(refused, missing, isThere));
     },
     async fillFirst() {
       await Promise.allSettled((layer.first ?? []).map((chunk) => fetchInBackground(chunk, 'early')));
@@ -278,8 +298,6 @@ export function createLayerFill(deps: LayerFillDeps): LayerFill {
       there = 0;
     },
     filled: () => there,
-    close(why) {
-      ended.abort(new Error(why));
-    },
+    close: (why) => ended.abort(new Error(why)),
   };
 }
