@@ -69,6 +69,11 @@ export interface RuntimeHandler {
    * @param callerRemovesCgroup the caller ends what still runs in the container's cgroup and removes it
    */
   delete(id: string, callerRemovesCgroup?: boolean): Promise<void>;
+  /**
+   * Removes what the OCI runtime of a shim has left of a container that the shim does not know, because its
+   * creation was cut off. Call it when the creation has ended. Never rejects.
+   */
+  clear?(id: string): Promise<void>;
   /** @param signal ends the runtime, and rejects with its reason */
   update(id: string, resources: OciResources, signal?: AbortSignal): Promise<void>;
 }

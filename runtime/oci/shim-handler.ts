@@ -8,6 +8,8 @@ import { TaskStatus } from '../shim/contract.types.ts';
 import type { EventSink } from '../shim/event-sink.ts';
 import { isRunscShim, releaseRunsc, shimOptions } from '../shim/options.ts';
 import type { ShimConfig } from '../shim/options.ts';
+import { deleteDeadTask } from '../shim/launch.ts';
+import { shimNamespace } from '../shim/task-api.ts';
 import { createShimTasks } from '../shim/tasks.ts';
 import { unusable } from './runtime-handler.ts';
 import { namesShortage } from './runtime-message.ts';
@@ -87,13 +89,14 @@ export async function openShimHandler(input: {
     throw unusable(name, path, reasonOf(cause));
   });
   if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim().slice(0, 2_000));
+  const program = {
+    startProgram,
+    path,
+    runtimeFolder: config.runtimePath === undefined ? '' : dirname(config.runtimePath),
+    events: input.events,
+  };
   const tasks = createShimTasks({
-    program: {
-      startProgram,
-      path,
-      runtimeFolder: config.runtimePath === undefined ? '' : dirname(config.runtimePath),
-      events: input.events,
-    },
+    program,
     options: await shimOptions(config, stateDir),
     signalsUnstarted: !isRunscShim(path),
     idle: () => releaseRunsc(stateDir),
@@ -118,6 +121,12 @@ export async function openShimHandler(input: {
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',
     delete: (id) => tasks.delete(id, bundle(id)).catch(withShortage),
+    clear: async (id) => {
+      if (!existsSync(join(stateDir, shimNamespace, id))) return;
+      await deleteDeadTask(program, id, bundle(id)).catch((cause: unknown) =>
+        input.log.warn({ container: id, cause: reasonOf(cause) }, 'the state of a runtime is not removed'),
+      );
+    },
     update: (id, resources, signal) => {
       const typeUrl = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
       const value = Buffer.from(JSON.stringify(resources));

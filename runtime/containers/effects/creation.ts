@@ -152,6 +152,7 @@ export function creationEffects(
       if (handler?.tasks !== undefined) await handler.delete(record.id);
       await killMonitorOf(record, places.bundle(record.id));
       if (handler?.tasks === undefined) await handler?.delete(record.id, true);
+      else await handler.clear?.(record.id);
       if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0)
         await emptyCgroup(cgroups, cgroupOf(record));
       if (record.restoredFrom !== undefined) {
