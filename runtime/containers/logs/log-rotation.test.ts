@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -55,6 +64,21 @@ test('a log is rotated, and its oldest files are removed', async (t) => {
   const kept = readdirSync(join(own, 'main')).sort();
   assert.equal(kept.length, 2, kept.join(' '));
   assert.equal(kept[0], '0.log');
+});
+
+test('a rotation keeps the newest lines although the clock was set back since the last one', async (t) => {
+  const { own } = twoPods(t);
+  const inside = (name: string): string => join(own, 'main', name);
+  writeFileSync(inside('0.log.29991120-115500-1'), 'older lines');
+  for (const lines of ['newer lines', 'newest lines']) {
+    writeFileSync(inside('0.log'), lines.padEnd(4096));
+    const rotation = rotationOf(own, async () => writeFileSync(inside('0.log'), ''));
+    await rotation.sweep();
+    rotation.close();
+    const kept = readdirSync(join(own, 'main')).filter((name) => name !== '0.log');
+    assert.equal(kept.length, 1);
+    assert.equal(readFileSync(inside(kept[0] ?? ''), 'utf8').trim(), lines);
+  }
 });
 
 test('nothing is renamed where a link leads that is in place of the folder of a log', async (t) => {

@@ -1,6 +1,5 @@
 import { basename, dirname, join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { largest } from '../../../base/lists/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { bytesOf } from '../../config/bytes.ts';
@@ -73,24 +72,21 @@ export function createLogRotation(parts: {
 }
 
 /**
- * Suffix of rotated files: `0.log.20261120-115500`, and `-1` and so on for more files in one second. The
- * names sort by age.
+ * Suffix of rotated files: `0.log.20261120-115500`, and `-1` and so on for more files in one second, or since
+ * the clock was set back. The names sort by age.
  */
-const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
+const asideForm = /^\.(\d{8}-\d{6})(?:-(\d{1,9}))?$/u;
 
 /** Returns a name that sorts after every rotated file. */
 export async function freeName(logPath: string, now: Date, paths: Pick<HostPaths, 'names'>): Promise<string> {
+  const name = basename(logPath);
   const stamp = now
     .toISOString()
     .replaceAll(/[-:]|\..*/g, '')
     .replace('T', '-');
-  const sameSecond = (await setAside(logPath, paths)).filter((name) =>
-    name.startsWith(`${basename(logPath)}.${stamp}`),
-  );
-  const numbers = sameSecond.map((name) =>
-    Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0),
-  );
-  return `${basename(logPath)}.${stamp}${numbers.length === 0 ? '' : `-${largest(numbers) + 1}`}`;
+  const newest = (await setAside(logPath, paths)).at(-1);
+  const [, last = '', number = '0'] = asideForm.exec(newest?.slice(name.length) ?? '') ?? [];
+  return last < stamp ? `${name}.${stamp}` : `${name}.${last}-${Number(number) + 1}`;
 }
 
 async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {
