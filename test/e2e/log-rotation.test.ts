@@ -142,6 +142,32 @@ describe('the log of a fast writer', () => {
     assert.deepEqual(written([log]), ['one', 'two']);
   });
 
+  for (const stdin of [false, true])
+    it(`keeps its lines when its monitor${stdin ? ', with input,' : ''} is stopped during a rotation`, async () => {
+      const name = `stopped-${stdin}`;
+      const command = ['sh', '-c', 'echo one; until [ -e /go ]; do sleep 0.1; done; echo two; sleep 600'];
+      const id = await createContainer(stage, pod, { name, image, command, more: { stdin } });
+      const log = join(pod.config.logDirectory ?? '', name, '0.log');
+      await start(id);
+      while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
+      const monitor = Number(readFileSync(join(stage.folders.state, 'containers', id, 'monitor.pid'), 'utf8'));
+      process.kill(monitor, 'SIGSTOP');
+      try {
+        for (let attempt = 0; attempt < 2; attempt += 1) {
+          renameSync(log, `${log}.1`);
+          await assert.rejects(reopen(id), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+          // Like a kubelet, so that it can retry.
+          renameSync(`${log}.1`, log);
+        }
+      } finally {
+        process.kill(monitor, 'SIGCONT');
+      }
+      await execute(stage, id, 'touch', '/go');
+      const lines = (): string[] => written([...asides(log), log]);
+      while (!lines().includes('two')) await pause(20);
+      assert.deepEqual(lines(), ['one', 'two']);
+    });
+
   it('keeps the newest files when the daemon rotates it, without a kubelet', async () => {
     const { id, log } = await create('ours', `${writer}; sleep 600`);
     const record = {

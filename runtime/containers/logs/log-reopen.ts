@@ -1,7 +1,8 @@
-import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { attempt, errnoOf, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { attempt, errnoIs, errnoOf, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
@@ -55,22 +56,13 @@ async function reopenOwnLog(record: ContainerRecord, bundle: string, paths: LogP
     await paths.removeEmptyLog(newLog, undefined);
     if (existing.file === undefined) await paths.removeEmptyLog(record.logPath, undefined);
   };
-  await askMonitor(record, bundle, takeBack);
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    // In this order, because the monitor may have created the file before it ended.
-    const ended = hasEnded(record);
+  const isReady = async (): Promise<boolean> => {
     const { file } = await paths.openedBy(record.logPath, 0);
-    if (file !== undefined && file !== before.file) {
-      await requireOpenLog(paths, record, record.monitor?.pid ?? 0);
-      return paths.setFileMode(record.logPath, logMode);
-    }
-    if (ended) {
-      await takeBack();
-      throw monitorEnded(record);
-    }
-    await pause(5);
-  }
-  throw noNewFile(record);
+    return file !== undefined && file !== before.file;
+  };
+  await askMonitor(record, bundle, { isReady, takeBack });
+  await requireOpenLog(paths, record, record.monitor?.pid ?? 0);
+  return paths.setFileMode(record.logPath, logMode);
 }
 
 /**
@@ -103,17 +95,8 @@ async function reopenMovedLog(
     await takeBack();
     return notMovable(cause);
   });
-  await askMonitor(record, bundle, takeBack);
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    const ended = hasEnded(record);
-    if (await isReady()) return finish();
-    if (ended) {
-      await takeBack();
-      throw monitorEnded(record);
-    }
-    await pause(5);
-  }
-  throw noNewFile(record);
+  await askMonitor(record, bundle, { isReady, takeBack });
+  return finish();
 }
 
 /**
@@ -135,14 +118,63 @@ async function makeMovable(
   await paths.makeReplaceable(monitorLog, newLog, logMode);
 }
 
-/** Asks the monitor to open its log again. @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
+/** How often the new file is looked for, 5 ms apart, until the request is taken back. */
+const patience = 200;
+
+/**
+ * Asks the monitor to open its log again, and waits until it has. A monitor that is stopped, or waits for a
+ * processor, would open a new file later: a log that has got its name back by then would be lost. So a request
+ * that it has not read is taken back.
+ * @param parts.takeBack removes the prepared files, which no process writes to
+ * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_LOG_NOT_REOPENED
+ */
 async function askMonitor(
+  record: ContainerRecord,
+  bundle: string,
+  parts: { readonly isReady: () => Promise<boolean>; readonly takeBack: () => Promise<void> },
+): Promise<void> {
+  const { isReady, takeBack } = parts;
+  await sendRequest(record, bundle, takeBack);
+  for (let attempt = 0; attempt < 2 * patience; attempt += 1) {
+    // In this order, because the monitor may have created the file before it ended.
+    const ended = hasEnded(record);
+    if (await isReady()) return;
+    if (ended) {
+      await takeBack();
+      throw monitorEnded(record);
+    }
+    if (attempt === patience && (await withdrawRequest(bundle))) {
+      await takeBack();
+      throw noNewFile(record);
+    }
+    await pause(5);
+  }
+  throw noNewFile(record);
+}
+
+/** Removes the request from the control FIFO. @returns false: the monitor has read it */
+async function withdrawRequest(bundle: string): Promise<boolean> {
+  try {
+    await using ctl = await open(join(bundle, 'ctl'), constants.O_RDONLY | constants.O_NONBLOCK);
+    return (await ctl.read(Buffer.alloc(fifoBytes))).bytesRead > 0;
+  } catch (cause) {
+    // The container has been removed, or nothing is in the FIFO.
+    if (errnoIs('ENOENT', 'EAGAIN')(cause)) return false;
+    throw cause;
+  }
+}
+
+const fifoBytes = 64 * 1024;
+
+/** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
+async function sendRequest(
   record: ContainerRecord,
   bundle: string,
   takeBack: () => Promise<void>,
 ): Promise<void> {
   try {
-    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+    // A FIFO that is full must not block a thread.
+    await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: constants.O_RDWR | constants.O_NONBLOCK });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
     // The container has been removed, and its monitor ended before that.
@@ -157,8 +189,8 @@ function noNewFile(record: ContainerRecord): PortcullisError {
     kind: 'internal',
     attempted: 'reopen the log of container',
     on: record.id.slice(0, 13),
-    why: 'its monitor created no new file within 1 s',
-    fix: 'check whether the monitor is running (portcullis ps) and the disk has free space',
+    why: 'its monitor created no new file in time',
+    fix: 'check whether the monitor (conmon) is stopped or waits for a disk or a processor, and repeat the request',
   });
 }
 
