@@ -150,7 +150,9 @@ describe('the log of a fast writer', () => {
       const log = join(pod.config.logDirectory ?? '', name, '0.log');
       await start(id);
       while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
-      const monitor = Number(readFileSync(join(stage.folders.state, 'containers', id, 'monitor.pid'), 'utf8'));
+      const monitor = Number(
+        readFileSync(join(stage.folders.state, 'containers', id, 'monitor.pid'), 'utf8'),
+      );
       process.kill(monitor, 'SIGSTOP');
       try {
         for (let attempt = 0; attempt < 2; attempt += 1) {

@@ -175,6 +175,18 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     assert.equal(readFileSync(log, 'utf8'), 'the last line\n');
   });
 
+  it('replaces no log that has got its name back since an earlier attempt', async (t) => {
+    const { folder, log, own } = place(t);
+    writeFileSync(log, 'an old line\n');
+    writeFileSync(own, 'a new line\n');
+    const record = recordOf({ logPath: log, monitorLog: own, monitor: await ended() });
+    await reopenLog(record, folder, hostPathsHere);
+    assert.equal(readFileSync(log, 'utf8'), 'a new line\n');
+    const rotated = readdirSync(join(folder, 'logs')).filter((name) => name !== '0.log');
+    assert.equal(rotated.length, 1);
+    assert.equal(readFileSync(join(folder, 'logs', rotated[0] ?? ''), 'utf8'), 'an old line\n');
+  });
+
   it('is moved to its path if an earlier attempt ended before that', async (t) => {
     const { folder, log, own } = place(t);
     const fd = openSync(own, 'w');

@@ -2,12 +2,20 @@ import { constants } from 'node:fs';
 import { open, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { attempt, errnoIs, errnoOf, PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import {
+  attempt,
+  errnoIs,
+  errnoOf,
+  meansNoSuchPath,
+  PortcullisError,
+  reasonOf,
+} from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { containerNotFound } from '../errors.ts';
 import { logMode } from './log-mode.ts';
+import { freeName } from './log-rotation.ts';
 import { realLogPath, requireOpenLog } from './plain-log.ts';
 import type { ContainerRecord } from '../record.ts';
 
@@ -18,7 +26,15 @@ const newLogSuffix = '.tmp';
 
 type LogPaths = Pick<
   HostPaths,
-  'facts' | 'openedBy' | 'setFileMode' | 'makeReplaceable' | 'removeEmptyLog' | 'moveFile'
+  | 'facts'
+  | 'makeReplaceable'
+  | 'moveFile'
+  | 'names'
+  | 'openedBy'
+  | 'ownFacts'
+  | 'removeEmptyLog'
+  | 'renameBeside'
+  | 'setFileMode'
 >;
 
 /**
@@ -88,7 +104,12 @@ async function reopenMovedLog(
     await requireOpenLog(paths, record, monitor);
   };
   // An earlier attempt may have ended before it moved the file.
-  if (await isReady()) return finish();
+  if (await isReady()) {
+    // Its caller may have given the log its name back since.
+    const isFree = await paths.ownFacts(logPath).then(({ size }) => size === 0, meansNoSuchPath);
+    if (!isFree) await paths.renameBeside(logPath, await freeName(logPath, new Date(), paths));
+    return finish();
+  }
   const newLog = `${monitorLog}${newLogSuffix}`;
   const takeBack = (): Promise<void> => paths.removeEmptyLog(newLog, undefined);
   await makeMovable(record, newLog, paths).catch(async (cause: unknown) => {
@@ -123,8 +144,8 @@ const patience = 200;
 
 /**
  * Asks the monitor to open its log again, and waits until it has. A monitor that is stopped, or waits for a
- * processor, would open a new file later: a log that has got its name back by then would be lost. So a request
- * that it has not read is taken back.
+ * processor, would open a new file later: a log that has got its name back by then would be lost. So a
+ * request that it has not read is taken back.
  * @param parts.takeBack removes the prepared files, which no process writes to
  * @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_LOG_NOT_REOPENED
  */
