@@ -1,10 +1,17 @@
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, fstatSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
 import { capabilityNames } from '../../base/capabilities/index.ts';
-import { closeFd, O_PATH, openInRoot } from '../../base/kernel/index.ts';
-import { attempt, fileReason, PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { closeFd, O_DIRECTORY, O_PATH, openFile, openInRootIfThere } from '../../base/kernel/index.ts';
+import {
+  attempt,
+  errnoIs,
+  fileReason,
+  PortcullisError,
+  reasonOf,
+  tolerate,
+} from '../../base/errors/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
 import { withClient, withSocket } from '../options/endpoint.ts';
@@ -13,7 +20,7 @@ import type { OutputFormat } from '../output/output.ts';
 import { linkFindings } from './link-findings.ts';
 import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
-import type { LiveState, ReportedState } from './live-state.ts';
+import type { LiveFinding, LiveState, Place, ReportedState } from './live-state.ts';
 
 interface Flags {
   readonly socket: string;
@@ -86,7 +93,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
     },
   );
   const findings = [
-    ...heldAgainst(reported, readLive(pid, named), capabilityNames),
+    ...liveFindings(reported, pid, named),
     ...linkFindings(networkClass, link),
   ];
   const width = largest(findings.map(({ part }) => part.length));
@@ -120,7 +127,8 @@ function readReported(file: string, named: string): ReportedState {
 
 const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'time', 'user', 'uts'];
 
-function readLive(pid: number, named: string): LiveState {
+/** Returns the findings about a process. @throws PortcullisError CLI_UNPROVABLE */
+function liveFindings(reported: ReportedState, pid: number, named: string): LiveFinding[] {
   if (pid === 0)
     throw unreadable(
       named,
@@ -128,6 +136,7 @@ function readLive(pid: number, named: string): LiveState {
       'give the socket of portcullisd with --socket',
     );
   const proc = `/proc/${pid}`;
+  let root: number | undefined;
   try {
     const read = (name: string): string => readFileSync(join(proc, name), 'utf8');
     const links = (of: string): Record<string, string> =>
@@ -141,7 +150,9 @@ function readLive(pid: number, named: string): LiveState {
     const cgroup = /^\d+:(?:[^:]*,)?devices(?:,[^:]*)?:(.*)$/m.exec(read('cgroup'))?.[1];
     const devices =
       cgroup === undefined ? undefined : optional(join('/sys/fs/cgroup/devices', cgroup, 'devices.list'));
-    return {
+    const opened = openFile(join(proc, 'root'), O_PATH | O_DIRECTORY);
+    root = opened;
+    const live: LiveState = {
       status: read('status'),
       limits: read('limits'),
       mountinfo: read('mountinfo'),
@@ -149,27 +160,48 @@ function readLive(pid: number, named: string): LiveState {
       hostNamespaces: links('/proc/self'),
       ...(label !== undefined && { label }),
       ...(devices !== undefined && { devices }),
-      resolve: (path) => resolveInRoot(join(proc, 'root'), path),
+      resolve: (path) => placeInRoot(opened, path),
     };
+    const findings = heldAgainst(reported, live, capabilityNames);
+    // When a process ends, its mounts go, and with them what they covered and what they showed.
+    if (readlinkSync(`${proc}/ns/mnt`) !== live.namespaces['mnt']) throw new Error('it has ended');
+    return findings;
   } catch (error) {
     throw unreadable(
       named,
       `the state of process ${pid} cannot be read: ${reasonOf(error)}`,
       'run as root on the node',
     );
+  } finally {
+    if (root !== undefined) closeFd(root);
   }
 }
 
-/** Resolves links as the container does: an absolute one does not lead to the host. */
-function resolveInRoot(root: string, path: string): string | undefined {
-  const fd = attempt(() => openInRoot(root, path, { flags: O_PATH }));
+/**
+ * Returns what a process sees at a path; undefined if nothing. Resolves links as the container does: an
+ * absolute one does not lead to the host.
+ * @param root a descriptor of the root folder of the process
+ * @throws the error of the kernel if that cannot be found out
+ */
+function placeInRoot(root: number, path: string): Place | undefined {
+  // Links that lead in a circle lead nowhere, also for the process.
+  const fd = tolerate(errnoIs('ELOOP'), () => openInRootIfThere(root, path, { flags: O_PATH }));
   if (fd === undefined) return undefined;
   try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
+    const [, mount] = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? [];
+    const facts = fstatSync(fd);
+    return {
+      path: readlinkSync(`/proc/self/fd/${fd}`),
+      mount: Number(mount),
+      isNull: facts.isCharacterDevice() && facts.rdev === nullDevice,
+    };
   } finally {
     closeFd(fd);
   }
 }
+
+/** makedev(1, 3) */
+const nullDevice = 0x103;
 
 function optional(file: string): string | undefined {
   return attempt(() => readFileSync(file, 'utf8'));

@@ -27,8 +27,15 @@ const reported: ReportedState = {
     },
   },
 };
-const mount = (path: string, options: string): string =>
-  `1 2 0:3 / ${path} ${options},nosuid - tmpfs tmpfs rw`;
+const ids = ['/', '/proc/kcore', '/proc/sys', '/proc/other'];
+const mount = (path: string, options: string, id = ids.indexOf(path)): string =>
+  `${id} 2 0:3 / ${path} ${options},nosuid - proc proc rw`;
+/** What the container sees at a path that is a mount, or is masked. */
+const seen = (path: string, id = ids.indexOf(path)): ReturnType<LiveState['resolve']> => ({
+  path,
+  mount: id,
+  isNull: path === '/proc/kcore',
+});
 const live: LiveState = {
   status:
     'CapInh:\t0\nCapPrm:\t0000000000000001\nCapEff:\t0\nCapBnd:\t0000000000000021\nCapAmb:\t0\nNoNewPrivs:\t1\nSeccomp:\t2\n',
@@ -39,7 +46,7 @@ const live: LiveState = {
   namespaces: { net: 'net:[2]', mnt: 'mnt:[2]' },
   hostNamespaces: { net: 'net:[1]', mnt: 'mnt:[1]' },
   devices: 'c 1:3 rwm\nc 10:229 rw\n',
-  resolve: (path) => (path === '/absent' ? undefined : path.replace('/link', '/proc')),
+  resolve: (path) => (path === '/absent' ? undefined : seen(path.replace('/link', '/proc'))),
 };
 
 function looser(change: Partial<LiveState>): string[] {
@@ -93,10 +100,14 @@ describe('the state of a running container, compared with the requested state', 
 
   it('is held when masked paths contain a blank or a backslash, which the kernel escapes', () => {
     const masked = ['/proc/some file', '/proc/a\\b'];
-    const mountinfo = [live.mountinfo, mount('/proc/some\\040file', 'rw'), mount('/proc/a\\134b', 'rw')];
+    const mountinfo = [live.mountinfo, mount('/proc/some\\040file', 'rw', 8), mount('/proc/a\\134b', 'rw', 9)];
+    const resolve: LiveState['resolve'] = (path) => {
+      const id = masked.indexOf(path);
+      return id < 0 ? live.resolve(path) : { path, mount: 8 + id, isNull: true };
+    };
     const found = heldAgainst(
       { ...reported, linux: { ...reported.linux, maskedPaths: masked } },
-      { ...live, mountinfo: mountinfo.join('\n') },
+      { ...live, mountinfo: mountinfo.join('\n'), resolve },
       capabilityNames,
     );
     assert.deepEqual(
@@ -115,12 +126,31 @@ describe('the state of a running container, compared with the requested state', 
     ['network namespace', { namespaces: { ...live.namespaces, net: 'net:[1]' } }],
     ['RLIMIT_NOFILE', { limits: live.limits.replace(' 100 ', ' 101 ') }],
     ['RLIMIT_NOFILE', { limits: live.limits.replace(' 100 ', ' unlimited ') }],
-    ['root file system', { mountinfo: `${live.mountinfo}\n${mount('/', 'rw')}` }],
+    ['root file system', { mountinfo: live.mountinfo.replace('/ ro', '/ rw') }],
     ['masked paths', { mountinfo: live.mountinfo.replace('/proc/kcore', '/proc/other') }],
     ['read-only paths', { mountinfo: live.mountinfo.replace('/proc/sys ro', '/proc/sys rw') }],
     ['devices', { devices: 'c 10:229 rwm\n' }],
     ['devices', { devices: 'a *:* rwm\n' }],
   ];
+  it('is looser where another mount hides the one that masks a path, or a file is mounted in its place', () => {
+    const mountinfo = [live.mountinfo, mount('/proc', 'rw', 8)].join('\n');
+    for (const place of [
+      { path: '/proc/kcore', mount: 8, isNull: false },
+      { path: '/proc/kcore', mount: 1, isNull: false },
+    ])
+      assert.deepEqual(
+        looser({ mountinfo, resolve: (path) => (path === place.path ? place : live.resolve(path)) }),
+        ['masked paths'],
+      );
+  });
+
+  it('is held where an empty file system masks a folder', () => {
+    const mountinfo = live.mountinfo.replace('/proc/kcore rw,nosuid - proc', '/proc/kcore ro,nosuid - tmpfs');
+    const folder = { path: '/proc/kcore', mount: 1, isNull: false };
+    const resolve: LiveState['resolve'] = (path) => (path === folder.path ? folder : live.resolve(path));
+    assert.deepEqual(looser({ mountinfo, resolve }), []);
+  });
+
   for (const [part, change] of faults)
     it(`is looser in ${part}: ${JSON.stringify(change).slice(0, 60)}`, () =>
       assert.deepEqual(looser(change), [part]));

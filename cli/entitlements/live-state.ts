@@ -16,8 +16,18 @@ export interface LiveState {
    * does not show them.
    */
   readonly devices?: string;
-  /** Returns a path of the container without its links; undefined if nothing exists there. */
-  readonly resolve: (path: string) => string | undefined;
+  /** Returns what the container sees at a path; undefined if nothing. */
+  readonly resolve: (path: string) => Place | undefined;
+}
+
+/** A file or folder that a container sees. */
+export interface Place {
+  /** Without links. */
+  readonly path: string;
+  /** The id of the mount that contains it, as in mountinfo. */
+  readonly mount: number;
+  /** Whether it is the null device, with which runtimes mask files. */
+  readonly isNull: boolean;
 }
 
 /** The fields of an OCI configuration that can be read back. */
@@ -78,11 +88,6 @@ export function heldAgainst(
     ...label(reported, live),
     ...namespaces(reported, live),
     ...limits(reported, live),
-    flag(
-      'root file system',
-      reported.root.readonly !== true || options(live, '/').includes('ro'),
-      options(live, '/').includes('ro') ? 'read-only' : 'writable',
-    ),
     ...paths(reported, live),
     ...devices(reported, live),
   ];
@@ -170,10 +175,22 @@ function limits(reported: ReportedState, live: LiveState): LiveFinding[] {
   });
 }
 
-/** Returns the mount options of the topmost mount on a path. */
-function options({ mountinfo }: LiveState, path: string): string[] {
-  const lines = mountinfo.split('\n').filter((line) => unescaped(line.split(' ')[4] ?? '') === path);
-  return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
+interface MountLine {
+  readonly place: string;
+  readonly options: readonly string[];
+  readonly type: string;
+}
+
+/** Returns the mounts of a process by their ids (proc_pid_mountinfo(5)). */
+function mountsById(mountinfo: string): ReadonlyMap<number, MountLine> {
+  const lines = mountinfo.split('\n').filter((line) => line !== '');
+  return new Map(
+    lines.map((line) => {
+      const [id = '', , , , place = '', options = ''] = line.split(' ');
+      const [type = ''] = (line.split(' - ')[1] ?? '').split(' ');
+      return [Number(id), { place: unescaped(place), options: options.split(','), type }];
+    }),
+  );
 }
 
 /** Reverses the octal escapes in mountinfo of blanks and other characters (fs/proc_namespace.c, mangle). */
@@ -181,25 +198,39 @@ function unescaped(path: string): string {
   return path.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }
 
+/**
+ * Compares paths by the mounts in which the process finds them now: a mount that another one hides is still
+ * listed, and protects nothing.
+ */
 function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
-  // A runtime follows links when it mounts, so that the mount is at the path to which they lead.
-  const without = (
-    of: readonly string[] | undefined,
-    held: (found: readonly string[]) => boolean,
-  ): string[] =>
-    (of ?? []).filter((path) => {
+  const mounts = mountsById(live.mountinfo);
+  const isReadonly = ({ mount }: Place): boolean => mounts.get(mount)?.options.includes('ro') === true;
+  // A runtime covers a file with the null device, and a folder with an empty file system.
+  const isMasked = ({ path, mount, isNull }: Place): boolean => {
+    const found = mounts.get(mount);
+    return found?.place === path && (isNull || (found.type === 'tmpfs' && found.options.includes('ro')));
+  };
+  const finding = (
+    part: string,
+    of: readonly string[],
+    isHeld: (place: Place) => boolean,
+    words: { readonly held: string; readonly looser: string },
+  ): LiveFinding => {
+    // A runtime follows links when it mounts, so that the mount is at the path to which they lead.
+    const open = of.filter((path) => {
       const place = live.resolve(path);
-      return place !== undefined && !held(options(live, place));
+      return place !== undefined && !isHeld(place);
     });
-  const open = without(reported.linux.maskedPaths, (found) => found.length > 0);
-  const writable = without(reported.linux.readonlyPaths, (found) => found.includes('ro'));
+    const isTight = open.length === 0;
+    return flag(part, isTight, isTight ? words.held : `${words.looser}: ${open.join(', ')}`);
+  };
+  const { root, linux } = reported;
   return [
-    flag('masked paths', open.length === 0, open.length === 0 ? 'all' : `not masked: ${open.join(', ')}`),
-    flag(
-      'read-only paths',
-      writable.length === 0,
-      writable.length === 0 ? 'all' : `writable: ${writable.join(', ')}`,
-    ),
+    root.readonly === true
+      ? finding('root file system', ['/'], isReadonly, { held: 'read-only', looser: 'writable' })
+      : flag('root file system', true, 'writable'),
+    finding('masked paths', linux.maskedPaths ?? [], isMasked, { held: 'all', looser: 'not masked' }),
+    finding('read-only paths', linux.readonlyPaths ?? [], isReadonly, { held: 'all', looser: 'writable' }),
   ];
 }
 

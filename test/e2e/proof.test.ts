@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { portcullis } from '../fixtures/command.ts';
 import { layerOf } from '../fixtures/image.ts';
-import { createContainer, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -131,6 +131,28 @@ describe('proof', () => {
         });
       });
     }
+
+    it('a container that has mounted another /proc over its masked paths is looser', async () => {
+      const pod = await runPod(stage, 'unmasked');
+      const id = await runContainer(stage, pod, {
+        image: free,
+        command: ['sh', '-c', 'mount -t proc proc /proc && exec sleep 600'],
+        security: {
+          capabilities: { addCapabilities: ['SYS_ADMIN'], dropCapabilities: [], addAmbientCapabilities: [] },
+          maskedPaths: ['/proc/keys'],
+          readonlyPaths: ['/proc/sys'],
+        },
+      });
+      // The shell has mounted it once it is another program.
+      while (!(await execute(stage, id, 'cat', '/proc/1/cmdline')).stdout.startsWith('sleep')) continue;
+      const { code, stdout } = await portcullis([
+        ...['entitlements', 'inspect', id, '--socket', stage.folders.socket],
+      ]);
+      assert.equal(code, 1, stdout);
+      assert.match(stdout, /^looser +masked paths +not masked: \/proc\/keys$/m);
+      assert.match(stdout, /^looser +read-only paths +writable: \/proc\/sys$/m);
+      await removePod(stage, pod);
+    });
 
     it('an unfiltered container is looser than any profile, and equal to privileged', async () => {
       const pod = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
