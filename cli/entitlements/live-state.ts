@@ -248,7 +248,6 @@ const DEFAULT_DEVICES = [
   'c 5:1',
   'c 5:2',
   'c 136:*',
-  'c 10:200',
 ];
 
 function devices(reported: ReportedState, live: LiveState): LiveFinding[] {
