@@ -84,6 +84,17 @@ describe('the request within its settings', () => {
     assert.deepEqual(beyond, []);
   });
 
+  it('adds the paths of the settings to a request that repeats one path often', () => {
+    const settings = settingsOf('default');
+    const [masked, readonly] = [settings.maskedPaths, settings.readonlyPaths];
+    const often = Array.from({ length: masked.length + readonly.length }, () => '/proc/other');
+    const { security } = narrow(settings, {
+      linux: { securityContext: { maskedPaths: often, readonlyPaths: often } },
+    });
+    assert.deepEqual(security['maskedPaths'], { set: ['/proc/other', ...masked] });
+    assert.deepEqual(security['readonlyPaths'], { set: ['/proc/other', ...readonly] });
+  });
+
   it('reports settings that no field can express', () => {
     const limits = { NOFILE: { soft: 10n, hard: 10n } };
     const { beyond } = narrow(

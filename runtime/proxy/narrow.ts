@@ -66,8 +66,8 @@ export function narrowed(input: NarrowInput): Narrowed {
   if (!privileged) {
     Object.assign(security, capabilityEdits(config, sandbox, settings));
     for (const key of ['maskedPaths', 'readonlyPaths'] as const) {
-      const wanted = [...new Set([...(asked?.[key] ?? []), ...settings[key]])];
-      if (wanted.length > (asked?.[key].length ?? 0)) security[key] = { set: wanted };
+      const wanted = new Set([...(asked?.[key] ?? []), ...settings[key]]);
+      if (wanted.size > new Set(asked?.[key]).size) security[key] = { set: [...wanted] };
     }
     if (seccompFile !== undefined) {
       security['seccomp'] = { set: { profileType: ProfileType.Localhost, localhostRef: seccompFile } };
