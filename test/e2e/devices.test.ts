@@ -185,6 +185,21 @@ describe('devices of the host', () => {
     assert.ok(!existsSync(join(host, 'bin/ran')), 'no hook runs for a refused container');
   });
 
+  for (const handler of ['crun', 'runc'])
+    it(`a CDI device adds nothing writable below a read-only path (${handler})`, async () => {
+      mkdirSync(join(host, 'driver'), { recursive: true });
+      const mount = { hostPath: join(host, 'driver'), containerPath: '/www//driver', options: ['rw', 'rbind'] };
+      write('etc/writable.json', { ...vendor({ mounts: [mount] }), kind: 'vendor.example/writable' });
+      const own = await runPod(stage, `writable-${handler}`, {}, handler);
+      const id = await runContainer(stage, own, {
+        ...ask(cdi('vendor.example/writable=one')),
+        security: { readonlyPaths: ['/www'] },
+      });
+      const { stderr } = await execute(stage, id, 'touch', '/www/driver/file');
+      assert.match(stderr, /Read-only file system/);
+      await removePod(stage, own);
+    });
+
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));
     const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));

@@ -124,6 +124,7 @@ describe('CDI edits', () => {
     linux: {
       devices: [{ path: '/dev/x', type: 'c', major: 1, minor: 1, fileMode: 0, uid: 0, gid: 0 }],
       resources: { devices: [] },
+      readonlyPaths: ['/proc/sys'],
     },
   } as unknown as OciSpec;
   const node = { path: '/dev/x', type: 'c', major: 1, minor: 5, fileMode: 0o660, uid: 0, gid: 0 } as const;

@@ -1,4 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { cleanContainerPath } from '../../oci/container-path.ts';
+import { withMountsBelow } from '../../oci/readonly-below.ts';
 import type { OciDevice, OciHook, OciMount, OciSpec } from '../../oci/spec.types.ts';
 import { hasNoAnswer } from '../../host-paths/host-paths.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
@@ -150,6 +152,11 @@ export function withEdits(spec: OciSpec, edits: ReadyEdits): OciSpec {
       devices: [...linux.devices.filter((device) => !paths.has(device.path)), ...devices],
       resources: { ...linux.resources, devices: [...(linux.resources.devices ?? []), ...rules] },
       ...(edits.intelRdt !== undefined && { intelRdt: edits.intelRdt }),
+      // The profile decides what can be written below these paths, and not the spec.
+      readonlyPaths: withMountsBelow(
+        linux.readonlyPaths,
+        edits.mounts.map(({ destination }) => ({ destination: cleanContainerPath(destination) })),
+      ),
     },
   };
 }
