@@ -432,6 +432,21 @@ describe('pods of every handler in one daemon', () => {
     }
   });
 
+  it('hides a masked path of the image in each handler, or refuses it', async () => {
+    for (const { name } of present) {
+      const pod = await runPod(stage, `${name}-masked`, {}, name);
+      const ask = { image, command: ['sleep', '600'], security: { maskedPaths: ['/www'] } };
+      if (name === 'gvisor') {
+        const refused = await failureOf(createContainer(stage, pod, ask));
+        assert.equal(refused.code, 'RUNTIME_GUEST_UNENFORCEABLE');
+      } else {
+        const id = await runContainer(stage, pod, ask);
+        assert.equal((await execute(stage, id, 'ls', '/www')).stdout, '', name);
+      }
+      await removePod(stage, pod);
+    }
+  });
+
   it('keeps a pod of every handler after kill -9 of the daemon', async () => {
     const pods: (readonly [Pod, string])[] = [];
     for (const { name } of present) {

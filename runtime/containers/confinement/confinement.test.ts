@@ -84,6 +84,28 @@ test('an undefined ceiling or profile is refused by name', async () => {
   );
 });
 
+test('masked paths of the image are refused in a handler with a separate kernel, unless the rule allows it', async () => {
+  const confine = (path: string, allowed = false) =>
+    confinement.confine({
+      config: {
+        ...config,
+        linux: { securityContext: { maskedPaths: [path, '/proc/kcore'], readonlyPaths: ['/proc/sys'] } },
+      } as unknown as ContainerConfig,
+      sandbox: sandbox(),
+      ceilings: baseline.map((ceiling) => ({ ...ceiling, ...(allowed && { onDegraded: 'allow' as const }) })),
+      requested: undefined,
+      runtime: 'other',
+      guestKernel: { handler: 'gvisor', filtersCalls: true },
+      access,
+      sharesHostPids: false,
+    });
+  await assert.rejects(confine('/etc/secret'), { code: 'RUNTIME_GUEST_UNENFORCEABLE' });
+  const { settings } = await confine('/etc/secret', true);
+  assert.match(settings.degraded.join(), /paths apply there: \/etc\/secret$/);
+  // These files show the separate kernel, which protects itself.
+  await confine('/proc/keys');
+});
+
 test('the ceiling limits the sysctls of the pod: safe sysctls are allowed and others are refused, however they are written', async () => {
   const confine = (name: string) =>
     confinement.confine({

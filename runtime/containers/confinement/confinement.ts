@@ -180,6 +180,7 @@ export function createConfinement(parts: {
               {
                 filtered: proved.seccomp !== undefined,
                 apparmor: apparmorAsked?.type === 'Localhost' ? apparmorAsked.name : undefined,
+                paths: [...new Set([...proved.maskedPaths, ...proved.readonlyPaths])],
               },
               allowDegraded,
             );

@@ -10,25 +10,39 @@ export function guestFeatures({ landlock: _landlock, ...features }: KernelFeatur
   return { ...features, apparmor: false };
 }
 
+/** The file systems of a separate kernel show that kernel, and not the one of the node. */
+const ofGuest = /^\/(?:proc|sys)(?:\/|$)/;
+
 /**
  * Returns a sentence for each part of the confinement that the node does not enforce in a container with a
  * separate kernel. Everything else in a profile is enforced: it is applied from outside (capabilities,
  * mounts, devices, limits, the link of the pod), or by the guest.
  * @param asked.filtered whether the profile filters system calls
  * @param asked.apparmor the AppArmor profile of the node that the pod names
+ * @param asked.paths masked and read-only paths. gVisor ignores those of an OCI configuration
  * @param allowed whether all ceilings allow the degraded form
- * @throws PortcullisError RUNTIME_GUEST_UNENFORCEABLE unless `allowed`, for a filter or a named profile
+ * @throws PortcullisError RUNTIME_GUEST_UNENFORCEABLE unless `allowed`, for a filter, a named profile, and
+ * paths outside of /proc and /sys
  */
 export function unenforcedInGuest(
   guest: GuestKernel,
-  asked: { readonly filtered: boolean; readonly apparmor: string | undefined },
+  asked: {
+    readonly filtered: boolean;
+    readonly apparmor: string | undefined;
+    readonly paths: readonly string[];
+  },
   allowed: boolean,
 ): readonly string[] {
+  const paths = asked.paths.filter((path) => !ofGuest.test(path));
+  const named = paths.length > 8 ? [...paths.slice(0, 8), `${paths.length - 8} more`] : paths;
   const missing = [
     ...(asked.filtered && !guest.filtersCalls
       ? ['it is not known whether system calls are filtered there']
       : []),
     ...(asked.apparmor === undefined ? [] : [`the AppArmor profile ${asked.apparmor} is not applied there`]),
+    ...(paths.length === 0
+      ? []
+      : [`it is not known whether masked and read-only paths apply there: ${named.join(', ')}`]),
   ];
   if (missing.length > 0 && !allowed)
     throw new PortcullisError({
