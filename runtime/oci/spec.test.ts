@@ -113,10 +113,14 @@ test('mounts: shallowest first, and a requested mount replaces ours', () => {
 });
 
 test('mounts below a read-only path are read-only, too', () => {
-  const readonlyPathsFor = (paths: string[], destinations: string[]): readonly string[] =>
+  const readonlyPathsFor = (
+    paths: string[],
+    destinations: string[],
+    maskedPaths: string[] = [],
+  ): readonly string[] =>
     generateSpec({
       ...input,
-      settings: { ...settings, readonlyPaths: paths },
+      settings: { ...settings, readonlyPaths: paths, maskedPaths },
       mounts: destinations.map((containerPath) => mount({ containerPath })),
     }).linux.readonlyPaths;
   assert.deepEqual(readonlyPathsFor(['/srv'], ['/srv/x/y', '/srv', '/srv-2/z', '//srv/./z/']), [
@@ -125,6 +129,8 @@ test('mounts below a read-only path are read-only, too', () => {
     '/srv/x/y',
   ]);
   assert.deepEqual(readonlyPathsFor(['/proc/sys'], ['/srv/x']), ['/proc/sys']);
+  // The cover of a masked path is a mount as well.
+  assert.deepEqual(readonlyPathsFor(['/srv'], [], ['/proc/kcore', '/srv/secret']), ['/srv', '/srv/secret']);
 });
 
 test('mounts: propagation and read-only become options; the root gets the widest propagation', () => {

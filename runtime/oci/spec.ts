@@ -150,7 +150,11 @@ export function generateSpec(input: SpecInput): OciSpec {
       // specification.
       ...(settings.seccomp !== undefined && { seccomp: settings.seccomp.oci }),
       maskedPaths: settings.maskedPaths,
-      readonlyPaths: withMountsBelow(settings.readonlyPaths, made),
+      // crun covers masked paths first, and makes a cover below a read-only path writable again.
+      readonlyPaths: withMountsBelow(settings.readonlyPaths, [
+        ...made,
+        ...settings.maskedPaths.map((destination) => ({ destination })),
+      ]),
       ...(propagation !== undefined && { rootfsPropagation: propagation }),
       ...(input.labels.selinux !== undefined && { mountLabel: input.labels.selinux.mount }),
     },

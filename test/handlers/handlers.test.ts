@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -432,16 +432,25 @@ describe('pods of every handler in one daemon', () => {
     }
   });
 
-  it('hides a masked path of the image in each handler, or refuses it', async () => {
+  it('hides masked paths in each handler, also below a read-only path, or refuses them', async () => {
     for (const { name } of present) {
       const pod = await runPod(stage, `${name}-masked`, {}, name);
-      const ask = { image, command: ['sleep', '600'], security: { maskedPaths: ['/www'] } };
+      const masked = mkdtempSync(join(folder, 'volume-'));
+      mkdirSync(join(masked, 'secret'));
+      const ask = {
+        image,
+        command: ['sleep', '600'],
+        security: { maskedPaths: ['/www', '/data/secret'], readonlyPaths: ['/data'] },
+        more: { mounts: [{ hostPath: masked, containerPath: '/data' }] },
+      };
       if (name === 'gvisor') {
         const refused = await failureOf(createContainer(stage, pod, ask));
         assert.equal(refused.code, 'RUNTIME_GUEST_UNENFORCEABLE');
       } else {
         const id = await runContainer(stage, pod, ask);
         assert.equal((await execute(stage, id, 'ls', '/www')).stdout, '', name);
+        const { stderr } = await execute(stage, id, 'touch', '/data/secret/file');
+        assert.match(stderr, /Read-only file system/, name);
       }
       await removePod(stage, pod);
     }
