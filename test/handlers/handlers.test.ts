@@ -1,6 +1,14 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -48,7 +56,7 @@ const handlers: readonly Handler[] = [
 ];
 const present = handlers.filter(({ skip }) => skip === false);
 
-const policy = policyOf(
+const policy = `${policyOf(
   `  - images: ["${registryName}/app/**"]
     require: { cosign: { key: k.pub } }
     entitlements: { ceiling: privileged }
@@ -56,7 +64,12 @@ const policy = policyOf(
     require: { cosign: { key: k.pub } }
     entitlements: { ceiling: baseline }
 `,
-);
+)}---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: few-processes }
+resources: { pids: 40 }
+`;
 const admin = { addCapabilities: ['SYS_ADMIN'], dropCapabilities: [], addAmbientCapabilities: [] };
 
 /** Processes whose arguments contain a text: shims and sandboxes have the id of their pod there. */
@@ -451,6 +464,23 @@ describe('pods of every handler in one daemon', () => {
         assert.equal((await execute(stage, id, 'ls', '/www')).stdout, '', name);
         const { stderr } = await execute(stage, id, 'touch', '/data/secret/file');
         assert.match(stderr, /Read-only file system/, name);
+      }
+      await removePod(stage, pod);
+    }
+  });
+
+  it('limits the processes of a container to its profile in each handler, or refuses it', async () => {
+    for (const { name } of present) {
+      const annotations = { 'portcullis.dev/profile': 'few-processes' };
+      const pod = await runPod(stage, `${name}-limited`, { annotations }, name);
+      const ask = { image, command: ['sleep', '600'] };
+      if (name === 'gvisor') {
+        const refused = await failureOf(createContainer(stage, pod, ask));
+        assert.equal(refused.code, 'RUNTIME_GUEST_UNENFORCEABLE');
+      } else {
+        const id = await runContainer(stage, pod, ask);
+        const fork = 'for n in $(seq 80); do sleep 5 & done; echo no end';
+        assert.doesNotMatch((await execute(stage, id, 'sh', '-c', fork)).stdout, /no end/, name);
       }
       await removePod(stage, pod);
     }

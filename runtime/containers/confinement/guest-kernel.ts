@@ -15,14 +15,16 @@ const ofGuest = /^\/(?:proc|sys)(?:\/|$)/;
 
 /**
  * Returns a sentence for each part of the confinement that the node does not enforce in a container with a
- * separate kernel. Everything else in a profile is enforced: it is applied from outside (capabilities,
- * mounts, devices, limits, the link of the pod), or by the guest.
+ * separate kernel. Everything else in a profile is enforced: it is applied from outside (mounts, devices,
+ * the limits of the pod, its link), or by the guest.
  * @param asked.filtered whether the profile filters system calls
  * @param asked.apparmor the AppArmor profile of the node that the pod names
  * @param asked.paths masked and read-only paths. gVisor ignores those of an OCI configuration
+ * @param asked.limits names of resources that the profile limits. gVisor keeps all processes of a pod in one
+ * cgroup, which has only the limits of the pod
  * @param allowed whether all ceilings allow the degraded form
- * @throws PortcullisError RUNTIME_GUEST_UNENFORCEABLE unless `allowed`, for a filter, a named profile, and
- * paths outside of /proc and /sys
+ * @throws PortcullisError RUNTIME_GUEST_UNENFORCEABLE unless `allowed`, for a filter, a named profile,
+ * limits, and paths outside of /proc and /sys
  */
 export function unenforcedInGuest(
   guest: GuestKernel,
@@ -30,6 +32,7 @@ export function unenforcedInGuest(
     readonly filtered: boolean;
     readonly apparmor: string | undefined;
     readonly paths: readonly string[];
+    readonly limits: readonly string[];
   },
   allowed: boolean,
 ): readonly string[] {
@@ -43,6 +46,9 @@ export function unenforcedInGuest(
     ...(paths.length === 0
       ? []
       : [`it is not known whether masked and read-only paths apply there: ${named.join(', ')}`]),
+    ...(asked.limits.length === 0
+      ? []
+      : [`it is not known whether limits of the profile apply there: ${asked.limits.join(', ')}`]),
   ];
   if (missing.length > 0 && !allowed)
     throw new PortcullisError({
