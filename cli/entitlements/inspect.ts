@@ -92,10 +92,7 @@ async function inspect(named: string, flags: Flags): Promise<number> {
       };
     },
   );
-  const findings = [
-    ...liveFindings(reported, pid, named),
-    ...linkFindings(networkClass, link),
-  ];
+  const findings = [...liveFindings(reported, pid, named), ...linkFindings(networkClass, link)];
   const width = largest(findings.map(({ part }) => part.length));
   const lines = findings.map(
     ({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`,

@@ -100,7 +100,11 @@ describe('the state of a running container, compared with the requested state', 
 
   it('is held when masked paths contain a blank or a backslash, which the kernel escapes', () => {
     const masked = ['/proc/some file', '/proc/a\\b'];
-    const mountinfo = [live.mountinfo, mount('/proc/some\\040file', 'rw', 8), mount('/proc/a\\134b', 'rw', 9)];
+    const mountinfo = [
+      live.mountinfo,
+      mount('/proc/some\\040file', 'rw', 8),
+      mount('/proc/a\\134b', 'rw', 9),
+    ];
     const resolve: LiveState['resolve'] = (path) => {
       const id = masked.indexOf(path);
       return id < 0 ? live.resolve(path) : { path, mount: 8 + id, isNull: true };

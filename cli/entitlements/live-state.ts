@@ -238,17 +238,7 @@ function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
  * Devices that every container has in addition to its configuration (runtime-spec, config-linux.md, "Default
  * Devices").
  */
-const DEFAULT_DEVICES = [
-  'c 1:3',
-  'c 1:5',
-  'c 1:7',
-  'c 1:8',
-  'c 1:9',
-  'c 5:0',
-  'c 5:1',
-  'c 5:2',
-  'c 136:*',
-];
+const DEFAULT_DEVICES = ['c 1:3', 'c 1:5', 'c 1:7', 'c 1:8', 'c 1:9', 'c 5:0', 'c 5:1', 'c 5:2', 'c 136:*'];
 
 function devices(reported: ReportedState, live: LiveState): LiveFinding[] {
   const rules = (reported.linux.resources?.devices ?? []).filter(({ allow }) => allow);

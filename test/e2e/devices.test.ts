@@ -188,7 +188,11 @@ describe('devices of the host', () => {
   for (const handler of ['crun', 'runc'])
     it(`a CDI device adds nothing writable below a read-only path (${handler})`, async () => {
       mkdirSync(join(host, 'driver'), { recursive: true });
-      const mount = { hostPath: join(host, 'driver'), containerPath: '/www//driver', options: ['rw', 'rbind'] };
+      const mount = {
+        hostPath: join(host, 'driver'),
+        containerPath: '/www//driver',
+        options: ['rw', 'rbind'],
+      };
       write('etc/writable.json', { ...vendor({ mounts: [mount] }), kind: 'vendor.example/writable' });
       const own = await runPod(stage, `writable-${handler}`, {}, handler);
       const id = await runContainer(stage, own, {
