@@ -21,6 +21,8 @@ import { linkFindings } from './link-findings.ts';
 import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
 import type { LiveFinding, LiveState, Place, ReportedState } from './live-state.ts';
+import { requireNodeKernel } from './separate-kernel.ts';
+import type { ReportedHandlers } from './separate-kernel.ts';
 
 interface Flags {
   readonly socket: string;
@@ -76,13 +78,14 @@ async function inspect(named: string, flags: Flags): Promise<number> {
       const known = parseJson(info['info'] ?? '{}') as {
         readonly pid?: number;
         readonly networkClass?: string;
+        readonly runtimeHandler?: string;
         readonly adjustments?: readonly AdjustmentText[];
       };
       const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
       const { info: ofDaemon } = await client.runtime.status({ verbose: true });
-      const { state: folder = '/run/portcullis' } = parseJson(ofDaemon['config'] ?? '{}') as {
-        readonly state?: string;
-      };
+      const config = parseJson(ofDaemon['config'] ?? '{}') as ReportedHandlers & { readonly state?: string };
+      const { state: folder = '/run/portcullis' } = config;
+      requireNodeKernel('inspect container', named, known.runtimeHandler, config);
       return {
         reported: readReported(join(folder, 'containers', id, 'config.json'), named),
         pid: known.pid ?? 0,

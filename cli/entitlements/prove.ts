@@ -15,6 +15,8 @@ import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
+import { requireNodeKernel } from './separate-kernel.ts';
+import type { ReportedHandlers } from './separate-kernel.ts';
 
 interface Flags extends OperandFlags {
   readonly container?: string;
@@ -150,10 +152,12 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
       'the daemon does not know its process',
       'give the socket of portcullisd with --socket',
     );
+  const config = await configOf(client);
+  const { runtimeKinds = {} } = config;
+  requireNodeKernel('prove filter of container', named, runtimeHandler, config);
   const filters = seccompFilters(pid);
   const subject = `the filter of container ${named}`;
   if (flags.profile !== undefined) {
-    const { runtimeKinds = {} } = await configOf(client);
     // A daemon of an earlier version does not report the kinds.
     const assumed = runtimeHandler?.includes('runc') === true ? 'runc' : 'crun';
     const runtime = runtimeKinds[runtimeHandler ?? ''] ?? assumed;
@@ -173,7 +177,7 @@ async function ofContainer(client: CriClient, named: string, flags: Flags): Prom
 }
 
 /** The configuration that the daemon reports. */
-interface DaemonConfig {
+interface DaemonConfig extends ReportedHandlers {
   readonly state?: string;
   /** The type of each handler's program, whatever the name of the handler: `crun`, `runc` or `other`. */
   readonly runtimeKinds?: Readonly<Record<string, string>>;

@@ -107,6 +107,9 @@ export function createReport(parts: {
                 policyRevision: policy?.revision,
                 defaultRuntime: parts.defaultRuntime,
                 runtimeKinds: Object.fromEntries(parts.handlers.map(({ name, kind }) => [name, kind])),
+                separateKernels: parts.handlers.flatMap(({ name, guestKernel }) =>
+                  guestKernel === undefined ? [] : [name],
+                ),
               },
               // Limits of the kernel have 64 bits.
               (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value),

@@ -16,6 +16,7 @@ import { after, before, describe, it } from 'node:test';
 import { ContainerState, PodSandboxState } from '../../runtime/client.ts';
 import { readShimRecord } from '../../runtime/shim/shim-record.ts';
 import { openTaskApi } from '../../runtime/shim/task-api.ts';
+import { portcullis } from '../fixtures/command.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, mountsBelow, openStage, policyOf, registryName } from '../fixtures/stage.ts';
@@ -481,6 +482,20 @@ describe('pods of every handler in one daemon', () => {
         const id = await runContainer(stage, pod, ask);
         const fork = 'for n in $(seq 80); do sleep 5 & done; echo no end';
         assert.doesNotMatch((await execute(stage, id, 'sh', '-c', fork)).stdout, /no end/, name);
+      }
+      await removePod(stage, pod);
+    }
+  });
+
+  it('proves and inspects containers that run on the kernel of the node, and refuses others', async () => {
+    for (const { name } of present) {
+      const pod = await runPod(stage, `${name}-proved`, {}, name);
+      const id = await runContainer(stage, pod, { image: bounded, command: ['sleep', '600'] });
+      for (const verb of [['prove', '--container'], ['inspect']]) {
+        const words = ['entitlements', ...verb, id, '--socket', stage.folders.socket];
+        const { code, stdout, stderr } = await portcullis(words);
+        assert.equal(code, name === 'gvisor' ? 4 : 0, `${name}: ${stdout}${stderr}`);
+        if (name === 'gvisor') assert.match(stderr, /a separate kernel, .*CLI_UNPROVABLE/);
       }
       await removePod(stage, pod);
     }
