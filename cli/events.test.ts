@@ -118,6 +118,13 @@ for (const [given, expected] of filters) {
   });
 }
 
+test('no line of a table precedes the error that no daemon runs', async () => {
+  const { code, lines, stderr } = await portcullis('--socket', join(folder, 'none.sock'));
+  assert.equal(code, 4);
+  assert.deepEqual(lines, ['']);
+  assert.match(stderr, /\[CRI_UNREACHABLE\]$/m);
+});
+
 test('an invalid filter is wrong use', async () => {
   for (const wrong of ['pod', 'pod=', 'colour=red', 'type=born'])
     assert.equal((await portcullis('--filter', wrong)).code, 2);

@@ -96,11 +96,15 @@ interface Line {
 function report(options: Options): Promise<number> {
   return withClient(options.socket, async (client) => {
     const names = new Map<string, string>();
-    const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
+    // No header precedes the error of a daemon that does not answer.
+    const onAccepted = (): void => {
+      if (options.output === 'text')
+        process.stdout.write(row(['TIME', 'EVENT', 'KIND', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
+    };
+    const headers = { [policyEventsHeader]: '1' };
+    const events = client.runtime.getContainerEvents({}, { headers, onAccepted });
     // The event of a deleted container does not contain its name, so names are learned beforehand.
     const listed = learnNames(client, names);
-    if (options.output === 'text')
-      await write(row(['TIME', 'EVENT', 'KIND', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
     for await (const event of events) {
       await listed;
       const line = lineOf(event, names);
