@@ -146,7 +146,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
-    says: /: the socket does not exist; start the daemon.*\[CRI_UNREACHABLE\]/,
+    says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,
   },
   {
     args: ['daemon', '--config', '/nonexistent/c.yaml', '--log-level', 'loud'],

@@ -184,7 +184,7 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
       why: unreachable(error.details),
       fix: /Error: connect EACCES /.test(error.details)
         ? 'run the command as root, or name the group of this user in peers.gids of the daemon’s configuration'
-        : 'start the daemon, or set its socket with --socket; the user must be allowed to connect',
+        : 'start the daemon, or name its socket by --socket or PORTCULLIS_SOCKET',
     });
   }
   return new PortcullisError({
