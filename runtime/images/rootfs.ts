@@ -1,6 +1,8 @@
 import { lstatSync } from 'node:fs';
 import { readdir, stat, writeFile } from 'node:fs/promises';
-import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
+import { attempt } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { MNT_DETACH, isMountpoint, isOnOverlay } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createKeyedQueue } from '../../base/queues/index.ts';
@@ -174,14 +176,19 @@ async function mountOverlay(
       mode: root.mode & 0o7777,
     };
     const overlay = (below: readonly string[]): Promise<void> =>
-      kernel.mountOverlay({
-        lower: below,
-        upper: rootfs.upper,
-        work: `${folder}/work`,
-        target: rootfs.path,
-        make,
-        ...(context !== undefined && { context }),
-      });
+      kernel
+        .mountOverlay({
+          lower: below,
+          upper: rootfs.upper,
+          work: `${folder}/work`,
+          target: rootfs.path,
+          make,
+          ...(context !== undefined && { context }),
+        })
+        .catch((thrown: unknown) => {
+          const isUnfit = errnoOf(thrown) === 'EINVAL' && attempt(() => isOnOverlay(folders.rootfs)) === true;
+          throw isUnfit ? unfitFolder(folders, id, thrown) : thrown;
+        });
     await overlayLayers({ kernel, folders, roots, folder }, mapping?.userNamespace, layers, lower, overlay);
   };
   const list = async (): Promise<void> => {
@@ -192,6 +199,19 @@ async function mountOverlay(
   await settleAll([roots.use([...layers].reverse(), mountTree), list()]);
   refuseUnsafe(rootfs.path, id);
   return rootfs;
+}
+
+/** Returns the error of a store that is in the root file system of a container, and not on a volume. */
+function unfitFolder({ rootfs }: StoreFolders, id: string, cause: unknown): PortcullisError {
+  return imageError({
+    code: 'IMAGES_ROOTFS_FAILED',
+    kind: 'precondition',
+    attempted: 'mount root file system of container',
+    on: id,
+    why: `${rootfs} is on overlayfs, where the kernel accepts no writable layer`,
+    fix: 'give the daemon a folder `root` on ext4, XFS or btrfs; if it runs in a container, mount a volume there',
+    cause,
+  });
 }
 
 /**

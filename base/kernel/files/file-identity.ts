@@ -47,6 +47,7 @@ export function fileIdentityOf(fd: number): FileIdentity {
 /** linux/magic.h */
 const PROC_SUPER_MAGIC = 0x9fa0;
 const SYSFS_MAGIC = 0x62656572;
+const OVERLAYFS_SUPER_MAGIC = 0x794c7630;
 
 /**
  * Returns the kernel file system to which an open file belongs, by the magic number of its file system
@@ -55,6 +56,15 @@ const SYSFS_MAGIC = 0x62656572;
 export function kernelFileSystemOf(fd: number): 'proc' | 'sysfs' | undefined {
   const { type } = statfsSync(`/proc/self/fd/${fd}`);
   return type === PROC_SUPER_MAGIC ? 'proc' : type === SYSFS_MAGIC ? 'sysfs' : undefined;
+}
+
+/**
+ * Reports whether a folder is on overlayfs, like the root of a container. No overlay can have its writable
+ * layer there.
+ * @throws the error of statfs(2), such as ENOENT
+ */
+export function isOnOverlay(folder: string): boolean {
+  return statfsSync(folder).type === OVERLAYFS_SUPER_MAGIC;
 }
 
 /**

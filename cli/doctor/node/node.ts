@@ -6,6 +6,7 @@ import { defaultConfigFile, loadDaemonConfig } from '../../../runtime/index.ts';
 import type { DaemonConfig } from '../../../runtime/index.ts';
 import type { Chapter, Finding } from '../finding.ts';
 import { runtimeFindings } from '../runtimes.ts';
+import { writableLayerFindings } from '../writable-layers.ts';
 import { changeableConfiguration } from './changeable-files.ts';
 import { crictlFindings } from './crictl.ts';
 import { answeringDaemon, askDaemon, daemonFindings } from './daemon.ts';
@@ -42,7 +43,10 @@ export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]
     return [{ title: 'Node', findings: wrongConfiguration(loaded, await askDaemon(socket), socket) }];
   }
   const config = { ...loaded, ...(input.socket !== undefined && { socket: input.socket }) };
-  const runtimes = { title: 'OCI runtimes', findings: await runtimeFindings(config) };
+  const runtimes = {
+    title: 'OCI runtimes',
+    findings: [...(await runtimeFindings(config)), ...writableLayerFindings(config.root)],
+  };
   const kubelet = readKubelet(root);
   const isNode =
     input.config !== undefined ||
