@@ -144,6 +144,14 @@ describe('an invalid configuration', () => {
     assert.equal(validateOciConfig('{', 'c.json').length > 0, true);
   });
 
+  it('that is empty, such as the output of a program that failed', () => {
+    for (const text of ['', '\n', '# only a comment\n'])
+      assert.deepEqual(
+        validateOciConfig(text, 'c.json').map(({ message }) => message),
+        ['the file is empty'],
+      );
+  });
+
   it("a runtime's own message is returned", async () => {
     const [runtime] = runtimes;
     if (runtime === undefined) return;

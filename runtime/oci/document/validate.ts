@@ -24,11 +24,20 @@ interface Config {
  */
 export function validateOciConfig(text: string, file: string): readonly Problem[] {
   const { documents, problems } = parseDocuments(text, file, { bytes: 16 * 2 ** 20, documents: 1 });
+  if (problems.length > 0) return problems;
   const [document] = documents;
-  if (problems.length > 0 || document === undefined) return problems;
+  if (document === undefined) return [empty(file)];
   const shape = validate(document, ociConfigSchema);
   return shape.length > 0 ? shape : meaning(document);
 }
+
+/** The output of a program that failed is empty, and must not pass for a valid configuration. */
+const empty = (file: string): Problem => ({
+  position: { file, line: 1, column: 1 },
+  path: '',
+  message: 'the file is empty',
+  fix: 'write a configuration into it: portcullis spec generate prints one',
+});
 
 /** runtime-spec: config.md#process, config-linux.md#namespaces, capabilities(7). */
 function meaning(document: Document): readonly Problem[] {
