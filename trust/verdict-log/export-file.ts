@@ -58,6 +58,7 @@ export function readExport(name: string, text: string): LogSource {
   if (lines.at(-1) !== '')
     throw unreadable(name, lines.length, 'its last line is incomplete: the file was cut off');
   lines.pop();
+  if (lines.length === 0) throw unreadable(name, 1, 'it is empty');
   lines.forEach((each, index) => {
     const record = parseLine(name, index + 1, each);
     const [row, checkpoint] = [recordOf(record['row']), recordOf(record['checkpoint'])];

@@ -242,6 +242,10 @@ test('one flipped byte of an exported log is found, wherever it is', async (t) =
   );
 });
 
+test('an empty file is not an intact exported log', () => {
+  assert.throws(() => readExport('x', ''), { code: 'TRUST_LOG_EXPORT_UNREADABLE', message: /it is empty/u });
+});
+
 function contentOf(text: string): unknown {
   const source = readExport('x', text);
   const rows = [...source.rows()];
