@@ -193,6 +193,11 @@ test('a recorded image is decided again, by tests and simulations', async () => 
     simulatePolicy({ candidate: policyOf(), paths: [join(folder, 'nowhere')], now }),
     /nowhere: it does not exist; .*TRUST_SIMULATION_NO_INPUT/,
   );
+  const empty = await mkdtemp(join(folder, 'empty-'));
+  await assert.rejects(
+    simulatePolicy({ candidate: policyOf(), paths: [records, empty], now }),
+    /the folder contains no recording .*TRUST_SIMULATION_NO_INPUT/,
+  );
   assert.deepEqual(verdict.platform, amd64);
 });
 

@@ -92,6 +92,7 @@ async function recordingsAt(
 ): Promise<readonly Recording[]> {
   if (await isFolder(path)) {
     const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort();
+    if (names.length === 0) throw unreadable(path, 'the folder contains no recording (*.json)');
     const read = await Promise.all(names.map((name) => readOrSkip(join(path, name), skipped)));
     return read.flat();
   }
@@ -171,7 +172,7 @@ async function isFolder(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, fileReason(error, path));
   }
 }
 
@@ -182,17 +183,17 @@ async function readText(path: string): Promise<string> {
   try {
     return (await readGivenFile(path, mostBytes)).toString('utf8');
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, fileReason(error, path));
   }
 }
 
-function unreadable(path: string, error: unknown): PortcullisError {
+function unreadable(path: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'TRUST_SIMULATION_NO_INPUT',
     kind: 'invalid',
     attempted: 'read recorded evidence',
     on: path,
-    why: fileReason(error, path),
+    why,
     fix: 'name a recording, a folder of them, a daemon’s state.db, or an exported log (*.jsonl)',
   });
 }
