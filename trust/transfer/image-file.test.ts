@@ -263,6 +263,13 @@ test('a compressed or a truncated archive is refused with a remedy', async () =>
   await assert.rejects(digestIn(file), damaged);
 });
 
+test('a folder that is not a layout is refused with the advice to name another one', async () => {
+  await assert.rejects(digestIn(mkdtempSync(join(home, 'no-layout-'))), {
+    ...damaged,
+    message: /the folder has no index\.json; name an OCI layout/u,
+  });
+});
+
 test('an archive that ends within a large file is refused', async () => {
   const file = await archive(dockerMembers('x'.repeat(4_000_000)));
   writeFileSync(file, readFileSync(file).subarray(0, 3_000_000));

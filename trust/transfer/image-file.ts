@@ -25,6 +25,8 @@ interface Candidate {
   readonly names: readonly string[];
 }
 
+const otherFile = 'name an OCI layout, an OCI archive or a docker archive';
+
 /** The longest list of names in a message. */
 const mostNamed = 10;
 
@@ -40,11 +42,11 @@ export async function useImageFile<T>(
 ): Promise<T> {
   const { file, image } = input;
   const facts = await stat(file).catch((error: unknown) => {
-    throw damaged(file, fileReason(error, file), 'name an OCI layout, an OCI archive or a docker archive');
+    throw damaged(file, fileReason(error, file), otherFile);
   });
   if (facts.isDirectory()) {
     if ((await stat(join(file, 'index.json')).catch(() => undefined)) === undefined)
-      throw damaged(file, 'it has no index.json');
+      throw damaged(file, 'the folder has no index.json', otherFile);
     const repository = await openLayout(file);
     const digest = await chosen(file, repository, candidatesIn(repository), image);
     return body({ repository, folder: file, digest });
