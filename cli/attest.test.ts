@@ -35,6 +35,14 @@ test('attest reads the predicate from standard input with -, as cosign does', ()
   assert.match(attest('https://example.com/tested/v1', '{"passed":').stderr, /TRUST_PREDICATE_UNREADABLE/u);
 });
 
+test('attest refuses certificates, which no form of an attestation holds beside a key', async () => {
+  const chain = ['--certificate-chain', join(folder, 'cosign.pub')];
+  const words = ['attest', '127.0.0.1:1/app:1', '--type', 'custom', '--predicate', '-', ...chain];
+  const { code, output } = await portcullis([...words, '--key', join(folder, 'cosign.key')], environment);
+  assert.match(output, /unknown option '--certificate-chain'/u);
+  assert.equal(code, 2);
+});
+
 test('attest signs no empty predicate: the program before the pipe has failed', () => {
   for (const type of ['custom', 'spdx', 'https://example.com/tested/v1']) {
     const { status, stderr } = attest(type, '');

@@ -65,6 +65,10 @@ export function register(program: Command): void {
     .option('-r, --recursive', 'sign every manifest of an index too', false)
     .option('-a, --annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
     .option('--identity <name>', 'the name that the signature claims; default: the reference without its tag')
+    .option(
+      '--certificate-chain <file>',
+      'PEM certificates of the key, that of the key first (notation formats)',
+    )
     .option('--expiry <duration>', 'validity of the signature, such as 90d or 24h (notation formats)', expiry)
     .addHelpText('after', examples);
   const chosenFormat = (value: string): string =>

@@ -9,6 +9,7 @@ export interface SignerFlags {
   readonly key?: string;
   readonly keyless: boolean;
   readonly passphraseFile?: string;
+  /** Only `sign` has this option: the forms of cosign and in-toto have no place for it with a key. */
   readonly certificateChain?: string;
   readonly identityTokenFile?: string;
   readonly identityTokenEnv?: string;
@@ -35,10 +36,6 @@ export function withSigner(command: Command): Command {
       )
       .option('--keyless', 'sign as the identity in an OIDC token, with a short-lived certificate', false)
       .option('--passphrase-file <file>', 'file whose first line is the passphrase')
-      .option(
-        '--certificate-chain <file>',
-        'PEM certificates of the key, that of the key first (notation formats)',
-      )
       .option('--identity-token-file <file>', 'file that holds the OIDC token')
       .option('--identity-token-env <name>', 'environment variable that holds the OIDC token')
       .option(
