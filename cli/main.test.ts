@@ -144,6 +144,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   { args: ['help', 'nope'], code: 2, says: /unknown command 'nope'/ },
   { args: ['exec', '--help'], code: 0, says: /Usage: portcullis exec/ },
   {
+    args: ['sign', 'registry.example.com/app:1', '--key', 'cosign.key', '--certificate-chain', 'chain.pem'],
+    code: 2,
+    says: /--certificate-chain goes with --key and --format notation-jws or notation-cose/,
+  },
+  {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
     says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,

@@ -92,6 +92,12 @@ export function register(program: Command): void {
         exitCode: exitCodes.usage,
       });
     demandSigner(command, flags);
+    const notation = flags.format?.some((format) => format.startsWith('notation-')) === true;
+    if (flags.certificateChain !== undefined && (flags.keyless || !notation))
+      return command.error(
+        'error: --certificate-chain goes with --key and --format notation-jws or notation-cose',
+        { exitCode: exitCodes.usage },
+      );
     return run(flags.output, () => sign(image, flags));
   });
 

@@ -256,7 +256,7 @@ for (const referrers of [false, true]) {
           /belongs to another key.*TRUST_CERTIFICATE_CHAIN/s,
         );
         assert.match(
-          (await sign(target, 'p-256', key, '--expiry', '1h')).output,
+          (await portcullis(['sign', target, '--key', key, '--expiry', '1h'], environment)).output,
           /have no expiry.*TRUST_FORMAT_UNFIT/s,
         );
         const wrong = await sign(target, 'p-256', key, '--format', 'notation-jws', '--expiry', 'tomorrow');
