@@ -149,6 +149,20 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /--certificate-chain goes with --key and --format notation-jws or notation-cose/,
   },
   {
+    args: [
+      'sign',
+      'a/b:1',
+      '--key',
+      'k',
+      '--format',
+      'notation-jws',
+      '--certificate-chain',
+      '/nonexistent/c.pem',
+    ],
+    code: 2,
+    says: /read certificates \/nonexistent\/c\.pem: it does not exist; name a PEM file/,
+  },
+  {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
     says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,

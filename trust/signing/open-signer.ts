@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf, orThrow } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, orThrow, reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
@@ -116,7 +116,7 @@ async function readChain(file: string): Promise<readonly Buffer[]> {
     });
   const text: string = await orThrow(
     async () => (await readGivenFile(file, 256 * 1024)).toString('utf8'),
-    (error) => fail(reasonOf(error)),
+    (error) => fail(fileReason(error, file)),
   );
   const chain: readonly Certificate[] = orThrow(
     () => certificatesOfPem(text),
