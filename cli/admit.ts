@@ -171,8 +171,9 @@ function signingProblem(flags: AdmitFlags): string | undefined {
       ...(flags.verifierId === undefined ? [] : ['--verifier-id']),
       ...(flags.vsaDir === undefined ? [] : ['--vsa-dir']),
       ...(flags.vsaPush ? [] : ['--no-vsa-push']),
+      ...(flags.policyUri === undefined ? [] : ['--policy-uri']),
     ];
-    return extra.length === 0 ? undefined : `${extra.join(', ')} need --vsa`;
+    return extra.length === 0 ? undefined : `${extra.join(', ')}: only with --vsa`;
   }
   if (flags.policy === undefined) return '--vsa needs --policy FILE: a summary names the policy';
   if ((flags.key === undefined) !== flags.keyless)

@@ -163,6 +163,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /read certificates \/nonexistent\/c\.pem: it does not exist; name a PEM file/,
   },
   {
+    args: ['admit', 'a/b:1', '--policy', 'p.yaml', '--policy-uri', 'https://example.com/policy'],
+    code: 2,
+    says: /--policy-uri: only with --vsa/,
+  },
+  {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
     says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,
