@@ -251,7 +251,7 @@ function describe(result: LogVerification, heads: number): string {
   const more = problemCount > problems.length ? `… and ${problemCount - problems.length} more\n` : '';
   const found = problems.map(({ code, text }) => `${printable(text)} [${code}]\n`).join('');
   const facts = [
-    `${rows} rows, head ${head.hash}`,
+    `${rows} ${rows === 1 ? 'row' : 'rows'}, head ${head.hash}`,
     `${checkpoints} ${checkpoints === 1 ? 'checkpoint' : 'checkpoints'}; rows after the last one: ${unsigned}`,
     ...(dropped > 0
       ? [`${dropped} rows without their texts, which the configured retention has dropped`]
