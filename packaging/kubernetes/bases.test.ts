@@ -132,6 +132,20 @@ describe('the Helm chart', () => {
       assert.ok(isAllowed({ certificateLifetime }), certificateLifetime);
   });
 
+  it('has a schema that refuses a volume without space, which the API server would refuse after other objects exist', () => {
+    const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(schema);
+    const { fleet } = values as { readonly fleet: { readonly storage: object } };
+    for (const [size, allowed] of Object.entries({
+      '0Gi': false,
+      '00Mi': false,
+      '1Ti': true,
+      '20Gi': true,
+    })) {
+      const storage = { ...fleet.storage, size };
+      assert.equal(validate({ ...(values as object), fleet: { ...fleet, storage } }), allowed, size);
+    }
+  });
+
   it('has a default for every property of the schema', () => {
     assert.deepEqual(namesOf(schema), namesOfValues(values));
   });
