@@ -135,6 +135,21 @@ test('a mirror that dropped the evidence is named', { skip }, async () => {
   }
 });
 
+test('a comparison says that the original has no evidence that a copy could lack', { skip }, async () => {
+  const client = createRegistryClient({ tagSettleMs: 0 });
+  const [source] = client.repositories({ registry: registry.host, repository: 'app' });
+  const [bare] = client.repositories({ registry: registry.host, repository: 'bare' });
+  assert.ok(source && bare);
+  const { bytes, mediaType, content } = await source.manifest('1');
+  if (content.kind === 'manifest') await bare.pushBlob(await source.blobBytes(content.config, 4096));
+  await bare.pushManifest(bytes, mediaType, { tag: '1' });
+  await client.close();
+  const unsigned = `${registry.host}/bare:1`;
+  const compared = portcullis('images', 'evidence', unsigned, '--against', image);
+  assert.equal(compared.status, 0, compared.stderr);
+  assert.match(compared.stdout, /has everything, but the original has no signature and no other evidence/u);
+});
+
 test('kept evidence decides offline, about its own image and platform only', { skip }, () => {
   assert.equal(portcullis('verify', image, '--key', 'cosign.pub', '--save-dossier', 'app.json').status, 0);
   const offline = (name: string, ...args: readonly string[]): ReturnType<typeof portcullis> =>

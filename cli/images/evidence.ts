@@ -40,7 +40,8 @@ export function registerEvidence(images: Command): void {
       }
       const copy = await evidenceOfReference(flags.against, registry);
       const lost = lostInCopy(original, copy);
-      print(flags.output, { original, copy, lost, complete: isComplete(lost) }, describeLost(copy, lost));
+      const text = isComplete(lost) ? describeComplete(original, copy) : describeLost(copy, lost);
+      print(flags.output, { original, copy, lost, complete: isComplete(lost) }, text);
       return isComplete(lost) ? exitCodes.yes : exitCodes.no;
     }),
   );
@@ -58,8 +59,14 @@ function describe(inventory: ImageInventory): string {
   return `${facts.join('\n')}\n${list}`;
 }
 
+/** Two images without any signature must not read like a copy that kept the signatures. */
+function describeComplete({ pieces, metadata }: ImageInventory, copy: ImageInventory): string {
+  const bare = pieces.length === 0 && metadata === undefined;
+  const note = bare ? ', but the original has no signature and no other evidence' : '';
+  return `${copy.repository}@${copy.digest} has everything${note}\n`;
+}
+
 function describeLost(copy: ImageInventory, lost: LostInCopy): string {
-  if (isComplete(lost)) return `${copy.repository}@${copy.digest} has everything\n`;
   const lines = [
     ...(lost.otherDigest === undefined
       ? []
