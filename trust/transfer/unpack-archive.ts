@@ -123,7 +123,7 @@ async function openArchive(file: string): Promise<NodeJS.ReadableStream> {
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
     const compression = compressionOf(buffer.subarray(0, bytesRead));
     if (compression !== undefined)
-      throw damaged(file, `it is compressed with ${compression}: decompress it first`);
+      throw damaged(file, `it is compressed with ${compression}`, 'decompress it first');
   } catch (error) {
     await handle.close();
     throw error;
