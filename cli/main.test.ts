@@ -168,6 +168,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /--policy-uri: only with --vsa/,
   },
   {
+    args: ['verify', 'a/b:1', '--policy', 'p.yaml', '--namespace', ''],
+    code: 2,
+    says: /'--namespace <name>' argument '' is invalid\. It is empty: name a namespace, or leave out the option/,
+  },
+  {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
     says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,

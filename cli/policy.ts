@@ -15,6 +15,7 @@ import { registerRollout } from './policy/rollout.ts';
 import { registerStatus } from './policy/status.ts';
 import { registerSubscribe } from './policy/subscribe.ts';
 import { registerTest } from './policy/test.ts';
+import { namespaceOption } from './options/decision-options.ts';
 import { collect } from './options/registry-options.ts';
 import { tree, withWide } from './output/terminal.ts';
 
@@ -62,11 +63,7 @@ export function register(program: Command): void {
       .description('show which rules match an image and what they require; contacts no registry')
       .argument('[image]', 'reference of the image; without one, every rule is described')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
-      .option(
-        '--namespace <name>',
-        'Kubernetes namespace; without it, rules for namespaces do not match',
-        '',
-      ),
+      .addOption(namespaceOption()),
   )
     .addHelpText(
       'after',

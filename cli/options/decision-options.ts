@@ -18,9 +18,25 @@ export interface DecisionFlags extends RegistryFlags {
 export function withDecision(command: Command): Command {
   command
     .option('--policy <path>', 'policy file or folder; may be repeated', collect)
-    .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
+    .addOption(namespaceOption())
     .addOption(trustStateOption());
   return withRegistries(command);
+}
+
+/**
+ * Returns the option `--namespace`, whose default is the empty name: rules for namespaces do not match. An
+ * empty value is refused: the variable of a pipeline that should hold the name is unset.
+ */
+export function namespaceOption(): Option {
+  return new Option(
+    '--namespace <name>',
+    'Kubernetes namespace; without it, rules for namespaces do not match',
+  )
+    .argParser((name: string) => {
+      if (name !== '') return name;
+      throw new InvalidArgumentError('It is empty: name a namespace, or leave out the option.');
+    })
+    .default('');
 }
 
 /** Returns the option `--trust-state`. */
