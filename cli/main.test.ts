@@ -170,7 +170,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   {
     args: ['verify', 'a/b:1', '--policy', 'p.yaml', '--namespace', ''],
     code: 2,
-    says: /'--namespace <name>' argument '' is invalid\. It is empty: name a namespace, or leave out the option/,
+    says: /'--namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
   },
   {
     args: ['pods', '--socket', '/nonexistent/x.sock'],

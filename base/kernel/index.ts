@@ -53,12 +53,7 @@ export {
   writeFd,
 } from './files/files.ts';
 export type { OpenInRoot, Times } from './files/files.ts';
-export {
-  kernelFileSystemOf,
-  openNamespaceRoot,
-  fileIdentityOf,
-  isOnOverlay,
-} from './files/file-identity.ts';
+export { kernelFileSystemOf, openNamespaceRoot, fileIdentityOf, isOnOverlay } from './files/file-identity.ts';
 export type { FileIdentity } from './files/file-identity.ts';
 export { landlockVersion } from './processes/landlock.ts';
 export {

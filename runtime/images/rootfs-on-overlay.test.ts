@@ -25,8 +25,14 @@ test('a container in a store on overlayfs fails with the reason and the remedy',
   t.after(() => kernel.close());
   const mapped = { folder: at('container/mapped'), open: () => Promise.resolve() };
   mkdirSync(mapped.folder);
-  const roots = { use: (_: unknown, body: (lower: string[]) => unknown) => body([]) } as unknown as LayerRoots;
-  const trash = { discard: (path: string) => Promise.resolve(rmSync(path, { recursive: true, force: true })) };
+  const use = (_: unknown, body: (lower: string[]) => unknown): unknown => body([]);
+  const roots = { use } as unknown as LayerRoots;
+  const trash = {
+    discard: (path: string) => {
+      rmSync(path, { recursive: true, force: true });
+      return Promise.resolve();
+    },
+  };
   const log = createLogger({ level: 'silent' });
   const store = await openRootfsStore(folders, mapped, kernel, roots, trash as never, log);
   await assert.rejects(store.mount('c1', 'image', [], undefined, undefined), (thrown: Error) => {
