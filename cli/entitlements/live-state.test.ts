@@ -30,7 +30,7 @@ const reported: ReportedState = {
 const ids = ['/', '/proc/kcore', '/proc/sys', '/proc/other'];
 const mount = (path: string, options: string, id = ids.indexOf(path)): string =>
   `${id} 2 0:3 / ${path} ${options},nosuid - proc proc rw`;
-/** What the container sees at a path that is a mount, or is masked. */
+/** The view of the container at a path that is a mount, or is masked. */
 const seen = (path: string, id = ids.indexOf(path)): ReturnType<LiveState['resolve']> => ({
   path,
   mount: id,

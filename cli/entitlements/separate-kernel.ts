@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 
-/** What the configuration that the daemon reports says about handlers. Earlier versions report less. */
+/** The handlers in the configuration that the daemon reports. Earlier versions report less. */
 export interface ReportedHandlers {
   /** The handler of pods that name none. */
   readonly defaultRuntime?: string;
