@@ -31,11 +31,17 @@ export const homeOf = (folder: string): string => join(folder, 'root');
  * @param folder storage for everything that the machine writes
  */
 export function prepareMachine(folder: string): void {
+  const checkout = join(folder, 'checkout');
+  mkdirSync(checkout);
+  run('mount', '--bind', repository, checkout);
   for (const path of ['/usr', '/etc', '/var/lib', '/opt'])
     mountOver(path, folder, path === '/usr' ? [join(machineTools, 'usr')] : []);
   // They are not overlays: the daemon mounts overlays on its folder, and a volume may be idmapped.
   for (const path of [kubeletRoot, '/var/lib/portcullis', '/var/lib/containerd', '/tmp', '/root'])
     mountOwn(path, folder);
+  // The checkout may be below one of the folders that are covered now.
+  mkdirSync(repository, { recursive: true });
+  run('mount', '--bind', checkout, repository);
   run('mount', '-t', 'tmpfs', 'var-log', '/var/log');
   cpSync(join(machineTools, 'etc'), '/etc', { recursive: true });
   // minikube requires that the folder exists. No program of it runs.
