@@ -88,8 +88,7 @@ async function mapSignedBy(
     ? parseLookaside(lookaside, '/')
     : { problem: 'it is not a URL' };
   if ('problem' in store) {
-    const shown = lookaside.replace(/\/\/[^/?#]*@/u, '//…@');
-    return unmapped(`the lookaside ${shown} cannot be used: ${store.problem}`);
+    return unmapped(`the lookaside ${withoutSecrets(lookaside)} cannot be used: ${store.problem}`);
   }
   const keys = await collect(requirement.keys, files);
   if (keys.length === 0) return unmapped('it names no keys, so no signature is accepted');
@@ -99,6 +98,14 @@ async function mapSignedBy(
     kind: 'require',
     value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } },
   };
+}
+
+/**
+ * Returns an address without what may be a secret in it. A password may contain any character that should be
+ * encoded, and URL parsers also accept one slash or none, so everything before the last `@` is left out.
+ */
+function withoutSecrets(address: string): string {
+  return address.replace(/^([a-z][a-z0-9+.-]*:).*@/isu, '$1//…@').replace(/[?#].*$/su, '?…');
 }
 
 async function mapSigstoreSigned(

@@ -77,3 +77,19 @@ test('the password in the address of a lookaside is not repeated', async () => {
   assert.doesNotMatch(JSON.stringify([rules, unmapped]), /words/u);
   assert.match(unmapped[0]?.why ?? '', /sigs\.example\/a cannot be used/u);
 });
+
+const unusual = [
+  'https://user:wor/ds@sigs.example/a',
+  'https://user:wor#ds@sigs.example/a',
+  'https://user:wor?ds@sigs.example/a',
+  'https:/user:words@sigs.example/a',
+  'https:user:words@sigs.example/a',
+  'https://sigs.example/a?token=words',
+];
+for (const lookaside of unusual)
+  test(`no secret of the lookaside ${lookaside} is repeated`, async () => {
+    const registries = `default-docker: { lookaside: "${lookaside}" }`;
+    const { rules, unmapped } = await importOf({ ...gpg, keyData: base64(gpgKey) }, registries);
+    assert.doesNotMatch(JSON.stringify([rules, unmapped]), /user:|words|wor\W|ds@/u);
+    assert.match(unmapped[0]?.why ?? '', /sigs\.example\/a.* cannot be used/u);
+  });
