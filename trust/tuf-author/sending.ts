@@ -93,7 +93,7 @@ async function formerState(
   read: (source: TufSource) => Promise<Remote | undefined>,
 ): Promise<Standing | undefined> {
   if (destination.serverKey !== undefined) return undefined;
-  const source = destination.source(dialect);
+  const source = fetchingRootsOnce(destination.source(dialect));
   const rootAt = (version: number): Promise<Buffer | undefined> =>
     source.fetch(consistentName({ role: 'root', version, bytes: Buffer.alloc(0) }), defaultLimits.rootBytes);
   const versions = [...roots.keys()].sort((a, b) => b - a);
@@ -105,6 +105,22 @@ async function formerState(
     if (former !== undefined) return isNewer(dialect, former.standing, own) ? undefined : former.standing;
   }
   return undefined;
+}
+
+/**
+ * Fetches each root once: every read begins at the first root, and a place may have hundreds of them.
+ */
+function fetchingRootsOnce(source: TufSource): TufSource {
+  const fetched = new Map<string, Promise<Buffer | undefined>>();
+  return {
+    ...source,
+    fetch(name, mostBytes) {
+      if (!/^\d+\.root\.json$/u.test(name)) return source.fetch(name, mostBytes);
+      const found = fetched.get(name) ?? source.fetch(name, mostBytes);
+      fetched.set(name, found);
+      return found;
+    },
+  };
 }
 
 /** Hides the roots of a source from a version on. */
