@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -14,7 +15,13 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createFileAtomic, dropAbandonedWrites, dropOldAbandonedWrites, writeFileAtomic } from './index.ts';
+import {
+  createFileAtomic,
+  dropAbandonedWrites,
+  dropOldAbandonedWrites,
+  writeFileAtomic,
+  writeFilesAtomic,
+} from './index.ts';
 
 test('the remains of killed writes of a file are removed, but not the file or other files', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
@@ -92,4 +99,17 @@ test('a file that cannot be created leaves nothing behind', async (t) => {
   await assert.rejects(createFileAtomic(join(folder, 'none/a'), 'x'), /STORAGE_/);
   await assert.rejects(createFileAtomic(join(folder, 'n'.repeat(255)), 'x'), /STORAGE_/);
   assert.deepEqual(readdirSync(folder), []);
+});
+
+test('files that belong together leave no new name when one of them cannot be replaced', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-atomic-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, 'last'));
+  writeFileSync(join(folder, 'old'), 'old');
+  const files = ['old', 'new', 'last'].map((name) => ({
+    path: join(folder, name),
+    bytes: Buffer.from(name.toUpperCase()),
+  }));
+  await assert.rejects(writeFilesAtomic(files), { code: 'STORAGE_NO_ACCESS' });
+  assert.deepEqual(readdirSync(folder).sort(), ['last', 'old']);
 });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { constants, renameSync } from 'node:fs';
+import { constants, existsSync, renameSync, rmSync } from 'node:fs';
 import { link, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileReason } from '../errors/index.ts';
@@ -33,7 +33,8 @@ export async function writeFileAtomic(
 /**
  * Replaces files that belong together, each like {@link writeFileAtomic}, in the given order. The first gets
  * its name when all are written, and the others get theirs at once after it: a disk that is full leaves all
- * old files, and a kill between them is improbable.
+ * old files, and a kill between them is improbable. If a file cannot be replaced, names that did not exist
+ * before the call are removed again.
  * @throws PortcullisError like {@link writeFileAtomic}, for the file that failed
  */
 export async function writeFilesAtomic(
@@ -49,9 +50,17 @@ export async function writeFilesAtomic(
       written.push({ path, temporary });
       await writeTemporary(temporary, file.bytes, { mode, owner: undefined, durable: true });
     }
-    for (const file of written) {
-      path = file.path;
-      renameSync(file.temporary, path);
+    const added: string[] = [];
+    try {
+      for (const file of written) {
+        path = file.path;
+        const isNew = !existsSync(path);
+        renameSync(file.temporary, path);
+        if (isNew) added.push(path);
+      }
+    } catch (thrown) {
+      for (const each of added) rmSync(each, { force: true });
+      throw thrown;
     }
     for (const folder of new Set(written.map((file) => dirname(file.path)))) await syncFolder(folder);
   } catch (error) {
