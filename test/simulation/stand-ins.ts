@@ -14,7 +14,7 @@ export interface StandIn {
 /** The modules through which the image store calls the system. Everything above is product code. */
 const ofImages: readonly StandIn[] = [
   {
-    of: /\/runtime\/images\/([^/]+|layer-workers\/download)\.ts$|\/base\/storage\/atomic-file\.ts$/,
+    of: /\/runtime\/images\/([^/]+|layer-workers\/download)\.ts$|\/base\/storage\/(atomic-file|make-folder)\.ts$/,
     imported: /^node:fs\/promises$/,
     standIn: 'fs-promises',
   },

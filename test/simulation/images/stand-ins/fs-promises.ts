@@ -38,10 +38,13 @@ export const rmdir = (path: string): Promise<void> =>
     if (disk().folder(path).entries.size > 0) throw systemError('ENOTEMPTY', 'rmdir', path);
     disk().remove(path, { recursive: true });
   });
-export const stat = (path: string): Promise<{ uid: number; gid: number; mode: number; size: number }> =>
+export const stat = (
+  path: string,
+): Promise<{ uid: number; gid: number; mode: number; size: number; isDirectory: () => boolean }> =>
   call('read', 'stat', path, () => {
     const inode = present(path);
-    return { uid: 0, gid: 0, mode: 0o40755, size: inode.kind === 'file' ? inode.text.length : 0 };
+    const size = inode.kind === 'file' ? inode.text.length : 0;
+    return { uid: 0, gid: 0, mode: 0o40755, size, isDirectory: () => inode.kind === 'folder' };
   });
 
 export const writeFile = (path: string, text: string): Promise<void> => writeWhole(path, text, false);
