@@ -5,6 +5,8 @@ import type { OciMount } from './spec.types.ts';
  * Returns the read-only paths of a profile, and the mounts below them. A runtime makes only the mount at a
  * path read-only, and not the mounts below it: a volume there would stay writable. Pure.
  * @param paths clean, like the destinations
+ * @returns each path after those above it. crun binds each path again with all that is below, and makes only
+ * the last mount at each path read-only: a path after one below it would make that one writable again
  */
 export function withMountsBelow(
   paths: readonly string[],
@@ -12,5 +14,10 @@ export function withMountsBelow(
 ): readonly string[] {
   const isBelow = underAny(paths);
   const below = mounts.map(({ destination }) => destination).filter(isBelow);
-  return below.length === 0 ? paths : [...new Set([...paths, ...below])];
+  if (below.length === 0) return paths;
+  return [...new Set([...paths, ...below])].sort((a, b) => depth(a) - depth(b));
+}
+
+function depth(path: string): number {
+  return path.split('/').length;
 }

@@ -204,6 +204,29 @@ describe('devices of the host', () => {
       await removePod(stage, own);
     });
 
+  for (const handler of ['crun', 'runc'])
+    it(`masked folders and mounts in a CDI mount below a read-only path are read-only (${handler})`, async () => {
+      for (const folder of ['outer/secret', 'outer/inner', 'inner'])
+        mkdirSync(join(host, folder), { recursive: true });
+      const at = (hostPath: string, containerPath: string): object => ({
+        hostPath: join(host, hostPath),
+        containerPath,
+        options: ['rw', 'rbind'],
+      });
+      const mounts = [at('inner', '/www/outer/inner'), at('outer', '/www/outer')];
+      write('etc/nested.json', { ...vendor({ mounts }), kind: 'vendor.example/nested' });
+      const own = await runPod(stage, `nested-${handler}`, {}, handler);
+      const id = await runContainer(stage, own, {
+        ...ask(cdi('vendor.example/nested=one')),
+        security: { readonlyPaths: ['/www'], maskedPaths: ['/www/outer/secret'] },
+      });
+      for (const place of ['/www/outer', '/www/outer/inner', '/www/outer/secret']) {
+        const { stderr } = await execute(stage, id, 'touch', `${place}/file`);
+        assert.match(stderr, /Read-only file system/, place);
+      }
+      await removePod(stage, own);
+    });
+
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));
     const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));
