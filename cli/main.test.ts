@@ -175,6 +175,21 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /'--namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
   },
   {
+    args: ['trust', 'archive', 'verify', '/nonexistent/a.tar', '--namespace', ''],
+    code: 2,
+    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+  },
+  {
+    args: ['images', 'pull', 'a/b:1', '--namespace', ''],
+    code: 2,
+    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+  },
+  {
+    args: ['images', 'import', '/nonexistent/a.tar', 'a/b:1', '--namespace', ''],
+    code: 2,
+    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+  },
+  {
     args: ['pods', '--socket', '/nonexistent/x.sock'],
     code: 4,
     says: /: the socket does not exist; start the daemon, or name its socket by \S.*\[CRI_UNREACHABLE\]/,

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { closest } from '../../base/lists/index.ts';
 import { createTrustServices, openRegistries } from '../../trust/index.ts';
 import type { Platform, RegistryAccess, TrustServices } from '../../trust/index.ts';
+import { namespaceName } from './namespace.ts';
 import { collect, withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
 
@@ -24,18 +25,14 @@ export function withDecision(command: Command): Command {
 }
 
 /**
- * Returns the option `--namespace`, whose default is the empty name: rules for namespaces do not match. An
- * empty value is refused: the variable of a pipeline that should hold the name is unset.
+ * Returns the option `--namespace`, whose default is the empty name: rules for namespaces do not match.
  */
 export function namespaceOption(): Option {
   return new Option(
     '--namespace <name>',
     'Kubernetes namespace; without it, rules for namespaces do not match',
   )
-    .argParser((name: string) => {
-      if (name !== '') return name;
-      throw new InvalidArgumentError('It is empty: name a namespace, or leave out the option.');
-    })
+    .argParser(namespaceName)
     .default('');
 }
 

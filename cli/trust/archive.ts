@@ -13,6 +13,7 @@ import { userState } from '../environment/user-folders.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
+import { namespaceName } from '../options/namespace.ts';
 import { collect, withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { tree, withWide } from '../output/terminal.ts';
@@ -127,7 +128,7 @@ function registerVerify(archive: Command): void {
       collect,
     )
     .option('--archive-key <file>', 'public key that must have signed the archive')
-    .option('--namespace <name>', 'Kubernetes namespace', '')
+    .option('--namespace <name>', 'Kubernetes namespace', namespaceName, '')
     .option(
       '--trust-state <folder>',
       'where accepted state is stored, to detect older archives',
