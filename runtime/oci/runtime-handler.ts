@@ -72,8 +72,9 @@ export interface RuntimeHandler {
   /**
    * Removes what the OCI runtime of a shim has left of a container that the shim does not know, because its
    * creation was cut off. Call it when the creation has ended. Never rejects.
+   * @param folder of the bundle; default: that of a container
    */
-  clear?(id: string): Promise<void>;
+  clear?(id: string, folder?: string): Promise<void>;
   /** @param signal ends the runtime, and rejects with its reason */
   update(id: string, resources: OciResources, signal?: AbortSignal): Promise<void>;
 }

@@ -121,9 +121,9 @@ export async function openShimHandler(input: {
     observe,
     isStarted: async (id) => (await observe(id)) === 'running',
     delete: (id) => tasks.delete(id, bundle(id)).catch(withShortage),
-    clear: async (id) => {
+    clear: async (id, folder = bundle(id)) => {
       if (!existsSync(join(stateDir, shimNamespace, id))) return;
-      await deleteDeadTask(program, id, bundle(id)).catch((cause: unknown) =>
+      await deleteDeadTask(program, id, folder).catch((cause: unknown) =>
         input.log.warn({ container: id, cause: reasonOf(cause) }, 'the state of a runtime is not removed'),
       );
     },

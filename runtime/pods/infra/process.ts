@@ -121,7 +121,9 @@ export async function openInfraProcesses(parts: {
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
       await emptyCgroup(cgroups, path);
-      if (tasks === undefined) await handlers.get(record.runtimeHandler)?.delete(record.id, true);
+      const handler = handlers.get(record.runtimeHandler);
+      if (tasks === undefined) await handler?.delete(record.id, true);
+      else await handler?.clear?.(record.id, folderOf(record));
       await removeCgroupTree(cgroups, path);
       await rm(folderOf(record), { recursive: true, force: true });
     },
