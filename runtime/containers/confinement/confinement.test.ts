@@ -85,10 +85,11 @@ test('an undefined ceiling or profile is refused by name', async () => {
 });
 
 test('masked paths of the image are refused in a handler with a separate kernel, unless the rule allows it', async () => {
-  const confine = (path: string, allowed = false) =>
+  const confine = (path: string, allowed = false, mounts: readonly string[] = []) =>
     confinement.confine({
       config: {
         ...config,
+        mounts: mounts.map((containerPath) => ({ containerPath })),
         linux: { securityContext: { maskedPaths: [path, '/proc/kcore'], readonlyPaths: ['/proc/sys'] } },
       } as unknown as ContainerConfig,
       sandbox: sandbox(),
@@ -103,7 +104,12 @@ test('masked paths of the image are refused in a handler with a separate kernel,
   const { settings } = await confine('/etc/secret', true);
   assert.match(settings.degraded.join(), /paths apply there: \/etc\/secret$/);
   // These files show the separate kernel, which protects itself.
-  await confine('/proc/keys');
+  await confine('/proc/keys', false, ['/srv', '/system']);
+  // A volume there shows files of the node.
+  for (const mount of ['/sys', '/sys/', '/srv/../sys/firmware', '/sys/firmware/key'])
+    await assert.rejects(confine('/sys/firmware', false, [mount]), {
+      code: 'RUNTIME_GUEST_UNENFORCEABLE',
+    });
 });
 
 test('the ceiling limits the sysctls of the pod: safe sysctls are allowed and others are refused, however they are written', async () => {

@@ -181,6 +181,7 @@ export function createConfinement(parts: {
                 filtered: proved.seccomp !== undefined,
                 apparmor: apparmorAsked?.type === 'Localhost' ? apparmorAsked.name : undefined,
                 paths: [...new Set([...proved.maskedPaths, ...proved.readonlyPaths])],
+                mounts: config.mounts.map(({ containerPath }) => containerPath),
                 limits: Object.keys(proved.bounds?.resources ?? {}),
               },
               allowDegraded,

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path/posix';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { KernelFeatures } from '../../../entitlements/index.ts';
 import type { GuestKernel } from '../../oci/runtime-handler.ts';
@@ -13,6 +14,19 @@ export function guestFeatures({ landlock: _landlock, ...features }: KernelFeatur
 /** The file systems of a separate kernel show that kernel, and not the one of the node. */
 const ofGuest = /^\/(?:proc|sys)(?:\/|$)/;
 
+/** Returns whether `path` is `folder`, or is below it. */
+const isIn = (path: string, folder: string): boolean => path === folder || path.startsWith(`${folder}/`);
+
+/**
+ * Returns whether a separate kernel shows itself at a path. Where the container has its own mount there, such
+ * as a volume at /sys, it shows files of the node.
+ */
+function showsGuest(path: string, mounts: readonly string[]): boolean {
+  if (!ofGuest.test(path)) return false;
+  const places = mounts.map((mount) => resolve('/', mount));
+  return !places.some((place) => ofGuest.test(place) && (isIn(path, place) || isIn(place, path)));
+}
+
 /**
  * Returns a sentence for each part of the confinement that the node does not enforce in a container with a
  * separate kernel. Everything else in a profile is enforced: it is applied from outside (mounts, devices,
@@ -20,11 +34,12 @@ const ofGuest = /^\/(?:proc|sys)(?:\/|$)/;
  * @param asked.filtered whether the profile filters system calls
  * @param asked.apparmor the AppArmor profile of the node that the pod names
  * @param asked.paths masked and read-only paths. gVisor ignores those of an OCI configuration
+ * @param asked.mounts where the container has mounts of its own
  * @param asked.limits names of resources that the profile limits. gVisor keeps all processes of a pod in one
  * cgroup, which has only the limits of the pod
  * @param allowed whether all ceilings allow the degraded form
  * @throws PortcullisError RUNTIME_GUEST_UNENFORCEABLE unless `allowed`, for a filter, a named profile,
- * limits, and paths outside of /proc and /sys
+ * limits, and paths outside of /proc and /sys or in mounts of the container
  */
 export function unenforcedInGuest(
   guest: GuestKernel,
@@ -32,11 +47,12 @@ export function unenforcedInGuest(
     readonly filtered: boolean;
     readonly apparmor: string | undefined;
     readonly paths: readonly string[];
+    readonly mounts: readonly string[];
     readonly limits: readonly string[];
   },
   allowed: boolean,
 ): readonly string[] {
-  const paths = asked.paths.filter((path) => !ofGuest.test(path));
+  const paths = asked.paths.filter((path) => !showsGuest(path, asked.mounts));
   const named = paths.length > 8 ? [...paths.slice(0, 8), `${paths.length - 8} more`] : paths;
   const missing = [
     ...(asked.filtered && !guest.filtersCalls
