@@ -36,6 +36,11 @@ export const explanations: readonly Explanation[] = [
     explains: refusal(/unknown typeflag '\\x53'|unhandled tar header type/),
   },
   {
+    peers: ['umoci'],
+    why: 'it refuses global extended headers of pax, which containerd and ours skip',
+    explains: refusal(/unknown typeflag '\\x67'/),
+  },
+  {
     peers: ['containerd'],
     why: 'there, a folder that a layer does not list gets the time of unpacking; ours keeps the time from the layer below',
     explains: (_image, difference) =>
