@@ -8,7 +8,7 @@ import { insideKeyOf, isInsideKey, planeKeyOf } from '../model/planes.ts';
 import type { PlaneKey } from '../model/planes.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
-import { forgetEarlierFlows } from './earlier-flows.ts';
+import { addWithoutEarlierFlows, forgetEarlierFlows } from './earlier-flows.ts';
 import { createInsideMarks } from './inside-marks.ts';
 import { openKernelTables } from './kernel-tables.ts';
 import { openIpvsKernel, ourServices } from './kernel.ts';
@@ -74,7 +74,8 @@ interface IpvsBalancerDeps {
  */
 const looksBetweenListings = 30;
 
-function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps): IpvsBalancer {
+function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
+  const { own, kernel, link, netfilter, close } = deps;
   const known = createKnownServers();
   const marks = createInsideMarks();
   const tables = openKernelTables({ own, link, netfilter });
@@ -107,6 +108,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       const wanted = new Map(tables.addresses().map((address) => [address.toString('hex'), address]));
       tables.rebuild(known.insides.values());
       link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
+      const there = new Set(existing.map(({ key }) => serviceId(key)));
+      addWithoutEarlierFlows(deps, known.servers(), (plane) => !there.has(serviceId(serviceKey(plane))));
       const differed = bringServices(known.servers(), existing, kernel);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
@@ -129,6 +132,7 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
       tables.add(step);
       link.add(step.newAddresses);
       const fresh = planes.filter((plane) => known.get(planeKeyOf(plane)) === undefined);
+      addWithoutEarlierFlows(deps, fresh);
       for (const plane of planes) {
         kernel.put(serviceOf(plane), destinationsOf(plane));
         known.set(plane);
@@ -138,7 +142,6 @@ function balancerOver({ own, kernel, link, netfilter, close }: IpvsBalancerDeps)
         known.delete(planeKeyOf(plane));
         marks.release(plane);
       }
-      forgetEarlierFlows(netfilter, link, fresh);
       tables.setInsides(known.insides.values());
       link.remove(step.oldAddresses);
       tables.take(step);

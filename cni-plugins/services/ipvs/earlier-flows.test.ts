@@ -5,8 +5,10 @@ import { becomeRouter, openHost } from '../switch/hosts.fixture.ts';
 import type { TestHost } from '../switch/hosts.fixture.ts';
 import { keyOf } from '../model/model.ts';
 import type { VirtualServer } from '../model/model.ts';
+import type { NetlinkSocket } from '../../../base/netlink/index.ts';
 import { openIpvsBalancer } from './balancer.ts';
 import type { IpvsBalancer } from './balancer.ts';
+import { addWithoutEarlierFlows } from './earlier-flows.ts';
 import { canBalanceByIpvs } from './settings.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 
@@ -49,4 +51,28 @@ describe('on a kernel with IPVS', { skip: canBalanceByIpvs(), timeout: 240_000 }
       assert.deepEqual(await Promise.all([hairpin(), fromOutside()]), ['b11 10.2.0.1', 'b11 10.2.0.1']);
       balancer.change([], [keyOf(server), keyOf(nodePort)]);
     });
+});
+
+test('a UDP service has no backend until the flows from before it are forgotten', () => {
+  const calls: string[] = [];
+  const netfilter: Pick<NetlinkSocket, 'dump'> = {
+    dump: () => {
+      calls.push('list the flows');
+      return [];
+    },
+  };
+  addWithoutEarlierFlows(
+    {
+      kernel: {
+        put: ({ key }, destinations) => {
+          calls.push(`add ${'port' in key ? key.port : 0} with ${destinations.length} backends`);
+          return true;
+        },
+      },
+      netfilter: netfilter as NetlinkSocket,
+      link: { isOfHost: () => false },
+    },
+    [server, webServer],
+  );
+  assert.deepEqual(calls, ['add 53 with 0 backends', 'list the flows']);
 });

@@ -1,11 +1,20 @@
 import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { forget, listConnections } from '../../../base/netlink/index.ts';
 import type { NetlinkSocket, TrackedConnection } from '../../../base/netlink/index.ts';
+import { givingMemoryBack } from '../model/memory.ts';
 import { keyOf } from '../model/model.ts';
 import type { ServerKey } from '../model/model.ts';
+import type { IpvsKernel } from './kernel.ts';
 import type { ServiceLink } from './link.ts';
-import { familyNumber, protocolNumber } from './plan.ts';
+import { familyNumber, protocolNumber, serviceOf } from './plan.ts';
 import type { IpvsPlane } from './plan.ts';
+
+/**
+ * Returns whether connection tracking may know flows to this server that began before IPVS had it. With
+ * direct server return, the flow is one to the address itself.
+ */
+const mayHaveEarlierFlows = ({ protocol, forwarding }: IpvsPlane): boolean =>
+  protocol === 'udp' && forwarding !== 'dsr';
 
 /**
  * Forgets UDP flows to these servers that began before IPVS had the servers. Connection tracking knows such a
@@ -20,9 +29,7 @@ export function forgetEarlierFlows(
   servers: Iterable<IpvsPlane>,
 ): void {
   const served = new Set<ServerKey>();
-  for (const server of servers)
-    // With direct server return, the flow is one to the address itself.
-    if (server.protocol === 'udp' && server.forwarding !== 'dsr') served.add(keyOf(server));
+  for (const server of servers) if (mayHaveEarlierFlows(server)) served.add(keyOf(server));
   for (const family of [4, 6] as const) {
     if (![...served].some((key) => key.startsWith(`${family} `))) continue;
     const ofHost = new Map<string, boolean>();
@@ -42,4 +49,28 @@ export function forgetEarlierFlows(
     const flows = listConnections(netfilter, number, { protocol: protocolNumber('udp') });
     forget(netfilter, number, flows.filter(isEarlier));
   }
+}
+
+/**
+ * Adds new services without a backend, where flows from before may exist, and forgets these flows. Policies
+ * accept the packets of a flow that began before them: no such packet may reach a backend.
+ * @param isNew whether IPVS does not have the service of a server
+ * @throws NETWORK_IPVS_SCHEDULER_MISSING, NETWORK_KERNEL_…
+ */
+export function addWithoutEarlierFlows(
+  { kernel, netfilter, link }: AddingDeps,
+  servers: Iterable<IpvsPlane>,
+  isNew: (server: IpvsPlane) => boolean = () => true,
+): void {
+  const affected: IpvsPlane[] = [];
+  for (const server of givingMemoryBack(servers))
+    if (mayHaveEarlierFlows(server) && isNew(server)) affected.push(server);
+  for (const server of affected) kernel.put(serviceOf(server), []);
+  forgetEarlierFlows(netfilter, link, affected);
+}
+
+interface AddingDeps {
+  readonly kernel: Pick<IpvsKernel, 'put'>;
+  readonly netfilter: NetlinkSocket;
+  readonly link: Pick<ServiceLink, 'isOfHost'>;
 }
