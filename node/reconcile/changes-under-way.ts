@@ -58,7 +58,7 @@ export function createChangesUnderWay(atOnce: number | undefined): ChangesUnderW
         }
       };
       if (atOnce === undefined) return work([...changes]);
-      // They free what a new item may need, and wait for nobody.
+      // They free what a new item may need, so that new items wait for their end.
       await work(changes.filter(({ action }) => action === 'delete'));
       const left = changes.filter(({ action }) => action !== 'delete');
       const places = Math.min(left.length, atOnce - running.size);

@@ -117,6 +117,24 @@ describe('the log of a container whose monitor opens it in a folder of the daemo
     assert.deepEqual(readdirSync(join(folder, 'own')), []);
   });
 
+  it('leaves no file if the monitor reads no requests, and the FIFO is full of them', async (t) => {
+    const { folder, log, own } = place(t);
+    const record = recordOf({ logPath: log, monitorLog: own, monitor: processIdentity(process.pid) });
+    const full = openSync(join(folder, 'ctl'), constants.O_RDWR | constants.O_NONBLOCK);
+    t.after(() => closeSync(full));
+    for (const size of [4096, 1])
+      assert.throws(
+        () => {
+          for (;;) writeSync(full, 'x'.repeat(size));
+        },
+        { code: 'EAGAIN' },
+      );
+    writeFileSync(`${log}.rotated`, 'a line\n');
+    await assert.rejects(reopenLog(record, folder, hostPathsHere), { code: 'RUNTIME_LOG_NOT_REOPENED' });
+    assert.deepEqual(readdirSync(join(folder, 'logs')), ['0.log.rotated']);
+    assert.deepEqual(readdirSync(join(folder, 'own')), []);
+  });
+
   for (const [why, spoil] of [
     ['the folder of the log is gone', (folder: string) => rmdirSync(join(folder, 'logs'))],
     ['a folder is at the path of the log', (folder: string) => mkdirSync(join(folder, 'logs/0.log'))],

@@ -187,7 +187,7 @@ async function withdrawRequest(bundle: string): Promise<boolean> {
 
 const fifoBytes = 64 * 1024;
 
-/** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
+/** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND, RUNTIME_LOG_NOT_REOPENED */
 async function sendRequest(
   record: ContainerRecord,
   bundle: string,
@@ -197,10 +197,12 @@ async function sendRequest(
     // A FIFO that is full must not block a thread.
     await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: constants.O_RDWR | constants.O_NONBLOCK });
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    // The container has been removed, and its monitor ended before that.
     await takeBack();
-    throw containerNotFound(record.id);
+    // Many requests wait in the FIFO: the monitor reads none.
+    if (errnoIs('EAGAIN')(cause)) throw noNewFile(record);
+    // The container has been removed, and its monitor ended before that.
+    if (errnoIs('ENOENT')(cause)) throw containerNotFound(record.id);
+    throw cause;
   }
 }
 

@@ -16,7 +16,7 @@ import type { TestContext } from 'node:test';
 import { createLogger } from '../../../base/log/index.ts';
 import { hostPathsHere } from '../../host-paths/in-process.fixture.ts';
 import type { ContainerRecord } from '../record.ts';
-import { createLogRotation } from './log-rotation.ts';
+import { createLogRotation, freeName } from './log-rotation.ts';
 import type { LogRotation } from './log-rotation.ts';
 
 const rotated = ['0.log', '0.log.20261120-115500', '0.log.20261120-115501'];
@@ -98,4 +98,14 @@ test('nothing is removed where a link leads that appears during the rotation', a
   await rotation.sweep();
   rotation.close();
   assert.deepEqual(readdirSync(join(other, 'main')).sort(), rotated);
+});
+
+test('a rotated log gets a new name after each name that counts, also the longest number of earlier versions', async () => {
+  const names = ['0.log', '0.log.99999999-999999-999999999'];
+  const paths = { names: () => Promise.resolve(names) };
+  for (const number of ['1000000000', '1000000001']) {
+    const name = await freeName('/logs/0.log', new Date(0), paths);
+    assert.equal(name, `0.log.99999999-999999-${number}`);
+    names.push(name);
+  }
 });

@@ -75,7 +75,7 @@ export function createLogRotation(parts: {
  * Suffix of rotated files: `0.log.20261120-115500`, and `-1` and so on for more files in one second, or since
  * the clock was set back. The names sort by age.
  */
-const asideForm = /^\.(\d{8}-\d{6})(?:-(\d{1,9}))?$/u;
+const asideForm = /^\.(\d{8}-\d{6})(?:-(\d{1,100}))?$/u;
 
 /** Returns a name that sorts after every rotated file. */
 export async function freeName(logPath: string, now: Date, paths: Pick<HostPaths, 'names'>): Promise<string> {
@@ -86,7 +86,7 @@ export async function freeName(logPath: string, now: Date, paths: Pick<HostPaths
     .replace('T', '-');
   const newest = (await setAside(logPath, paths)).at(-1);
   const [, last = '', number = '0'] = asideForm.exec(newest?.slice(name.length) ?? '') ?? [];
-  return last < stamp ? `${name}.${stamp}` : `${name}.${last}-${Number(number) + 1}`;
+  return last < stamp ? `${name}.${stamp}` : `${name}.${last}-${BigInt(number) + 1n}`;
 }
 
 async function dropOldest(logPath: string, keep: number, paths: LogPaths): Promise<void> {
