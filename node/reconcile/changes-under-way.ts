@@ -9,17 +9,22 @@ export interface ChangesUnderWay {
   stopOthers(desired: ReadonlyMap<string, Item>): void;
   /**
    * Makes changes of items that do not change yet, in their order. If several items may change at once,
-   * returns after a short time although some still change.
+   * returns after a short time although some of the created and updated ones still change.
    * @param desired the items after the changes
    * @param makeOne must not reject
    * @param mayGoOn asked before each change
+   * @returns whether changes are left that had no turn
    */
   make(
     changes: readonly Change[],
     desired: ReadonlyMap<string, Item>,
     makeOne: (change: Change, item: Item | undefined, signal: AbortSignal) => Promise<void>,
     mayGoOn: () => boolean,
-  ): Promise<void>;
+  ): Promise<boolean>;
+  /** Resolves when one of the items that change now has changed; never, if none changes. */
+  oneEnded(): Promise<void>;
+  /** Reports whether one more item may change now. */
+  hasPlace(): boolean;
   /** Resolves when no item changes any more. */
   ended(): Promise<void>;
 }
@@ -57,16 +62,27 @@ export function createChangesUnderWay(atOnce: number | undefined): ChangesUnderW
           await made;
         }
       };
-      if (atOnce === undefined) return work([...changes]);
-      // They free what a new item may need, so that new items wait for their end.
-      await work(changes.filter(({ action }) => action === 'delete'));
+      if (atOnce === undefined) {
+        await work([...changes]);
+        return false;
+      }
+      const workIn = (places: number, left: Change[]): Promise<unknown> =>
+        Promise.all(Array.from({ length: Math.min(left.length, places) }, () => work(left)));
+      const deletions = changes.filter(({ action }) => action === 'delete');
+      // They free what a new item may need: new items wait for their end, and they wait for no creation.
+      await workIn(Math.max(1, atOnce - running.size), deletions);
       const left = changes.filter(({ action }) => action !== 'delete');
-      const places = Math.min(left.length, atOnce - running.size);
       const ended = new AbortController();
-      const all = Promise.all(Array.from({ length: places }, () => work(left))).finally(() => ended.abort());
+      const all = workIn(atOnce - running.size, left).finally(() => ended.abort());
       await Promise.race([all, pause(waitMs, undefined, { signal: ended.signal }).catch(() => undefined)]);
       isOver = true;
+      return left.length > 0;
     },
+    async oneEnded() {
+      if (running.size === 0) return new Promise(() => undefined);
+      await Promise.race([...running.values()].map(({ made }) => made));
+    },
+    hasPlace: () => running.size < (atOnce ?? 1),
     async ended() {
       await Promise.all([...running.values()].map(({ made }) => made));
     },

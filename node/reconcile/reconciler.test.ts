@@ -259,6 +259,43 @@ describe('the reconciler', () => {
     assert.deepEqual(readdirSync(join(at.folder, 'things')), []);
   });
 
+  it('goes on with items that had no turn, without another observation interval', async () => {
+    const at = stage();
+    const files = fileController(at, { atOnce: 1, before: () => sleep(600) });
+    const records = await openRecords(at.files);
+    // A section that waits for its next observation waits longer than the test.
+    const reconciler = startReconciler({ controllers: [files], records, log, intervalMs: 600_000 });
+    try {
+      reconciler.use(desiredOf(Object.fromEntries([...'abcdefghij'].map((name) => [name, '1']))));
+      await until(isConverged(reconciler));
+    } finally {
+      await reconciler.close();
+    }
+    assert.equal(readdirSync(join(at.folder, 'things')).length, 10);
+  });
+
+  it('deletes several items at once where several may change at once', async () => {
+    const at = stage();
+    let [now, most] = [0, 0];
+    const files = fileController(at, { atOnce: 2 });
+    const apply: Controller['apply'] = async (change, ...more) => {
+      now += 1;
+      most = Math.max(most, now);
+      if (change.action === 'delete') await sleep(20);
+      await files.apply(change, ...more);
+      now -= 1;
+    };
+    await withReconciler(at, [{ ...files, apply }], async (reconciler) => {
+      reconciler.use(desiredOf({ a: '1', b: '1', c: '1' }));
+      await until(isConverged(reconciler));
+      most = 0;
+      reconciler.use(desiredOf({}));
+      await until(isConverged(reconciler));
+    });
+    assert.equal(most, 2);
+    assert.deepEqual(readdirSync(join(at.folder, 'things')), []);
+  });
+
   it('waits longer after each failure', async () => {
     const at = stage();
     const tries: number[] = [];

@@ -52,7 +52,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
     wakers = new Set();
     for (const wake of all) wake();
   };
-  const pause = (ms: number): Promise<void> =>
+  const pause = (ms: number, due?: Promise<void>): Promise<void> =>
     new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(timer);
@@ -61,6 +61,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
       };
       const timer = setTimeout(done, ms);
       wakers.add(done);
+      void due?.then(done);
     });
 
   const isConverged = (): boolean =>
@@ -99,7 +100,7 @@ export function startReconciler({ controllers, records, log, intervalMs }: Optio
       if (first) wakeAll();
       inRow = again ? inRow + 1 : 0;
       if (!again || inRow >= mostInRow) {
-        if (desired === now) await pause(intervalMs);
+        if (desired === now) await pause(intervalMs, keeper.due());
         inRow = 0;
       }
     }

@@ -24,6 +24,11 @@ export interface SectionKeeper {
    * @param isWanted whether the state is still desired; the remaining changes of another one are not made
    */
   pass(request: string, state: NodeState, signal: AbortSignal, isWanted?: () => boolean): Promise<boolean>;
+  /**
+   * Resolves when another pass is worth it although nothing else happened: an item that had no turn may have
+   * it, or a change that lasted longer than its pass ended. Pending otherwise.
+   */
+  due(): Promise<void>;
   status(): SectionStatus;
   /** The request of the last complete pass, whatever its result. */
   passed(): string | undefined;
@@ -113,6 +118,7 @@ export function createSectionKeeper(
   let itemCount = 0;
   let passedRequest: string | undefined;
   let current: string | undefined;
+  let hasWaiting = false;
 
   const make = async (change: Change, item: Item | undefined, context: PassContext): Promise<void> => {
     const { name, action, drift } = change;
@@ -148,6 +154,7 @@ export function createSectionKeeper(
   };
 
   const pass = async (context: PassContext): Promise<boolean> => {
+    hasWaiting = false;
     const isAborted = (): boolean => context.signal.aborted;
     let found: Awaited<ReturnType<typeof observeAndPlan>>;
     try {
@@ -183,7 +190,7 @@ export function createSectionKeeper(
     };
     const mayGoOn = (): boolean => !isAborted() && context.isWanted();
     const due = plan.changes.filter(({ name }) => notes.mayTry(name));
-    await underWay.make(due, desired, makeOne, mayGoOn);
+    hasWaiting = await underWay.make(due, desired, makeOne, mayGoOn);
     if (!mayGoOn()) return false;
     state = notes.list().length > 0 ? 'failed' : isChanging ? 'changing' : 'in sync';
     return changed;
@@ -202,6 +209,7 @@ export function createSectionKeeper(
       if (!signal.aborted && isWanted()) passedRequest = request;
       return changed;
     },
+    due: async () => (hasWaiting && underWay.hasPlace() ? undefined : underWay.oneEnded()),
     status: (): SectionStatus => ({
       section,
       state,
