@@ -120,7 +120,7 @@ function chainedIn(
 
 /** Checks what libcni itself requires of a file before it calls any plugin. */
 function checkForm(root: Fields, plugins: readonly Fields[], name: string): void {
-  if (name === '') root.problem('name', "'name' is missing");
+  if (name === '') root.problem('name', "'name' is missing or empty");
   else if (!namePattern.test(name))
     root.problem(
       'name',
@@ -128,7 +128,7 @@ function checkForm(root: Fields, plugins: readonly Fields[], name: string): void
     );
   if (plugins.length === 0) root.problem('plugins', "'plugins' is missing or empty");
   for (const plugin of plugins)
-    if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing");
+    if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing or empty");
 }
 
 /**

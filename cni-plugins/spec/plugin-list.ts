@@ -119,7 +119,7 @@ function pluginOf(plugin: Fields, config: Record<string, unknown> | undefined): 
   if (!typePattern.test(type))
     plugin.problem(
       'type',
-      type === '' ? "'type' is missing" : `${JSON.stringify(type)} is not the name of a program`,
+      type === '' ? "'type' is missing or empty" : `${JSON.stringify(type)} is not the name of a program`,
     );
   const capabilities = plugin.object('capabilities');
   const ipamType = plugin.object('ipam')?.text('type');
