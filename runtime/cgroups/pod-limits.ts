@@ -1,6 +1,7 @@
 import type { LinuxContainerResources, PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { podSettings, writeCgroupSettings } from './cgroup-settings.ts';
 import type { CgroupMounts } from './cgroups.ts';
+import { requireMemoryFits } from './memory-in-use.ts';
 import { checkedResources } from './check-resources.ts';
 import type { ResourceSupport } from './resource-support.ts';
 
@@ -14,7 +15,7 @@ interface LimitedPod {
  * Sets the requested limits in the cgroup of a pod, if the daemon is the only owner of this cgroup: the
  * caller named no parent. In every other cgroup, the kubelet or systemd sets them. Does nothing before the
  * cgroup exists.
- * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED, and the errors of {@link checkedResources}
+ * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED, RUNTIME_LIMIT_IN_USE, and the errors of {@link checkedResources}
  */
 export async function setPodLimits(
   cgroups: CgroupMounts,
@@ -22,14 +23,12 @@ export async function setPodLimits(
   { cgroupParent, config: { linux } }: LimitedPod,
 ): Promise<void> {
   if (linux?.cgroupParent !== '' || cgroupParent.endsWith('.slice')) return;
-  const settings = podSettings(
-    cgroups.version,
-    sum(
-      linux.resources && checkedResources(linux.resources, support),
-      linux.overhead && checkedResources(linux.overhead, support),
-    ),
+  const figures = sum(
+    linux.resources && checkedResources(linux.resources, support),
+    linux.overhead && checkedResources(linux.overhead, support),
   );
-  await writeCgroupSettings(cgroups, cgroupParent, settings);
+  await requireMemoryFits(cgroups, cgroupParent, figures.memoryLimitInBytes);
+  await writeCgroupSettings(cgroups, cgroupParent, podSettings(cgroups.version, figures));
 }
 
 type Figures = Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeriod' | 'memoryLimitInBytes'>;

@@ -1,5 +1,6 @@
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import { limitInUse } from '../cgroups/memory-in-use.ts';
 import type { OciResources } from './spec.types.ts';
 
 /**
@@ -46,9 +47,7 @@ export function updateFailure(thrown: unknown): unknown {
   if (!isPortcullisError(thrown) || !inUse.test(thrown.failure.why)) return thrown;
   return new PortcullisError({
     ...thrown.failure,
-    code: 'RUNTIME_LIMIT_IN_USE',
-    kind: 'precondition',
-    fix: 'the container uses more than the new limit: let it free memory, or set a higher limit',
+    ...limitInUse,
     cause: thrown,
   });
 }

@@ -1,4 +1,5 @@
 import { noQuota, writeCgroupSettings } from '../../cgroups/cgroup-settings.ts';
+import { requireMemoryFits } from '../../cgroups/memory-in-use.ts';
 import { saveLimits } from '../../cgroups/saved-limits.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import { checkedResources } from '../../cgroups/check-resources.ts';
@@ -59,6 +60,7 @@ export function runningEffects(
         deps.resourceSupport,
       );
       const wanted = boundedResources(asked, record.held?.resources) ?? asked;
+      await requireMemoryFits(cgroups, places.limits(record), wanted.memoryLimitInBytes);
       await checked?.();
       const handler = places.handler(record);
       // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
