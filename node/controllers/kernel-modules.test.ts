@@ -92,6 +92,11 @@ esac
       mkdirSync(join(used, 'holders/portcullis_user'), { recursive: true });
       await own.observe(new Set(['portcullis-used', 'portcullis-user']), limits);
       await assert.rejects(own.apply({ ...remove, drift: false }, state, limits), /is in use/u);
+      // Also if the state has it by an alias.
+      const answer = "#!/bin/sh\necho 'insmod /m/portcullis_user.ko '\n";
+      writeFileSync(join(folder, 'modprobe'), answer, { mode: 0o755 });
+      await own.observe(new Set(['portcullis-used', 'portcullis-alias']), limits);
+      await assert.rejects(own.apply({ ...remove, drift: false }, state, limits), /is in use/u);
     } finally {
       process.env['PATH'] = path;
       rmSync(folder, { recursive: true });

@@ -45,7 +45,8 @@ export function kernelModuleController(root = '/sys/module'): Controller {
       // The state may name it in another form, with `_` for `-` or by an alias.
       for (const wanted of kernelModules) if ((await moduleOf(root, wanted, limits)) === module) return;
       const leaving = [...known].filter((one) => !kernelModules.includes(one));
-      if (await staysUsed(root, module, new Set(leaving.map(inKernel)))) return;
+      const left = await Promise.all(leaving.map((one) => moduleOf(root, one, limits)));
+      if (await staysUsed(root, module, new Set(left))) return;
       // `modprobe -r` would also unload what the module needs, although the state or somebody else wants it.
       await runProgram('rmmod', module, { name, limits });
     },
