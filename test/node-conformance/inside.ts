@@ -15,7 +15,7 @@ import { countsOf, format, judge } from './report.ts';
 import type { Spec } from './report.ts';
 import { startRuntime } from './runtimes.ts';
 
-const [folder = '', runtimeName = '', processes = '', focus = ''] = process.argv.slice(2);
+const [folder = '', runtimeName = '', processes = '', focus = '', labels = ''] = process.argv.slice(2);
 if (!isRuntimeName(runtimeName)) throw new Error(`no runtime is called ${runtimeName}`);
 const gates = { PodAndContainerStatsFromCRI: true };
 
@@ -71,7 +71,7 @@ async function runNodeSpecs(): Promise<Spec[]> {
     limit: '90m',
     skip: String.raw`\[Flaky\]|\[Slow\]|\[Serial\]`,
     // A second --focus would add specs. A label filter restricts them.
-    flags: ['--label-filter', 'NodeConformance'],
+    flags: ['--label-filter', labels],
     args: [
       ...[`--container-runtime-endpoint=unix://${runtime.socket}`, `--k8s-bin-dir=${work}`],
       ...[`--report-dir=${reports}`, '--prepull-images=false'],

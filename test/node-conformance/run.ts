@@ -1,6 +1,7 @@
 /**
- * `npm run test:node-conformance [-- --focus REGEX] [--runtime portcullis|containerd] [--processes N]
- * [--keep-logs DIR]`: the specs of Kubernetes for nodes, in their own namespaces and cgroups (README.md).
+ * `npm run test:node-conformance [-- --focus REGEX] [--labels FILTER] [--runtime portcullis|containerd]
+ * [--processes N] [--keep-logs DIR]`: the specs of Kubernetes for nodes, in their own namespaces and cgroups
+ * (README.md).
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import { isRuntimeName, runtimeNames } from './names.ts';
 const { values } = parseArgs({
   options: {
     focus: { type: 'string', default: '.' },
+    labels: { type: 'string', default: 'NodeConformance' },
     runtime: { type: 'string', default: 'portcullis' },
     processes: { type: 'string', default: '16' },
     'keep-logs': { type: 'string' },
@@ -30,7 +32,7 @@ process.exit(
   await runApart({
     name: 'node-conformance',
     script: join(import.meta.dirname, 'inside.ts'),
-    args: [values.runtime, values.processes, values.focus],
+    args: [values.runtime, values.processes, values.focus, values.labels],
     keepLogs: values['keep-logs'],
     logsOf: (folder) => readdirSync(folder).filter((name) => name.endsWith('.log') || name === 'reports'),
   }),
