@@ -37,7 +37,7 @@ test('annotations count towards the bytes of evidence that are kept', async () =
   });
   let asked = 0;
   const ask = (name: string, annotation: string): Promise<Dossier> =>
-    cache.evidence(name, 'registry.example.com', () => {
+    cache.of(['user ada']).evidence(name, 'registry.example.com', () => {
       asked += 1;
       return Promise.resolve(dossierWith(annotation));
     });
@@ -51,7 +51,7 @@ test('annotations count towards the bytes of evidence that are kept', async () =
 
 test('an error says whether the registry was asked', { timeout: 10_000 }, async () => {
   const decider = { decide: () => Promise.reject(new Error('nothing is decided here')) };
-  const cache = createAnswerCache(decider, { ...usualLimits, askMs: 50, atOnceOfHost: 1 });
+  const cache = createAnswerCache(decider, { ...usualLimits, askMs: 50, atOnceOfHost: 1 }).of(['user ada']);
   // A request of node:http, too, ends only some time after its signal. The time limit of the waiting question
   // begins with the next turn of the event loop, which may be late: the first one ends well after both.
   const never = (signal?: AbortSignal): Promise<Dossier> =>

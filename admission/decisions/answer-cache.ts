@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache';
-import pLimit from 'p-limit';
-import type { LimitFunction } from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { createHostWatch } from '../../trust/gate/index.ts';
 import type { GateCache, HostWatch } from '../../trust/gate/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import type { Decider } from '../../trust/verdict/index.ts';
+import { createFairTurns } from './fair-turns.ts';
+import type { FairTurns } from './fair-turns.ts';
 
 /** How long answers are kept, and how many questions are asked at the same time. Times in ms. */
 export interface CacheLimits {
@@ -19,14 +19,17 @@ export interface CacheLimits {
    */
   readonly askMs: number;
   readonly atOnce: number;
-  /** Less than `atOnce`, so that a registry that does not answer delays only its own questions. */
+  /**
+   * Less than `atOnce`, so that a registry that does not answer delays only its own questions. A quarter of
+   * them are for parties that ask the registry nothing else, because it may be slow for some images only.
+   */
   readonly atOnceOfHost: number;
   /**
-   * Images of one namespace, or of one user. Less than `atOnce`, so that a user who names many silent hosts
-   * delays only their own reviews.
+   * Images of one namespace, or of one user, and their questions. Less than `atOnce`, so that a user who
+   * names many silent hosts delays only their own reviews.
    */
   readonly atOnceOfParty: number;
-  /** The time after which a host that did not answer is asked again. */
+  /** The time after which a host that did not answer a party is asked again for this party. */
   readonly silenceMs: number;
   /** Bytes of evidence that are kept. */
   readonly evidenceBytes: number;
@@ -45,75 +48,122 @@ export const usualLimits: CacheLimits = {
 
 const mostResolved = 20_000;
 
+/** Parties whose silent hosts are remembered. */
+const mostWatches = 10_000;
+
 interface Question {
+  readonly key: string;
   readonly host: string;
   readonly ask: (signal?: AbortSignal) => Promise<unknown>;
 }
 
+/** Answers of one kind. */
+interface Answers {
+  readonly kept: LRUCache<string, object>;
+  /** Questions whose turn has come. One that waits behind others of its party must delay no other party. */
+  readonly asking: Map<string, Promise<object>>;
+}
+
+/** The memory of one replica: which digest a reference means, and the evidence of each digest. */
+export interface AnswerCache {
+  /**
+   * Returns the cache for the questions of these parties. Answers are shared. The places of questions and
+   * the watch over silent hosts are not: a registry may be silent only about the images that a party names.
+   */
+  of(parties: readonly string[]): GateCache;
+}
+
 /**
- * Creates the memory of one replica: which digest a reference means, and the evidence of each digest. Equal
- * questions at the same time are asked once. Failures are not kept.
+ * Creates the memory of one replica. Equal questions at the same time are asked once. Failures are not kept.
  */
 export function createAnswerCache(
   decider: Pick<Decider, 'decide'>,
   limits: CacheLimits = usualLimits,
-): GateCache {
-  const overall = pLimit(limits.atOnce);
-  const hosts = new Map<string, LimitFunction>();
-  let watch: HostWatch = createHostWatch();
-  let watchUntil = 0;
+): AnswerCache {
+  const { atOnce, atOnceOfHost, atOnceOfParty } = limits;
+  const overall = createFairTurns({ atOnce, atOnceOfParty, reserved: Math.floor(atOnce / 4) });
+  const hosts = new Map<string, { readonly turns: FairTurns; questions: number }>();
+  const watches = new LRUCache<string, HostWatch>({ max: mostWatches, ttl: limits.silenceMs });
+  const resolved: Answers = {
+    kept: new LRUCache({ max: mostResolved, ttl: limits.resolvedMs }),
+    asking: new Map(),
+  };
+  const evidence: Answers = {
+    kept: new LRUCache({
+      maxSize: limits.evidenceBytes,
+      sizeCalculation: (dossier) => sizeOf(dossier as Dossier),
+      ttl: limits.evidenceMs,
+      ttlAutopurge: true,
+    }),
+    asking: new Map(),
+  };
 
-  async function ask<T>({
-    host,
-    ask,
-  }: {
-    host: string;
-    ask: (signal?: AbortSignal) => Promise<T>;
-  }): Promise<T> {
-    const signal = AbortSignal.timeout(limits.askMs);
-    const begun = performance.now();
-    let waited: number | undefined;
-    const ofHost = hosts.get(host) ?? pLimit(limits.atOnceOfHost);
+  async function inTurn<T>(host: string, parties: readonly string[], ask: () => Promise<T>): Promise<T> {
+    const reserved = Math.floor(atOnceOfHost / 4);
+    const ofHost = hosts.get(host) ?? {
+      turns: createFairTurns({ atOnce: atOnceOfHost, atOnceOfParty: atOnceOfHost - reserved, reserved }),
+      questions: 0,
+    };
     hosts.set(host, ofHost);
+    ofHost.questions += 1;
     try {
-      return await ofHost(() =>
-        overall(() => {
-          signal.throwIfAborted();
-          waited = performance.now() - begun;
-          return ask(signal);
-        }),
-      );
-    } catch (error) {
-      if (signal.aborted) throw lateError(host, limits.askMs, waited);
-      throw error;
+      return await ofHost.turns.run(parties, () => overall.run(parties, ask));
     } finally {
-      if (ofHost.activeCount + ofHost.pendingCount === 0) hosts.delete(host);
+      ofHost.questions -= 1;
+      if (ofHost.questions === 0) hosts.delete(host);
     }
   }
 
-  const resolved = new LRUCache<string, object, Question>({
-    max: mostResolved,
-    ttl: limits.resolvedMs,
-    fetchMethod: async (_key, _stale, { context }) => (await ask(context)) as object,
-  });
-  const evidence = new LRUCache<string, Dossier, Question>({
-    maxSize: limits.evidenceBytes,
-    sizeCalculation: sizeOf,
-    ttl: limits.evidenceMs,
-    ttlAutopurge: true,
-    fetchMethod: async (_key, _stale, { context }) => (await ask(context)) as Dossier,
-  });
+  /** Returns the kept answer, the answer to the same question of another review, or asks. */
+  async function answer(
+    { kept, asking }: Answers,
+    parties: readonly string[],
+    { key, host, ask }: Question,
+  ): Promise<object> {
+    const known = (): Promise<object> | undefined => {
+      const found = kept.get(key);
+      return found === undefined ? asking.get(key) : Promise.resolve(found);
+    };
+    const found = known();
+    if (found !== undefined) return found;
+    const signal = AbortSignal.timeout(limits.askMs);
+    const begun = performance.now();
+    let waited: number | undefined;
+    const askNow = async (): Promise<object> => {
+      const given = (await ask(signal)) as object;
+      kept.set(key, given);
+      return given;
+    };
+    try {
+      return await inTurn(host, parties, () => {
+        const meanwhile = known();
+        if (meanwhile !== undefined) return meanwhile;
+        const sinceBegun = performance.now() - begun;
+        if (signal.aborted || sinceBegun >= limits.askMs) throw lateError(host, limits.askMs);
+        waited = sinceBegun;
+        const pending = askNow().finally(() => asking.delete(key));
+        asking.set(key, pending);
+        return pending;
+      });
+    } catch (error) {
+      if (signal.aborted) throw lateError(host, limits.askMs, waited);
+      throw error;
+    }
+  }
+
   return {
-    resolved: <T>(key: string, host: string, question: (signal?: AbortSignal) => Promise<T>) =>
-      resolved.fetch(key, { context: { host, ask: question } }) as Promise<T>,
-    evidence: (key, host, question) =>
-      evidence.fetch(key, { context: { host, ask: question } }) as Promise<Dossier>,
-    decide: (input) => decider.decide(input),
-    watch() {
-      const now = performance.now();
-      if (now >= watchUntil) [watch, watchUntil] = [createHostWatch(), now + limits.silenceMs];
-      return watch;
-    },
+    of: (parties) => ({
+      resolved: <T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>) =>
+        answer(resolved, parties, { key, host, ask }) as Promise<T>,
+      evidence: (key, host, ask) => answer(evidence, parties, { key, host, ask }) as Promise<Dossier>,
+      decide: (input) => decider.decide(input),
+      watch() {
+        const party = JSON.stringify(parties);
+        const watch = watches.get(party) ?? createHostWatch();
+        if (!watches.has(party)) watches.set(party, watch);
+        return watch;
+      },
+    }),
   };
 }
 

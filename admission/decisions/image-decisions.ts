@@ -68,9 +68,10 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
   });
 
   /** Waits for a turn of the namespace and of the party. A question whose turn comes late is not asked. */
-  function inTurn<T>({ namespace, party, reference }: ImageQuestion, ask: () => Promise<T>): Promise<T> {
+  function inTurn<T>(question: ImageQuestion, ask: () => Promise<T>): Promise<T> {
+    const { reference } = question;
     const begun = performance.now();
-    return turns.run([`namespace ${namespace}`, party], async () => {
+    return turns.run(partiesOf(question), async () => {
       if (performance.now() - begun > limits.askMs)
         throw lateError(parseReference(reference).registry, limits.askMs);
       return ask();
@@ -84,7 +85,7 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
       const { images } = await inTurn(question, () =>
         admitImages({
           questions: [{ reference: question.reference, namespace: question.namespace, places: [] }],
-          ...{ policy, registry, platforms, cache, now: now() },
+          ...{ policy, registry, platforms, cache: cache.of(partiesOf(question)), now: now() },
           ...(services === undefined ? {} : { services }),
         }),
       );
@@ -108,6 +109,12 @@ export function createImageDecisions(options: DecisionOptions): ImageDecisions {
     close: () => decider.close(),
   };
 }
+
+/** A question counts for the namespace of the object, and for the party that asks. */
+const partiesOf = ({ namespace, party }: ImageQuestion): readonly string[] => [
+  `namespace ${namespace}`,
+  party,
+];
 
 /** Returns how long a decision is valid, in ms, at least 1. */
 function lifetimeOf(images: ImageDecision, now: number): number {
