@@ -199,6 +199,33 @@ test('a registry that serves images but no evidence is given up, too', async (t)
   assert.ok(requests.length < 200, String(requests.length));
 });
 
+test('a registry whose images have more evidence than is read is asked about the other images', async (t) => {
+  const entry = { mediaType: 'application/vnd.oci.image.manifest.v1+json', size: 1 };
+  const list = JSON.stringify({
+    schemaVersion: 2,
+    manifests: Array.from({ length: 1001 }, () => ({ ...entry, digest: `sha256:${'0'.repeat(64)}` })),
+  });
+  const content = fixtureContent();
+  const names = Array.from({ length: 20 }, (_, index) => `full/n${index}`);
+  const full = content.get('bundle/ecdsa-p256');
+  assert.ok(full);
+  for (const name of names) content.set(name, full);
+  const { host } = await serve(t, content, {
+    before: (path, response) => {
+      if (!/^\/v2\/full\/.*\/referrers\//u.test(path)) return false;
+      response.writeHead(200, { 'content-type': 'application/vnd.oci.image.index.v1+json' }).end(list);
+      return true;
+    },
+  });
+  const images = [...names, 'bundle/ecdsa-p256'].map((name) => `${host}/${name}:1`);
+  const result = await admit(t, ask(...images), p256);
+  assert.deepEqual(
+    [...new Set(result.images.slice(0, -1).map(({ code }) => code))],
+    ['TRUST_UNDECIDED'],
+  );
+  assert.equal(result.images.at(-1)?.decision, 'admitted', JSON.stringify(result.images.at(-1)));
+});
+
 test('the caller can cancel', async (t) => {
   const { host } = await serve(t);
   const controller = new AbortController();

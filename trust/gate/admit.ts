@@ -14,7 +14,7 @@ import { normaliseReference, ruleNamesImage } from '../requirements/named-images
 import type { NormalisedReference } from '../requirements/named-images.ts';
 import type { Requirement, TrustPolicy } from '../requirements/types.ts';
 import type { TrustServices } from '../tuf-requirement/trust-services.ts';
-import { adviceOf, decisiveCode } from '../verdict/advice.ts';
+import { adviceOf, decisiveCode, lacksAnswer } from '../verdict/advice.ts';
 import { decide } from '../verdict/decide.ts';
 import { decideUnseen } from '../verdict/decide-unseen.ts';
 import { waiversFor } from './apply-waivers.ts';
@@ -245,7 +245,7 @@ async function judge(group: readonly Target[], input: AdmitInput, watch: HostWat
 }
 
 function silence(images: readonly GateImage[]): string | undefined {
-  return images.every(({ decision }) => decision === 'undecided')
+  return images.every(({ verdict }) => verdict !== undefined && lacksAnswer(verdict))
     ? 'evidence could not be fetched'
     : undefined;
 }

@@ -137,6 +137,14 @@ export function decisiveCode({ outcome, reasons }: Verdict): string {
 }
 
 /**
+ * Reports whether a verdict is undecided because a source of evidence gave no answer. Evidence that was read
+ * only in part, or a certificate authority that does not answer, says nothing about the registry.
+ */
+export function lacksAnswer({ outcome, reasons }: Verdict): boolean {
+  return outcome === 'undecided' && codesOf(reasons).has('TRUST_SOURCE_UNREACHABLE');
+}
+
+/**
  * Returns the codes of the reasons that did not count, without rules that do not match and what is below
  * reasons that counted.
  */
