@@ -46,6 +46,12 @@ export function registerPublish(trust: Command): void {
         ...published.signed.map(
           ({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`,
         ),
+        ...published.sooner
+          .filter((one) => !flags.expiry.some(([role]) => role === one.role))
+          .map(
+            ({ dialect, role, expires, before }) =>
+              `${role} (${dialect}) expires ${expires}, sooner than the version before it (${before}): if nobody shortened its lifetime, check the clock of this machine`,
+          ),
         ...published.sent.map(
           ({ address, dialect, files }) =>
             `sent ${files} file${files === 1 ? '' : 's'} to ${address} (${dialect})`,

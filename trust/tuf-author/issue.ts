@@ -174,7 +174,7 @@ function needOf(
 }
 
 /** Clocks of two owners may differ by this much. */
-const clockDifferenceMs = 3_600_000;
+export const clockDifferenceMs = 3_600_000;
 
 const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
 

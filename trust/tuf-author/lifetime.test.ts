@@ -60,3 +60,20 @@ test('a shorter lifetime of timestamps applies from the publish that sets it', (
     assert.equal(daysLeft(), 1);
     assert.deepEqual((await publish(await at(now))).signed, []);
   }));
+
+test('a publish with a clock that is years behind reports that files expire sooner than before', () =>
+  withPlace(now, async (at) => {
+    assert.deepEqual((await publish(await at(now))).sooner, []);
+    const { sooner } = await publish(await at(new Date('2023-12-01T00:00:00Z')));
+    assert.deepEqual(
+      sooner.filter(({ role }) => role === 'timestamp'),
+      [
+        {
+          ...{ dialect: 'tuf', role: 'timestamp' },
+          expires: '2023-12-15T00:00:00.000Z',
+          before: '2026-12-15T00:00:00.000Z',
+        },
+      ],
+    );
+    assert.deepEqual((await publish(await at(now))).sooner, [], 'the next publish with the right clock');
+  }));

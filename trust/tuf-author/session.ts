@@ -15,6 +15,7 @@ import { listedKey } from '../tuf-metadata/listed-key.ts';
 import { defaultLimits } from '../tuf-client/source.ts';
 import { isNewer, newestOf, publicationOf, readPublished, typeOf, versionOf } from './publish.ts';
 import { concludeSending, readPlace, roleVersions, savePublished } from './sending.ts';
+import { soonerThan } from './sooner-expiry.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings, WorkingFolder } from './working-folder.ts';
@@ -32,6 +33,7 @@ export interface PublishInput {
 export interface Published {
   /** The roles that were signed again, by dialect, with their versions. */
   readonly signed: readonly { readonly dialect: Dialect; readonly role: string; readonly version: number }[];
+  readonly sooner: ReturnType<typeof soonerThan>;
   /** How many files were sent to each place. */
   readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
   /** Missing signatures. When there are any, nothing was published. */
@@ -60,6 +62,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const staged = await folder.staged();
   const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
   const expired: (MissingSignatures & { readonly dialect: Dialect })[] = [];
+  const sooner: Published['sooner'] = [];
   const prepared: Prepared[] = [];
   // Notary first: what its clients published may have to be signed in the other dialect.
   const dialects = [...settings.dialects].sort();
@@ -107,13 +110,14 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       expired,
       issued.expired.map((one) => ({ ...one, dialect })),
     );
+    append(sooner, soonerThan(dialect, before, issued.files));
     prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
   }
   if (missing.length > 0) {
     // Files of the other dialect that are complete may have signatures of other users, too.
     for (const { dialect, files } of prepared)
       await folder.savePending(dialect, new Map([...(await folder.pending(dialect)), ...files]));
-    return { signed: [], sent: [], missing, expired };
+    return { signed: [], sooner: [], sent: [], missing, expired };
   }
 
   for (const { dialect, files } of prepared) {
@@ -137,7 +141,7 @@ export async function publishCollection(input: PublishInput): Promise<Published>
   const signed = prepared.flatMap(({ dialect, files }) =>
     [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
   );
-  return { signed, sent, missing, expired };
+  return { signed, sooner, sent, missing, expired };
 }
 
 /** Sends a place everything that it lacks, in all its dialects at once. */
