@@ -155,6 +155,32 @@ ${keyText(22, 'rsa-2048')}
       [/selection by selector/],
     ],
     [
+      'namespaces in a form that only Kyverno has',
+      policyOf(
+        keys(),
+        '      match: { any: [ { resources: { kinds: [Pod], namespaces: ["pay-?", "!x"] } } ] }\n',
+      ),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+      [/selection by namespaces in this form/],
+    ],
+    [
+      'several filters that all select',
+      policyOf(
+        keys(),
+        '      match: { all: [ { resources: { kinds: [Pod] } }, { resources: { namespaces: [x] } } ] }\n',
+      ),
+      /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+      [/selection by several filters/],
+    ],
+    [
+      'a selection in the policy of one namespace',
+      policyOf(keys(), '      preconditions: { all: [] }\n')
+        .replace('kind: ClusterPolicy', 'kind: Policy')
+        .replace(/name: p\b/u, 'name: p, namespace: team'),
+      /"namespaces":\["team"\],"require"/,
+      [/`preconditions` has no counterpart/],
+    ],
+    [
       'an exclusion',
       policyOf(keys(), '      exclude: { any: [ { resources: { namespaces: [x] } } ] }\n'),
       /"require"/,

@@ -76,7 +76,9 @@ function readPolicy(value: Json, base: Path, importing: Importing): void {
         `\`${action}\` has no counterpart, because it verifies no signature`,
         'it is left out; keep it in Kyverno',
       );
-    const namespaces = own === undefined ? namespacesOf(rule, path, importing) : [own];
+    // Also for a Policy, which applies in its own namespace: it lists what has no counterpart.
+    const selected = namespacesOf(rule, path, importing);
+    const namespaces = own === undefined ? selected : [own];
     for (const [number, verify] of listOf(rule['verifyImages']).entries()) {
       const place = {
         policy: nameOf(value),
@@ -130,7 +132,8 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
     const { resources, ...others } = recordOf(filter) ?? {};
     const { kinds: _kinds, operations: _operations, namespaces, ...more } = recordOf(resources) ?? {};
     const names = listOf(namespaces).filter((name): name is string => typeof name === 'string');
-    const odd = [...Object.keys(others), ...Object.keys(more)];
+    const isOdd = names.some((name) => !/^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$/.test(name));
+    const odd = [...Object.keys(others), ...Object.keys(more), ...(isOdd ? ['namespaces in this form'] : [])];
     if (odd.length > 0)
       reportUnmapped(
         importing,
@@ -138,13 +141,15 @@ function namespacesOf(rule: Json, path: Path, importing: Importing): readonly st
         `a selection by ${odd.join(', ')} has no counterpart`,
         everywhere,
       );
-    if (
-      odd.length > 0 ||
-      (match['all'] !== undefined && filters.length > 1) ||
-      names.some((name) => !/^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$/.test(name))
-    )
-      return undefined;
-    if (names.length === 0) return undefined;
+    const isBoth = match['all'] !== undefined && filters.length > 1;
+    if (isBoth && odd.length === 0)
+      reportUnmapped(
+        importing,
+        [...path, 'match', 'all'],
+        'a selection by several filters has no counterpart',
+        everywhere,
+      );
+    if (odd.length > 0 || isBoth || names.length === 0) return undefined;
     append(chosen, names);
   }
   return chosen.length === 0 ? undefined : chosen;
