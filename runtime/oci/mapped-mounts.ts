@@ -26,6 +26,18 @@ export function accessOption(
       'recursive_read_only is set with a propagation that is not private',
       'use private propagation',
     );
+  return recursivelyReadOnly(on, features);
+}
+
+/**
+ * Returns the option that makes a mount and all below it read-only.
+ * @param on where the container has the mount
+ * @throws PortcullisError RUNTIME_RRO_UNSUPPORTED with the prefix that kubelets know
+ */
+export function recursivelyReadOnly(
+  on: string,
+  features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>,
+): 'rro' {
   if (features.recursiveReadOnlyMounts) return 'rro';
   throw new PortcullisError({
     code: 'RUNTIME_RRO_UNSUPPORTED',

@@ -2,6 +2,9 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
+import type { HandlerFeatures } from './handler-features.ts';
+import { recursivelyReadOnly } from './mapped-mounts.ts';
+import type { OciMount } from './spec.types.ts';
 
 /** The properties of a container to which the bounds of its profile apply. */
 interface Facts {
@@ -141,14 +144,49 @@ export const nothingAsked: LinuxContainerResources = {
  */
 export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | undefined): readonly Mount[] {
   if (bounds?.readonlyVolumes !== true) return mounts;
-  const shared = mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);
-  if (shared.length > 0) {
-    const paths = shared.map(({ containerPath }) => containerPath).join(', ');
-    throw outsideProfile([
-      `volumes must be read-only, and mounts that appear later in ${paths} would be writable: use private propagation for these volumes`,
-    ]);
-  }
+  checkNoneShared(
+    mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE),
+    ({ containerPath }) => containerPath,
+  );
   return mounts.map((mount) => ({ ...mount, readonly: true, recursiveReadOnly: true }));
+}
+
+/** Options that read-only mounts replace (runtime-spec, config.md "Linux mount options"). */
+const replacedOptions: ReadonlySet<string> = new Set(['ro', 'rw', 'rro', 'rrw', 'private', 'rprivate']);
+
+const sharingOptions: ReadonlySet<string> = new Set(['shared', 'rshared', 'slave', 'rslave']);
+
+/**
+ * As {@link boundedMounts}, for mounts that are not requested as volumes: those of CDI specs.
+ * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE, RUNTIME_RRO_UNSUPPORTED
+ */
+export function boundedOciMounts(
+  mounts: readonly OciMount[],
+  bounds: RuntimeBounds | undefined,
+  features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>,
+): readonly OciMount[] {
+  if (bounds?.readonlyVolumes !== true) return mounts;
+  checkNoneShared(
+    mounts.filter(({ options }) => options.some((option) => sharingOptions.has(option))),
+    ({ destination }) => destination,
+  );
+  return mounts.map((mount) => ({
+    ...mount,
+    options: [
+      ...mount.options.filter((option) => !replacedOptions.has(option)),
+      // Without a propagation, a mount gets what is mounted on the host later.
+      'rprivate',
+      recursivelyReadOnly(mount.destination, features),
+    ],
+  }));
+}
+
+function checkNoneShared<T>(shared: readonly T[], placeOf: (mount: T) => string): void {
+  if (shared.length === 0) return;
+  const paths = shared.map(placeOf).join(', ');
+  throw outsideProfile([
+    `volumes must be read-only, and mounts that appear later in ${paths} would be writable: use private propagation for these volumes`,
+  ]);
 }
 
 /**

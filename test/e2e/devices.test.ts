@@ -20,12 +20,17 @@ import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-const policy = policyOf(`  - images: ["${registryName}/app/**"]
+const policy = `${policyOf(`  - images: ["${registryName}/app/**"]
     require: { cosign: { key: k.pub } }
     entitlements: { ceiling: privileged }
   - images: ["${registryName}/low/**"]
     require: { cosign: { key: k.pub } }
-`);
+`)}---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: only-reads }
+entitlements: [host.devices.view]
+`;
 
 describe('devices of the host', () => {
   // Owned by root in every parent folder. Hooks and specs elsewhere are ignored.
@@ -224,6 +229,33 @@ describe('devices of the host', () => {
         const { stderr } = await execute(stage, id, 'touch', `${place}/file`);
         assert.match(stderr, /Read-only file system/, place);
       }
+      await removePod(stage, own);
+    });
+
+  for (const handler of ['crun', 'runc'])
+    it(`a CDI device adds nothing writable to a profile with read-only volumes (${handler})`, async (t) => {
+      mkdirSync(join(host, 'driver/inner'), { recursive: true });
+      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(host, 'driver/inner')]);
+      t.after(() => execFileSync('umount', ['-l', join(host, 'driver/inner')]));
+      const at = (containerPath: string, options: readonly string[]): object => ({
+        hostPath: join(host, 'driver'),
+        containerPath,
+        options,
+      });
+      const view = (mounts: readonly object[]): void => {
+        write('etc/view.json', { ...vendor({ mounts }), kind: 'vendor.example/view' });
+      };
+      const annotations = { 'portcullis.dev/profile': 'only-reads' };
+      const own = await runPod(stage, `view-${handler}`, { annotations }, handler);
+      view([at('/www/driver', ['rw', 'rbind']), at('/www/plain', [])]);
+      const id = await runContainer(stage, own, ask(cdi('vendor.example/view=one')));
+      for (const place of ['/www/driver', '/www/driver/inner', '/www/plain', '/www/plain/inner']) {
+        const { stderr } = await execute(stage, id, 'touch', `${place}/file`);
+        assert.match(stderr, /Read-only file system/, place);
+      }
+      view([at('/www/driver', ['rbind', 'rslave'])]);
+      const shared = await failureOf(createContainer(stage, own, ask(cdi('vendor.example/view=one'))));
+      assert.equal(shared.code, 'RUNTIME_OUTSIDE_PROFILE');
       await removePod(stage, own);
     });
 

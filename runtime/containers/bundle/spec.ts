@@ -4,6 +4,7 @@ import { systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
 import type { CgroupView } from '../../oci/cgroup-view.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
+import { boundedOciMounts } from '../../oci/profile-bounds.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
 import { shimAnnotations } from '../../oci/shim-annotations.ts';
@@ -31,7 +32,7 @@ export interface BundleContents {
 
 /**
  * Returns the OCI spec of a container, with the edits of its CDI devices. Pure.
- * @throws PortcullisError the errors of `generateSpec`
+ * @throws PortcullisError the errors of `generateSpec`, and those of `boundedOciMounts`
  */
 export function bundleSpec(
   deps: { readonly oomScoreFloor: number },
@@ -74,7 +75,9 @@ export function bundleSpec(
       ...(cgroup.systemd && systemdAnnotations),
     },
   });
-  return host.edits === undefined ? spec : withEdits(spec, host.edits);
+  if (host.edits === undefined) return spec;
+  const mounts = boundedOciMounts(host.edits.mounts, settings.bounds, contents.features);
+  return withEdits(spec, { ...host.edits, mounts });
 }
 
 /**
