@@ -96,7 +96,8 @@ describe('pods of every handler in one daemon', () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-handlers-'));
     const config = join(folder, 'config.yaml');
     const runtimes = Object.fromEntries(present.map(({ name, config: runtime }) => [name, runtime]));
-    writeFileSync(config, JSON.stringify({ runtimes, defaultRuntime: present[0]?.name }));
+    const cdi = { specDirs: [join(folder, 'cdi')] };
+    writeFileSync(config, JSON.stringify({ runtimes, defaultRuntime: present[0]?.name, cdi }));
     stage = await openStage({ flags: ['--config', config], policy });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
     bounded = await stage.pull((await stage.publish('bound/a:1')).reference);
@@ -465,6 +466,33 @@ describe('pods of every handler in one daemon', () => {
         assert.equal((await execute(stage, id, 'ls', '/www')).stdout, '', name);
         const { stderr } = await execute(stage, id, 'touch', '/data/secret/file');
         assert.match(stderr, /Read-only file system/, name);
+      }
+      await removePod(stage, pod);
+    }
+  });
+
+  it('hides masked paths in a mount of a CDI device at /sys in each handler, or refuses them', async () => {
+    const firmware = join(folder, 'firmware');
+    for (const made of [join(folder, 'cdi'), join(firmware, 'secret')]) mkdirSync(made, { recursive: true });
+    writeFileSync(join(firmware, 'secret/key'), 'key');
+    const mounts = [{ hostPath: firmware, containerPath: '/sys/firmware', options: ['ro', 'rbind'] }];
+    const devices = [{ name: 'one', containerEdits: { mounts } }];
+    const spec = { cdiVersion: '0.5.0', kind: 'vendor.example/firmware', devices };
+    writeFileSync(join(folder, 'cdi/firmware.json'), JSON.stringify(spec));
+    for (const { name } of present) {
+      const pod = await runPod(stage, `${name}-device-mount`, {}, name);
+      const ask = {
+        image,
+        command: ['sleep', '600'],
+        security: { maskedPaths: ['/sys/firmware/secret'] },
+        more: { CDIDevices: [{ name: 'vendor.example/firmware=one' }] },
+      };
+      if (name === 'gvisor') {
+        const refused = await failureOf(createContainer(stage, pod, ask));
+        assert.equal(refused.code, 'RUNTIME_GUEST_UNENFORCEABLE');
+      } else {
+        const id = await runContainer(stage, pod, ask);
+        assert.equal((await execute(stage, id, 'ls', '/sys/firmware/secret')).stdout, '', name);
       }
       await removePod(stage, pod);
     }

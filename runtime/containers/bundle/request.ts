@@ -100,6 +100,7 @@ export async function checkRequest(
     runtime: request.handler.kind,
     ...(request.handler.guestKernel !== undefined && { guestKernel: request.handler.guestKernel }),
     access: host.access,
+    deviceMounts: host.edits?.mounts.map(({ destination }) => destination),
     sharesHostPids: request.pidNamespace.isHost,
     seccomp: record.adjusted?.beyond.seccomp,
     writableCgroups: writableCgroups(config, request.handler),

@@ -58,6 +58,8 @@ export interface Confinement {
     readonly guestKernel?: GuestKernel;
     /** The resources of the host that the container requests, looked up. */
     readonly access: HostAccess;
+    /** Where CDI devices mount something, beside the mounts of the request. */
+    readonly deviceMounts?: readonly string[] | undefined;
     /** Whether the container joins the host's PID namespace, by any option. */
     readonly sharesHostPids: boolean;
     /** An OCI seccomp object that a plugin of the node set, in place of the requested profile. */
@@ -181,7 +183,10 @@ export function createConfinement(parts: {
                 filtered: proved.seccomp !== undefined,
                 apparmor: apparmorAsked?.type === 'Localhost' ? apparmorAsked.name : undefined,
                 paths: [...new Set([...proved.maskedPaths, ...proved.readonlyPaths])],
-                mounts: config.mounts.map(({ containerPath }) => containerPath),
+                mounts: [
+                  ...config.mounts.map(({ containerPath }) => containerPath),
+                  ...(input.deviceMounts ?? []),
+                ],
                 limits: Object.keys(proved.bounds?.resources ?? {}),
               },
               allowDegraded,
