@@ -82,6 +82,8 @@ for (const [name, sysctls, options] of [
   ['an empty part', { 'net.ipv4..tcp_syncookies': '1' }, {}],
   ['the host’s name', { 'kernel.hostname': 'x' }, {}],
   ['a line feed in a value', { 'net.core.somaxconn': '1\n2' }, {}],
+  ['a name of six million characters', { [`net.${'a.'.repeat(3e6)}b`]: '1' }, {}],
+  ['a value of six million characters', { 'net.core.somaxconn': '1'.repeat(6e6) }, {}],
 ] as const) {
   test(`refused: ${name}`, () => {
     assert.throws(() => planSandbox(pod({}, { sysctls, securityContext: { namespaceOptions: options } })), {

@@ -15,6 +15,10 @@ const ipcSysctl =
 const utsSysctl = 'kernel.domainname';
 const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
+/** Kubernetes' limit of a name (k8s.io/kubernetes/pkg/apis/core/validation, SysctlMaxLength). */
+const sysctlNameLimit = 253;
+/** No sysctl of these namespaces reads more than a page. */
+const sysctlValueLimit = 4096;
 
 const podModes: ReadonlySet<NamespaceMode> = new Set([
   NamespaceMode.POD,
@@ -169,6 +173,10 @@ function checkedSysctls(
 ): Record<string, string> {
   const all: Record<string, string> = host.hostNetwork ? {} : { ...defaultSysctls };
   for (const [key, value] of Object.entries(asked)) {
+    if (key.length > sysctlNameLimit)
+      throw badSysctl(on, `${key.slice(0, 64)}…`, `its name has more than ${sysctlNameLimit} characters`);
+    if (value.length > sysctlValueLimit)
+      throw badSysctl(on, key, `its value has more than ${sysctlValueLimit} characters`);
     const dotted = dottedSysctl(key);
     const known =
       netSysctl.test(dotted) || dotted === utsSysctl
