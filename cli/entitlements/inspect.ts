@@ -1,4 +1,4 @@
-import { existsSync, fstatSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, fstatSync, opendirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../base/json/index.ts';
 import type { Command } from 'commander';
@@ -194,9 +194,20 @@ function placeInRoot(root: number, path: string): Place | undefined {
       path: readlinkSync(`/proc/self/fd/${fd}`),
       mount: Number(mount),
       isNull: facts.isCharacterDevice() && facts.rdev === nullDevice,
+      isEmptyFolder: facts.isDirectory() && attempt(() => isEmpty(`/proc/self/fd/${fd}`)) === true,
     };
   } finally {
     closeFd(fd);
+  }
+}
+
+/** Reads one entry: a folder that is not masked can have any number. */
+function isEmpty(folder: string): boolean {
+  const opened = opendirSync(folder);
+  try {
+    return opened.readSync() === null;
+  } finally {
+    opened.closeSync();
   }
 }
 

@@ -35,6 +35,7 @@ const seen = (path: string, id = ids.indexOf(path)): ReturnType<LiveState['resol
   path,
   mount: id,
   isNull: path === '/proc/kcore',
+  isEmptyFolder: false,
 });
 const live: LiveState = {
   status:
@@ -107,7 +108,7 @@ describe('the state of a running container, compared with the requested state', 
     ];
     const resolve: LiveState['resolve'] = (path) => {
       const id = masked.indexOf(path);
-      return id < 0 ? live.resolve(path) : { path, mount: 8 + id, isNull: true };
+      return id < 0 ? live.resolve(path) : { path, mount: 8 + id, isNull: true, isEmptyFolder: false };
     };
     const found = heldAgainst(
       { ...reported, linux: { ...reported.linux, maskedPaths: masked } },
@@ -141,8 +142,8 @@ describe('the state of a running container, compared with the requested state', 
   it('is looser where another mount hides the one that masks a path, or a file is mounted in its place', () => {
     const mountinfo = [live.mountinfo, mount('/proc', 'rw', 8)].join('\n');
     for (const place of [
-      { path: '/proc/kcore', mount: 8, isNull: false },
-      { path: '/proc/kcore', mount: 1, isNull: false },
+      { path: '/proc/kcore', mount: 8, isNull: false, isEmptyFolder: false },
+      { path: '/proc/kcore', mount: 1, isNull: false, isEmptyFolder: false },
     ])
       assert.deepEqual(
         looser({ mountinfo, resolve: (path) => (path === place.path ? place : live.resolve(path)) }),
@@ -150,11 +151,19 @@ describe('the state of a running container, compared with the requested state', 
       );
   });
 
-  it('is held where an empty file system masks a folder', () => {
-    const mountinfo = live.mountinfo.replace('/proc/kcore rw,nosuid - proc', '/proc/kcore ro,nosuid - tmpfs');
-    const folder = { path: '/proc/kcore', mount: 1, isNull: false };
-    const resolve: LiveState['resolve'] = (path) => (path === folder.path ? folder : live.resolve(path));
-    assert.deepEqual(looser({ mountinfo, resolve }), []);
+  it('is held where an empty read-only folder masks a folder, on any file system', () => {
+    for (const type of ['tmpfs', 'ext4'])
+      for (const [isEmptyFolder, mode, found] of [
+        [true, 'ro', []],
+        [true, 'rw', ['masked paths']],
+        [false, 'ro', ['masked paths']],
+      ] as const) {
+        const line = `/proc/kcore ${mode},nosuid - ${type}`;
+        const mountinfo = live.mountinfo.replace('/proc/kcore rw,nosuid - proc', line);
+        const folder = { path: '/proc/kcore', mount: 1, isNull: false, isEmptyFolder };
+        const resolve: LiveState['resolve'] = (path) => (path === folder.path ? folder : live.resolve(path));
+        assert.deepEqual(looser({ mountinfo, resolve }), found);
+      }
   });
 
   for (const [part, change] of faults)

@@ -28,6 +28,8 @@ export interface Place {
   readonly mount: number;
   /** Whether it is the null device, with which runtimes mask files. */
   readonly isNull: boolean;
+  /** Whether it is a folder with nothing in it, with which runtimes mask folders. */
+  readonly isEmptyFolder: boolean;
 }
 
 /** The fields of an OCI configuration that can be read back. */
@@ -178,7 +180,6 @@ function limits(reported: ReportedState, live: LiveState): LiveFinding[] {
 interface MountLine {
   readonly place: string;
   readonly options: readonly string[];
-  readonly type: string;
 }
 
 /** Returns the mounts of a process by their ids (proc_pid_mountinfo(5)). */
@@ -187,8 +188,7 @@ function mountsById(mountinfo: string): ReadonlyMap<number, MountLine> {
   return new Map(
     lines.map((line) => {
       const [id = '', , , , place = '', options = ''] = line.split(' ');
-      const [type = ''] = (line.split(' - ')[1] ?? '').split(' ');
-      return [Number(id), { place: unescaped(place), options: options.split(','), type }];
+      return [Number(id), { place: unescaped(place), options: options.split(',') }];
     }),
   );
 }
@@ -205,10 +205,11 @@ function unescaped(path: string): string {
 function paths(reported: ReportedState, live: LiveState): LiveFinding[] {
   const mounts = mountsById(live.mountinfo);
   const isReadonly = ({ mount }: Place): boolean => mounts.get(mount)?.options.includes('ro') === true;
-  // A runtime covers a file with the null device, and a folder with an empty file system.
-  const isMasked = ({ path, mount, isNull }: Place): boolean => {
+  // A runtime covers a file with the null device, and a folder with an empty file system, or with an empty
+  // folder of the host (newer versions of crun).
+  const isMasked = ({ path, mount, isNull, isEmptyFolder }: Place): boolean => {
     const found = mounts.get(mount);
-    return found?.place === path && (isNull || (found.type === 'tmpfs' && found.options.includes('ro')));
+    return found?.place === path && (isNull || (isEmptyFolder && found.options.includes('ro')));
   };
   const finding = (
     part: string,
