@@ -242,6 +242,13 @@ test('a result that cannot be written is reported as JSON where JSON is the outp
   assert.deepEqual([status, error['code'], error['why']], [4, 'CLI_OUTPUT_UNWRITABLE', 'the disk is full']);
 });
 
+test('a result for a closed standard output is reported as a failure', () => {
+  const launcher = join(import.meta.dirname, '../packaging/bin/portcullis');
+  const { status, stderr } = spawnSync('sh', ['-c', 'exec "$0" --help >&-', launcher], { encoding: 'utf8' });
+  assert.match(stderr, /^portcullis: write the result .*: it is closed; open it, .*\[CLI_OUTPUT_UNWRITABLE\]\n$/u);
+  assert.equal(status, 4);
+});
+
 test('a working folder that was removed is named as the reason, and is not a defect to report', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-removed-folder-'));
   const { status, stderr } = spawnSync(

@@ -41,13 +41,14 @@ program.configureOutput({
 // A reader that closes the pipe early, such as `head`, is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit();
+  const isClosed = error.code === 'EBADF';
   const unwritable = new PortcullisError({
     code: 'CLI_OUTPUT_UNWRITABLE',
     kind: 'exhausted',
     attempted: 'write the result to standard output',
     on: '',
-    why: fileReason(error, ''),
-    fix: 'make room, and check what was done before you run it again',
+    why: isClosed ? 'it is closed' : fileReason(error, ''),
+    fix: `${isClosed ? 'open it' : 'make room'}, and check what was done before you run it again`,
     cause: error,
   });
   void fail(format, unwritable).finally(() => process.exit(exitCodes.failed));
