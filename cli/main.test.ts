@@ -165,6 +165,11 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     says: /read certificates \/nonexistent\/c\.pem: it does not exist; name a PEM file/,
   },
   {
+    args: ['sign', 'a/b:1', '--key', '/nonexistent/k', '--identity', ''],
+    code: 2,
+    says: /^error: --identity is empty: name an image, or leave out the option\n/,
+  },
+  {
     args: ['admit', 'a/b:1', '--policy', 'p.yaml', '--policy-uri', 'https://example.com/policy'],
     code: 2,
     says: /--policy-uri: only with --vsa/,

@@ -64,7 +64,11 @@ export function register(program: Command): void {
     )
     .option('-r, --recursive', 'sign every manifest of an index too', false)
     .option('-a, --annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
-    .option('--identity <name>', 'the name that the signature claims; default: the reference without its tag')
+    .option(
+      '--identity <name>',
+      'the name that the signature claims (format legacy); default: the reference without its tag',
+      identity,
+    )
     .option(
       '--certificate-chain <file>',
       'PEM certificates of the key, that of the key first (notation formats)',
@@ -100,6 +104,14 @@ export function register(program: Command): void {
       );
     return run(flags.output, () => sign(image, flags));
   });
+
+  function identity(text: string): string {
+    return text === ''
+      ? command.error('error: --identity is empty: name an image, or leave out the option', {
+          exitCode: exitCodes.usage,
+        })
+      : text;
+  }
 
   function expiry(text: string): number {
     const seconds = parseDuration(text);
