@@ -196,6 +196,12 @@ describe('portcullis setup', () => {
       assert.deepEqual(wrong.files(), {});
     });
 
+  test('a file with a passphrase is wrong use without a key to make', () => {
+    const { status, stderr } = wrong.setup('--yes', '--passphrase-file', 'none');
+    assert.match(stderr, /^error: --passphrase-file goes with --key PREFIX\n/u);
+    assert.deepEqual([status, wrong.files()], [2, {}]);
+  });
+
   test('a user without access to the folders gets an error before anything is written', () => {
     const denied = place('denied');
     for (const path of [folder, denied.at]) chmodSync(path, 0o755);

@@ -72,15 +72,16 @@ export function register(program: Command): void {
     .action((flags: Flags) => {
       if (!flags.network && flags.subnet !== undefined)
         command.error('error: give --subnet or --no-network, not both', { exitCode: exitCodes.usage });
+      // On a terminal, the prefix may be an answer.
+      if (flags.passphraseFile !== undefined && flags.key === undefined && !asks(flags))
+        command.error('error: --passphrase-file goes with --key PREFIX', { exitCode: exitCodes.usage });
       return run(flags.output, () => setUp(flags));
     });
 }
 
 async function setUp(flags: Flags): Promise<number> {
   const found = await readFound(flags.config, daemonFlagsOf({ ...flags }));
-  const asks =
-    flags.output === 'text' && !flags.yes && !flags.dryRun && process.stdin.isTTY && process.stderr.isTTY;
-  if (!asks) {
+  if (!asks(flags)) {
     const plan = await makePlan(found, choicesOf(flags));
     if (flags.yes && !flags.dryRun) return write(plan, flags);
     show(plan, flags);
@@ -102,6 +103,10 @@ async function setUp(flags: Flags): Promise<number> {
     questions.close();
   }
   return write(plan, flags);
+}
+
+function asks({ output, yes, dryRun }: Flags): boolean {
+  return output === 'text' && !yes && !dryRun && process.stdin.isTTY && process.stderr.isTTY;
 }
 
 function choicesOf({ images = defaultImages, key, subnet, network }: Flags): Choices {
