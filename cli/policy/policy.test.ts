@@ -162,6 +162,15 @@ items:
     assert.notEqual(portcullis('policy', 'simulate', '--policy', 's.yaml', 'nothing.txt').code, 0);
   });
 
+  it('simulate: recordings that are all left out are wrong input, not an image without a change', () => {
+    write('s.yaml', policy(signed));
+    mkdirSync(join(folder, 'unreadable'), { recursive: true });
+    write('unreadable/one.json', 'nothing');
+    const { code, out } = portcullis('policy', 'simulate', '--policy', 's.yaml', 'unreadable');
+    assert.match(out, /^left out: unreadable\/one\.json: .*\n0 decided again, 0 would change, 1 left out\n$/u);
+    assert.equal(code, 2);
+  });
+
   it('explain: an exception is shown beside the rule, and decides what is reported about an image', () => {
     write(
       'x.yaml',

@@ -37,7 +37,7 @@ Examples:
   $ portcullis policy simulate --policy new.yaml /var/lib/portcullis/state.db
   $ portcullis policy simulate --policy new.yaml --baseline policy.yaml dossiers/
 
-Exit status: 0 nothing changes; 1 something does; 2 wrong input.`;
+Exit status: 0 nothing changes; 1 something does; 2 wrong input, or all recordings were left out.`;
 
 export function registerTest(policy: Command): void {
   withOutput(
@@ -109,7 +109,10 @@ async function simulate(paths: readonly string[], flags: SimulateFlags): Promise
     now: flags.at === undefined ? new Date() : new Date(flags.at),
   });
   print(flags.output, { policyRevision: candidate.revision, ...simulation }, describeSimulation(simulation));
-  return simulation.changes.length > 0 ? exitCodes.no : exitCodes.yes;
+  if (simulation.changes.length > 0) return exitCodes.no;
+  // Without a single decision, the answer is not that nothing changes.
+  const isUndecided = simulation.decided === 0 && simulation.skipped.length > 0;
+  return isUndecided ? exitCodes.usage : exitCodes.yes;
 }
 
 function describeSimulation({ decided, changes, skipped }: Simulation): string {
