@@ -95,6 +95,23 @@ describe('the request within its settings', () => {
     assert.deepEqual(security['readonlyPaths'], { set: ['/proc/other', ...readonly] });
   });
 
+  it('makes mounts below a read-only path read-only too, each after the paths above it', () => {
+    const settings = settingsOf('default', { paths: { masked: ['/srv/secret'], readonly: ['/etc', '/srv'] } });
+    const at = (...paths: string[]) => paths.map((containerPath) => ({ containerPath, hostPath: '/volume' }));
+    const { security } = narrow(settings, {
+      mounts: at('/srv/a/b', '/srv/a/', 'srv/./c', '/srv-2/d'),
+      linux: { securityContext: { readonlyPaths: ['/srv/a/b/c'] } },
+    });
+    assert.deepEqual(security['readonlyPaths'], {
+      set: [
+        ...['/etc', '/srv', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf', '/srv/a', '/srv/c', '/srv/secret'],
+        ...['/srv/a/b', '/srv/a/b/c'],
+      ],
+    });
+    const { security: usual } = narrow(settingsOf('default'), { mounts: at('/srv/a') });
+    assert.deepEqual(usual['readonlyPaths'], { set: settingsOf('default').readonlyPaths });
+  });
+
   it('reports settings that no field can express', () => {
     const limits = { NOFILE: { soft: 10n, hard: 10n } };
     const { beyond } = narrow(

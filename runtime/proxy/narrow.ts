@@ -8,7 +8,9 @@ import type {
   UserNamespace,
 } from '../cri/contract/contract.types.ts';
 import { namedByAnnotation } from '../containers/confinement/profile-name.ts';
+import { cleanContainerPath } from '../oci/container-path.ts';
 import { boundedMounts, boundedResources, checkBounds, nothingAsked } from '../oci/profile-bounds.ts';
+import { withMountsBelow } from '../oci/readonly-below.ts';
 import type { FieldEdit } from './wire.ts';
 
 /** How a request is changed so that the backend gives the container no more than its settings. */
@@ -65,8 +67,10 @@ export function narrowed(input: NarrowInput): Narrowed {
   if (settings.readonlyRootfs && asked?.readonlyRootfs !== true) security['readonlyRootfs'] = { set: true };
   if (!privileged) {
     Object.assign(security, capabilityEdits(config, sandbox, settings));
+    const paths = { maskedPaths: settings.maskedPaths, readonlyPaths: readonlyPathsOf(config, settings) };
     for (const key of ['maskedPaths', 'readonlyPaths'] as const) {
-      const wanted = new Set([...(asked?.[key] ?? []), ...settings[key]]);
+      const kept = (asked?.[key] ?? []).filter((path) => !paths[key].includes(path));
+      const wanted = new Set([...kept, ...paths[key]]);
       if (wanted.size > new Set(asked?.[key]).size) security[key] = { set: [...wanted] };
     }
     if (seccompFile !== undefined) {
@@ -89,6 +93,29 @@ export function narrowed(input: NarrowInput): Narrowed {
       ...(bounds?.resources.pids === undefined ? [] : ['resources.pids: the CRI has no limit on processes']),
     ],
   };
+}
+
+/** Where containerd and CRI-O mount something in each container, apart from /proc, /dev and /sys. */
+const mountedByBackend: readonly string[] = [
+  ...['/dev/mqueue', '/dev/pts', '/dev/shm', '/sys/fs/cgroup'],
+  ...['/etc/hostname', '/etc/hosts', '/etc/resolv.conf', '/run/.containerenv', '/run/secrets'],
+];
+
+/**
+ * Returns the read-only paths of the settings, with all mounts below them: a runtime makes only the mount at
+ * a path read-only. Backends skip a path at which nothing exists.
+ */
+function readonlyPathsOf(
+  { linux, mounts }: Pick<ContainerConfig, 'linux' | 'mounts'>,
+  { maskedPaths, readonlyPaths }: Pick<Settings, 'maskedPaths' | 'readonlyPaths'>,
+): readonly string[] {
+  const asked = mounts.map(({ containerPath }) => cleanContainerPath(containerPath));
+  const asReadonly = linux?.securityContext?.readonlyPaths ?? [];
+  const destinations = [...mountedByBackend, ...asked, ...asReadonly, ...maskedPaths];
+  return withMountsBelow(
+    readonlyPaths,
+    destinations.map((destination) => ({ destination })),
+  );
 }
 
 /** Whether root of the pod is another user of the host: a pod may map its ids to themselves. */
