@@ -96,7 +96,8 @@ describe('the request within its settings', () => {
   });
 
   it('makes mounts below a read-only path read-only too, each after the paths above it', () => {
-    const settings = settingsOf('default', { paths: { masked: ['/srv/secret'], readonly: ['/etc', '/srv'] } });
+    const paths = { masked: ['/srv/secret'], readonly: ['/etc', '/srv'] };
+    const settings = settingsOf('default', { paths });
     const at = (...paths: string[]) => paths.map((containerPath) => ({ containerPath, hostPath: '/volume' }));
     const { security } = narrow(settings, {
       mounts: at('/srv/a/b', '/srv/a/', 'srv/./c', '/srv-2/d'),
@@ -104,8 +105,8 @@ describe('the request within its settings', () => {
     });
     assert.deepEqual(security['readonlyPaths'], {
       set: [
-        ...['/etc', '/srv', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf', '/srv/a', '/srv/c', '/srv/secret'],
-        ...['/srv/a/b', '/srv/a/b/c'],
+        ...['/etc', '/srv', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf'],
+        ...['/srv/a', '/srv/c', '/srv/secret', '/srv/a/b', '/srv/a/b/c'],
       ],
     });
     const { security: usual } = narrow(settingsOf('default'), { mounts: at('/srv/a') });
@@ -129,7 +130,11 @@ describe('the request within its settings', () => {
       ...{ security: {}, resources: {}, readonlyVolumes: false, beyond: [] },
     });
     const { beyond } = narrow(settingsOf('default'), privileged);
-    assert.match(beyond.join(), /SYS_ADMIN.*filter.*masked/);
+    assert.match(beyond.join(), /SYS_ADMIN.*filter.*masked.*read-only paths/);
+    const paths = { masked: [], readonly: ['/srv'] };
+    assert.deepEqual(narrow(settingsOf('privileged', { paths }), privileged).beyond, [
+      'a privileged container has no read-only paths',
+    ]);
   });
 
   it('uses the same user as the backend if a user is given by name and by id', () => {

@@ -161,7 +161,7 @@ export function resourceEdits(
 
 /** A runtime gives a privileged container everything, whatever else the request says. */
 function privilegedBeyond(
-  { capabilities, seccomp, maskedPaths }: Settings,
+  { capabilities, seccomp, maskedPaths, readonlyPaths }: Settings,
   held: readonly string[],
 ): string[] {
   const lacking = held.filter((name) => !capabilities.bounding.includes(name));
@@ -171,6 +171,7 @@ function privilegedBeyond(
       : [`a privileged container gets every capability, including ${lacking.slice(0, 8).join(', ')}`]),
     ...(seccomp === undefined ? [] : ['a privileged container has no seccomp filter']),
     ...(maskedPaths.length === 0 ? [] : ['a privileged container has no masked paths']),
+    ...(readonlyPaths.length === 0 ? [] : ['a privileged container has no read-only paths']),
   ];
 }
 
