@@ -25,6 +25,7 @@ function narrow(
   settings: Settings,
   config: Parameters<typeof configs.encode>[0] = {},
   pod: Parameters<typeof pods.encode>[0] = {},
+  nodeMounts: readonly string[] = [],
 ): Narrowed {
   return narrowed({
     config: configs.decode(configs.encode(config)),
@@ -32,6 +33,7 @@ function narrow(
     settings,
     defaultDevices: settingsOf('default').devices,
     heldCapabilities: ['CHOWN', 'SYS_ADMIN'],
+    nodeMounts,
     seccompFile: settings.seccomp === undefined ? undefined : '/filter.json',
   });
 }
@@ -111,6 +113,13 @@ describe('the request within its settings', () => {
     });
     const { security: usual } = narrow(settingsOf('default'), { mounts: at('/srv/a') });
     assert.deepEqual(usual['readonlyPaths'], { set: settingsOf('default').readonlyPaths });
+  });
+
+  it('makes mounts of the node below a volume in a read-only path read-only', () => {
+    const settings = settingsOf('default', { paths: { masked: [], readonly: ['/srv'] } });
+    const nodeMounts = ['/srv/a', '/srv/a/disk', '/data/disk'];
+    const { security } = narrow(settings, {}, {}, nodeMounts);
+    assert.deepEqual(security['readonlyPaths'], { set: ['/srv', '/srv/a', '/srv/a/disk'] });
   });
 
   it('reports settings that no field can express', () => {

@@ -34,6 +34,8 @@ export interface NarrowInput {
   readonly defaultDevices: Settings['devices'];
   /** Capabilities that a privileged container gets: all that this node gives. */
   readonly heldCapabilities: readonly string[];
+  /** Where mounts of the node below volumes appear in the container. Default: nowhere. */
+  readonly nodeMounts?: readonly string[];
   /** The file with the filter of the settings, for the backend. */
   readonly seccompFile: string | undefined;
 }
@@ -44,7 +46,7 @@ export interface NarrowInput {
  * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE
  */
 export function narrowed(input: NarrowInput): Narrowed {
-  const { config, sandbox, settings, defaultDevices, heldCapabilities, seccompFile } = input;
+  const { config, sandbox, settings, defaultDevices, heldCapabilities, nodeMounts = [], seccompFile } = input;
   const asked = config.linux?.securityContext;
   const { bounds } = settings;
   const pod = sandbox.linux?.securityContext?.namespaceOptions;
@@ -67,10 +69,13 @@ export function narrowed(input: NarrowInput): Narrowed {
   if (settings.readonlyRootfs && asked?.readonlyRootfs !== true) security['readonlyRootfs'] = { set: true };
   if (!privileged) {
     Object.assign(security, capabilityEdits(config, sandbox, settings));
-    const paths = { maskedPaths: settings.maskedPaths, readonlyPaths: readonlyPathsOf(config, settings) };
+    const paths = {
+      maskedPaths: settings.maskedPaths,
+      readonlyPaths: readonlyPathsOf(config, settings, nodeMounts),
+    };
     for (const key of ['maskedPaths', 'readonlyPaths'] as const) {
-      const kept = (asked?.[key] ?? []).filter((path) => !paths[key].includes(path));
-      const wanted = new Set([...kept, ...paths[key]]);
+      const ours = new Set(paths[key]);
+      const wanted = new Set([...(asked?.[key] ?? []).filter((path) => !ours.has(path)), ...ours]);
       if (wanted.size > new Set(asked?.[key]).size) security[key] = { set: [...wanted] };
     }
     if (seccompFile !== undefined) {
@@ -108,10 +113,11 @@ const mountedByBackend: readonly string[] = [
 function readonlyPathsOf(
   { linux, mounts }: Pick<ContainerConfig, 'linux' | 'mounts'>,
   { maskedPaths, readonlyPaths }: Pick<Settings, 'maskedPaths' | 'readonlyPaths'>,
+  nodeMounts: readonly string[],
 ): readonly string[] {
   const asked = mounts.map(({ containerPath }) => cleanContainerPath(containerPath));
   const asReadonly = linux?.securityContext?.readonlyPaths ?? [];
-  const destinations = [...mountedByBackend, ...asked, ...asReadonly, ...maskedPaths];
+  const destinations = [...mountedByBackend, ...asked, ...nodeMounts, ...asReadonly, ...maskedPaths];
   return withMountsBelow(
     readonlyPaths,
     destinations.map((destination) => ({ destination })),

@@ -194,6 +194,29 @@ describe('a security context', () => {
       assert.match(stderr, /Read-only/);
     });
 
+    it('mounts of the node in a volume at or above a read-only path are read-only too', async () => {
+      for (const path of ['/data', '/data/pts']) {
+        const id = await run(
+          { readonlyPaths: [path] },
+          { more: { mounts: [{ hostPath: '/dev', containerPath: '/data' }] } },
+        );
+        const mounts = (await out(id, 'cat', '/proc/self/mounts')).split('\n').map((line) => line.split(' '));
+        const shown = mounts.filter(([, place = '']) => place === path || place.startsWith(`${path}/`));
+        const last = new Map(shown.map(([, place, , options = '']) => [place, options.split(',')[0]]));
+        assert.ok(last.has('/data/pts'));
+        assert.deepEqual(new Set(last.values()), new Set(['ro']), path);
+      }
+    });
+
+    it('files that are mounted below a read-only path are read-only', async () => {
+      const file = join(stage.folders.folder, 'file');
+      writeFileSync(file, '');
+      const mounts = [{ hostPath: file, containerPath: '/data/file' }];
+      const id = await run({ readonlyPaths: ['/data', '/etc'] }, { more: { mounts } });
+      for (const path of ['/data/file', '/etc/hosts'])
+        assert.match((await execute(stage, id, 'sh', '-c', `echo x > ${path}`)).stderr, /Read-only/, path);
+    });
+
     it('a read-only root file system cannot be written, but its volumes can', async () => {
       const volume = join(stage.folders.folder, 'volume');
       const id = await run(

@@ -19,7 +19,7 @@ import { podFilesIn } from '../../pods/files.ts';
 import { settleAll } from '../../state/settle.ts';
 import { cgroupViewOf } from './cgroup-view.ts';
 import { makeFolderInRoot } from './declared-volumes.ts';
-import { bundleDevices, bundleMounts } from './mounts.ts';
+import { bundleDevices, bundleMounts, mountinfoFor } from './mounts.ts';
 import { preparedFields } from './prepared.ts';
 import { checkRequest } from './request.ts';
 import type { BundleRequest } from './request.ts';
@@ -104,6 +104,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
   const files = podFilesIn(podDirIn(deps.stateDir, sandbox.id));
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
+  const mountinfo = await mountinfoFor(mounts, settings.readonlyPaths);
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
   const asSpecified = bundleSpec(deps, request, {
@@ -114,6 +115,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     userNamespace,
     files,
     mounts,
+    mountinfo,
     devices,
     cgroups,
     launcher,

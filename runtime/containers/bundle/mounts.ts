@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import type { Mount } from '../../cri/contract/contract.types.ts';
 import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore, LayerMapping } from '../../images/types.ts';
 import { cleanContainerPath } from '../../oci/container-path.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
+import { meetsAny, nodeMountsIn } from '../../oci/readonly-below.ts';
 import { declaredVolumes } from './declared-volumes.ts';
 import { allHostDevices, ownedBy, withAllHostDevices } from '../host-devices.ts';
 import type { DeviceNode } from '../host-devices.ts';
@@ -44,6 +46,31 @@ export async function bundleMounts(
     rootOwner(userNamespace),
   );
   return [...declared, ...mounts];
+}
+
+/** Returns the table of mounts of the node if a mount is in a read-only path, or above one. */
+export async function mountinfoFor(
+  mounts: readonly Pick<Mount, 'containerPath'>[],
+  readonlyPaths: readonly string[],
+): Promise<string | undefined> {
+  const meets = meetsAny(readonlyPaths);
+  return mounts.some(({ containerPath }) => meets(cleanContainerPath(containerPath)))
+    ? readFile('/proc/self/mountinfo', 'utf8')
+    : undefined;
+}
+
+/** Returns where mounts of the node below volumes appear in a container, in read-only paths or above them. */
+export async function nodeMountsBelow(
+  sources: readonly { readonly mount: Pick<Mount, 'containerPath'>; readonly path: string }[],
+  readonlyPaths: readonly string[],
+): Promise<readonly string[]> {
+  const mounts = sources.map(({ mount }) => mount);
+  const mountinfo = await mountinfoFor(mounts, readonlyPaths);
+  const binds = sources.map(({ mount, path }) => ({
+    ...{ destination: cleanContainerPath(mount.containerPath), type: 'bind', source: path },
+    options: ['rbind'],
+  }));
+  return nodeMountsIn(readonlyPaths, binds, mountinfo).map(({ destination }) => destination);
 }
 
 /**

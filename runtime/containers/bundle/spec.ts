@@ -25,6 +25,7 @@ export interface BundleContents {
   readonly userNamespace: JoinedUserNamespace | undefined;
   readonly files: PodFiles;
   readonly mounts: readonly Mount[];
+  readonly mountinfo: string | undefined;
   readonly devices: readonly DeviceNode[];
   readonly cgroups: CgroupView;
   readonly launcher: string | undefined;
@@ -54,6 +55,7 @@ export function bundleSpec(
     labels,
     runtime: handler.kind,
     mounts: contents.mounts,
+    ...(contents.mountinfo !== undefined && { mountinfo: contents.mountinfo }),
     devices: contents.devices,
     resources: request.resources,
     cgroupsPath: cgroup.specPath,
