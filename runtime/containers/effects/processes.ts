@@ -1,4 +1,4 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
+import { attempt, isPortcullisError } from '../../../base/errors/index.ts';
 import { sameProcess } from '../../../base/process/index.ts';
 import { signalProcess } from '../../processes/processes.ts';
 import { signalReception } from '../../processes/signal-reception.ts';
@@ -52,8 +52,9 @@ export function processEffects({
           .catch((thrown: unknown) => {
             // The runtime of the shim fails without a disk that takes its log. A stop signal is sent once.
             const isAnswered = isPortcullisError(thrown) && thrown.code === 'TTRPC_UNKNOWN';
+            // Nobody waits for it, and without descriptors it fails as well.
             if (isAnswered && isOnNode && signal !== 'SIGKILL')
-              signalProcess(record.task, signalNumber(signal));
+              attempt(() => signalProcess(record.task, signalNumber(signal)));
           });
         // It ends even if its shim hangs. With a guest kernel, this process may be the whole pod.
         if (signal === 'SIGKILL' && isOnNode && record.task !== undefined) {
