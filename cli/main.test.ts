@@ -250,7 +250,10 @@ test('a result that cannot be written is reported as JSON where JSON is the outp
 test('a result for a closed standard output is reported as a failure', () => {
   const launcher = join(import.meta.dirname, '../packaging/bin/portcullis');
   const { status, stderr } = spawnSync('sh', ['-c', 'exec "$0" --help >&-', launcher], { encoding: 'utf8' });
-  assert.match(stderr, /^portcullis: write the result .*: it is closed; open it, .*\[CLI_OUTPUT_UNWRITABLE\]\n$/u);
+  assert.match(
+    stderr,
+    /^portcullis: write the result .*: it is closed; open it, .*\[CLI_OUTPUT_UNWRITABLE\]\n$/u,
+  );
   assert.equal(status, 4);
 });
 

@@ -167,7 +167,10 @@ items:
     mkdirSync(join(folder, 'unreadable'), { recursive: true });
     write('unreadable/one.json', 'nothing');
     const { code, out } = portcullis('policy', 'simulate', '--policy', 's.yaml', 'unreadable');
-    assert.match(out, /^left out: unreadable\/one\.json: .*\n0 decided again, 0 would change, 1 left out\n$/u);
+    assert.match(
+      out,
+      /^left out: unreadable\/one\.json: .*\n0 decided again, 0 would change, 1 left out\n$/u,
+    );
     assert.equal(code, 2);
   });
 

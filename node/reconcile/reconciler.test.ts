@@ -266,7 +266,9 @@ describe('the reconciler', () => {
     // A section that waits for its next observation waits longer than the test.
     const reconciler = startReconciler({ controllers: [files], records, log, intervalMs: 600_000 });
     try {
-      reconciler.use(desiredOf(Object.fromEntries([...'abcdefghij'].map((name) => [name, '1']))));
+      reconciler.use(
+        desiredOf(Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`item-${index}`, '1']))),
+      );
       await until(isConverged(reconciler));
     } finally {
       await reconciler.close();

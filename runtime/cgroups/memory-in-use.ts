@@ -15,8 +15,8 @@ export const limitInUse = {
 const freeable = ['active_file', 'inactive_file', 'slab_reclaimable'];
 
 /**
- * Refuses a lower memory limit that the cgroup cannot keep. With version 2, the kernel accepts each limit, and
- * kills processes of the cgroup until it is kept; version 1 refuses the limit itself.
+ * Refuses a lower memory limit that the cgroup cannot keep. With version 2, the kernel accepts each limit,
+ * and kills processes of the cgroup until it is kept; version 1 refuses the limit itself.
  * Source: cgroup-v2.rst, "memory.max".
  * @param limitBytes 0 or less: no limit
  * @throws PortcullisError RUNTIME_LIMIT_IN_USE

@@ -15,7 +15,8 @@ interface LimitedPod {
  * Sets the requested limits in the cgroup of a pod, if the daemon is the only owner of this cgroup: the
  * caller named no parent. In every other cgroup, the kubelet or systemd sets them. Does nothing before the
  * cgroup exists.
- * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED, RUNTIME_LIMIT_IN_USE, and the errors of {@link checkedResources}
+ * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED, RUNTIME_LIMIT_IN_USE, and the errors of
+ * {@link checkedResources}
  */
 export async function setPodLimits(
   cgroups: CgroupMounts,

@@ -219,10 +219,7 @@ test('a registry whose images have more evidence than is read is asked about the
   });
   const images = [...names, 'bundle/ecdsa-p256'].map((name) => `${host}/${name}:1`);
   const result = await admit(t, ask(...images), p256);
-  assert.deepEqual(
-    [...new Set(result.images.slice(0, -1).map(({ code }) => code))],
-    ['TRUST_UNDECIDED'],
-  );
+  assert.deepEqual([...new Set(result.images.slice(0, -1).map(({ code }) => code))], ['TRUST_UNDECIDED']);
   assert.equal(result.images.at(-1)?.decision, 'admitted', JSON.stringify(result.images.at(-1)));
 });
 
