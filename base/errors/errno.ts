@@ -47,6 +47,11 @@ export function meaningOfErrno(errno: string | undefined): ErrnoMeaning | undefi
   return errno !== undefined && Object.hasOwn(meanings, errno) ? meanings[errno] : undefined;
 }
 
+/** Returns whether a call found damaged data of a file system on the disk. */
+export function meansDamagedFileSystem(errno: string): boolean {
+  return errno === 'EUCLEAN' || errno === 'EBADMSG';
+}
+
 /** Returns the errno name (`ENOENT`) of a failure of Node, of a system call, or of one that wraps it. */
 export function errnoOf(thrown: unknown): string | undefined {
   if (isPortcullisError(thrown)) {

@@ -19,6 +19,7 @@ export {
   errnoOf,
   leavesUnknown,
   meaningOfErrno,
+  meansDamagedFileSystem,
   meansDiskFull,
   meansGone,
   meansNoSuchPath,

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { MS_RDONLY, isMountpoint, mount, reapProcess, startKernelWorker } from './index.ts';
 import { PortcullisError } from '../errors/index.ts';
-import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
+import { damagedFolder, temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
 test('the calls have the same effects as the synchronous calls', async (t) => {
   const folder = temporaryFolder(t);
@@ -81,6 +81,20 @@ test('an overlay whose folders are on a read-only file system is a failure of th
   await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
     code: 'KERNEL_EROFS',
     message: /^mkdir .*\/failed\/c: read-only file system/,
+  });
+  await kernel.close();
+});
+
+test('an overlay whose folders are on a damaged file system is a failure of the node, not of the call', async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(`${folder}/lower`);
+  const damaged = `${damagedFolder(t)}/c`;
+  const kernel = await startKernelWorker();
+  const [upper, work, target] = [`${damaged}/upper`, `${damaged}/work`, `${damaged}/merged`];
+  const overlay = { lower: [`${folder}/lower`], upper, work, target };
+  await assert.rejects(kernel.mountOverlay({ ...overlay, make: { uid: 0, gid: 0, mode: 0o755 } }), {
+    code: 'KERNEL_EUCLEAN',
+    kind: 'data-loss',
   });
   await kernel.close();
 });

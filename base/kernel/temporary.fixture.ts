@@ -1,4 +1,13 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -19,6 +28,21 @@ export function temporaryMemory(t: TestContext): string {
   const folder = temporaryFolder(t);
   mount('tmpfs', folder, 'tmpfs', 0);
   return folder;
+}
+
+/** Returns a folder of a file system of its own that is damaged on the disk: no entry of it can be used. */
+export function damagedFolder(t: TestContext): string {
+  const folder = temporaryFolder(t);
+  const [image, place] = [`${folder}/image`, `${folder}/place`];
+  writeFileSync(image, '');
+  truncateSync(image, 8 * 1024 * 1024);
+  mkdirSync(place);
+  execFileSync('mkfs.ext4', ['-q', image]);
+  // The entry of this folder stays, and its inode does not.
+  for (const act of ['mkdir damaged', 'clri /damaged'])
+    execFileSync('debugfs', ['-w', '-R', act, image], { stdio: 'ignore' });
+  execFileSync('mount', ['-o', 'loop', image, place]);
+  return `${place}/damaged`;
 }
 
 /** Returns mount points at and below a folder, in the order of /proc/self/mountinfo. */

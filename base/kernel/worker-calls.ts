@@ -3,9 +3,12 @@ import type { Worker } from 'node:worker_threads';
 import {
   PortcullisError,
   asPortcullisError,
+  errnoOf,
   errorFromJson,
   errorToJson,
+  isPortcullisError,
   meaningOfErrno,
+  meansDamagedFileSystem,
   reasonOf,
 } from '../errors/index.ts';
 import type { SerialisedError } from '../errors/index.ts';
@@ -59,11 +62,12 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
  * not a defect of the call.
  */
 function ofNode(thrown: unknown): unknown {
-  const { code, syscall = '', path = '' } = (thrown ?? {}) as Partial<NodeJS.ErrnoException>;
-  const meaning = meaningOfErrno(code);
-  return code !== undefined && meaning !== undefined && meaning !== 'gone'
-    ? kernelError(code, syscall, path)
-    : thrown;
+  const errno = errnoOf(thrown);
+  if (isPortcullisError(thrown) || errno === undefined) return thrown;
+  const { syscall = '', path = '' } = thrown as Partial<NodeJS.ErrnoException>;
+  const meaning = meaningOfErrno(errno);
+  const isOfNode = (meaning !== undefined && meaning !== 'gone') || meansDamagedFileSystem(errno);
+  return isOfNode ? kernelError(errno, syscall, path) : thrown;
 }
 
 function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisError>[0], 'why' | 'cause'> {

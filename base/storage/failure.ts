@@ -1,5 +1,12 @@
 import { closeSync, openSync } from 'node:fs';
-import { PortcullisError, errnoOf, isPortcullisError, meaningOfErrno, reasonOf } from '../errors/index.ts';
+import {
+  PortcullisError,
+  errnoOf,
+  isPortcullisError,
+  meaningOfErrno,
+  meansDamagedFileSystem,
+  reasonOf,
+} from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
 export type StorageCode =
@@ -88,14 +95,6 @@ const byResult: Readonly<Record<number, Explanation>> = {
   19: constraint, // SQLITE_CONSTRAINT
   26: damaged, // SQLITE_NOTADB
 };
-
-/** Errnos by which file systems report that what they read from the disk is damaged. */
-const damagedFileSystem: ReadonlySet<string> = new Set(['EUCLEAN', 'EBADMSG']);
-
-/** Returns whether a call found damaged data of a file system on the disk. */
-export function meansDamagedFileSystem(errno: string): boolean {
-  return damagedFileSystem.has(errno);
-}
 
 function byErrno(errno: string): Explanation | undefined {
   if (meansDamagedFileSystem(errno)) return io;

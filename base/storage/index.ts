@@ -32,12 +32,5 @@ export type {
   Statement,
   WriteResult,
 } from './types.ts';
-export {
-  diskIsFull,
-  isDiskFull,
-  kindOfUnwritten,
-  meansDamagedFileSystem,
-  sqliteResult,
-  storageFailure,
-} from './failure.ts';
+export { diskIsFull, isDiskFull, kindOfUnwritten, sqliteResult, storageFailure } from './failure.ts';
 export type { StorageCode } from './failure.ts';

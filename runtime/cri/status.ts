@@ -5,12 +5,13 @@ import {
   errnoOf,
   isPortcullisError,
   meaningOfErrno,
+  meansDamagedFileSystem,
   statusCodes,
   statusName,
 } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { kernelError } from '../../base/kernel/index.ts';
-import { meansDamagedFileSystem, storageFailure } from '../../base/storage/index.ts';
+import { storageFailure } from '../../base/storage/index.ts';
 import { printableMessage } from './printable.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';

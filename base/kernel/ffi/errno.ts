@@ -51,6 +51,7 @@ const kinds: Readonly<Record<string, ErrorKind>> = {
   ENOTEMPTY: 'precondition',
   EIO: 'data-loss',
   EUCLEAN: 'data-loss',
+  EBADMSG: 'data-loss',
 };
 
 const fixes: Readonly<Record<string, string>> = {
@@ -69,6 +70,8 @@ const fixes: Readonly<Record<string, string>> = {
   EROFS: 'use a writable file system',
   EXDEV: 'unmount the file systems below it, or stay within one file system',
   EIO: 'check the disk and the kernel log',
+  EUCLEAN: 'check the disk and the kernel log',
+  EBADMSG: 'check the disk and the kernel log',
   ELOOP: 'remove the symbolic link from the path',
 };
 

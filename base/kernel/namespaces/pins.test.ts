@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { after, before, test } from 'node:test';
 import { mount, setPropagation, startKernelWorker } from '../index.ts';
 import type { Kernel } from '../index.ts';
-import { mountLines, mountsBelow, temporaryFolder } from '../temporary.fixture.ts';
+import { damagedFolder, mountLines, mountsBelow, temporaryFolder } from '../temporary.fixture.ts';
 
 let kernel: Kernel;
 before(async () => {
@@ -23,6 +23,15 @@ function inside(dir: string, command: string): string {
     .toString()
     .trim();
 }
+
+test('a damaged file system below the pins has its name in the error, and is no bug', async (t) => {
+  const dir = `${damagedFolder(t)}/pod`;
+  await assert.rejects(kernel.pinNamespaces({ dir, types: [...types], sysctls: {} }), {
+    code: 'KERNEL_EUCLEAN',
+    kind: 'data-loss',
+    message: /check the disk/,
+  });
+});
 
 test('pinned namespaces are new, configured, and end with unpin', async (t) => {
   const dir = `${temporaryFolder(t)}/deep/pod`;

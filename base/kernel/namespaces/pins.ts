@@ -1,4 +1,5 @@
 import { mkdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { errnoOf } from '../../errors/index.ts';
 import { isErrno, kernelError } from '../ffi/errno.ts';
 import { closeFd, openFile } from '../files/files.ts';
 import { mount, umount } from '../mounts/mount.ts';
@@ -89,7 +90,7 @@ function makePinFolder(dir: string): void {
   try {
     mkdirSync(dir, { mode: 0o700 });
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    const code = errnoOf(error) ?? 'EIO';
     if (code === 'ENOENT') mkdirSync(dir, { recursive: true, mode: 0o700 });
     else if (code !== 'EEXIST') throw kernelError(code, 'mkdir', dir);
   }
@@ -120,7 +121,7 @@ export function unpinNamespaces(dir: string): void {
   try {
     rmdirSync(dir);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    const code = errnoOf(error) ?? 'EIO';
     if (code !== 'ENOENT') throw kernelError(code, 'rmdir', dir);
   }
 }
@@ -169,7 +170,7 @@ function removePin(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    const code = errnoOf(error) ?? 'EIO';
     if (code !== 'ENOENT') throw kernelError(code, 'unlink', path);
   }
 }
