@@ -1,3 +1,4 @@
+export { registryConnections } from './decisions/answer-cache.ts';
 export { startWebhook } from './service/webhook.ts';
 export type { Webhook, WebhookOptions } from './service/webhook.ts';
 export { openCertificateFiles } from './certificates/certificate-files.ts';

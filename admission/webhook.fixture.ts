@@ -7,6 +7,7 @@ import { loadProfiles } from '../entitlements/index.ts';
 import { keyRequirement, policyOf } from '../trust/evidence/fixtures/fixture-image.ts';
 import type { RegistryAccess, TrustPolicy } from '../trust/index.ts';
 import { makeServerCertificate } from '../trust/x509/index.ts';
+import { registryConnections } from './decisions/answer-cache.ts';
 import { readPair } from './certificates/serving-pair.ts';
 import type { PolicyInForce } from './policy/policy-in-force.ts';
 import { startWebhook } from './service/webhook.ts';
@@ -120,7 +121,7 @@ export async function startTestWebhook(
 }
 
 function registryAccess(t: TestContext): RegistryAccess {
-  const options = { retry: { attempts: 1 } };
+  const options = { retry: { attempts: 1 }, connections: registryConnections };
   const client = createRegistryClient(options);
   t.after(() => client.close());
   return {

@@ -46,6 +46,11 @@ export const usualLimits: CacheLimits = {
   evidenceBytes: 128 * 1024 * 1024,
 };
 
+/** Requests that one question has in progress at one time, at most (GatherLimits). */
+const requestsOfQuestion = 8;
+/** Connections to one registry: so many that no request of a question in progress waits for another one. */
+export const registryConnections = usualLimits.atOnceOfHost * requestsOfQuestion;
+
 const mostResolved = 20_000;
 
 /** Parties whose silent hosts are remembered. */

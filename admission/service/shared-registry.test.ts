@@ -121,3 +121,48 @@ test('a namespace whose images have many platforms does not delay another namesp
   await Promise.all(silent.map((one) => one.close()));
   assert.equal((await refused).response.allowed, false);
 });
+
+/** Returns a signed image with many further signatures, each with a blob of its own. */
+function manySignatures(count: number): FixtureRepository {
+  const { tags, manifests, blobs } = fixtureContent().get('bundle/ecdsa-p256') as FixtureRepository;
+  const signature = [...manifests.values()].find((bytes) => bytes.includes('"subject"'));
+  assert.ok(signature);
+  for (let copy = 0; copy < count; copy += 1) {
+    const { layers, ...fields } = JSON.parse(signature.toString()) as { layers: readonly object[] };
+    const digest = digestOfBytes(Buffer.from(String(copy)));
+    const other = { ...fields, layers: layers.map((layer) => ({ ...layer, digest })) };
+    const bytes = Buffer.from(JSON.stringify(other));
+    manifests.set(digestOfBytes(bytes), bytes);
+  }
+  return { tags, manifests, blobs };
+}
+
+test('a registry that is silent about signatures of one namespace has connections for another', async (t) => {
+  const content = fixtureContent();
+  const names = Array.from({ length: 12 }, (_, index) => `other/n${index}`);
+  for (const name of names) content.set(name, manySignatures(8));
+  let waiting = 0;
+  const registry = await serve(
+    t,
+    (path) => {
+      const isOfBlob = /^\/v2\/other\/.*\/blobs\//u.test(path);
+      if (isOfBlob) waiting += 1;
+      return isOfBlob;
+    },
+    content,
+  );
+  const { host } = registry;
+  const { ask } = await startTestWebhook(t, signedPolicy);
+  let isRefused = false;
+  const refused = ask(
+    '/validate?timeout=30s',
+    reviewOf(podOf(...names.map((name) => `${host}/${name}:1`)), { namespace: 'other' }),
+  ).finally(() => (isRefused = true));
+  // The usual number of connections to one host, and more are needed.
+  while (waiting < 64) await sleep(10);
+  const { response } = await ask('/validate?timeout=30s', signed(host));
+  assert.equal(response.allowed, true, String(response.status?.message));
+  assert.equal(isRefused, false, 'it does not wait for the other namespace');
+  await registry.close();
+  assert.equal((await refused).response.allowed, false);
+});

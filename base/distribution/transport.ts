@@ -48,6 +48,7 @@ export function createTransport(
   const client = createHttpClient({
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.userAgent === undefined ? {} : { userAgent: options.userAgent }),
+    ...(options.connections === undefined ? {} : { connections: options.connections }),
   });
 
   async function exchange({ task, once: _once, ...request }: HttpRequest): Promise<HttpAnswer> {

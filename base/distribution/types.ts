@@ -80,6 +80,8 @@ export interface RegistryClientOptions {
    */
   readonly retry?: { readonly attempts?: number; readonly maxDelayMs?: number };
   readonly userAgent?: string;
+  /** The maximum number of connections to one host (64). */
+  readonly connections?: number;
   /**
    * How long a list under a shared tag must stay unchanged before an entry counts as added, in milliseconds
    * (250; 0: no other client writes).

@@ -51,13 +51,18 @@ export interface OpenDecider {
   close(): Promise<void>;
 }
 
-/** Opens registries and trust services as the flags say. */
+/**
+ * Opens registries and trust services as the flags say.
+ * @param connections the maximum number of connections to one registry, if it is not the usual number
+ */
 export async function openDecider(
   flags: RegistryFlags & Pick<DecisionFlags, 'trustState'>,
+  connections?: number,
 ): Promise<OpenDecider> {
   const registry = await openRegistries({
     mirrors: flags.registryMirror,
     insecureHosts: flags.insecureRegistry,
+    ...(connections === undefined ? {} : { connections }),
   });
   const services = createTrustServices({ folder: flags.trustState, registries: registry.options });
   return {

@@ -5,6 +5,7 @@ import {
   followPolicy,
   openCertificateFiles,
   openClusterCertificate,
+  registryConnections,
   startWebhook,
 } from '../../admission/index.ts';
 import type { PolicyInForce, ServingPair, Webhook } from '../../admission/index.ts';
@@ -155,7 +156,7 @@ async function serve(flags: ServeFlags): Promise<number> {
     const clock = createServerClock();
     const client = needsApi ? openClient(flags, clock.heard) : undefined;
     if (client !== undefined) open.push(() => client.close());
-    const decider = await openDecider(flags);
+    const decider = await openDecider(flags, registryConnections);
     open.push(() => decider.close());
     const policy = await openPolicyOf(flags, client, log, open);
     // The certificate may change before the server exists.

@@ -15,7 +15,7 @@ export interface GatherLimits {
   readonly subjectBytes: number;
   /** Milliseconds for the whole gathering. */
   readonly milliseconds: number;
-  /** Artifacts of one listing that are fetched in parallel. */
+  /** Requests to registries in progress at the same time; also artifacts of one listing that are fetched. */
   readonly parallel: number;
 }
 

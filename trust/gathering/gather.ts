@@ -1,3 +1,5 @@
+import pLimit from 'p-limit';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { entitlementDemands } from '../attestation/authorities.ts';
 import { normaliseReference, ruleNamesImage } from '../requirements/named-images.ts';
 import type { Dossier } from '../findings/types.ts';
@@ -22,7 +24,8 @@ import { collectorsFor } from './collectors.ts';
  * and a malformed item are recorded, and count against admission.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`; the signal's reason when the caller aborts
  */
-export async function gather(input: GatherInput, limits: GatherLimits = defaultLimits): Promise<Dossier> {
+export async function gather(given: GatherInput, limits: GatherLimits = defaultLimits): Promise<Dossier> {
+  const input = { ...given, repositories: withFewRequests(given.repositories, limits.parallel) };
   const { digest, manifestDigest, now } = input;
   const reference = normaliseReference(input.reference);
   const rules = input.policy.rules.filter((rule) => ruleNamesImage(rule, reference));
@@ -57,6 +60,23 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
     unreachable: collection.unreachable(),
     gatheredAt: now.toISOString(),
   });
+}
+
+/**
+ * Returns repositories that are sent only so many requests at one time. A registry that is silent about one
+ * image would otherwise hold all connections to it, and the other images would wait.
+ */
+function withFewRequests(
+  repositories: readonly RegistryRepository[],
+  atOnce: number,
+): readonly RegistryRepository[] {
+  const turn = pLimit(atOnce);
+  return repositories.map((one) => ({
+    ...one,
+    manifest: (wanted, signal) => turn(() => one.manifest(wanted, signal)),
+    blobBytes: (descriptor, limit, signal) => turn(() => one.blobBytes(descriptor, limit, signal)),
+    referrers: (digest, options) => turn(() => one.referrers(digest, options)),
+  }));
 }
 
 /** Runs an optional step of the collectors. A step that fails is recorded as an unreachable source. */

@@ -40,6 +40,8 @@ export interface RegistryAccessOptions {
    * read. Default: that of this process.
    */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** The maximum number of connections to one registry. Default: that of the client. */
+  readonly connections?: number;
 }
 
 /** The folders that containers and Docker search, in their order (containers-certs.d(5)). */
@@ -57,6 +59,7 @@ export async function openRegistries(options: RegistryAccessOptions): Promise<Re
     rules,
     insecureHosts: options.insecureHosts,
     certificateFolders,
+    ...(options.connections === undefined ? {} : { connections: options.connections }),
   };
   const client = createRegistryClient(clientOptions);
   return {
