@@ -66,6 +66,15 @@ function repositoryOf(
 }
 
 describe('a registry that requires tokens', () => {
+  it('takes the access token if the token is empty', async () => {
+    const service = await serve((_request, response) => {
+      response.writeHead(200).end(JSON.stringify({ token: '', access_token: 'given' }));
+    });
+    const registry = await serve(tokenRegistry(() => service.url, new Set(['Bearer given'])));
+    const repository = repositoryOf(clientOf(), registry, 'app');
+    assert.equal((await repository.manifest('1')).digest, digestOf(manifest));
+  });
+
   /** Issues token-1, token-2, … for GET, with the given lifetime. */
   async function setUp(
     life: number | undefined = 300,

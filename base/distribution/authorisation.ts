@@ -239,7 +239,8 @@ function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
     () => record(parseJson(Buffer.from(bytes).toString('utf8'))) ?? {},
     () => bad('does not answer in JSON'),
   );
-  const token = fields['token'] ?? fields['access_token'];
+  // A server in Go may write the one that it does not give as an empty text.
+  const token = [fields['token'], fields['access_token']].find((one) => (one ?? '') !== '');
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw bad('gives no token');
   const { expires_in: expiresIn } = fields;
   const life = typeof expiresIn === 'number' && expiresIn > 0 ? expiresIn : defaultLifeSeconds;
