@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { sealDossier } from '../../trust/evidence/index.ts';
-import type { Dossier } from '../../trust/index.ts';
+import type { DecideInput, Dossier } from '../../trust/index.ts';
 import { createAnswerCache, usualLimits } from './answer-cache.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
@@ -61,4 +62,25 @@ test('an error says whether the registry was asked', { timeout: 10_000 }, async 
   const [asked, waiting] = ['a', 'b'].map((key) => cache.evidence(key, 'registry.example.com', never));
   await assert.rejects(Promise.resolve(asked), /the registry did not answer within 0\.\d s/u);
   await assert.rejects(Promise.resolve(waiting), /it was not asked, because earlier questions to/u);
+});
+
+test('the decisions of one party do not delay the decision of another party until all are made', async () => {
+  const begun: string[] = [];
+  const cache = createAnswerCache({
+    decide({ reference }) {
+      begun.push(reference);
+      return new Promise(() => undefined);
+    },
+  });
+  const decide = (party: string): void => {
+    const input = { reference: party } as DecideInput;
+    cache
+      .of([party])
+      .decide(input)
+      .catch(() => undefined);
+  };
+  for (let count = 0; count < 100; count += 1) decide('user greedy');
+  decide('user ada');
+  await nextTurn();
+  assert.deepEqual(begun, ['user greedy', 'user greedy', 'user greedy', 'user ada']);
 });

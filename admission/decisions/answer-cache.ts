@@ -53,6 +53,12 @@ export const registryConnections = usualLimits.atOnceOfHost * requestsOfQuestion
 
 const mostResolved = 20_000;
 
+/**
+ * Decisions that are made at the same time, for which the decider has two threads. The last place is for a
+ * party that has none: an image with many platforms and signatures keeps a thread busy for seconds.
+ */
+const decisionsAtOnce = { atOnce: 4, atOnceOfParty: 3, reserved: 1 };
+
 /** Parties whose silent hosts are remembered. */
 const mostWatches = 10_000;
 
@@ -87,6 +93,7 @@ export function createAnswerCache(
 ): AnswerCache {
   const { atOnce, atOnceOfHost, atOnceOfParty } = limits;
   const overall = createFairTurns({ atOnce, atOnceOfParty, reserved: Math.floor(atOnce / 4) });
+  const deciding = createFairTurns(decisionsAtOnce);
   const hosts = new Map<string, { readonly turns: FairTurns; questions: number }>();
   const watches = new LRUCache<string, HostWatch>({ max: mostWatches, ttl: limits.silenceMs });
   const resolved: Answers = {
@@ -161,7 +168,7 @@ export function createAnswerCache(
       resolved: <T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>) =>
         answer(resolved, parties, { key, host, ask }) as Promise<T>,
       evidence: (key, host, ask) => answer(evidence, parties, { key, host, ask }) as Promise<Dossier>,
-      decide: (input) => decider.decide(input),
+      decide: (input) => deciding.run(parties, () => decider.decide(input)),
       watch() {
         const party = JSON.stringify(parties);
         const watch = watches.get(party) ?? createHostWatch();
