@@ -97,11 +97,11 @@ export function createAnswerCache(
   const hosts = new Map<string, { readonly turns: FairTurns; questions: number }>();
   const watches = new LRUCache<string, HostWatch>({ max: mostWatches, ttl: limits.silenceMs });
   const resolved: Answers = {
-    kept: new LRUCache({ max: mostResolved, ttl: limits.resolvedMs }),
+    kept: new LRUCache<string, object>({ max: mostResolved, ttl: limits.resolvedMs }),
     asking: new Map(),
   };
   const evidence: Answers = {
-    kept: new LRUCache({
+    kept: new LRUCache<string, object>({
       maxSize: limits.evidenceBytes,
       sizeCalculation: (dossier) => sizeOf(dossier as Dossier),
       ttl: limits.evidenceMs,

@@ -71,7 +71,7 @@ function withFewRequests(
   atOnce: number,
 ): readonly RegistryRepository[] {
   const turn = pLimit(atOnce);
-  return repositories.map((one) => ({
+  return repositories.map((one): RegistryRepository => ({
     ...one,
     manifest: (wanted, signal) => turn(() => one.manifest(wanted, signal)),
     blobBytes: (descriptor, limit, signal) => turn(() => one.blobBytes(descriptor, limit, signal)),
