@@ -15,7 +15,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { detectKernel } from '../../entitlements/index.ts';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -30,7 +31,14 @@ apiVersion: portcullis.dev/v1alpha1
 kind: EntitlementProfile
 metadata: { name: only-reads }
 entitlements: [host.devices.view]
+---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: few-files }
+files: { read: [/bin/**, /gpu/**], execute: [/bin/**, /gpu/**] }
 `;
+const kernel = detectKernel();
+const hasFileRules = kernel.apparmor || (kernel.landlock ?? 0) >= 3;
 
 describe('devices of the host', () => {
   // Owned by root in every parent folder. Hooks and specs elsewhere are ignored.
@@ -258,6 +266,26 @@ describe('devices of the host', () => {
       assert.equal(shared.code, 'RUNTIME_OUTSIDE_PROFILE');
       await removePod(stage, own);
     });
+
+  it(
+    'a command is found in the PATH of a CDI device, also under file rules',
+    { skip: !hasFileRules && 'this kernel has neither AppArmor nor Landlock' },
+    async () => {
+      mkdirSync(join(host, 'tools'));
+      writeFileSync(join(host, 'tools/gpu-tool'), '#!/bin/sh\nexit 7\n', { mode: 0o755 });
+      const mounts = [{ hostPath: join(host, 'tools'), containerPath: '/gpu', options: ['ro', 'rbind'] }];
+      const edits = { env: ['PATH=/gpu:/bin'], mounts };
+      write('etc/tools.json', { ...vendor(edits), kind: 'vendor.example/tools' });
+      for (const profile of ['default', 'few-files']) {
+        const annotations = { 'portcullis.dev/profile': profile };
+        const own = await runPod(stage, 'tools', { annotations });
+        const asked = ask(cdi('vendor.example/tools=one'));
+        const id = await runContainer(stage, own, { ...asked, command: ['gpu-tool'] });
+        assert.equal((await exitOf(stage, id)).exitCode, 7, profile);
+        await removePod(stage, own);
+      }
+    },
+  );
 
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));

@@ -9,7 +9,7 @@ import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
 import { shimAnnotations } from '../../oci/shim-annotations.ts';
 import type { OciSpec } from '../../oci/spec.types.ts';
-import { withEdits } from '../cdi/edits.ts';
+import { withEdits, withVariables } from '../cdi/edits.ts';
 import { withLimits } from './process-limits.ts';
 import type { DeviceNode } from '../host-devices.ts';
 import type { ContainerUser } from './user.ts';
@@ -43,12 +43,14 @@ export function bundleSpec(
   const { record, sandbox, handler, cgroup, pidNamespace, host, confined } = request;
   const { process, user, launcher } = contents;
   const { settings, labels } = confined;
+  const own = process.env.some((entry) => entry.startsWith('HOME='))
+    ? process.env
+    : [...process.env, `HOME=${user.home}`];
   const spec = generateSpec({
     rootfs: contents.rootfs,
     ...process,
-    env: process.env.some((entry) => entry.startsWith('HOME='))
-      ? process.env
-      : [...process.env, `HOME=${user.home}`],
+    // Before a launcher gets the folders of PATH, in which it looks for the command.
+    env: host.edits === undefined ? own : withVariables(own, host.edits.env),
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     terminal: record.config.tty,
     settings: withLimits(settings, record.adjusted?.beyond.rlimits ?? []),

@@ -161,7 +161,8 @@ export function withEdits(spec: OciSpec, edits: ReadyEdits): OciSpec {
   };
 }
 
-function withVariables(env: readonly string[], added: readonly string[]): string[] {
+/** Returns the variables of a process with those that edits add. A variable replaces one of the same name. */
+export function withVariables(env: readonly string[], added: readonly string[]): string[] {
   const values = new Map([...env, ...added].map((entry) => [entry.slice(0, entry.indexOf('=')), entry]));
   return [...values.values()];
 }
