@@ -9,9 +9,13 @@ import type { OciDevice } from '../oci/spec.types.ts';
 /** A device node of the container, and the access that its processes have to it. */
 export interface DeviceNode {
   readonly node: OciDevice;
+  /** Where the host has it, without links. */
+  readonly source: string;
   /** A subset of r, w and m (mknod), as in the device cgroup; empty: a node that cannot be opened. */
   readonly access: string;
 }
+
+type FoundDevice = Pick<DeviceNode, 'node' | 'source'>;
 
 type DevicePaths = Pick<HostPaths, 'facts' | 'ownFacts' | 'names'>;
 
@@ -38,7 +42,7 @@ export async function askedDevices(asked: readonly Device[], paths: DevicePaths)
         'the host has no device at this path, and no folder with devices',
         'name a device of the host',
       );
-    for (const node of found) all.push({ node, access });
+    for (const one of found) all.push({ ...one, access });
   }
   return all;
 }
@@ -83,7 +87,7 @@ export async function allHostDevices(paths: DevicePaths): Promise<DeviceNode[]> 
     ...paths,
     names: (folder) => (folder === '/dev' ? readdir(folder) : paths.names(folder)),
   };
-  return (await devicesAt('/dev', '/dev', ofDev)).map((node) => ({ node, access: 'rwm' }));
+  return (await devicesAt('/dev', '/dev', ofDev)).map((one) => ({ ...one, access: 'rwm' }));
 }
 
 /** Returns all devices of the host and, at other paths, the requested ones. */
@@ -97,22 +101,26 @@ export function ownedBy(
   devices: readonly DeviceNode[],
   user: { readonly uid: number; readonly gid: number },
 ): DeviceNode[] {
-  return devices.map(({ node, access }) => ({ node: { ...node, uid: user.uid, gid: user.gid }, access }));
+  return devices.map((one) => ({ ...one, node: { ...one.node, uid: user.uid, gid: user.gid } }));
 }
 
 /** Inside a folder, links are not followed: they lead to devices of the same folder, or out of it. */
-async function devicesAt(hostPath: string, containerPath: string, paths: DevicePaths): Promise<OciDevice[]> {
+async function devicesAt(
+  hostPath: string,
+  containerPath: string,
+  paths: DevicePaths,
+): Promise<FoundDevice[]> {
   if (notDevices.has(hostPath)) return [];
-  const node = await deviceNode(hostPath, containerPath, paths);
-  if (node !== 'folder') return node === undefined ? [] : [node];
+  const found = await deviceNode(hostPath, containerPath, paths);
+  if (found !== 'folder') return found === undefined ? [] : [found];
   const names = [...(await paths.names(hostPath))].sort();
-  const found = await Promise.all(
+  const all = await Promise.all(
     names.map((name) => inFolder(join(hostPath, name), join(containerPath, name), paths)),
   );
-  return found.flat();
+  return all.flat();
 }
 
-async function inFolder(hostPath: string, containerPath: string, paths: DevicePaths): Promise<OciDevice[]> {
+async function inFolder(hostPath: string, containerPath: string, paths: DevicePaths): Promise<FoundDevice[]> {
   const link = await paths.ownFacts(hostPath).then((facts) => isOf(facts, 'link'), unlessNoAnswer(true));
   return link ? [] : devicesAt(hostPath, containerPath, paths);
 }
@@ -122,20 +130,21 @@ export async function deviceNode(
   hostPath: string,
   containerPath: string,
   paths: Pick<HostPaths, 'facts'>,
-): Promise<OciDevice | 'folder' | undefined> {
+): Promise<FoundDevice | 'folder' | undefined> {
   const facts = await paths.facts(hostPath).catch(unlessNoAnswer(undefined));
   if (facts === undefined) return undefined;
   if (isOf(facts, 'folder')) return 'folder';
   if (!isOf(facts, 'character') && !isOf(facts, 'block')) return undefined;
-  return {
+  const node = {
     path: containerPath,
-    type: isOf(facts, 'block') ? 'b' : 'c',
+    type: isOf(facts, 'block') ? ('b' as const) : ('c' as const),
     major: facts.major,
     minor: facts.minor,
     fileMode: facts.mode & 0o777,
     uid: facts.uid,
     gid: facts.gid,
   };
+  return { node, source: facts.path };
 }
 
 /** A path that cannot be examined counts as absent, unless its file system did not answer. */

@@ -159,6 +159,16 @@ describe('user namespaces', () => {
           assert.equal(await read('id', '-u'), '0');
         });
 
+        it('has a device of the host at another path than the host', async () => {
+          for (const containerPath of ['/dev/elsewhere', '/dev/deep/zero', '/dev/loop-control']) {
+            const devices = [{ hostPath: '/dev/zero', containerPath, permissions: 'r' }];
+            const metadata = { name: containerPath.replaceAll('/', ''), attempt: 0 };
+            const asked = await start(pod, hostId, { devices, metadata });
+            const { stdout } = await execute(stage, asked, 'head', '-c', '2', containerPath);
+            assert.equal(stdout, '\0\0', containerPath);
+          }
+        });
+
         it('its root owns the image, and files that it writes belong to no user of the host', async () => {
           assert.equal(
             await read('stat', '-c', '%u:%g', '/', '/bin/busybox', '/etc/passwd'),

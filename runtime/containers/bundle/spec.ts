@@ -4,6 +4,7 @@ import { systemdAnnotations } from '../../cgroups/cgroup-driver.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
 import type { CgroupView } from '../../oci/cgroup-view.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
+import { withBoundDevices } from '../../oci/bound-devices.ts';
 import { boundedOciMounts } from '../../oci/profile-bounds.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
@@ -79,9 +80,16 @@ export function bundleSpec(
       ...(cgroup.systemd && systemdAnnotations),
     },
   });
-  if (host.edits === undefined) return spec;
-  const mounts = boundedOciMounts(host.edits.mounts, settings.bounds, contents.features);
-  return withEdits(spec, { ...host.edits, mounts });
+  const edited =
+    host.edits === undefined
+      ? spec
+      : withEdits(spec, {
+          ...host.edits,
+          mounts: boundedOciMounts(host.edits.mounts, settings.bounds, contents.features),
+        });
+  return handler.kind === 'runc' && contents.userNamespace !== undefined
+    ? withBoundDevices(edited, [...contents.devices, ...(host.edits?.devices ?? [])])
+    : edited;
 }
 
 /**

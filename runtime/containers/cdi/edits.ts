@@ -15,6 +15,8 @@ export interface ReadyEdits {
   readonly devices: readonly {
     readonly node: OciDevice;
     readonly access: string;
+    /** Where the host has this device, without links. Absent: it need not have one that a spec describes. */
+    readonly source?: string;
     readonly ownerGiven: { uid: boolean; gid: boolean };
   }[];
   readonly mounts: readonly OciMount[];
@@ -59,7 +61,8 @@ async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<Read
   const access = asked.permissions === 'none' ? '' : asked.permissions || 'rwm';
   const ownerGiven = { uid: asked.uid !== undefined, gid: asked.gid !== undefined };
   const found = await deviceNode(asked.hostPath ?? asked.path, asked.path, paths);
-  const onHost = typeof found === 'object' ? found : undefined;
+  const there = typeof found === 'object' ? found : undefined;
+  const onHost = there?.node;
   // A spec with type and number describes the node completely, so the host need not have it.
   const described = asked.type !== undefined && ((asked.major ?? 0) !== 0 || asked.type === 'p');
   if (!described && onHost === undefined)
@@ -83,7 +86,14 @@ async function readyDevice(asked: CdiDeviceNode, paths: EditPaths): Promise<Read
     uid: asked.uid ?? 0,
     gid: asked.gid ?? 0,
   };
-  return { node, access, ownerGiven };
+  const isThere = there !== undefined && isSameDevice(node, there.node);
+  return { node, access, ownerGiven, ...(isThere && { source: there.source }) };
+}
+
+function isSameDevice(a: OciDevice, b: OciDevice): boolean {
+  const form = ({ type, major, minor }: OciDevice): string =>
+    `${type === 'u' ? 'c' : type} ${major}:${minor}`;
+  return form(a) === form(b);
 }
 
 function readyMount(asked: CdiMount): OciMount {
