@@ -91,6 +91,20 @@ describe('a profile', () => {
         assert.match(stderr, /Read-only/);
         await removePod(stage, pod);
       });
+
+      it('makes volumes read-only that are single files, such as those of a kubelet', async () => {
+        const hostPath = join(folder, 'file');
+        const mounts = ['/etc/hosts', '/dev/termination-log'].map((containerPath) => ({
+          containerPath,
+          hostPath,
+        }));
+        const id = await runContainer(stage, await named('view'), { image, more: { mounts } });
+        for (const { containerPath } of mounts) {
+          const { stderr } = await execute(stage, id, 'sh', '-c', `echo new > ${containerPath}`);
+          assert.match(stderr, /Read-only/, containerPath);
+        }
+        await removePod(stage, pod);
+      });
     });
   }
 

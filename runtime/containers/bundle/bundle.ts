@@ -10,6 +10,7 @@ import { allowsTun } from '../../cgroups/tun-device.ts';
 import { commandPlace } from '../../oci/command-paths.ts';
 import { checkDestinations } from '../../oci/destinations.ts';
 import { reserveLauncherName } from '../../container-mounts/launcher-name.ts';
+import { withPlainFileMounts } from '../../oci/file-mounts.ts';
 import { provideLauncher } from '../../oci/launcher.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
@@ -107,7 +108,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const mountinfo = await mountinfoFor(mounts, settings.readonlyPaths);
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
-  const asSpecified = bundleSpec(deps, request, {
+  const specified = bundleSpec(deps, request, {
     rootfs: rootfs.path,
     process,
     user,
@@ -120,6 +121,8 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
     cgroups,
     launcher,
   });
+  const asSpecified =
+    request.handler.kind === 'crun' ? await withPlainFileMounts(specified, deps.paths) : specified;
   const spec = (await request.restore?.accept(asSpecified, settings)) ?? asSpecified;
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
