@@ -16,7 +16,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { detectKernel } from '../../entitlements/index.ts';
-import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import {
+  createContainer,
+  execute,
+  exitOf,
+  namespaceOptions,
+  removePod,
+  runContainer,
+  runPod,
+} from '../fixtures/pod.ts';
 import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -286,6 +294,19 @@ describe('devices of the host', () => {
       }
     },
   );
+
+  it('a group of a CDI device that the user namespace of the pod does not have is refused by its number', async () => {
+    write('etc/group.json', { ...vendor({ additionalGids: [70_000] }), kind: 'vendor.example/group' });
+    const ids = [{ hostId: 1_000_000, containerId: 0, length: 65_536 }];
+    const usernsOptions = { mode: 0, uids: ids, gids: ids } as const;
+    const security = { namespaceOptions: { ...namespaceOptions, usernsOptions } };
+    const own = await runPod(stage, 'group', { linux: { securityContext: security } });
+    const asked = { ...ask(cdi('vendor.example/group=one')), security };
+    const refused = await failureOf(createContainer(stage, own, asked));
+    assert.equal(refused.code, 'RUNTIME_BAD_USER');
+    assert.match(refused.message, /gid 70000/);
+    await removePod(stage, own);
+  });
 
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));

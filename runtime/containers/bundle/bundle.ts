@@ -102,7 +102,8 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   // Before any volume that the image declares could be created at this path.
   if (settings.landlock !== undefined) reserveLauncherName(rootfs.path);
   const user = resolveUser(rootfs.path, image.user, config.linux?.securityContext);
-  if (userNamespace !== undefined) checkUserIn(userNamespace, user);
+  const gids = [...user.additionalGids, ...(host.edits?.additionalGids ?? [])];
+  if (userNamespace !== undefined) checkUserIn(userNamespace, { ...user, additionalGids: gids });
   const files = podFilesIn(podDirIn(deps.stateDir, sandbox.id));
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
   const mountinfo = await mountinfoFor(mounts, settings.readonlyPaths);
