@@ -33,7 +33,10 @@ export async function previewState(
       if (names.size === 0) continue;
       const observed = await controller.observe(names, limits);
       const plan = planChanges(controller, { desired, observed, owned: records });
-      append(changes, plan.changes);
+      for (const change of plan.changes) {
+        const isKept = change.action === 'delete' && (await controller.stays?.(change.name, state, limits));
+        if (isKept !== true) changes.push(change);
+      }
       append(
         problems,
         plan.conflicts.map(({ name, why }) => ({ section, item: name, why })),

@@ -10,6 +10,13 @@ const present = 'present';
 export function imageController({ cri }: DaemonAccess): Controller {
   /** The names of the state, and those that were pulled for an earlier state. */
   let known: ReadonlySet<string> = new Set();
+  const stays = async (name: string, state: NodeState, limits: Limits): Promise<boolean> => {
+    const held = (await cri.image.imageStatus({ image: { image: name } }, within(askMs, limits))).image;
+    const wanted = state.images.map((one) => one.image);
+    const leaving = [name, ...known].filter((one) => !wanted.includes(one));
+    // The daemon removes an image with all of its names.
+    return held === undefined || hasOtherName(held, leaving, wanted);
+  };
   return {
     section: 'images',
     after: ['policies'],
@@ -55,14 +62,11 @@ export function imageController({ cri }: DaemonAccess): Controller {
       }
       return found;
     },
+    stays,
     async apply({ action, name }: Change, state, limits) {
       const image = { image: name };
       if (action === 'delete') {
-        const held = (await cri.image.imageStatus({ image }, within(askMs, limits))).image;
-        const wanted = state.images.map((one) => one.image);
-        const leaving = [name, ...known].filter((one) => !wanted.includes(one));
-        // The daemon removes an image with all of its names.
-        if (held === undefined || hasOtherName(held, leaving, wanted)) return;
+        if (await stays(name, state, limits)) return;
         return void (await cri.image.removeImage({ image }, within(askMs, limits)));
       }
       const { namespace = 'default' } = state.images.find((one) => one.image === name) ?? {};

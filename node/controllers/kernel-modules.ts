@@ -11,6 +11,15 @@ const shown = 'loaded';
 export function kernelModuleController(root = '/sys/module'): Controller {
   /** The modules of the state, and those that were loaded for an earlier state. */
   let known: ReadonlySet<string> = new Set();
+  const stays = async (name: string, { kernelModules }: NodeState, limits: Limits): Promise<boolean> => {
+    const module = await moduleOf(root, name, limits);
+    // The state may name it in another form, with `_` for `-` or by an alias.
+    for (const wanted of kernelModules)
+      if ((await moduleOf(root, wanted, limits)) === module) return true;
+    const leaving = [...known].filter((one) => !kernelModules.includes(one));
+    const left = await Promise.all(leaving.map((one) => moduleOf(root, one, limits)));
+    return staysUsed(root, module, new Set(left));
+  };
   return {
     section: 'kernelModules',
     after: [],
@@ -38,15 +47,12 @@ export function kernelModuleController(root = '/sys/module'): Controller {
         if (await isThere(root, name, limits)) found.set(name, { visible: shown, shown });
       return found;
     },
-    async apply({ action, name }: Change, { kernelModules }, limits) {
+    stays,
+    async apply({ action, name }: Change, state, limits) {
       // `--` would not help against a name that begins with `-`: the schema refuses such names.
       if (action !== 'delete') return runProgram('modprobe', name, { name, limits });
+      if (await stays(name, state, limits)) return;
       const module = await moduleOf(root, name, limits);
-      // The state may name it in another form, with `_` for `-` or by an alias.
-      for (const wanted of kernelModules) if ((await moduleOf(root, wanted, limits)) === module) return;
-      const leaving = [...known].filter((one) => !kernelModules.includes(one));
-      const left = await Promise.all(leaving.map((one) => moduleOf(root, one, limits)));
-      if (await staysUsed(root, module, new Set(left))) return;
       // `modprobe -r` would also unload what the module needs, although the state or somebody else wants it.
       await runProgram('rmmod', module, { name, limits });
     },

@@ -161,6 +161,11 @@ export interface Controller {
   check?(state: NodeState): Promise<void>;
   /** Reads what the node has: the items with these names, and the items that this controller made. */
   observe(names: ReadonlySet<string>, limits: Limits): Promise<ReadonlyMap<string, Observed>>;
+  /**
+   * Reports whether an item that leaves the state would stay on the node, because something else needs it.
+   * Absent: none stays.
+   */
+  stays?(name: string, state: NodeState, limits: Limits): Promise<boolean>;
   /** Makes one change. The call may be repeated after the process ended at any moment. */
   apply(change: Change, state: NodeState, limits: Limits): Promise<void>;
   /** Returns why the section does not work although it is in the desired state; empty: it works. */
