@@ -190,6 +190,14 @@ test('a target of any name is downloaded below its folder, and only with the sig
   }
 });
 
+test('without a first root, the error says how to trust one', async () => {
+  const input = { metadataDir: await folder(), metadataUrl: 'https://tuf.invalid', now: new Date() };
+  await assert.rejects(refreshTuf(input), {
+    code: 'TRUST_TUF_MISSING',
+    message: /no root is trusted there yet; get root\.json .* portcullis tuf-client --metadata-dir FOLDER init/u,
+  });
+});
+
 test('a chain of new roots is limited', async () => {
   const service = await testService();
   const repository = testRepository('tuf');

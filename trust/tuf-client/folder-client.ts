@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { failure } from '../../base/errors/index.ts';
 import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { verifyFile } from '../tuf/trusted-set.ts';
@@ -20,19 +21,27 @@ export async function initialiseTuf(metadataDir: string, root: Buffer): Promise<
   await folderStore(metadataDir).save('root', root);
 }
 
-/** Updates the trusted metadata. @throws the codes of ../trusted-set.ts and of the HTTP source */
+/**
+ * Updates the trusted metadata.
+ * @throws TRUST_TUF_MISSING without a first root, the codes of ../trusted-set.ts and of the HTTP source
+ */
 export async function refreshTuf(input: {
   readonly metadataDir: string;
   readonly metadataUrl: string;
   readonly now: Date;
 }): Promise<TufUpdate> {
   const { metadataDir, metadataUrl, now } = input;
-  return updateMetadata({
-    dialect: 'tuf',
-    source: httpSource(metadataUrl),
-    store: folderStore(metadataDir),
-    now,
-  });
+  const store = folderStore(metadataDir);
+  if ((await store.load('root')) === undefined)
+    throw failure(
+      'TRUST_TUF_MISSING',
+      'precondition',
+      'update the trusted metadata',
+      metadataDir,
+      'no root is trusted there yet',
+      'get root.json from a trusted source, then: portcullis tuf-client --metadata-dir FOLDER init root.json',
+    );
+  return updateMetadata({ dialect: 'tuf', source: httpSource(metadataUrl), store, now });
 }
 
 /**
