@@ -35,6 +35,14 @@ test('attest reads the predicate from standard input with -, as cosign does', ()
   assert.match(attest('https://example.com/tested/v1', '{"passed":').stderr, /TRUST_PREDICATE_UNREADABLE/u);
 });
 
+test('the help of attest names the short names of types', async () => {
+  const { stdout } = await portcullis(['attest', '--help'], environment);
+  assert.match(
+    stdout.replaceAll(/\s+/gu, ' '),
+    /--type <type> type of the predicate: a URI, or one of slsaprovenance, .*, cyclonedx, .*, vsa, entitlements, /u,
+  );
+});
+
 test('attest refuses certificates, which no form of an attestation holds beside a key', async () => {
   const chain = ['--certificate-chain', join(folder, 'cosign.pub')];
   const words = ['attest', '127.0.0.1:1/app:1', '--type', 'custom', '--predicate', '-', ...chain];

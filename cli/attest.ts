@@ -6,6 +6,7 @@ import {
   isEntitlementsType,
   maximumPredicateBytes,
   openRegistries,
+  predicateShortNames,
   readPredicate,
 } from '../trust/index.ts';
 import type { AttestationFormat, Signer } from '../trust/index.ts';
@@ -51,7 +52,10 @@ export function register(program: Command): void {
       '--predicate <file>',
       'file of the predicate, or - for standard input; leave out for chunk-index, whose predicate the command makes',
     )
-    .requiredOption('--type <type>', 'type of the predicate')
+    .requiredOption(
+      '--type <type>',
+      `type of the predicate: a URI, or one of ${predicateShortNames.join(', ')}`,
+    )
     .addOption(
       new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….att')
         .choices(['bundle', 'legacy'])

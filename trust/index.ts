@@ -23,6 +23,7 @@ export type {
   AttestReferenceInput,
 } from './signing/attest-image.ts';
 export { isEntitlementsType, maximumPredicateBytes, readPredicate } from './attestation/predicate-file.ts';
+export { predicateShortNames } from './attestation/predicate-types.ts';
 export { verifyArtifact } from './sigstore/verify-artifact.ts';
 export type { Artifact, ArtifactFinding, VerifyArtifactInput } from './sigstore/verify-artifact.ts';
 export { verifyFileSignature } from './sigstore/verify-file-signature.ts';

@@ -33,6 +33,7 @@ const shortNames: ReadonlyMap<string, string> = new Map([
   ['chunk-index', chunkIndexPredicateType],
 ]);
 
+/** The short names of predicate types, as options and policies accept them. */
 export const predicateShortNames: readonly string[] = [...shortNames.keys()];
 
 /**
