@@ -82,6 +82,9 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   const selectSince = db.prepare(
     'SELECT name, min(since) AS since FROM name WHERE realm = ? AND network = ? AND holder = ? AND owner = ? GROUP BY name',
   );
+  const selectLatest = db.prepare(
+    'SELECT max(since) AS since FROM name WHERE realm = ? AND network = ? AND name = ?',
+  );
   const select = db.prepare(
     'SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address',
   );
@@ -89,6 +92,11 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   const selectAny = db.prepare('SELECT 1 FROM name LIMIT 1');
   const selectVersion = db.prepare('PRAGMA data_version');
   const selectChanges = db.prepare('SELECT total_changes() AS changes');
+  /** Whoever gets a name is later than all who have it: also after the clock was set back. */
+  const laterThanOthers = (now: number, ...named: [namespaceId: string, network: string, name: string]) => {
+    const { since } = selectLatest.get(...named) as { since: number | null };
+    return since === null ? now : Math.max(now, since + 1);
+  };
   return {
     put({ namespaceId, network, holder, attachment = null, owner = '' }, names) {
       const had = selectSince.all(namespaceId, network, holder, owner) as unknown as {
@@ -98,6 +106,8 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
       const sinceOf = new Map(had.map(({ name, since }) => [name, since]));
       const now = Date.now();
       remove.run(namespaceId, network, holder);
+      for (const { name } of names)
+        if (!sinceOf.has(name)) sinceOf.set(name, laterThanOthers(now, namespaceId, network, name));
       for (const { name, address, kind } of names) {
         const parsed = parseIp(address);
         if (parsed === undefined)

@@ -192,6 +192,27 @@ test('a name in two namespaces resolves to the client’s namespace, otherwise t
   }
 });
 
+test('a name of two namespaces stays with the first one although the clock was set back', (context) => {
+  const table = createNameTable(reading);
+  const got = (owner: string, address: string): void => {
+    const holder = `${owner}-web/eth0`;
+    names.put({ namespaceId, network: 'clock', holder, owner }, namesAt([address], 'container', ['web']));
+  };
+  got('first', '10.4.0.2');
+  const hourAgo = Date.now() - 3_600_000;
+  context.mock.method(Date, 'now', () => hourAgo);
+  got('evil', '10.4.0.3');
+  table.changed();
+  const asker = parseIp('10.4.0.9');
+  assert.ok(asker);
+  const { networks } = table.seenBy(asker, { namespaceId, name: 'clock', gateways: [], subnets: [] });
+  const found = networks[0]?.endpoints('web') ?? [];
+  assert.deepEqual(
+    found.map(({ address }) => address.join('.')),
+    ['10.4.0.2'],
+  );
+});
+
 test('addresses without an attachment cause no query of the database, and displace no cached address with an attachment', () => {
   let queries = 0;
   const counting = {
