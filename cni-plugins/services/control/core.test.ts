@@ -231,6 +231,18 @@ test('a removed backend keeps established connections until its grace period is 
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
+test('a grace period that began before the clock was set back lasts no longer than one that begins now', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  core.apply('command', [web('10.0.0.2')], false);
+  now -= 3_600_000;
+  tick();
+  assert.deepEqual(kernel.cuts, []);
+  now += 10_000;
+  tick();
+  assert.deepEqual(kernel.cuts, ['4 tcp 10.96.0.1 80 10.0.0.3 80']);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
 test('a removed backend without connections leaves before its grace period is over', () => {
   core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
   core.apply('command', [web('10.0.0.2')], false);

@@ -105,6 +105,22 @@ export function dueOf(
   });
 }
 
+/**
+ * Returns the virtual servers with a drain that would last longer than its grace period from now on: the
+ * clock was set back since it began. {@link settle} shortens it.
+ */
+export const prolongedOf = (
+  standings: ReadonlyMap<ServerKey, Pick<Standing, 'drains' | 'graceSeconds'>>,
+  keys: Iterable<ServerKey>,
+  now: number,
+): ServerKey[] =>
+  [...keys].filter((key) => {
+    const existing = standings.get(key);
+    if (existing === undefined) return false;
+    const longest = now + existing.graceSeconds * 1000;
+    return existing.drains.some(({ over, until }) => !over && until > longest);
+  });
+
 /** Returns the state with these drains over: their destinations leave the virtual server. */
 export function withOver(existing: Standing, ended: readonly Place[]): Standing {
   const over = new Set(ended.map(idOf));

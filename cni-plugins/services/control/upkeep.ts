@@ -3,7 +3,7 @@ import type { Logger } from '../../../base/log/index.ts';
 import { giveGarbageBack, giveMemoryBack } from '../model/memory.ts';
 import type { ServerKey } from '../model/model.ts';
 import type { ServiceCore } from './core.ts';
-import { dueOf } from './drains.ts';
+import { dueOf, prolongedOf } from './drains.ts';
 import type { Drain } from './drains.ts';
 
 /** The work done while there is any service. */
@@ -42,6 +42,7 @@ export function createUpkeep(
 
   /** Ends connections of drains whose grace period is over. Their destinations leave the kernel. */
   const endDue = (): void => {
+    end(prolongedOf(core.standings, core.ending, now()).map((key) => ({ key, drains: [] })));
     const due = dueOf(core.standings, core.ending, now());
     if (due.length === 0) return;
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
