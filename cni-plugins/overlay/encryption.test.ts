@@ -98,6 +98,15 @@ describe('the key that a host uses', () => {
     assert.equal(used.waiting.size, 0);
   });
 
+  test('is the next key after a handshake with it, although the clock of the machine was set back before', () => {
+    const used = createUsedKeys();
+    assert.equal(used.keyOf('host', end(first, second), met([first, 3_600_000]), 10), first);
+    const key = used.keyOf('host', end(first, second), met([first, 3_600_000], [second, 30]), 2010);
+    assert.equal(key, second);
+    const later = used.keyOf('host', end(first, second), met([first, 3_600_000], [second, 120_030]), 4010);
+    assert.equal(later, second);
+  });
+
   test('is a new key that was announced first, after it was seen', () => {
     const used = createUsedKeys();
     used.keyOf('host', end(first, second), met([first, 10]), 20);

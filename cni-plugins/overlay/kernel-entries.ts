@@ -42,7 +42,10 @@ export interface KernelEntriesDeps {
   readonly log: AgentLog;
 }
 
-/** Clock for the hold time of hosts. It is monotonic, because the machine's clock may be set meanwhile. */
+/**
+ * Clock for the hold time of hosts and for their keys. It is monotonic, because the machine's clock may be
+ * set meanwhile.
+ */
 export const holdClock = (): number => performance.now();
 
 const refused = 'the kernel refused a part of the overlay; it is tried again';
@@ -155,7 +158,7 @@ function entriesFor(
   const peer = peers.peer(host);
   if (peer === undefined) return [];
   const { wireguard } = peer.record;
-  return entriesOf(peer, thisHost.own, wireguard && usedKeys.keyOf(host, wireguard, met, Date.now()));
+  return entriesOf(peer, thisHost.own, wireguard && usedKeys.keyOf(host, wireguard, met, holdClock()));
 }
 
 /** Returns the hosts that use another key than the one that packets to them are encrypted with. */
@@ -166,7 +169,7 @@ function movedHosts({ peers, usedKeys, dataPlane }: KernelEntriesDeps): Readonly
     return (
       wireguard !== undefined &&
       before !== undefined &&
-      usedKeys.keyOf(host, wireguard, met, Date.now()) !== before
+      usedKeys.keyOf(host, wireguard, met, holdClock()) !== before
     );
   });
   return new Set(moved.map(({ host }) => host));
