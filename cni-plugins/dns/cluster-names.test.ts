@@ -50,6 +50,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       object('db', { spec: { clusterIP: 'None', ports } }),
       object('many', { spec: { clusterIP: 'None', ports } }),
       object('away', { spec: { type: 'ExternalName', externalName: 'elsewhere.example' } }),
+      object('cut', { spec: { type: 'ExternalName', externalName: 'cut.example' } }),
     ],
     '/apis/discovery.k8s.io/v1/endpointslices': [sliceOf('db', 2), sliceOf('many', 300)],
   };
@@ -80,7 +81,10 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     }),
   );
 
-  /** Knows the address of every name below `example`, and no other name. */
+  /**
+   * Knows the address of every name below `example`, and no other name. Its answer for `cut.example` ends
+   * within a record.
+   */
   const upstream = createSocket('udp4');
   upstream.on('message', (message, from) => {
     const query = packet.decode(message);
@@ -91,17 +95,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       isKnown && question.type === 'A'
         ? [{ type: 'A' as const, name: question.name, data: '192.0.2.80', ttl: 60 }]
         : [];
-    upstream.send(
-      packet.encode({
-        type: 'response',
-        id: query.id ?? 0,
-        flags: packet.RECURSION_AVAILABLE | (isKnown ? 0 : 3),
-        questions: [question],
-        answers,
-      }),
-      from.port,
-      from.address,
-    );
+    const isCut = question.name === 'cut.example';
+    const answer = packet.encode({
+      type: 'response',
+      id: query.id ?? 0,
+      flags: packet.RECURSION_AVAILABLE | (isKnown ? 0 : 3) | (isCut ? packet.TRUNCATED_RESPONSE : 0),
+      questions: [question],
+      answers,
+    });
+    upstream.send(isCut ? answer.subarray(0, -2) : answer, from.port, from.address);
   });
   await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve));
   const resolvConf = join(folder, 'node-resolv.conf');
@@ -225,6 +227,19 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         assert.ok(Date.now() < deadline, 'the new service was not answered in time');
     },
   );
+
+  test('the truncated answer of another server for an alias is passed on as truncated', async () => {
+    const client = createSocket('udp4');
+    after(() => client.close());
+    const question = { type: 'A' as const, name: 'cut.shop.svc.cluster.local' };
+    const query = packet.encode({ type: 'query', id: 7, questions: [question] });
+    const answered = once(client, 'message') as Promise<[Buffer]>;
+    // As a resolver does: a datagram may be lost.
+    const asking = setInterval(() => client.send(query, 53, address), 200);
+    const [answer] = await answered.finally(() => clearInterval(asking));
+    const { rcode, flag_tc: isTruncated } = packet.decode(answer) as packet.DecodedPacket & { rcode: string };
+    assert.deepEqual({ rcode, isTruncated }, { rcode: 'NOERROR', isTruncated: true });
+  });
 
   test('the host and its own pods get answers; an address that no pod has gets a refusal', digs, async () => {
     assert.equal(await dig(own, '+short web.shop.svc.cluster.local'), '10.96.0.7');

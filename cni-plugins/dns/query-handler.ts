@@ -128,7 +128,10 @@ export function createQueryHandler(
     forwarder.ask(
       { query, asked: read, asker: formatIp(asker), byStream, servers: serversFor(seen) },
       (answer) => {
-        const records = answer && answerRecords(answer, read.questionEnd);
+        // The asker ignores a truncated datagram, which may end within a record, and asks over TCP (RFC 2181,
+        // section 9).
+        const isCut = !byStream && answer !== undefined && isTruncated(answer);
+        const records = isCut ? [] : answer && answerRecords(answer, read.questionEnd);
         if (answer === undefined || records === undefined || isFailure(answer))
           return say('failed', unreachable, question);
         const reply: Reply = {
