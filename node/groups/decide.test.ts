@@ -181,12 +181,14 @@ describe('what a node of a group does next', () => {
     assert.equal(decide(view({ ...all, n1: changing }, ['n1'], newer), own('n2')).do, 'wait');
   });
 
-  it('takes a place again after it was ready and lost its state, and keeps a state that was forced', () => {
+  it('waits for its turn again after it was ready and lost its state, and keeps a state that was forced', () => {
     const here = view({ ...all, n1: record({ generation: 2, revision: next }) });
     const { revision: _none, ...reinstalled } = own('n1');
     for (const lost of [reinstalled, own('n1')]) {
-      assert.equal(decide(here, lost).do, 'take');
-      const busy = view(Object.fromEntries([...here.nodes, ['n2', changing]]), ['n2']);
+      assert.equal(decide(here, lost).do, 'register', 'its record says that it waits');
+      const known = view({ ...all, n1: record({ generation: 0, attempt: 0 }) });
+      assert.equal(decide(known, lost).do, 'take');
+      const busy = view(Object.fromEntries([...known.nodes, ['n2', changing]]), ['n2']);
       assert.equal(decide(busy, lost).do, 'wait');
     }
     assert.equal(decide(here, own('n1', { revision: next })).do, 'wait');

@@ -35,7 +35,7 @@ export interface OwnView {
 /** The next action of a node. */
 export type Decision =
   | { readonly do: 'wait'; readonly why: string }
-  /** Makes itself known to the group. */
+  /** Makes itself known to the group, as a node that waits for its state. */
   | { readonly do: 'register' }
   /** Takes a place, if nobody was faster. */
   | { readonly do: 'take' }
@@ -124,8 +124,10 @@ export function decide(view: GroupView, own: OwnView): Decision {
       return { do: 'wait', why: 'it keeps the state of a file until the next generation' };
     if (record.phase === 'failed') return { do: 'wait', why: `it failed: ${record.why ?? ''}` };
     if (record.phase === 'changing') return hasPlace ? whileChanging(spec, own) : { do: 'fail', why: lost };
+    // It lost its state, such as by a new disk, or etcd was restored to an older one. The turns of nodes that
+    // wait follow from their records, so its record has to say that it waits.
+    if (!hasPlace) return { do: 'register' };
   }
-  // A node that is ready comes here if it lost its state, such as by a new disk.
   // A new generation arrived while this node was changing: it continues with that one and keeps its place.
   if (hasPlace) return { do: 'take' };
   if (record.phase === 'ready' && record.revision === spec.revision && own.revision === spec.revision)
