@@ -49,13 +49,14 @@ export const isTruncated = (answer: Buffer): boolean => (answer.readUInt16BE(2) 
 
 /**
  * Returns another server's answer as the asker's own: with the asker's id and the case of its question, and
- * cut to the question if it does not fit.
+ * cut to the question if it does not fit. A failure without its question gets it, because some resolvers (Go,
+ * c-ares) wait for an answer that has it.
  * @param answer one that {@link answersTo} the query
  */
 export function relayed(answer: Buffer, query: Buffer, asked: Query, room: number): Buffer {
-  const own = Buffer.from(answer);
+  const hasQuestion = answer.readUInt16BE(4) > 0;
+  const own = hasQuestion ? Buffer.from(answer) : withQuestion(answer, query, asked);
   own.writeUInt16BE(asked.id, 0);
-  if (own.readUInt16BE(4) === 0) return own.subarray(0, room);
   query.copy(own, headerBytes, headerBytes, asked.questionEnd);
   own.writeUInt16BE(own.readUInt16BE(2) | flag.recursionAvailable, 2);
   if (own.length <= room) return own;
@@ -67,6 +68,13 @@ export function relayed(answer: Buffer, query: Buffer, asked: Query, room: numbe
   );
   cut.writeUInt16BE(cut.readUInt16BE(2) | flag.truncated, 2);
   return cut;
+}
+
+/** Returns the header of an answer with the question of the query, and nothing else. */
+function withQuestion(answer: Buffer, query: Buffer, { questionEnd }: Query): Buffer {
+  const counts = Buffer.alloc(headerBytes - 4);
+  counts.writeUInt16BE(1, 0);
+  return Buffer.concat([answer.subarray(0, 4), counts, query.subarray(headerBytes, questionEnd)]);
 }
 
 /** Returns the query for another server: with a new id, and a size that is passed on unfragmented. */

@@ -306,3 +306,13 @@ test("another server's answer gets the client's id and case, and fits the client
   const long = relayed(answer(100), bytes, query, 512);
   assert.ok(long.length <= 512 && decoded(long).flag_tc && decoded(long).answers.length === 0);
 });
+
+test('the failure of another server that came without its question is passed on with it', () => {
+  const bytes = encoded({ id: 4711 }, 'wEb.example');
+  const query = read(bytes);
+  const failed = packet.encode({ type: 'response', id: 1, flags: rcode.SERVFAIL });
+  assert.ok(answersTo(failed, bytes, query));
+  const back = decoded(relayed(failed, bytes, query, 512));
+  const names = back.questions.map(({ name }) => name);
+  assert.deepEqual([back.id, names, back.rcode], [4711, ['wEb.example'], 'SERVFAIL']);
+});
