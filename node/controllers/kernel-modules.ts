@@ -14,8 +14,7 @@ export function kernelModuleController(root = '/sys/module'): Controller {
   const stays = async (name: string, { kernelModules }: NodeState, limits: Limits): Promise<boolean> => {
     const module = await moduleOf(root, name, limits);
     // The state may name it in another form, with `_` for `-` or by an alias.
-    for (const wanted of kernelModules)
-      if ((await moduleOf(root, wanted, limits)) === module) return true;
+    for (const wanted of kernelModules) if ((await moduleOf(root, wanted, limits)) === module) return true;
     const leaving = [...known].filter((one) => !kernelModules.includes(one));
     const left = await Promise.all(leaving.map((one) => moduleOf(root, one, limits)));
     return staysUsed(root, module, new Set(left));

@@ -39,10 +39,7 @@ export function recursivelyReadonly(
   const isBelow = underAny(paths);
   const isAbove = anyBelow(mounts.map(({ destination }) => destination));
   return mounts.map((mount) =>
-    isBind(mount) &&
-    isBelow(mount.destination) &&
-    !isAbove(mount.destination) &&
-    bringsMounts(mount)
+    isBind(mount) && isBelow(mount.destination) && !isAbove(mount.destination) && bringsMounts(mount)
       ? { ...mount, options: mount.options.map((each) => (/^r[ow]$/u.test(each) ? 'rro' : each)) }
       : mount,
   );

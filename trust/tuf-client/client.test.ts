@@ -194,7 +194,8 @@ test('without a first root, the error says how to trust one', async () => {
   const input = { metadataDir: await folder(), metadataUrl: 'https://tuf.invalid', now: new Date() };
   await assert.rejects(refreshTuf(input), {
     code: 'TRUST_TUF_MISSING',
-    message: /no root is trusted there yet; get root\.json .* portcullis tuf-client --metadata-dir FOLDER init/u,
+    message:
+      /no root is trusted there yet; get root\.json .* portcullis tuf-client --metadata-dir FOLDER init/u,
   });
 });
 
