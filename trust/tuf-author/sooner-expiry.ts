@@ -5,8 +5,8 @@ import { clockDifferenceMs } from './issue.ts';
 import { typeOf } from './publish.ts';
 
 /**
- * A file that expires sooner than the file that it replaces: its lifetime was shortened, or one of the two was
- * signed with a wrong clock. Times in ISO 8601.
+ * A file that expires sooner than the file that it replaces: its lifetime was shortened, or one of the two
+ * was signed with a wrong clock. Times in ISO 8601.
  */
 export interface SoonerExpiry {
   readonly dialect: Dialect;
