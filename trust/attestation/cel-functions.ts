@@ -11,8 +11,9 @@ import {
   objectType,
 } from '@bufbuild/cel';
 import type { CelEnv, CelValue } from '@bufbuild/cel';
-import { create } from '@bufbuild/protobuf';
+import { create, fromJson } from '@bufbuild/protobuf';
 import { TimestampSchema } from '@bufbuild/protobuf/wkt';
+import { readRfc3339 } from '../json/rfc3339.ts';
 import { spend } from './cel-budget.ts';
 import { compilePattern, compileSteps, matchSteps } from './cel-regex.ts';
 import { concatenated, isOpen, weightOf } from './cel-values.ts';
@@ -62,6 +63,11 @@ const standard = celEnv({
     celFunc('timestamp', [INT], objectType(TimestampSchema), (seconds) =>
       create(TimestampSchema, { seconds }),
     ),
+    // The library reads 31 February as 3 March.
+    celFunc('timestamp', [STRING], objectType(TimestampSchema), (text) => {
+      if (readRfc3339(text) === undefined) throw new Error('timestamp() of a string that is not a time');
+      return fromJson(TimestampSchema, text);
+    }),
     // All rounds of a comprehension are charged before the first round, including the parts that are not
     // calls.
     celFunc(rangeFunction, [DYN, INT], DYN, (range, parts) => {

@@ -31,15 +31,27 @@ function instructionsOf(pattern: RE2JS): number {
 }
 
 /**
- * Returns the steps that compiling a pattern costs: its characters, multiplied by its counted repetitions. A
- * cached pattern costs the same, because an answer must not depend on earlier questions.
+ * Returns the steps that compiling a pattern costs: its characters, multiplied by its counted repetitions,
+ * and by the depth of groups. A cached pattern costs the same, because an answer must not depend on earlier
+ * questions.
  */
 export function compileSteps(text: string): number {
   let times = 1;
   for (const [, from = '', to = ''] of text.matchAll(/\{(\d{1,9}),?(\d{0,9})\}/g)) {
     times = Math.min(maximumRepetition, times * Math.max(1, Number(from), Number(to)));
   }
-  return 100 + text.length * times * 4;
+  return 100 + text.length * times * 4 + (text.length * depthOf(text)) / 8;
+}
+
+/** Returns how deep groups are nested: each character is compiled once for each group around it. */
+function depthOf(text: string): number {
+  let [depth, deepest] = [0, 0];
+  for (const [mark] of text.matchAll(/\\.|[()]/gsu)) {
+    if (mark === '(') depth += 1;
+    else if (mark === ')') depth -= 1;
+    deepest = Math.max(deepest, depth);
+  }
+  return deepest;
 }
 
 /** Returns the steps that matching costs: each character may visit each instruction. */

@@ -59,6 +59,9 @@ const answers: readonly (readonly [string, unknown, boolean | RegExp])[] = [
   ['now - timestamp(predicate.t) < duration("24h")', { t: '2026-11-20T10:00:00Z' }, true],
   ['now - timestamp(predicate.t) < duration("1h")', { t: '2026-11-20T10:00:00Z' }, false],
   ['timestamp(predicate.t) < now', { t: 'yesterday' }, /timestamp/],
+  ['timestamp(predicate.t) < now', { t: '2024-02-30T00:00:00Z' }, /timestamp/],
+  ['timestamp(predicate.t) < now', { t: '2024-02-01T24:00:00Z' }, /timestamp/],
+  ['timestamp("2024-02-01T00:00:00.000000001Z") > timestamp("2024-02-01T00:00:00Z")', {}, true],
   ['timestamp(60) == timestamp("1970-01-01T00:01:00Z")', {}, true],
   ['int("") == 0', {}, /not an int/],
   ['int("0x10") == 16', {}, /not an int/],
@@ -126,6 +129,7 @@ const expensive: readonly (readonly [string, unknown])[] = [
   [`[[1]]${'.map(x, x + x)'.repeat(250)}.size() == 1`, {}],
   ['predicate.s.matches("(a?){900}a{900}")', { s: 'a'.repeat(100_000) }],
   ['predicate.s.matches("(x+x+)+y|(a|aa)+$")', { s: 'a'.repeat(1_000_000) }],
+  ['predicate.s.matches(predicate.p)', { s: 'a', p: `${'(?:'.repeat(20_000)}a${')'.repeat(20_000)}` }],
   [
     'predicate.l.all(x, predicate.s.contains("b" + string(x)) || true)',
     { l: numbers, s: 'a'.repeat(100_000) },

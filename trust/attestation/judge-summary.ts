@@ -7,6 +7,7 @@ import { patternMatches } from '../requirements/image-pattern.ts';
 import { compiled, normaliseReference } from '../requirements/named-images.ts';
 import type { SummaryDemand } from '../requirements/types.ts';
 import type { Statement } from './statement.ts';
+import { readRfc3339 } from '../json/rfc3339.ts';
 
 /** The allowed difference in ms between the clocks of verifiers and of this machine. */
 const clockSkew = 5 * 60 * 1000;
@@ -112,13 +113,10 @@ const judgePolicy: Judge = (summary, { policy }) => {
       };
 };
 
-/** RFC 3339. */
-const timestamp = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/i;
-
 const judgeTime: Judge = (summary, { maxAge }, _, { now }) => {
   const text = summary['timeVerified'];
-  const time = typeof text === 'string' && timestamp.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time))
+  const time = readRfc3339(text);
+  if (time === undefined)
     return { code: 'TRUST_VSA_MALFORMED', says: `the time of the verification is not valid: ${shown(text)}` };
   if (time > now.getTime() + clockSkew)
     return {

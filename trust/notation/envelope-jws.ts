@@ -1,6 +1,7 @@
 import { decodeBase64, parseStrictJson, recordOf } from '../json/strict-json.ts';
 import { headers } from './media-types.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
+import { readRfc3339 } from '../json/rfc3339.ts';
 
 const ownMembers = ['alg', 'cty', 'crit'];
 const timeLabels: readonly string[] = [headers.signingTime, headers.authenticSigningTime, headers.expiry];
@@ -56,17 +57,8 @@ function base64Url(text: unknown, what: string): Buffer {
 
 /** Reads RFC 3339; milliseconds since 1970. */
 function timeIn(value: unknown, name: string): number {
-  const match =
-    typeof value === 'string'
-      ? /^(\d{4}-\d{2}-(\d{2}))T(\d{2}:\d{2}:\d{2})(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/.exec(value)
-      : null;
-  const time =
-    match === null
-      ? Number.NaN
-      : Date.parse(`${match[1]}T${match[3]}${(match[4] ?? '').slice(0, 4)}${match[5]}`);
-  // Date.parse accepts 31 February and rolls it over.
-  if (Number.isNaN(time) || new Date(`${match?.[1]}T00:00:00Z`).getUTCDate() !== Number(match?.[2]))
-    throw new Error(`its ${name} is not a time`);
+  const time = readRfc3339(value);
+  if (time === undefined) throw new Error(`its ${name} is not a time`);
   return time;
 }
 

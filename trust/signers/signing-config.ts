@@ -4,6 +4,7 @@ import { readGivenFile } from '../../base/files/index.ts';
 import { largest } from '../../base/lists/index.ts';
 import { recordOf } from '../json/strict-json.ts';
 import type { WitnessUrls } from './signer.ts';
+import { readRfc3339 } from '../json/rfc3339.ts';
 
 /** The services that a signing configuration names for a given time. */
 export interface SigningServices {
@@ -96,7 +97,7 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
       if (typeof majorApiVersion !== 'number') throw fail('an entry has no majorApiVersion');
       const { start, end } = recordOf(validFor) ?? {};
       const time = (text: unknown, absent: number): number =>
-        text === undefined || text === null ? absent : typeof text === 'string' ? Date.parse(text) : NaN;
+        text === undefined || text === null ? absent : (readRfc3339(text) ?? NaN);
       return {
         url: parsed.href.replace(/\/+$/, ''),
         majorApiVersion,

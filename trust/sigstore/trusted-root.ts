@@ -5,6 +5,7 @@ import { keyFlaw } from '../keys/key-flaw.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import type { Certificate } from '../x509/certificate.ts';
 import { digestOfKeyDetails } from './key-details.ts';
+import { readRfc3339 } from '../json/rfc3339.ts';
 
 /** Milliseconds since 1970; both ends are inclusive. */
 export interface ValidityPeriod {
@@ -159,27 +160,16 @@ function readAuthority(member: Json, where: string): CertificateAuthority {
 function readPeriod(value: unknown, where: string, without?: number): ValidityPeriod {
   const period = recordOf(value ?? {});
   const begun = period?.['start'] ?? undefined;
-  const start = begun === undefined && period !== undefined ? without : readInstant(begun);
+  const start = begun === undefined && period !== undefined ? without : readRfc3339(begun);
   if (start === undefined)
     throw new Error(
       `${where}.validFor.start is missing or not a time: without it, nothing would limit the trust in it`,
     );
   const written = period?.['end'];
-  const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readInstant(written);
+  const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readRfc3339(written);
   if (end === undefined || end < start)
     throw new Error(`${where}.validFor.end is not a time after its start`);
   return { start, end };
-}
-
-/** Reads RFC 3339, as protobuf's JSON writes timestamps. */
-function readInstant(value: unknown): number | undefined {
-  if (
-    typeof value !== 'string' ||
-    !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(value)
-  )
-    return undefined;
-  const time = Date.parse(value);
-  return Number.isNaN(time) ? undefined : time;
 }
 
 function nameOf(url: unknown, where: string): string {

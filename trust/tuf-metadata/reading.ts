@@ -1,3 +1,5 @@
+import { readRfc3339 } from '../json/rfc3339.ts';
+
 /** Typed reading of parsed JSON. The first invalid value is thrown as a sentence. */
 export type Json = Readonly<Record<string, unknown>>;
 
@@ -36,15 +38,9 @@ export function entriesAt(value: unknown, at: string): [string, unknown][] {
   return Object.entries(objectAt(value, at));
 }
 
-const utc = /^(\d{4}-\d{2}-(\d{2}))T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u;
-
 /** Reads an RFC 3339 time. @returns milliseconds since 1970 */
 export function timeAt(value: unknown, at: string): number {
-  const text = textAt(value, at);
-  const [, date = '', day] = utc.exec(text) ?? [];
-  const time = day === undefined ? Number.NaN : Date.parse(text);
-  // Date.parse reads 31 February as 3 March.
-  if (Number.isNaN(time) || new Date(`${date}T00:00:00Z`).getUTCDate() !== Number(day))
-    throw new Error(`${at} must be a time such as 2030-01-31T00:00:00Z`);
+  const time = readRfc3339(textAt(value, at));
+  if (time === undefined) throw new Error(`${at} must be a time such as 2030-01-31T00:00:00Z`);
   return time;
 }
