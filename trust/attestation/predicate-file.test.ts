@@ -11,3 +11,9 @@ test('a statement is signed with the numbers that the file has', async () => {
   const payload = attestationPayload('app', [`sha256:${'a'.repeat(64)}`], type, predicate).toString();
   assert.ok(payload.endsWith(`"predicate":${text}}`), payload);
 });
+
+test('an unknown type is refused before the file is read, and before anybody is asked for a passphrase', async () => {
+  await assert.rejects(readPredicate('/nonexistent/predicate.json', 'slsa-provenance', new Date()), {
+    code: 'TRUST_PREDICATE_TYPE',
+  });
+});

@@ -4,7 +4,7 @@ import { readGivenFile } from '../../base/files/index.ts';
 import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../json/strict-json.ts';
 import { predicateFlaw } from './predicate-minimum.ts';
-import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
+import { entitlementsPredicateType, predicateTypeOf, requirePredicateType } from './predicate-types.ts';
 
 /** The content of an attestation of the largest `maxSize`: base64 makes four bytes of three. */
 export const maximumPredicateBytes = 47 * 1024 * 1024;
@@ -21,7 +21,7 @@ export function isEntitlementsType(type: string): boolean {
  * `entitlements` is a document of kind EntitlementProfile, which may also
  * be YAML.
  * @param given the content, if it was read already
- * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
+ * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`, `TRUST_PREDICATE_TYPE`
  */
 export async function readPredicate(file: string, type: string, now: Date, given?: Buffer): Promise<unknown> {
   const fail = (why: string, fix = 'name a JSON file'): PortcullisError =>
@@ -33,6 +33,7 @@ export async function readPredicate(file: string, type: string, now: Date, given
       why,
       fix,
     });
+  requirePredicateType(type);
   const bytes: Buffer = await orThrow(
     async () => given ?? (await readGivenFile(file, maximumPredicateBytes)),
     (error) => fail(fileReason(error, file)),

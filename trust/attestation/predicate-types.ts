@@ -1,3 +1,5 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
 /**
  * Predicate type of a publisher's statement of entitlements: the predicate is a document of kind
  * EntitlementProfile.
@@ -42,4 +44,21 @@ export const predicateShortNames: readonly string[] = [...shortNames.keys()];
  */
 export function predicateTypeOf(name: string): string | undefined {
   return shortNames.get(name) ?? (/^[a-z][a-z0-9+.-]*:\S+$/i.test(name) ? name : undefined);
+}
+
+/**
+ * Returns the URI of a predicate type to sign, given by its short name or in full.
+ * @throws PortcullisError `TRUST_PREDICATE_TYPE`
+ */
+export function requirePredicateType(name: string): string {
+  const type = predicateTypeOf(name);
+  if (type !== undefined) return type;
+  throw new PortcullisError({
+    code: 'TRUST_PREDICATE_TYPE',
+    kind: 'invalid',
+    attempted: 'attest image',
+    on: name,
+    why: 'it is not a predicate type',
+    fix: `write a URI, or one of ${predicateShortNames.join(', ')}`,
+  });
 }

@@ -18,7 +18,7 @@ import { signBundle } from './dsse-bundle.ts';
 import { witnessAnnotations } from './legacy-annotations.ts';
 import { keySigner } from '../signers/signer.ts';
 import type { Signer } from '../signers/signer.ts';
-import { predicateShortNames, predicateTypeOf } from '../attestation/predicate-types.ts';
+import { requirePredicateType } from '../attestation/predicate-types.ts';
 
 /**
  * `bundle`: a sigstore bundle among the referrers, the default of cosign v3. `legacy`: an envelope under the
@@ -84,14 +84,7 @@ export async function attestReference({
  */
 export async function attestImage(input: AttestImageInput): Promise<Attested> {
   const { repository, digest, type, format, now, signal } = input;
-  const predicateType = predicateTypeOf(type);
-  if (predicateType === undefined)
-    throw failure(
-      'TRUST_PREDICATE_TYPE',
-      type,
-      'it is not a predicate type',
-      `write a URI, or one of ${predicateShortNames.join(', ')}`,
-    );
+  const predicateType = requirePredicateType(type);
   if (!digest.startsWith('sha256:'))
     throw failure(
       'TRUST_DIGEST_NOT_SHA256',
