@@ -93,8 +93,8 @@ describe('the name of a node', { skip: etcdTool.skip, timeout: 120_000 }, () => 
     const now = await claimName(client, { name: 'n2', identity: 'a', lease: next });
     const writesOf = (claim: typeof now): ReturnType<typeof memberWrites> =>
       memberWrites({ client, name: 'n2', labels: {}, claim, revision: () => '' });
-    assert.equal(await writesOf(before).register('web'), false);
-    assert.equal(await writesOf(now).register('web'), true);
+    assert.equal(await writesOf(before).register('web', () => undefined), false);
+    assert.equal(await writesOf(now).register('web', () => undefined), true);
     await assert.rejects(claimName(client, { name: 'n2', identity: 'b', lease }), {
       code: 'NODE_NAME_TAKEN',
     });

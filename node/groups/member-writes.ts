@@ -6,8 +6,11 @@ import type { KnownGroup } from './view.ts';
 
 /** The keys of one node, and nothing else: each write is one transaction. */
 export interface MemberWrites {
-  /** Makes the node known to the group. */
-  register(group: string): Promise<boolean>;
+  /**
+   * Makes the node known to the group.
+   * @param written called with the revision of etcd at which the record was written
+   */
+  register(group: string, written: (revision: number) => void): Promise<boolean>;
   /**
    * Takes a place, if nobody took one, failed or was registered after the view.
    * @param viewRevision revision of etcd of the view
@@ -63,8 +66,12 @@ export function memberWrites({ client, name, labels, claim, revision }: Writer):
   const specOf = ({ spec }: KnownGroup): Pick<GroupSpec, 'attempt' | 'generation'> =>
     spec ?? { attempt: 0, generation: 0 };
   return {
-    register: (group) =>
-      client.transact([isOurs], [putRecord(group, { generation: 0, attempt: 0 }, 'waiting')]),
+    async register(group, written) {
+      const record = putRecord(group, { generation: 0, attempt: 0 }, 'waiting');
+      const { succeeded, revision: at } = await client.commit([isOurs], [record]);
+      if (succeeded) written(at);
+      return succeeded;
+    },
     take: (group, known, viewRevision, lease) =>
       client.transact(
         [

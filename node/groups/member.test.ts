@@ -99,6 +99,32 @@ describe('a node that changes with its group', { skip: etcdTool.skip, timeout: 1
     };
   }
 
+  it('makes itself known once, however late etcd reports its record', async (t) => {
+    const late = Promise.withResolvers<undefined>();
+    t.after(() => late.resolve(undefined));
+    const own = open();
+    async function* held<T extends { readonly events: readonly unknown[] }>(answers: AsyncIterable<T>) {
+      for await (const each of answers) {
+        if (each.events.length > 0) await late.promise;
+        yield each;
+      }
+    }
+    const watch: EtcdClient['watch'] = (...asked) => {
+      const stream = own.watch(...asked);
+      return { ...stream, answers: held(stream.answers) };
+    };
+    let looks = 0;
+    const desired = (): undefined => void (looks += 1);
+    await applyTo('late', { names: ['late'] }, 60);
+    joinAs(t, 'late', {}, { desired }, { ...own, watch });
+    const record = () => client.get(`${nodePrefix('late')}late`);
+    await eventually('the node is known', async () => (await record()) !== undefined);
+    const before = looks;
+    await eventually('the node looks again and again', () => Promise.resolve(looks >= before + 6));
+    const { createRevision, modRevision } = (await record()) ?? {};
+    assert.equal(modRevision, createRevision);
+  });
+
   it(
     'halts the rollout at its deadline if it cannot store the state, and says why',
     { timeout: 20_000 },

@@ -12,7 +12,7 @@ import type { MemberWrites } from './member-writes.ts';
 import { groupsPrefix } from './records.ts';
 import type { GroupSpec, NodeRecord } from './records.ts';
 import { createGroupViews } from './view.ts';
-import type { KnownGroup } from './view.ts';
+import type { GroupViews, KnownGroup } from './view.ts';
 
 /** Functions of its node that a member needs. */
 export interface MemberNode {
@@ -95,6 +95,7 @@ export function joinGroups(options: MemberOptions): Member {
   const changingMs = createChangingTime();
   const explain = createExplanations();
   const leaveOthers = createLeaving(log);
+  const register = createRegistration(views, say);
 
   const take = async (writes: MemberWrites, group: string, known: KnownGroup): Promise<void> => {
     if (lease === undefined) return say('it waits for a lease of etcd');
@@ -129,7 +130,7 @@ export function joinGroups(options: MemberOptions): Member {
       case 'wait':
         return say(next.why);
       case 'register':
-        return void (await writes.register(group));
+        return register(writes, group);
       case 'take':
         return take(writes, group, known);
       case 'apply':
@@ -198,6 +199,24 @@ function createProgress(log: MemberOptions['log']): {
       progress = text;
     },
     status: () => progress,
+  };
+}
+
+/**
+ * Returns a function that makes the node known. All nodes of the group read each write, so the record is not
+ * written again before the view has it: a slow etcd would get slower with each write. A new listing has it,
+ * or shows that it is gone, whatever revisions a restored cluster counts.
+ */
+function createRegistration(
+  views: GroupViews,
+  say: (text: string) => void,
+): (writes: MemberWrites, group: string) => Promise<void> {
+  let last = { listing: 0, revision: 0 };
+  return async (writes, group) => {
+    const listing = views.listings();
+    if (last.listing === listing && views.revision() < last.revision)
+      return say('it waits until etcd reports its record');
+    await writes.register(group, (revision) => (last = { listing, revision }));
   };
 }
 

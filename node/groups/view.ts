@@ -23,6 +23,8 @@ export interface GroupViews {
   take(changes: readonly EtcdChange[]): void;
   /** The revision of etcd of the view: nothing that was written later is in it. */
   revision(): number;
+  /** How many times everything was replaced. */
+  listings(): number;
   groups(): ReadonlyMap<string, KnownGroup>;
 }
 
@@ -39,6 +41,7 @@ interface Mutable {
 export function createGroupViews(now: () => number = () => performance.now()): GroupViews {
   const groups = new Map<string, Mutable>();
   let seen = 0;
+  let listings = 0;
   const set = (key: string, value: Buffer | undefined, modRevision: number): void => {
     const parts = readGroupKey(key);
     if (parts === undefined) return;
@@ -75,6 +78,7 @@ export function createGroupViews(now: () => number = () => performance.now()): G
     replace(pairs, revision) {
       groups.clear();
       seen = revision;
+      listings += 1;
       for (const { key, value, modRevision } of pairs) set(key, value, modRevision);
     },
     take(changes) {
@@ -84,6 +88,7 @@ export function createGroupViews(now: () => number = () => performance.now()): G
       }
     },
     revision: () => seen,
+    listings: () => listings,
     groups: () => groups,
   };
 }
