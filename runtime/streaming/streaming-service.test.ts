@@ -89,6 +89,50 @@ describe('the streaming service', () => {
     await service.close();
   });
 
+  it('limits the memory of unfinished messages to one pod, and serves other pods', async () => {
+    const service = await open();
+    const started = async (subject: string): Promise<WebSocket> => {
+      const url = await service.open(subject, { ...plan(), sandbox: subject });
+      const socket = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+      await once(socket, 'open');
+      return socket;
+    };
+    const part = Buffer.alloc(15 * 1024 * 1024);
+    const sockets: WebSocket[] = [];
+    for (let count = 0; count < 3; count += 1) {
+      const socket = await started('a');
+      sockets.push(socket);
+      socket.send(part, { fin: false });
+    }
+    const [code] = (await Promise.race(sockets.map((socket) => once(socket, 'close')))) as [number];
+    assert.equal(code, 1013);
+    assert.match(await page(await service.open('b', { ...plan(), sandbox: 'b' })), /a page/);
+    for (const socket of sockets) socket.terminate();
+    await service.close();
+  });
+
+  it('gives the memory of messages back when they are read', async () => {
+    const received: number[] = [];
+    const sink = createTcpServer((connection) =>
+      connection.on('data', ({ length }) => received.push(length)).on('error', () => undefined),
+    );
+    await once(sink.listen(0, '127.0.0.1'), 'listening');
+    const service = await open();
+    const url = await service.open('a', { ...plan(), ports: [(sink.address() as AddressInfo).port] });
+    const socket = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+    await once(socket, 'open');
+    const message = Buffer.alloc(12 * 1024 * 1024);
+    for (let count = 0; count < 5; count += 1) socket.send(message);
+    const all = 5 * (message.length - 1);
+    const sum = (): number => received.reduce((total, length) => total + length, 0);
+    const isClosed = once(socket, 'close').then(() => assert.fail(`closed after ${sum()} bytes`));
+    isClosed.catch(() => undefined);
+    while (sum() < all) await Promise.race([pause(20), isClosed]);
+    socket.terminate();
+    sink.close();
+    await service.close();
+  });
+
   it('ends an idle Worker and starts another one without losing a session, also on a separate port', async () => {
     const taken = createHttpServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');

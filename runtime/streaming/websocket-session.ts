@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import { serveCommand } from './command-session.ts';
 import type { RunCommand } from './command-session.ts';
 import { finishMs } from './command-streams.ts';
+import { createMessageRoom, limitMessages } from './message-room.ts';
 import type { ForwardPlan, SessionPlan, SessionResult } from './plan.ts';
 import { forwardChannelNames, listOf, negotiateWebSocketCommand, tunnelName } from './protocols.ts';
 import { refuse } from './refusal.ts';
@@ -15,7 +16,7 @@ import { serveWebSocketForward } from './websocket-forward.ts';
 const largestMessage = 16 * 1024 * 1024;
 
 /** Completes the upgrade with the protocol of that name; the empty name names none. */
-type Upgrade = (asked: UpgradeRequest, name: string) => Promise<WebSocket>;
+type Upgrade = (asked: UpgradeRequest, name: string, plan: SessionPlan) => Promise<WebSocket>;
 
 /** Sessions over WebSocket. */
 export interface WebSocketSessions {
@@ -48,8 +49,9 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
     handleProtocols: () => answer || false,
   };
   const webSockets = new WebSocketServer(webSocketOptions);
+  const room = createMessageRoom();
   return {
-    upgrade: ({ request, socket, head, probeWith }, name) =>
+    upgrade: ({ request, socket, head, probeWith }, name, plan) =>
       new Promise((resolve, reject) => {
         socket.once('close', () => reject(new Error('gone')));
         answer = name;
@@ -59,6 +61,7 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
         webSockets.handleUpgrade(request, socket, head, (webSocket) => {
           // RFC 6455, section 5.5.3: a pong that answers no ping expects no response.
           probeWith(() => webSocket.pong(undefined, undefined, () => undefined));
+          limitMessages(webSocket, socket, room.open(subjectOf(plan)));
           resolve(webSocket);
         });
         // `ws` removes the timeout.
@@ -66,6 +69,11 @@ function createUpgrader(idleTimeoutMs: number): { readonly upgrade: Upgrade; rea
       }),
     close: () => webSockets.close(),
   };
+}
+
+function subjectOf(plan: SessionPlan): string {
+  if (plan.kind === 'portforward') return plan.sandbox;
+  return plan.kind === 'attach' ? plan.container : plan.target.id;
 }
 
 async function serveOverWebSocket(
@@ -85,7 +93,7 @@ async function serveOverWebSocket(
       offered.find((one) => one === tunnelName || (forwardChannelNames as readonly string[]).includes(one)) ??
       (offered.length === 0 ? '' : undefined);
     if (name === undefined) return refuse(socket, refusal);
-    const webSocket = await upgrade(asked, name);
+    const webSocket = await upgrade(asked, name, plan);
     await (name === tunnelName
       ? tunnel(webSocket, plan)
       : serveWebSocketForward(webSocket, { base64: name.includes('base64') }, plan));
@@ -93,7 +101,7 @@ async function serveOverWebSocket(
   }
   const protocol = negotiateWebSocketCommand(offered);
   if (protocol === undefined) return refuse(socket, refusal);
-  const webSocket = await upgrade(asked, protocol.name);
+  const webSocket = await upgrade(asked, protocol.name, plan);
   return serveCommand(
     command,
     plan,
