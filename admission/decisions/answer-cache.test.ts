@@ -64,7 +64,11 @@ test('an error says whether the registry was asked', { timeout: 10_000 }, async 
   await assert.rejects(Promise.resolve(waiting), /it was not asked, because earlier questions to/u);
 });
 
-test('the decisions of one party do not delay the decision of another party until all are made', async () => {
+/** Returns a cache whose decisions never end, and the references of those that began. */
+function undecided(): {
+  readonly decide: (parties: readonly string[], reference: string, items: Dossier['items']) => void;
+  readonly begun: readonly string[];
+} {
   const begun: string[] = [];
   const cache = createAnswerCache({
     decide({ reference }) {
@@ -72,15 +76,33 @@ test('the decisions of one party do not delay the decision of another party unti
       return new Promise(() => undefined);
     },
   });
-  const decide = (party: string): void => {
-    const input = { reference: party } as DecideInput;
-    cache
-      .of([party])
-      .decide(input)
-      .catch(() => undefined);
+  return {
+    decide(parties, reference, items) {
+      const input = { reference, dossier: { ...dossierWith(''), items } } as unknown as DecideInput;
+      cache
+        .of(parties)
+        .decide(input)
+        .catch(() => undefined);
+    },
+    begun,
   };
-  for (let count = 0; count < 100; count += 1) decide('user greedy');
-  decide('user ada');
+}
+
+const manyItems = Array.from({ length: 60 }, () => dossierWith('').items).flat();
+
+test('the decisions of one party do not delay the decision of another party until all are made', async () => {
+  const { decide, begun } = undecided();
+  for (let count = 0; count < 100; count += 1) decide(['user greedy'], 'greedy', manyItems);
+  decide(['user ada'], 'ada', manyItems);
   await nextTurn();
-  assert.deepEqual(begun, ['user greedy', 'user greedy', 'user greedy', 'user ada']);
+  assert.deepEqual(begun, ['greedy', 'greedy', 'greedy', 'ada']);
+});
+
+test('a decision that needs no thread does not wait for those that do', async () => {
+  const { decide, begun } = undecided();
+  const controller = 'user replicaset-controller';
+  for (let count = 0; count < 100; count += 1) decide(['namespace greedy', controller], 'greedy', manyItems);
+  decide(['namespace ada', controller], 'ada', dossierWith('').items);
+  await nextTurn();
+  assert.ok(begun.includes('ada'), begun.join());
 });

@@ -3,6 +3,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { createHostWatch } from '../../trust/gate/index.ts';
 import type { GateCache, HostWatch } from '../../trust/gate/index.ts';
 import type { Dossier } from '../../trust/index.ts';
+import { isDear } from '../../trust/verdict/index.ts';
 import type { Decider } from '../../trust/verdict/index.ts';
 import { createFairTurns } from './fair-turns.ts';
 import type { FairTurns } from './fair-turns.ts';
@@ -54,8 +55,8 @@ export const registryConnections = usualLimits.atOnceOfHost * requestsOfQuestion
 const mostResolved = 20_000;
 
 /**
- * Decisions that are made at the same time, for which the decider has two threads. The last place is for a
- * party that has none: an image with many platforms and signatures keeps a thread busy for seconds.
+ * Expensive decisions that are made at the same time, for which the decider has two threads. The last place
+ * is for a party that has none: an image with many platforms and signatures keeps a thread busy for seconds.
  */
 const decisionsAtOnce = { atOnce: 4, atOnceOfParty: 3, reserved: 1 };
 
@@ -168,7 +169,11 @@ export function createAnswerCache(
       resolved: <T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>) =>
         answer(resolved, parties, { key, host, ask }) as Promise<T>,
       evidence: (key, host, ask) => answer(evidence, parties, { key, host, ask }) as Promise<Dossier>,
-      decide: (input) => deciding.run(parties, () => decider.decide(input)),
+      // Most decisions need no thread. They must not wait: one user creates the pods of all namespaces.
+      decide: (input) =>
+        isDear(input.dossier.items)
+          ? deciding.run(parties, () => decider.decide(input))
+          : decider.decide(input),
       watch() {
         const party = JSON.stringify(parties);
         const watch = watches.get(party) ?? createHostWatch();

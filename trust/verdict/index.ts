@@ -5,6 +5,6 @@
  */
 export { bundleVerifications } from '../keys/remembered.ts';
 export { verdictCacheKey } from './cache-key.ts';
-export { createDecider } from './decider.ts';
+export { createDecider, isDear } from './decider.ts';
 export type { Decider } from './decider.ts';
 export { decideUnseen, unseenDossier } from './decide-unseen.ts';
