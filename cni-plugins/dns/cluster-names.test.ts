@@ -51,6 +51,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       object('many', { spec: { clusterIP: 'None', ports } }),
       object('away', { spec: { type: 'ExternalName', externalName: 'elsewhere.example' } }),
       object('cut', { spec: { type: 'ExternalName', externalName: 'cut.example' } }),
+      object('partial', { spec: { type: 'ExternalName', externalName: 'partial.example' } }),
     ],
     '/apis/discovery.k8s.io/v1/endpointslices': [sliceOf('db', 2), sliceOf('many', 300)],
   };
@@ -82,8 +83,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   );
 
   /**
-   * Knows the address of every name below `example`, and no other name. Its answer for `cut.example` ends
-   * within a record.
+   * Knows the address of every name below `example`, and no other name. Its answers for `partial.example` and
+   * `cut.example` are truncated, and the latter ends within a record.
    */
   const upstream = createSocket('udp4');
   upstream.on('message', (message, from) => {
@@ -96,10 +97,11 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
         ? [{ type: 'A' as const, name: question.name, data: '192.0.2.80', ttl: 60 }]
         : [];
     const isCut = question.name === 'cut.example';
+    const isTruncated = isCut || question.name === 'partial.example';
     const answer = packet.encode({
       type: 'response',
       id: query.id ?? 0,
-      flags: packet.RECURSION_AVAILABLE | (isKnown ? 0 : 3) | (isCut ? packet.TRUNCATED_RESPONSE : 0),
+      flags: packet.RECURSION_AVAILABLE | (isKnown ? 0 : 3) | (isTruncated ? packet.TRUNCATED_RESPONSE : 0),
       questions: [question],
       answers,
     });
@@ -228,17 +230,26 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     },
   );
 
-  test('the truncated answer of another server for an alias is passed on as truncated', async () => {
+  const askOnce = async (name: string): Promise<packet.DecodedPacket & { rcode: string }> => {
     const client = createSocket('udp4');
     after(() => client.close());
-    const question = { type: 'A' as const, name: 'cut.shop.svc.cluster.local' };
-    const query = packet.encode({ type: 'query', id: 7, questions: [question] });
+    const query = packet.encode({ type: 'query', id: 7, questions: [{ type: 'A', name }] });
     const answered = once(client, 'message') as Promise<[Buffer]>;
     // As a resolver does: a datagram may be lost.
     const asking = setInterval(() => client.send(query, 53, address), 200);
     const [answer] = await answered.finally(() => clearInterval(asking));
-    const { rcode, flag_tc: isTruncated } = packet.decode(answer) as packet.DecodedPacket & { rcode: string };
+    return packet.decode(answer) as packet.DecodedPacket & { rcode: string };
+  };
+
+  test('the truncated answer of another server for an alias is passed on as truncated', async () => {
+    const { rcode, flag_tc: isTruncated } = await askOnce('cut.shop.svc.cluster.local');
     assert.deepEqual({ rcode, isTruncated }, { rcode: 'NOERROR', isTruncated: true });
+  });
+
+  test('a truncated answer for an alias keeps its records, for resolvers that never ask over TCP', async () => {
+    const { flag_tc: isTruncated, answers } = await askOnce('partial.shop.svc.cluster.local');
+    const addresses = answers?.flatMap((each) => (each.type === 'A' ? [each.data] : []));
+    assert.deepEqual({ isTruncated, addresses }, { isTruncated: true, addresses: ['192.0.2.80'] });
   });
 
   test('the host and its own pods get answers; an address that no pod has gets a refusal', digs, async () => {

@@ -128,10 +128,10 @@ export function createQueryHandler(
     forwarder.ask(
       { query, asked: read, asker: formatIp(asker), byStream, servers: serversFor(seen) },
       (answer) => {
-        // The asker ignores a truncated datagram, which may end within a record, and asks over TCP (RFC 2181,
-        // section 9).
+        // A truncated datagram may end within a record. An asker that can ask over TCP ignores its records
+        // (RFC 2181, section 9), and one that cannot, such as musl before 1.2.4, uses those that arrived.
         const isCut = !byStream && answer !== undefined && isTruncated(answer);
-        const records = isCut ? [] : answer && answerRecords(answer, read.questionEnd);
+        const records = (answer && answerRecords(answer, read.questionEnd)) ?? (isCut ? [] : undefined);
         if (answer === undefined || records === undefined || isFailure(answer))
           return say('failed', unreachable, question);
         const reply: Reply = {
