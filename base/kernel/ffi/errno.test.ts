@@ -27,6 +27,17 @@ test('if two names share a number, the name of the manual pages is reported', ()
   assert.equal(errnoName(4000), 'ERRNO_4000');
 });
 
+test('an errno that Node has no name for gets the same error by its name and by its number', () => {
+  for (const [name, number] of [
+    ['EUCLEAN', 117],
+    ['ESHUTDOWN', 108],
+  ] as const) {
+    const { message } = kernelError(name, 'mkdir', '/a');
+    assert.equal(message, kernelError(number, 'mkdir', '/a').message);
+    assert.ok(!message.includes(`${name} (${name})`), message);
+  }
+});
+
 test('every errno becomes an error whose code isErrno recognises', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 200 }), (errno) => {

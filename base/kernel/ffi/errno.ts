@@ -18,6 +18,9 @@ for (const [name, number] of Object.entries(constants.errno)) names.set(number, 
 names.set(constants.errno.EAGAIN, 'EAGAIN');
 names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
 
+const numbers = new Map<string, number>([...names].map(([number, name]) => [name, number]));
+for (const [name, number] of Object.entries(constants.errno)) numbers.set(name, number);
+
 /** Returns the name of an errno (`ENOENT`), or `ERRNO_n` for a number without a name. */
 export function errnoName(number: number): string {
   return names.get(number) ?? `ERRNO_${number}`;
@@ -105,8 +108,7 @@ export function kernelError(
   fix?: string,
 ): PortcullisError<KernelCode> {
   const name = typeof errno === 'number' ? errnoName(errno) : errno;
-  const number =
-    typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
+  const number = typeof errno === 'number' ? errno : numbers.get(errno);
   const limit = limitFix(name, call);
   const text =
     limit !== undefined
