@@ -31,7 +31,8 @@ function dossierWith(annotation: string): Dossier {
 }
 
 test('annotations count towards the bytes of evidence that are kept', async () => {
-  const decider = { decide: () => Promise.reject(new Error('nothing is decided here')) };
+  const nothing = (): Promise<never> => Promise.reject(new Error('nothing is decided here'));
+  const decider = { decide: nothing, satisfied: nothing };
   const cache = createAnswerCache(decider, {
     ...usualLimits,
     ...{ evidenceBytes: 20_000, evidenceMs: 60_000 },
@@ -51,7 +52,8 @@ test('annotations count towards the bytes of evidence that are kept', async () =
 });
 
 test('an error says whether the registry was asked', { timeout: 10_000 }, async () => {
-  const decider = { decide: () => Promise.reject(new Error('nothing is decided here')) };
+  const nothing = (): Promise<never> => Promise.reject(new Error('nothing is decided here'));
+  const decider = { decide: nothing, satisfied: nothing };
   const cache = createAnswerCache(decider, { ...usualLimits, askMs: 50, atOnceOfHost: 1 }).of(['user ada']);
   // A request of node:http, too, ends only some time after its signal. The time limit of the waiting question
   // begins with the next turn of the event loop, which may be late: the first one ends well after both.
@@ -75,6 +77,7 @@ function undecided(): {
       begun.push(reference);
       return new Promise(() => undefined);
     },
+    satisfied: () => Promise.reject(new Error('no evidence is judged here')),
   });
   return {
     decide(parties, reference, items) {

@@ -89,7 +89,7 @@ export interface AnswerCache {
  * Creates the memory of one replica. Equal questions at the same time are asked once. Failures are not kept.
  */
 export function createAnswerCache(
-  decider: Pick<Decider, 'decide'>,
+  decider: Pick<Decider, 'decide' | 'satisfied'>,
   limits: CacheLimits = usualLimits,
 ): AnswerCache {
   const { atOnce, atOnceOfHost, atOnceOfParty } = limits;
@@ -125,6 +125,15 @@ export function createAnswerCache(
       ofHost.questions -= 1;
       if (ofHost.questions === 0) hosts.delete(host);
     }
+  }
+
+  /** Most decisions need no thread. They do not wait: one user creates the pods of all namespaces. */
+  function inThread<T>(
+    parties: readonly string[],
+    { items }: Pick<Dossier, 'items'>,
+    ask: () => Promise<T>,
+  ): Promise<T> {
+    return isDear(items) ? deciding.run(parties, ask) : ask();
   }
 
   /** Returns the kept answer, the answer to the same question of another review, or asks. */
@@ -169,11 +178,9 @@ export function createAnswerCache(
       resolved: <T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>) =>
         answer(resolved, parties, { key, host, ask }) as Promise<T>,
       evidence: (key, host, ask) => answer(evidence, parties, { key, host, ask }) as Promise<Dossier>,
-      // Most decisions need no thread. They must not wait: one user creates the pods of all namespaces.
-      decide: (input) =>
-        isDear(input.dossier.items)
-          ? deciding.run(parties, () => decider.decide(input))
-          : decider.decide(input),
+      decide: (input) => inThread(parties, input.dossier, () => decider.decide(input)),
+      satisfied: (policy, evidence, context) =>
+        inThread(parties, evidence, () => decider.satisfied(policy, evidence, context)),
       watch() {
         const party = JSON.stringify(parties);
         const watch = watches.get(party) ?? createHostWatch();

@@ -24,7 +24,10 @@ import type { RegistryAccess } from '../registries/registry-access.ts';
 import type { TrustPolicy } from '../requirements/types.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
+import { decide } from '../verdict/decide.ts';
 import { admitImages } from './admit.ts';
+import type { GateCache } from './admit.ts';
+import { createHostWatch } from './host-watch.ts';
 import { readImageSources } from './image-sources.ts';
 import type { GateQuestion, GateResult } from './types.ts';
 
@@ -38,8 +41,8 @@ async function serve(
   return registry;
 }
 
-function access(t: TestContext): RegistryAccess {
-  const options = { retry: { attempts: 1 } };
+function access(t: TestContext, more: RegistryAccess['options'] = {}): RegistryAccess {
+  const options = { retry: { attempts: 1 }, ...more };
   const client = createRegistryClient(options);
   t.after(() => client.close());
   return {
@@ -334,4 +337,26 @@ spec: { template: { spec: { containers: [{ name: c, image: f:1 }] } } }
         isPortcullisError(error) && error.code === 'TRUST_GATE_IMAGES_INVALID' && says.test(error.message),
       wrong,
     );
+});
+
+test('a service leaves it to its cache whether the evidence of a mirror suffices', async (t) => {
+  const name = 'bundle/ecdsa-p256';
+  const [mirror, origin] = [await serve(t), await serve(t)];
+  const rules = new Map([[origin.host, { mirrors: [{ url: `http://${mirror.host}` }] }]]);
+  const judged: string[] = [];
+  const cache: GateCache = {
+    resolved: (_key, _host, asked) => asked(),
+    evidence: (_key, _host, asked) => asked(),
+    decide: (input) => Promise.resolve(decide(input)),
+    satisfied(_policy, { items }) {
+      judged.push(...items.map(({ servedBy }) => servedBy));
+      return Promise.resolve(false);
+    },
+    watch: createHostWatch,
+  };
+  const registry = access(t, { rules });
+  const { counts } = await admit(t, ask(`${origin.host}/${name}:1`), p256, { registry, cache });
+  assert.equal(counts.admitted, 1);
+  assert.deepEqual(judged, [mirror.host], 'nothing is asked after the last repository');
+  assert.ok(origin.requests.length > 0, 'the cache found the evidence of the mirror insufficient');
 });

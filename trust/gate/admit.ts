@@ -3,6 +3,7 @@ import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import { append } from '../../base/lists/index.ts';
+import type { EvidenceJudge } from '../evidence/gather-input.ts';
 import type { SignedReference } from '../evidence/signed-reference.ts';
 import type { DecideInput, Dossier, EvidenceItem, Platform, Verdict } from '../findings/types.ts';
 import { gather } from '../gathering/gather.ts';
@@ -48,15 +49,15 @@ export interface AdmitInput {
 }
 
 /**
- * Keeps the answers of registries for runs of a service. A question is asked under the signal that the cache
- * gives, because several runs may wait for its answer.
+ * Keeps the answers of registries for runs of a service, and decides without blocking it. A question is asked
+ * under the signal that the cache gives, because several runs may wait for its answer.
  */
-export interface GateCache {
+export interface GateCache extends EvidenceJudge {
   /** Which images a reference means at this moment, for the policy and the platforms of the key. */
   resolved<T>(key: string, host: string, ask: (signal?: AbortSignal) => Promise<T>): Promise<T>;
   /** The evidence of a digest, for the rules of the key. */
   evidence(key: string, host: string, ask: (signal?: AbortSignal) => Promise<Dossier>): Promise<Dossier>;
-  /** Decides as `decide` does. A service must not be blocked meanwhile. */
+  /** Decides as `decide` does. A service must not be blocked meanwhile, nor by `satisfied`. */
   decide(input: DecideInput): Promise<Verdict>;
   /** The watch over hosts that do not answer, which runs share. */
   watch(): HostWatch;
@@ -267,6 +268,7 @@ async function decideGroup(
       now,
       ...(signed === undefined ? {} : { signed }),
       ...(signal === undefined ? {} : { signal }),
+      ...(cache === undefined ? {} : { decider: cache }),
     });
   const dossier = await (cache === undefined
     ? ask(input.signal)

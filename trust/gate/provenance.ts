@@ -25,6 +25,8 @@ export function verifiedLevels(
   context: EvaluationContext,
   builders: BuilderLevels,
 ): readonly string[] {
+  // A service has no list, and must not be blocked by the statements.
+  if (builders.size === 0) return [unevaluated];
   const demands = rules.flatMap(({ require }) => (require === undefined ? [] : provenanceOf(require)));
   const levels = demands
     .flatMap((demand) => countedStatements(demand, evidence, context))

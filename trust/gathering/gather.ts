@@ -44,6 +44,9 @@ export async function gather(given: GatherInput, limits: GatherLimits = defaultL
           collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context),
         ]);
         await each(collectors, 'complete', context);
+        // No later repository needs the answer. Without a decider, it is asked all the same: the signatures
+        // are verified then, and the decision does not block.
+        if (input.decider !== undefined && repository === input.repositories.at(-1)) break;
         if (await isEnough({ ...unsealed, items: collection.items() }, input)) break;
       }
       await outside;
