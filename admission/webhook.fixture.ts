@@ -120,8 +120,9 @@ export async function startTestWebhook(
   };
 }
 
-function registryAccess(t: TestContext): RegistryAccess {
-  const options = { retry: { attempts: 1 }, connections: registryConnections };
+/** Returns access to registries as the webhook has it, with the mirrors of the test. */
+export function registryAccess(t: TestContext, mirrors: RegistryAccess['options'] = {}): RegistryAccess {
+  const options = { retry: { attempts: 1 }, connections: registryConnections, ...mirrors };
   const client = createRegistryClient(options);
   t.after(() => client.close());
   return {

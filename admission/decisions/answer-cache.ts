@@ -49,8 +49,11 @@ export const usualLimits: CacheLimits = {
 
 /** Requests that one question has in progress at one time, at most (GatherLimits). */
 const requestsOfQuestion = 8;
-/** Connections to one registry: so many that no request of a question in progress waits for another one. */
-export const registryConnections = usualLimits.atOnceOfHost * requestsOfQuestion;
+/**
+ * Connections to one registry: so many that no request of a question in progress waits for another one. One
+ * mirror may serve the images of all hosts, and each of these hosts has places of its own.
+ */
+export const registryConnections = usualLimits.atOnce * requestsOfQuestion;
 
 const mostResolved = 20_000;
 

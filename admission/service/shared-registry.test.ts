@@ -12,7 +12,7 @@ import type {
   FixtureRegistry,
   FixtureRepository,
 } from '../../trust/evidence/fixtures/fixture-registry.ts';
-import { podOf, reviewOf, signedPolicy, startTestWebhook } from '../webhook.fixture.ts';
+import { podOf, registryAccess, reviewOf, signedPolicy, startTestWebhook } from '../webhook.fixture.ts';
 
 type Before = NonNullable<Parameters<typeof serveFixtures>[1]>['before'];
 
@@ -137,32 +137,45 @@ function manySignatures(count: number): FixtureRepository {
   return { tags, manifests, blobs };
 }
 
-test('a registry that is silent about signatures of one namespace has connections for another', async (t) => {
-  const content = fixtureContent();
-  const names = Array.from({ length: 12 }, (_, index) => `other/n${index}`);
-  for (const name of names) content.set(name, manySignatures(8));
-  let waiting = 0;
-  const registry = await serve(
-    t,
-    (path) => {
-      const isOfBlob = /^\/v2\/other\/.*\/blobs\//u.test(path);
-      if (isOfBlob) waiting += 1;
-      return isOfBlob;
-    },
-    content,
-  );
-  const { host } = registry;
-  const { ask } = await startTestWebhook(t, signedPolicy);
-  let isRefused = false;
-  const refused = ask(
-    '/validate?timeout=30s',
-    reviewOf(podOf(...names.map((name) => `${host}/${name}:1`)), { namespace: 'other' }),
-  ).finally(() => (isRefused = true));
-  // The usual number of connections to one host, and more are needed.
-  while (waiting < 64) await sleep(10);
-  const { response } = await ask('/validate?timeout=30s', signed(host));
-  assert.equal(response.allowed, true, String(response.status?.message));
-  assert.equal(isRefused, false, 'it does not wait for the other namespace');
-  await registry.close();
-  assert.equal((await refused).response.allowed, false);
-});
+const upstreams = ['a.example', 'b.example'];
+
+for (const [place, isMirror] of [
+  ['a registry', false],
+  ['a mirror of several registries', true],
+] as const)
+  test(`${place} that is silent about signatures of one namespace has connections for another`, async (t) => {
+    const content = fixtureContent();
+    const names = Array.from({ length: isMirror ? 16 : 12 }, (_, index) => `other/n${index}`);
+    for (const name of names) content.set(name, manySignatures(8));
+    let waiting = 0;
+    let ended = 0;
+    const registry = await serve(
+      t,
+      (path, response) => {
+        const isOfBlob = /^\/v2\/other\/.*\/blobs\//u.test(path);
+        if (!isOfBlob) return false;
+        waiting += 1;
+        response.once('close', () => (ended += 1));
+        return true;
+      },
+      content,
+    );
+    const { host } = registry;
+    const mirror = { mirrors: [{ url: `http://${host}` }] };
+    const rules = new Map(upstreams.map((upstream) => [upstream, mirror]));
+    const hostOf = (index: number): string => (isMirror ? (upstreams[index % 2] ?? '') : host);
+    const { ask } = await startTestWebhook(t, signedPolicy, { registry: registryAccess(t, { rules }) });
+    let isRefused = false;
+    const images = names.map((name, index) => `${hostOf(index)}/${name}:1`);
+    const refused = ask('/validate?timeout=30s', reviewOf(podOf(...images), { namespace: 'other' })).finally(
+      () => (isRefused = true),
+    );
+    // More than the usual number of connections to one host; at a mirror, all requests of one namespace.
+    while (waiting < (isMirror ? 128 : 64)) await sleep(10);
+    const { response } = await ask('/validate?timeout=30s', signed(hostOf(0)));
+    assert.equal(response.allowed, true, String(response.status?.message));
+    assert.equal(isRefused, false, 'it does not wait for the other namespace');
+    assert.equal(ended, 0, 'nor for the end of a request of the other namespace');
+    await registry.close();
+    assert.equal((await refused).response.allowed, false);
+  });
