@@ -19,8 +19,12 @@ export async function withPlainFileMounts(spec: OciSpec, paths: Pick<HostPaths, 
   return { ...spec, mounts };
 }
 
-/** A missing source will be created as a folder. */
-function isFile(source: OciMount['source'], paths: Pick<HostPaths, 'facts'>): Promise<boolean> {
+/**
+ * Reports whether the source of a mount is a single file, of any type. A missing source will be created as a
+ * folder.
+ * @throws PortcullisError RUNTIME_PATH_NO_ANSWER
+ */
+export function isFile(source: OciMount['source'], paths: Pick<HostPaths, 'facts'>): Promise<boolean> {
   return paths.facts(source).then(
     (facts) => !isOf(facts, 'folder'),
     (thrown: unknown) => {

@@ -36,7 +36,7 @@ import { nothingAsked } from '../oci/profile-bounds.ts';
 import type { BackendAnswer } from './backend.ts';
 import { decoded, readable } from './calls.ts';
 import type { InterceptedCall, Interceptors } from './calls.ts';
-import { hostPlaces, withFollowedDevices } from './host-places.ts';
+import { hostPlaces, readonlyVolume, withFollowedDevices } from './host-places.ts';
 import type { HostPlaces } from './host-places.ts';
 import { backendImage, imageIdFrom } from './image-calls.ts';
 import type { ProxyImages } from './images.ts';
@@ -251,7 +251,7 @@ async function confine(
   });
   if (narrow.beyond.length > 0 && !verdict.ceilings.every(({ onDegraded }) => onDegraded === 'allow'))
     throw notEnforced(narrow.beyond.join('; '));
-  return { settings, narrow, places: hostPlaces(config, { followed, sources: host.sources }) };
+  return { settings, narrow, places: await hostPlaces(config, { followed, sources: host.sources }, paths) };
 }
 
 async function confined(
@@ -327,7 +327,7 @@ function changedRequest(
         fields: {
           ...(id !== undefined && { image: image(id) }),
           ...(hostPath !== undefined && { hostPath: { set: hostPath } }),
-          ...(narrow.readonlyVolumes && { readonly: { set: true }, recursiveReadOnly: { set: true } }),
+          ...(narrow.readonlyVolumes && readonlyVolume(places.files.has(index))),
         },
       });
     },
