@@ -109,3 +109,23 @@ test('a decision that needs no thread does not wait for those that do', async ()
   await nextTurn();
   assert.ok(begun.includes('ada'), begun.join());
 });
+
+test('a review that shares a question without an answer in time gets the same error', async () => {
+  const decider = {
+    decide: () => Promise.reject(new Error('nothing is decided here')),
+    satisfied: () => Promise.reject(new Error('no evidence is judged here')),
+  };
+  const cache = createAnswerCache(decider, { ...usualLimits, askMs: 50 });
+  const never = (signal?: AbortSignal): Promise<Dossier> =>
+    new Promise((_resolve, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  const answers = await Promise.allSettled(
+    ['user ada', 'user bob'].map((party) => cache.of([party]).evidence('a', 'registry.example.com', never)),
+  );
+  for (const answer of answers)
+    assert.match(
+      String(answer.status === 'rejected' && answer.reason),
+      /the registry did not answer within 0\.\d s.*ADMISSION_REGISTRY_LATE/u,
+    );
+});

@@ -153,27 +153,25 @@ export function createAnswerCache(
     if (found !== undefined) return found;
     const signal = AbortSignal.timeout(limits.askMs);
     const begun = performance.now();
-    let waited: number | undefined;
-    const askNow = async (): Promise<object> => {
-      const given = (await ask(signal)) as object;
-      kept.set(key, given);
-      return given;
+    // Other reviews may wait for this answer: the error must be the same for them.
+    const askNow = async (waited: number): Promise<object> => {
+      try {
+        const given = (await ask(signal)) as object;
+        kept.set(key, given);
+        return given;
+      } catch (error) {
+        throw signal.aborted ? lateError(host, limits.askMs, waited) : error;
+      }
     };
-    try {
-      return await inTurn(host, parties, () => {
-        const meanwhile = known();
-        if (meanwhile !== undefined) return meanwhile;
-        const sinceBegun = performance.now() - begun;
-        if (signal.aborted || sinceBegun >= limits.askMs) throw lateError(host, limits.askMs);
-        waited = sinceBegun;
-        const pending = askNow().finally(() => asking.delete(key));
-        asking.set(key, pending);
-        return pending;
-      });
-    } catch (error) {
-      if (signal.aborted) throw lateError(host, limits.askMs, waited);
-      throw error;
-    }
+    return inTurn(host, parties, () => {
+      const meanwhile = known();
+      if (meanwhile !== undefined) return meanwhile;
+      const waited = performance.now() - begun;
+      if (signal.aborted || waited >= limits.askMs) throw lateError(host, limits.askMs);
+      const pending = askNow(waited).finally(() => asking.delete(key));
+      asking.set(key, pending);
+      return pending;
+    });
   }
 
   return {
