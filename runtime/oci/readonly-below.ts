@@ -1,7 +1,8 @@
 import { underAny } from '../../base/lists/index.ts';
 import { mountPointsBelow, parseMountinfo } from '../container-mounts/mountinfo.ts';
+import { cleanContainerPath } from './container-path.ts';
 import { withSubmounts } from './mapped-mounts.ts';
-import type { OciMount } from './spec.types.ts';
+import type { OciMount, OciSpec } from './spec.types.ts';
 
 /**
  * Returns the read-only paths of a profile, and the mounts below them. A runtime makes only the mount at a
@@ -21,28 +22,53 @@ export function withMountsBelow(
 }
 
 /**
- * Makes volumes in read-only paths read-only together with the mounts of the node below them, as far as one
- * option can. Pure.
- * @param mountinfo the table of mounts of the node; undefined: no volume is there, or the runtime has no
- * recursive read-only mounts
- * @returns the mounts. One with another mount below it stays as it is: its mount point may have to be made.
- * So does one without mounts of the node: crun 1.8 refuses the option for files
+ * Makes mounts of the node that appear below volumes, and below mounts of CDI devices, read-only where these
+ * are in a read-only path. Pure.
+ * @param spec with all of its mounts
+ * @param mountinfo the table of mounts of the node; undefined: no volume or device has a mount in a read-only
+ * path, or above one
+ * @param recursive whether the runtime has recursive read-only mounts
  */
-export function recursivelyReadonly(
-  paths: readonly string[],
-  mounts: readonly OciMount[],
+export function withNodeMountsReadonly(
+  spec: OciSpec,
   mountinfo: string | undefined,
+  recursive: boolean,
+): OciSpec {
+  if (mountinfo === undefined) return spec;
+  const { readonlyPaths } = spec.linux;
+  const mounts = recursive ? recursivelyReadonly(spec, mountinfo) : spec.mounts;
+  return {
+    ...spec,
+    mounts,
+    linux: {
+      ...spec.linux,
+      readonlyPaths: withMountsBelow(readonlyPaths, nodeMountsIn(readonlyPaths, mounts, mountinfo)),
+    },
+  };
+}
+
+/**
+ * Returns the mounts. One in a read-only path gets the recursive option if the node has mounts below it: crun
+ * 1.8 refuses the option for files. It stays as it is if the runtime may have to create a mount point or the
+ * working folder in it.
+ */
+function recursivelyReadonly(
+  { linux, mounts, process }: Pick<OciSpec, 'linux' | 'mounts' | 'process'>,
+  mountinfo: string,
 ): readonly OciMount[] {
-  if (mountinfo === undefined) return mounts;
   const lines = parseMountinfo(mountinfo);
   const bringsMounts = ({ source }: OciMount): boolean => mountPointsBelow(lines, source).length > 0;
-  const isBelow = underAny(paths);
-  const isAbove = anyBelow(mounts.map(({ destination }) => destination));
-  return mounts.map((mount) =>
-    isBind(mount) && isBelow(mount.destination) && !isAbove(mount.destination) && bringsMounts(mount)
-      ? { ...mount, options: mount.options.map((each) => (/^r[ow]$/u.test(each) ? 'rro' : each)) }
-      : mount,
-  );
+  const isBelow = underAny(linux.readonlyPaths);
+  const isAbove = anyBelow([
+    process.cwd,
+    ...mounts.map(({ destination }) => cleanContainerPath(destination)),
+  ]);
+  return mounts.map((mount) => {
+    const destination = cleanContainerPath(mount.destination);
+    return isBind(mount) && isBelow(destination) && !isAbove(destination) && bringsMounts(mount)
+      ? { ...mount, options: [...mount.options.filter((each) => !/^r(?:o|w|ro)$/u.test(each)), 'rro'] }
+      : mount;
+  });
 }
 
 /**
@@ -56,7 +82,9 @@ export function nodeMountsIn(
   mountinfo: string | undefined,
 ): readonly OciMount[] {
   if (mountinfo === undefined) return [];
-  const affected = mounts.filter((mount) => isBind(mount) && !mount.options.includes('rro'));
+  const affected = mounts
+    .filter((mount) => isBind(mount) && !mount.options.includes('rro'))
+    .map((mount) => ({ ...mount, destination: cleanContainerPath(mount.destination) }));
   const meets = meetsAny(paths);
   return withSubmounts(
     affected.filter(({ destination }) => meets(destination)),

@@ -9,7 +9,7 @@ import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
 import type { HandlerFeatures } from './handler-features.ts';
 import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
-import { nodeMountsIn, recursivelyReadonly, withMountsBelow } from './readonly-below.ts';
+import { withMountsBelow } from './readonly-below.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
@@ -37,8 +37,6 @@ export interface SpecInput extends SpecProcess {
   /** `crun` uses our precompiled filter; any other runtime compiles the OCI form. */
   readonly runtime: string;
   readonly mounts: readonly Mount[];
-  /** The table of mounts of the node, if a requested mount is in a read-only path, or above one. */
-  readonly mountinfo?: string;
   readonly devices: readonly { readonly node: OciDevice; readonly access: string }[];
   readonly resources: LinuxContainerResources | undefined;
   readonly cgroupsPath: string;
@@ -91,20 +89,16 @@ export function generateSpec(input: SpecInput): OciSpec {
   const mounts = boundedMounts(input.mounts, bounds);
   const propagation = rootfsPropagation(mounts);
   const { readonlyPaths, maskedPaths } = settings;
-  const made = recursivelyReadonly(
-    readonlyPaths,
-    containerMounts({
-      asked: mounts,
-      podFiles: input.podFiles,
-      readonlyRootfs: settings.readonlyRootfs,
-      writableSys: settings.writableSys,
-      cgroups: input.cgroups,
-      hostNetwork: input.namespaces.network === undefined,
-      features: input.features,
-      userNamespace: input.userNamespace,
-    }),
-    input.features.recursiveReadOnlyMounts ? input.mountinfo : undefined,
-  );
+  const made = containerMounts({
+    asked: mounts,
+    podFiles: input.podFiles,
+    readonlyRootfs: settings.readonlyRootfs,
+    writableSys: settings.writableSys,
+    cgroups: input.cgroups,
+    hostNetwork: input.namespaces.network === undefined,
+    features: input.features,
+    userNamespace: input.userNamespace,
+  });
   return {
     ociVersion: '1.0.2',
     process: {
@@ -160,7 +154,6 @@ export function generateSpec(input: SpecInput): OciSpec {
       // crun covers masked paths first, and makes a cover below a read-only path writable again.
       readonlyPaths: withMountsBelow(readonlyPaths, [
         ...made,
-        ...nodeMountsIn(readonlyPaths, made, input.mountinfo),
         ...maskedPaths.map((destination) => ({ destination })),
       ]),
       ...(propagation !== undefined && { rootfsPropagation: propagation }),

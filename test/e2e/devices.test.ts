@@ -308,6 +308,31 @@ describe('devices of the host', () => {
     await removePod(stage, own);
   });
 
+  for (const handler of ['crun', 'runc'])
+    it(`a CDI device in a volume at a read-only path is read-only, with mounts below it (${handler})`, async (t) => {
+      for (const folder of ['library/inner', 'volume']) mkdirSync(join(host, folder), { recursive: true });
+      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(host, 'library/inner')]);
+      t.after(() => execFileSync('umount', ['-l', join(host, 'library/inner')]));
+      const mounts = [
+        { hostPath: join(host, 'library'), containerPath: '/srv/library', options: ['rw', 'rbind'] },
+      ];
+      write('etc/library.json', { ...vendor({ mounts }), kind: 'vendor.example/library' });
+      const own = await runPod(stage, `library-${handler}`, {}, handler);
+      const id = await runContainer(stage, own, {
+        ...ask({
+          ...cdi('vendor.example/library=one'),
+          mounts: [{ hostPath: join(host, 'volume'), containerPath: '/srv' }],
+        }),
+        security: { readonlyPaths: ['/srv'] },
+      });
+      for (const place of ['/srv', '/srv/library', '/srv/library/inner']) {
+        const { stderr } = await execute(stage, id, 'touch', `${place}/file`);
+        assert.match(stderr, /Read-only file system/, place);
+      }
+      await removePod(stage, own);
+      rmSync(join(host, 'volume'), { recursive: true });
+    });
+
   it('the folder of higher priority wins; two specs in one folder conflict', async () => {
     write('run/override.json', vendor({ env: ['GPU=from-run'] }));
     const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));

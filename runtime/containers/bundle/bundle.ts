@@ -106,7 +106,8 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   if (userNamespace !== undefined) checkUserIn(userNamespace, { ...user, additionalGids: gids });
   const files = podFilesIn(podDirIn(deps.stateDir, sandbox.id));
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
-  const mountinfo = await mountinfoFor(mounts, settings.readonlyPaths);
+  const ofDevices = (host.edits?.mounts ?? []).map(({ destination }) => ({ containerPath: destination }));
+  const mountinfo = await mountinfoFor([...mounts, ...ofDevices], settings.readonlyPaths);
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
   const specified = bundleSpec(deps, request, {

@@ -6,6 +6,7 @@ import type { CgroupView } from '../../oci/cgroup-view.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import { withBoundDevices } from '../../oci/bound-devices.ts';
 import { boundedOciMounts } from '../../oci/profile-bounds.ts';
+import { withNodeMountsReadonly } from '../../oci/readonly-below.ts';
 import { generateSpec } from '../../oci/spec.ts';
 import type { SpecInput } from '../../oci/spec.ts';
 import { shimAnnotations } from '../../oci/shim-annotations.ts';
@@ -26,6 +27,7 @@ export interface BundleContents {
   readonly userNamespace: JoinedUserNamespace | undefined;
   readonly files: PodFiles;
   readonly mounts: readonly Mount[];
+  /** The table of mounts of the node, if a mount is in a read-only path, or above one. */
   readonly mountinfo: string | undefined;
   readonly devices: readonly DeviceNode[];
   readonly cgroups: CgroupView;
@@ -58,7 +60,6 @@ export function bundleSpec(
     labels,
     runtime: handler.kind,
     mounts: contents.mounts,
-    ...(contents.mountinfo !== undefined && { mountinfo: contents.mountinfo }),
     devices: contents.devices,
     resources: request.resources,
     cgroupsPath: cgroup.specPath,
@@ -87,9 +88,11 @@ export function bundleSpec(
           ...host.edits,
           mounts: boundedOciMounts(host.edits.mounts, settings.bounds, contents.features),
         });
-  return handler.kind === 'runc' && contents.userNamespace !== undefined
-    ? withBoundDevices(edited, [...contents.devices, ...(host.edits?.devices ?? [])])
-    : edited;
+  const bound =
+    handler.kind === 'runc' && contents.userNamespace !== undefined
+      ? withBoundDevices(edited, [...contents.devices, ...(host.edits?.devices ?? [])])
+      : edited;
+  return withNodeMountsReadonly(bound, contents.mountinfo, contents.features.recursiveReadOnlyMounts);
 }
 
 /**
