@@ -14,8 +14,15 @@ describe('a memory limit of version 2', () => {
   const write = (files: Readonly<Record<string, string>>): void => {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(root, path, name), `${text}\n`);
   };
-  const check = (limitBytes: number, version: CgroupMounts['version'] = 2): Promise<void> =>
-    requireMemoryFits({ version, hybrid: false, roots: [root] }, path, limitBytes);
+  const check = (
+    memoryLimitInBytes: number,
+    more: Partial<Parameters<typeof requireMemoryFits>[2]> = {},
+    version: CgroupMounts['version'] = 2,
+  ): Promise<void> =>
+    requireMemoryFits({ version, hybrid: false, roots: [root] }, path, {
+      ...{ memoryLimitInBytes, memorySwapLimitInBytes: 0, unified: {} },
+      ...more,
+    });
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'portcullis-memory-in-use-'));
     mkdirSync(join(root, path), { recursive: true });
@@ -48,9 +55,19 @@ describe('a memory limit of version 2', () => {
     await assert.rejects(check(3000), code);
   });
 
-  it('is accepted if the limit of swap has room, as far as the host has swap', async () => {
+  it('is refused if the swap of the host is too small, although its limit has room', async () => {
     write({ 'memory.current': '1000000000000000', 'memory.max': 'max', 'memory.swap.max': 'max' });
     await assert.rejects(check(3000), code);
+  });
+
+  it('is refused if only swap that the same request takes away had room', async () => {
+    write({ 'memory.swap.max': 'max' });
+    await assert.rejects(check(3000, { memorySwapLimitInBytes: 3000 }), code);
+  });
+
+  it('is also judged if a setting of version 2 names it', async () => {
+    await assert.rejects(check(0, { unified: { 'memory.max': '3000' } }), code);
+    await check(0, { unified: { 'memory.max': 'max' } });
   });
 
   it('is not judged if the cgroup no longer exists', async () => {
@@ -59,6 +76,6 @@ describe('a memory limit of version 2', () => {
   });
 
   it('is not judged where the kernel refuses it itself', async () => {
-    await check(1, 1);
+    await check(1, {}, 1);
   });
 });

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { unlessUnknown } from './cgroups.ts';
+import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
 /** The error of a memory limit below what is used. */
@@ -18,22 +19,26 @@ const freeable = ['active_file', 'inactive_file', 'slab_reclaimable'];
  * Refuses a lower memory limit that the cgroup cannot keep. With version 2, the kernel accepts each limit,
  * and kills processes of the cgroup until it is kept; version 1 refuses the limit itself.
  * Source: cgroup-v2.rst, "memory.max".
- * @param limitBytes 0 or less: no limit
+ * @param wanted the limits after the update, in bytes; 0: as before, -1: no limit
  * @throws PortcullisError RUNTIME_LIMIT_IN_USE
  */
 export async function requireMemoryFits(
   { version, roots: [root] }: CgroupMounts,
   path: string,
-  limitBytes: number,
+  wanted: Pick<LinuxContainerResources, 'memoryLimitInBytes' | 'memorySwapLimitInBytes' | 'unified'>,
 ): Promise<void> {
-  if (version !== 2 || root === undefined || limitBytes <= 0) return;
+  const { memoryLimitInBytes, memorySwapLimitInBytes: both, unified } = wanted;
+  const [one, other] = [memoryLimitInBytes, Number(unified['memory.max'])];
+  const limitBytes = Math.min(one > 0 ? one : Infinity, other > 0 ? other : Infinity);
+  if (version !== 2 || root === undefined || limitBytes === Infinity) return;
   const read = (name: string): Promise<string> =>
     readFile(join(root, path, name), 'utf8').catch(unlessUnknown(''));
   const [limit, current] = await Promise.all([read('memory.max'), read('memory.current')]);
   if (Number(limit) <= limitBytes || !(Number(current) > limitBytes)) return;
   const stat = await read('memory.stat');
   const freeableBytes = freeable.reduce((sum, key) => sum + numberAfter(key, stat), 0);
-  const usedBytes = Number(current) - freeableBytes - (await swapRoom(read));
+  const swapLimit = both > 0 ? both - limitBytes : Infinity;
+  const usedBytes = Number(current) - freeableBytes - (await swapRoom(read, swapLimit));
   if (usedBytes <= limitBytes) return;
   throw new PortcullisError({
     ...limitInUse,
@@ -43,11 +48,12 @@ export async function requireMemoryFits(
   });
 }
 
-/** Returns how many bytes the kernel may still move from memory to swap. */
-async function swapRoom(read: (name: string) => Promise<string>): Promise<number> {
+/** Returns how many bytes the kernel may move from memory to swap, by the limit in force and another one. */
+async function swapRoom(read: (name: string) => Promise<string>, other: number): Promise<number> {
   const [limit, current] = await Promise.all([read('memory.swap.max'), read('memory.swap.current')]);
   // Without accounting of swap there is no file, and no limit.
-  const room = ['', 'max'].includes(limit.trim()) ? Infinity : Number(limit) - Number(current);
+  const inForce = ['', 'max'].includes(limit.trim()) ? Infinity : Number(limit);
+  const room = Math.min(inForce, other) - Number(current);
   if (!(room > 0)) return 0;
   const host = await readFile('/proc/meminfo', 'utf8');
   return Math.min(room, numberAfter('SwapFree:', host) * 1024);

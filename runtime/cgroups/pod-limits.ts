@@ -28,7 +28,7 @@ export async function setPodLimits(
     linux.resources && checkedResources(linux.resources, support),
     linux.overhead && checkedResources(linux.overhead, support),
   );
-  await requireMemoryFits(cgroups, cgroupParent, figures.memoryLimitInBytes);
+  await requireMemoryFits(cgroups, cgroupParent, { ...figures, memorySwapLimitInBytes: 0, unified: {} });
   await writeCgroupSettings(cgroups, cgroupParent, podSettings(cgroups.version, figures));
 }
 

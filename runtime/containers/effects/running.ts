@@ -60,7 +60,7 @@ export function runningEffects(
         deps.resourceSupport,
       );
       const wanted = boundedResources(asked, record.held?.resources) ?? asked;
-      await requireMemoryFits(cgroups, places.limits(record), wanted.memoryLimitInBytes);
+      await requireMemoryFits(cgroups, places.limits(record), wanted);
       await checked?.();
       const handler = places.handler(record);
       // crun 1.8 writes -1 as an unsigned number, which version 1 refuses.
