@@ -1,5 +1,5 @@
 import { Composer, LineCounter, Parser, isAlias, isMap, isPair, isScalar, isSeq, visit } from 'yaml';
-import type { Document as YamlDocument, YAMLMap } from 'yaml';
+import type { Document as YamlDocument, ScalarTag, YAMLMap } from 'yaml';
 import { append } from '../lists/index.ts';
 import { flowDepthExceeds } from './flow-depth.ts';
 import { sortProblems } from './problems.ts';
@@ -23,7 +23,7 @@ export function parseDocuments(
   file: string,
   limits: ParseLimits = {},
 ): { readonly documents: readonly Document[]; readonly problems: readonly Problem[] } {
-  const { bytes = 1024 * 1024, depth = 64, documents: documentLimit = 1000 } = limits;
+  const { bytes = 1024 * 1024, depth = 64, documents: documentLimit = 1000, octal = false } = limits;
   const refuse = (message: string, fix: string) => ({
     documents: [],
     problems: [
@@ -43,7 +43,7 @@ export function parseDocuments(
   };
   let parsed: readonly YamlDocument.Parsed[];
   try {
-    parsed = composeDocuments(text, lines, documentLimit);
+    parsed = composeDocuments(text, lines, documentLimit, octal);
   } catch {
     return refuse('nested too deeply to be read', 'flatten it');
   }
@@ -81,11 +81,23 @@ export function parseDocuments(
   return { documents, problems: sortProblems(problems) };
 }
 
+const octalInteger: ScalarTag = {
+  tag: 'tag:yaml.org,2002:int',
+  default: true,
+  test: /^0[0-7]+$/u,
+  resolve: (text) => Number.parseInt(text, 8),
+};
+
 /**
  * Does the same as `parseAllDocuments` of the library, with two differences: it stops after one document more
  * than `limit`, and errors carry no stack.
  */
-function composeDocuments(text: string, lines: LineCounter, limit: number): YamlDocument.Parsed[] {
+function composeDocuments(
+  text: string,
+  lines: LineCounter,
+  limit: number,
+  octal: boolean,
+): YamlDocument.Parsed[] {
   const documents: YamlDocument.Parsed[] = [];
   const composer = new Composer({
     lineCounter: lines,
@@ -93,6 +105,7 @@ function composeDocuments(text: string, lines: LineCounter, limit: number): Yaml
     version: '1.2',
     prettyErrors: false,
     stringKeys: false,
+    ...(octal && { customTags: (tags) => [octalInteger, ...tags] }),
   });
   const { stackTraceLimit } = Error;
   // A text that is wrong everywhere causes an error at every second byte. With stacks, these errors take 700

@@ -43,6 +43,8 @@ export interface ParseLimits {
   readonly depth?: number;
   /** Maximum number of documents in one file. Default: 1000. */
   readonly documents?: number;
+  /** Whether integers with a leading zero are octal, as in YAML 1.1 and for the programs of Kubernetes. */
+  readonly octal?: boolean;
 }
 
 /** A JSON Schema, draft 2020-12. */

@@ -59,6 +59,19 @@ describe('CDI specs', () => {
     assert.equal(typeof parseSpec(yaml, 'a.yaml'), 'object');
   });
 
+  it('have octal file modes, as the libraries of CDI read them', () => {
+    const modeOf = (mode: string): unknown => {
+      const node = `{ path: /dev/x, type: c, major: 1, minor: 3, fileMode: ${mode} }`;
+      const parsed = parseSpec(
+        `cdiVersion: "0.5.0"\nkind: vendor.example/class\ndevices:\n- name: "0"\n  containerEdits: { deviceNodes: [${node}] }\n`,
+        'a.yaml',
+      );
+      assert.ok(typeof parsed === 'object', JSON.stringify(parsed));
+      return parsed.devices[0]?.containerEdits.deviceNodes?.[0]?.fileMode;
+    };
+    assert.deepEqual(['0640', '0o640', '416'].map(modeOf), [0o640, 0o640, 0o640]);
+  });
+
   const problems: [string, string, RegExp][] = [
     ['nothing', '', /empty/],
     ['no kind', JSON.stringify({ cdiVersion: '0.3.0', devices: [device()] }), /`kind` is missing/],

@@ -27,7 +27,8 @@ export async function readSpecFile(
 
 /** Parses the spec from JSON or YAML text. Pure. */
 export function parseSpec(content: string, path: string): CdiSpec | string {
-  const parsed = parseDocuments(content, path);
+  // The libraries of CDI read `fileMode: 0640` as an octal number.
+  const parsed = parseDocuments(content, path, { octal: true });
   const [document] = parsed.documents;
   if (document === undefined || parsed.problems.length > 0)
     return formatProblems(parsed.problems) || `${path}: it is empty`;
