@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import type { WebSocket } from 'ws';
 
 /** Bytes that a session always may hold. Clients send messages of at most 32 KiB by default. */
@@ -6,6 +7,9 @@ const ownBytes = 256 * 1024;
 const Mi = 1024 * 1024;
 /** Bytes beyond these that the sessions to one container or pod, and all sessions, may hold. */
 const usualLimits = { ofSubject: 32 * Mi, ofAll: 128 * Mi };
+
+/** A message is passed on in pieces of this many bytes. */
+const pieceBytes = 64 * 1024;
 
 /** How long a client may take to read why its session ends. */
 const goodbyeMs = 1000;
@@ -89,4 +93,18 @@ export function limitMessages(webSocket: WebSocket, socket: Socket, held: HeldBy
     isOver = true;
     held.set(0);
   });
+}
+
+/**
+ * Passes a message to `stream` in small pieces, so that the reader waits for its destination between them. A
+ * destination that got the message as a whole would hold it, uncounted. The pieces are copies, because a part
+ * of a buffer keeps all of it in memory.
+ * @returns false if the session must pause until the stream is read
+ */
+export function pushMessage(stream: Pick<Readable, 'push'>, message: Buffer): boolean {
+  if (message.length <= pieceBytes) return stream.push(message);
+  let hasRoom = true;
+  for (let start = 0; start < message.length; start += pieceBytes)
+    hasRoom = stream.push(Buffer.from(message.subarray(start, start + pieceBytes)));
+  return hasRoom;
 }

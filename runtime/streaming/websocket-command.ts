@@ -2,6 +2,7 @@ import { Readable, Writable } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { aborted, finishMs, parseSize } from './command-streams.ts';
 import type { CommandStreams, WindowSize } from './command-streams.ts';
+import { pushMessage } from './message-room.ts';
 import { formatOutcome } from './outcome.ts';
 import type { AskedStreams } from './plan.ts';
 import type { CommandProtocol } from './protocols.ts';
@@ -48,7 +49,7 @@ export function webSocketCommandStreams(
     if (message === undefined) return socket.terminate();
     const { channel, bytes } = message;
     if (channel === channels.stdin && stdin !== undefined && !stdin.destroyed && !stdin.readableEnded) {
-      if (bytes.length > 0 && !ended && !stdin.push(bytes)) socket.pause();
+      if (bytes.length > 0 && !ended && !pushMessage(stdin, bytes)) socket.pause();
     } else if (channel === channels.resize) {
       const size = parseSize(bytes.toString('latin1'));
       if (size !== undefined) resized(size);

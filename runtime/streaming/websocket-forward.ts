@@ -2,6 +2,7 @@ import { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { aborted, finishMs } from './command-streams.ts';
 import { forward } from './forward.ts';
+import { pushMessage } from './message-room.ts';
 import type { ForwardPlan } from './plan.ts';
 import { decode, sendOn } from './websocket-command.ts';
 
@@ -20,14 +21,20 @@ export async function serveWebSocketForward(
   socket.on('error', () => socket.terminate());
   const send = (channel: number, chunk: Buffer): Promise<void> =>
     new Promise((resolve) => sendOn(socket, protocol, channel, chunk, () => resolve()));
-  const ends = plan.ports.map((_, index) => {
+  // A port that is read must not let in more data for another one that nobody reads.
+  const resumeFor = (data: Duplex): void => {
+    const isFull = (other: Duplex): boolean =>
+      other !== data && !other.destroyed && other.readableLength >= other.readableHighWaterMark;
+    if (!ends.some(isFull)) socket.resume();
+  };
+  const ends = plan.ports.map((_, index): Duplex => {
     const data = new Duplex({
       allowHalfOpen: true,
-      read: () => socket.resume(),
+      read: () => resumeFor(data),
       write: (chunk: Buffer, _encoding, done) => sendOn(socket, protocol, 2 * index, chunk, done),
       destroy: (error, done) => {
         // Nothing is read from this one any more, for which the other ports may have to wait.
-        socket.resume();
+        resumeFor(data);
         done(error);
       },
     });
@@ -39,7 +46,12 @@ export async function serveWebSocketForward(
     const decoded = decode(message as Buffer, isBinary, protocol);
     if (decoded === undefined) return socket.terminate();
     const data = decoded.channel % 2 === 0 ? ends[decoded.channel / 2] : undefined;
-    if (data !== undefined && !data.destroyed && decoded.bytes.length > 0 && !data.push(decoded.bytes))
+    if (
+      data !== undefined &&
+      !data.destroyed &&
+      decoded.bytes.length > 0 &&
+      !pushMessage(data, decoded.bytes)
+    )
       socket.pause();
   });
   await Promise.all(

@@ -3,7 +3,7 @@ import type { WebSocket } from 'ws';
 import { serveCommand } from './command-session.ts';
 import type { RunCommand } from './command-session.ts';
 import { finishMs } from './command-streams.ts';
-import { createMessageRoom, limitMessages } from './message-room.ts';
+import { createMessageRoom, limitMessages, pushMessage } from './message-room.ts';
 import type { ForwardPlan, SessionPlan, SessionResult } from './plan.ts';
 import { forwardChannelNames, listOf, negotiateWebSocketCommand, tunnelName } from './protocols.ts';
 import { refuse } from './refusal.ts';
@@ -113,6 +113,9 @@ async function serveOverWebSocket(
 /** SPDY within WebSocket messages, without another upgrade (client-go, tunneling dialer). */
 async function tunnel(webSocket: WebSocket, plan: ForwardPlan): Promise<void> {
   const socket = createWebSocketStream(webSocket, { allowHalfOpen: false });
+  const push = socket.push.bind(socket);
+  // `ws` pushes each message as a whole.
+  socket.push = (message: Buffer | null) => (message === null ? push(null) : pushMessage({ push }, message));
   await serveSpdyForward({ socket, head: Buffer.alloc(0), plan });
   webSocket.terminate();
 }
