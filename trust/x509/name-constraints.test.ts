@@ -116,6 +116,9 @@ const rows: readonly Row[] = [
     [email('b@example.com')],
     false,
   ),
+  row('a mailbox with two signs @', only(email('example.com')), [email('a@b@example.com')], false),
+  row('a mailbox with a space', only(email('example.com')), [email('a b@example.com')], false),
+  row('a mailbox in quotes', only(email('example.com')), [email('"a@b"@example.com')], true),
   row('a mailbox below the excluded host', never(email('example.com')), [email('a@b.example.com')], false),
   row('the excluded mailbox in quotes', never(email('a@example.com')), [email('"a"@example.com')], false),
   row(

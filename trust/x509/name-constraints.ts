@@ -216,7 +216,7 @@ function emailTree(text: string): Subtree<string> {
       .slice(at + 1)
       .toLowerCase()
       .replace(/\.$/, '');
-    if (at <= 0 || !isHost(host)) return excluded;
+    if (at < 0 || !isLocalPart(name.slice(0, at)) || !isHost(host)) return excluded;
     // Quotes and backslashes are other ways to write the same mailbox.
     if (local !== undefined)
       return (
@@ -226,6 +226,11 @@ function emailTree(text: string): Subtree<string> {
     // crypto/x509.
     return isWithin(host, constraint, excluded || constraint.startsWith('.'));
   };
+}
+
+/** Returns whether it is a dot-string, possibly with quoted pairs, or a quoted string (RFC 5321 section 4.1.2). */
+function isLocalPart(text: string): boolean {
+  return /^(?:(?:[\w!#$%&'*+/=?^`{|}~.-]|\\.)+|"(?:[^"\\]|\\.)*")$/.test(text);
 }
 
 function isHost(name: string): boolean {
