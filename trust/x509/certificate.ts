@@ -1,5 +1,6 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { canonicalSpki } from '../keys/canonical-spki.ts';
 import { policyKey } from '../keys/public-key.ts';
 import { childrenOf, contextTag, derTag, DerError, expectTag, onlyChild } from './der.ts';
 import type { DerElement } from './der.ts';
@@ -207,14 +208,16 @@ function readKey(spki: DerElement): KeyObject {
   } catch {
     throw new DerError('the public key cannot be read', spki.offset);
   }
-  // OpenSSL's output is the only accepted encoding of this key. Additional fields and other forms of a point
-  // are refused.
-  if (!key.export({ format: 'der', type: 'spki' }).equals(spki.whole))
-    throw new DerError('the public key is not in its canonical form', spki.offset);
   // The limits of keys in policies: verification with other keys is unsafe (short keys) or takes milliseconds
   // (long keys).
   const named = policyKey('certificate', key);
   if ('problem' in named) throw new DerError(`the public key cannot be used: ${named.problem},`, spki.offset);
+  // This is the only accepted encoding of the key. Additional fields, explicit parameters of a curve and other
+  // forms of a point are refused, as by Go's crypto/x509 (RFC 5480 section 2.1.1: a curve is named).
+  const encoded =
+    key.asymmetricKeyType === 'ec' ? canonicalSpki(key) : key.export({ format: 'der', type: 'spki' });
+  if (!encoded.equals(spki.whole))
+    throw new DerError('the public key is not in its canonical form', spki.offset);
   return key;
 }
 

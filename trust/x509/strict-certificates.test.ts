@@ -44,6 +44,33 @@ const longLength = (element: Buffer): Buffer =>
   Buffer.concat([element.subarray(0, 1), Buffer.from([0x81, element.length - 2]), element.subarray(2)]);
 const raw = (hex: string): Buffer => Buffer.from(hex, 'hex');
 const generalized = (text: string): Buffer => der(derTag.generalizedTime, Buffer.from(text));
+/** Returns the coordinates of a point on P-256 with another first byte. */
+const point = (spki: Buffer, form: number, bytes: number): Buffer =>
+  bits(Buffer.concat([Buffer.from([form + ((spki.at(-1) ?? 0) & 1)]), spki.subarray(27, 27 + bytes)]));
+const p256 = sequence(oid('1.2.840.10045.2.1'), oid('1.2.840.10045.3.1.7'));
+/** P-256 by its numbers (SEC 1 section C.2, SEC 2 section 2.4.2). */
+const p256Numbers = sequence(
+  oid('1.2.840.10045.2.1'),
+  sequence(
+    whole(1),
+    sequence(
+      oid('1.2.840.10045.1.1'),
+      integer(raw('ffffffff00000001000000000000000000000000ffffffffffffffffffffffff')),
+    ),
+    sequence(
+      octets(raw('ffffffff00000001000000000000000000000000fffffffffffffffffffffffc')),
+      octets(raw('5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b')),
+    ),
+    octets(
+      raw(
+        '046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296' +
+          '4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5',
+      ),
+    ),
+    integer(raw('ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551')),
+    whole(1),
+  ),
+);
 const soon = utcTime(Date.now() + 3600_000);
 
 /** One leniency per row: the encoding, and how it violates DER or RFC 5280. */
@@ -223,6 +250,9 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
     { extensions: [usage, purpose, names(der(0x89, Buffer.from('a')))] },
   ],
   ['an address of five bytes', { extensions: [usage, purpose, names(der(0x87, Buffer.alloc(5)))] }],
+  ['a public key as a compressed point', { spki: (spki) => sequence(p256, point(spki, 2, 32)) }],
+  ['a public key as a hybrid point', { spki: (spki) => sequence(p256, point(spki, 6, 64)) }],
+  ['a curve by its numbers', { spki: (spki) => sequence(p256Numbers, spki.subarray(23)) }],
   ['a public key with something after it', { spki: (spki) => sequence(spki.subarray(2), raw('0500')) }],
   ['an empty relative name', { subject: sequence(nameOf('x').subarray(2), raw('3100')) }],
 ];
