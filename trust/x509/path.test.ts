@@ -8,6 +8,8 @@ import { createAuthority, p256, rootExtensions, signerExtensions } from '../nota
 import type { Issued } from '../notation/fixtures/authority.ts';
 import { readCertificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
+import { authorityExtensions, buildCertificate } from './fixtures/build-certificate.ts';
+import type { Built } from './fixtures/build-certificate.ts';
 import { findPath } from './path.ts';
 
 const codeSigning = '1.3.6.1.5.5.7.3.3';
@@ -112,6 +114,23 @@ test('a version 1 certificate can be a trusted root, but neither an intermediate
     'problem' in
       findPath(read(belowSilent), { anchors: [read(silent)], intermediates: [] }, [Date.now()], codeSigning),
   );
+});
+
+test('finds the path through authorities that certify each other', () => {
+  const extensions = authorityExtensions();
+  const top = buildCertificate('top', { extensions });
+  const authorities = ['a', 'b', 'c', 'd'].map((name) => buildCertificate(name, { extensions }));
+  const certify = ({ spki, subject }: Built, by: Built): Certificate =>
+    readCertificate(buildCertificate('', { extensions, by, subject, spki: () => spki }).der);
+  const crossed = authorities.flatMap((one) =>
+    authorities.filter((other) => other !== one).map((other) => certify(one, other)),
+  );
+  const [first = assert.fail()] = authorities;
+  const last = authorities.at(-1) ?? assert.fail();
+  const intermediates = [...crossed, certify(last, top)];
+  const leaf = readCertificate(buildCertificate('leaf', { by: first }).der);
+  const found = findPath(leaf, { anchors: [readCertificate(top.der)], intermediates }, []);
+  assert.ok('path' in found, JSON.stringify(found));
 });
 
 const rsa = ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'];

@@ -50,7 +50,7 @@ export function findPath(
       [pool, false],
     ] as const) {
       for (const issuer of candidates) {
-        if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
+        if (!current.issuer.equals(issuer.subject) || isOnPath(path, issuer)) continue;
         if ((budget -= 1) < 0) return undefined;
         // Authorities that have one name but different keys are usual while a key is replaced. Only a flaw of
         // the one that has signed explains why there is no path.
@@ -81,6 +81,11 @@ export function findPath(
   };
   const path = search([leaf], intermediates);
   return path === undefined ? { problem } : { path };
+}
+
+/** Whether a path has this authority already. Authorities that certify each other would use up the budget. */
+function isOnPath(path: readonly Certificate[], { subject, keyBits }: Certificate): boolean {
+  return path.some((other) => other.subject.equals(subject) && other.keyBits.equals(keyBits));
 }
 
 /**
