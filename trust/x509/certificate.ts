@@ -212,8 +212,8 @@ function readKey(spki: DerElement): KeyObject {
   // (long keys).
   const named = policyKey('certificate', key);
   if ('problem' in named) throw new DerError(`the public key cannot be used: ${named.problem},`, spki.offset);
-  // This is the only accepted encoding of the key. Additional fields, explicit parameters of a curve and other
-  // forms of a point are refused, as by Go's crypto/x509 (RFC 5480 section 2.1.1: a curve is named).
+  // This is the only accepted encoding of the key. Additional fields, explicit parameters of a curve and
+  // other forms of a point are refused, as by Go's crypto/x509 (RFC 5480 section 2.1.1: a curve is named).
   const encoded =
     key.asymmetricKeyType === 'ec' ? canonicalSpki(key) : key.export({ format: 'der', type: 'spki' });
   if (!encoded.equals(spki.whole))

@@ -228,7 +228,7 @@ function emailTree(text: string): Subtree<string> {
   };
 }
 
-/** Returns whether it is a dot-string, possibly with quoted pairs, or a quoted string (RFC 5321 section 4.1.2). */
+/** Whether it is a dot-string, with quoted pairs or without, or a quoted string (RFC 5321, section 4.1.2). */
 function isLocalPart(text: string): boolean {
   return /^(?:(?:[\w!#$%&'*+/=?^`{|}~.-]|\\.)+|"(?:[^"\\]|\\.)*")$/.test(text);
 }
