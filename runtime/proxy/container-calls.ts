@@ -9,7 +9,7 @@ import type { AdmittedImage } from '../containers/bundle/admission.ts';
 import type { AdmittedVolume } from '../containers/bundle/image-volumes.ts';
 import { asksWritableCgroups, checkCgroupOptions } from '../containers/bundle/cgroup-view.ts';
 import { hostRequest } from '../containers/bundle/host-request.ts';
-import { nodeMountsBelow } from '../containers/bundle/mounts.ts';
+import { addedMountPoints } from '../containers/bundle/mounts.ts';
 import type { CdiRegistry } from '../containers/cdi/registry.ts';
 import { isImageVolume } from '../containers/mount-sources.ts';
 import { pidModeOf } from '../containers/pid-namespace.ts';
@@ -244,9 +244,9 @@ async function confine(
   const filter = settings.seccomp?.oci;
   const seccompFile = filter === undefined ? undefined : await seccompFiles.write(filter);
   const { defaultDevices, heldCapabilities } = deps;
-  const nodeMounts = await nodeMountsBelow(host.sources, settings.readonlyPaths);
+  const addedMounts = await addedMountPoints(host, settings.readonlyPaths);
   const narrow = narrowed({
-    ...{ config, sandbox: sandbox.config, settings, nodeMounts, seccompFile },
+    ...{ config, sandbox: sandbox.config, settings, addedMounts, seccompFile },
     ...{ defaultDevices, heldCapabilities },
   });
   if (narrow.beyond.length > 0 && !verdict.ceilings.every(({ onDegraded }) => onDegraded === 'allow'))

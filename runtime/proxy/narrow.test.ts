@@ -25,7 +25,7 @@ function narrow(
   settings: Settings,
   config: Parameters<typeof configs.encode>[0] = {},
   pod: Parameters<typeof pods.encode>[0] = {},
-  nodeMounts: readonly string[] = [],
+  addedMounts: readonly string[] = [],
 ): Narrowed {
   return narrowed({
     config: configs.decode(configs.encode(config)),
@@ -33,7 +33,7 @@ function narrow(
     settings,
     defaultDevices: settingsOf('default').devices,
     heldCapabilities: ['CHOWN', 'SYS_ADMIN'],
-    nodeMounts,
+    addedMounts,
     seccompFile: settings.seccomp === undefined ? undefined : '/filter.json',
   });
 }
@@ -115,10 +115,10 @@ describe('the request within its settings', () => {
     assert.deepEqual(usual['readonlyPaths'], { set: settingsOf('default').readonlyPaths });
   });
 
-  it('makes mounts of the node below a volume in a read-only path read-only', () => {
+  it('makes mounts that the request does not name read-only in a read-only path', () => {
     const settings = settingsOf('default', { paths: { masked: [], readonly: ['/srv'] } });
-    const nodeMounts = ['/srv/a', '/srv/a/disk', '/data/disk'];
-    const { security } = narrow(settings, {}, {}, nodeMounts);
+    const addedMounts = ['/srv/a', '/srv/a/disk', '/data/disk'];
+    const { security } = narrow(settings, {}, {}, addedMounts);
     assert.deepEqual(security['readonlyPaths'], { set: ['/srv', '/srv/a', '/srv/a/disk'] });
   });
 

@@ -34,8 +34,8 @@ export interface NarrowInput {
   readonly defaultDevices: Settings['devices'];
   /** Capabilities that a privileged container gets: all that this node gives. */
   readonly heldCapabilities: readonly string[];
-  /** Where mounts of the node below volumes appear in the container. Default: nowhere. */
-  readonly nodeMounts?: readonly string[];
+  /** Where the container has mounts that the request does not name. Default: nowhere. */
+  readonly addedMounts?: readonly string[];
   /** The file with the filter of the settings, for the backend. */
   readonly seccompFile: string | undefined;
 }
@@ -46,7 +46,15 @@ export interface NarrowInput {
  * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE
  */
 export function narrowed(input: NarrowInput): Narrowed {
-  const { config, sandbox, settings, defaultDevices, heldCapabilities, nodeMounts = [], seccompFile } = input;
+  const {
+    config,
+    sandbox,
+    settings,
+    defaultDevices,
+    heldCapabilities,
+    addedMounts = [],
+    seccompFile,
+  } = input;
   const asked = config.linux?.securityContext;
   const { bounds } = settings;
   const pod = sandbox.linux?.securityContext?.namespaceOptions;
@@ -71,7 +79,7 @@ export function narrowed(input: NarrowInput): Narrowed {
     Object.assign(security, capabilityEdits(config, sandbox, settings));
     const paths = {
       maskedPaths: settings.maskedPaths,
-      readonlyPaths: readonlyPathsOf(config, settings, nodeMounts),
+      readonlyPaths: readonlyPathsOf(config, settings, addedMounts),
     };
     for (const key of ['maskedPaths', 'readonlyPaths'] as const) {
       const ours = new Set(paths[key]);
@@ -113,11 +121,11 @@ const mountedByBackend: readonly string[] = [
 function readonlyPathsOf(
   { linux, mounts }: Pick<ContainerConfig, 'linux' | 'mounts'>,
   { maskedPaths, readonlyPaths }: Pick<Settings, 'maskedPaths' | 'readonlyPaths'>,
-  nodeMounts: readonly string[],
+  addedMounts: readonly string[],
 ): readonly string[] {
   const asked = mounts.map(({ containerPath }) => cleanContainerPath(containerPath));
   const asReadonly = linux?.securityContext?.readonlyPaths ?? [];
-  const destinations = [...mountedByBackend, ...asked, ...nodeMounts, ...asReadonly, ...maskedPaths];
+  const destinations = [...mountedByBackend, ...asked, ...addedMounts, ...asReadonly, ...maskedPaths];
   return withMountsBelow(
     readonlyPaths,
     destinations.map((destination) => ({ destination })),

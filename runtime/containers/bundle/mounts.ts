@@ -12,6 +12,7 @@ import { mountVolumes } from './image-volumes.ts';
 import { checkMappable, rootOwner } from './user-namespace.ts';
 import type { ContainerUser } from './user.ts';
 import type { CheckedRequest } from './request.ts';
+import type { HostRequest } from './host-request.ts';
 
 /**
  * Mounts the image volumes, labels what the container may use of the host, and returns every mount of the
@@ -59,18 +60,29 @@ export async function mountinfoFor(
     : undefined;
 }
 
-/** Returns where mounts of the node below volumes appear in a container, in read-only paths or above them. */
-export async function nodeMountsBelow(
-  sources: readonly { readonly mount: Pick<Mount, 'containerPath'>; readonly path: string }[],
+/**
+ * Returns where a container has mounts that its request does not name: those of CDI devices and, in read-only
+ * paths or above them, mounts of the node below volumes and below CDI mounts.
+ */
+export async function addedMountPoints(
+  { sources, edits }: Pick<HostRequest, 'sources' | 'edits'>,
   readonlyPaths: readonly string[],
 ): Promise<readonly string[]> {
-  const mounts = sources.map(({ mount }) => mount);
-  const mountinfo = await mountinfoFor(mounts, readonlyPaths);
-  const binds = sources.map(({ mount, path }) => ({
-    ...{ destination: cleanContainerPath(mount.containerPath), type: 'bind', source: path },
-    options: ['rbind'],
-  }));
-  return nodeMountsIn(readonlyPaths, binds, mountinfo).map(({ destination }) => destination);
+  const ofDevices = edits?.mounts ?? [];
+  const binds = [
+    ...sources.map(({ mount, path }) => ({
+      ...{ destination: mount.containerPath, type: 'bind', source: path },
+      options: ['rbind'],
+    })),
+    ...ofDevices,
+  ];
+  const mountinfo = await mountinfoFor(
+    binds.map(({ destination }) => ({ containerPath: destination })),
+    readonlyPaths,
+  );
+  return [...ofDevices, ...nodeMountsIn(readonlyPaths, binds, mountinfo)].map(({ destination }) =>
+    cleanContainerPath(destination),
+  );
 }
 
 /**

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { OciSpec } from '../../oci/spec.types.ts';
-import { withEdits } from './edits.ts';
+import { readyEdits, withEdits } from './edits.ts';
+import type { HostPaths } from '../../host-paths/host-paths.ts';
 import { askedCdiDevices, qualifiedName } from './device-names.ts';
 import { parseSpec } from './spec-file.ts';
 
@@ -141,6 +142,31 @@ describe('CDI edits', () => {
     },
   } as unknown as OciSpec;
   const node = { path: '/dev/x', type: 'c', major: 1, minor: 5, fileMode: 0o660, uid: 0, gid: 0 } as const;
+
+  it('follow a link at the source of a bind mount, unless the link itself is mounted', async () => {
+    const facts = (path: string): Promise<object> =>
+      path === '/opt/driver'
+        ? Promise.resolve({ path: '/opt/driver-1' })
+        : Promise.reject(Object.assign(new Error('none'), { code: 'ENOENT' }));
+    const from = (hostPath: string, more: object = {}) => ({ hostPath, containerPath: '/at', ...more });
+    const { mounts } = await readyEdits(
+      [
+        {
+          mounts: [
+            from('/opt/driver'),
+            from('/opt/missing'),
+            from('/opt/driver', { options: ['bind', 'copy-symlink'] }),
+            from('/opt/driver', { type: 'overlay' }),
+          ],
+        },
+      ],
+      { facts } as unknown as Pick<HostPaths, 'facts' | 'ownFacts'>,
+    );
+    assert.deepEqual(
+      mounts.map(({ source }) => source),
+      ['/opt/driver-1', '/opt/missing', '/opt/driver', '/opt/driver'],
+    );
+  });
 
   it('replace entries with the same name or path, and add the rest', () => {
     const after = withEdits(before, {

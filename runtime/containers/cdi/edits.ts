@@ -48,7 +48,9 @@ export async function readyEdits(all: readonly ContainerEdits[], paths: EditPath
     devices: await Promise.all(
       all.flatMap((edits) => edits.deviceNodes ?? []).map((device) => readyDevice(device, paths)),
     ),
-    mounts: all.flatMap((edits) => edits.mounts ?? []).map(readyMount),
+    mounts: await Promise.all(
+      all.flatMap((edits) => edits.mounts ?? []).map((mount) => readyMount(mount, paths)),
+    ),
     hooks: await Promise.all(all.flatMap((edits) => edits.hooks ?? []).map((hook) => readyHook(hook, paths))),
     additionalGids: [
       ...new Set(all.flatMap((edits) => edits.additionalGids ?? []).filter((gid) => gid !== 0)),
@@ -96,16 +98,31 @@ function isSameDevice(a: OciDevice, b: OciDevice): boolean {
   return form(a) === form(b);
 }
 
-function readyMount(asked: CdiMount): OciMount {
+/** Options of crun with which a link itself is mounted. */
+const linkOptions: ReadonlySet<string> = new Set(['copy-symlink', 'src-nofollow']);
+
+async function readyMount(asked: CdiMount, paths: EditPaths): Promise<OciMount> {
   const options = asked.options ?? [];
   const isBind = options.includes('bind') || options.includes('rbind');
   const type = isBind || (asked.type ?? '') === '' ? 'bind' : (asked.type ?? 'bind');
+  const isFollowed = type === 'bind' && !options.some((option) => linkOptions.has(option));
   return {
     destination: asked.containerPath,
-    source: asked.hostPath,
+    // The table of mounts, and the checks of destinations, know only real paths.
+    source: isFollowed ? await realPath(asked.hostPath, paths) : asked.hostPath,
     type,
     options: type === 'bind' && !isBind ? ['rbind', ...options] : options,
   };
+}
+
+/** Returns a path that cannot be followed as it is: the runtime reports it, or a hook creates it. */
+async function realPath(path: string, paths: EditPaths): Promise<string> {
+  try {
+    return (await paths.facts(path)).path;
+  } catch (thrown) {
+    if (hasNoAnswer(thrown)) throw thrown;
+    return path;
+  }
 }
 
 async function readyHook(hook: AdjustedHook, paths: EditPaths): Promise<AdjustedHook> {
