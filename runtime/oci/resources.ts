@@ -5,8 +5,8 @@ import type { OciResources } from './spec.types.ts';
 
 /**
  * Returns the resources after an update: zero and empty fields keep the current value (cri-api
- * UpdateContainerResources), and so do settings of `unified` that the update does not name. The OOM score
- * stays the same, because no runtime changes the score of a running process. A kept limit of memory and swap
+ * UpdateContainerResources), and so do settings of `unified` and sizes of huge pages that the update does not
+ * name. The OOM score stays the same, because no runtime changes the score of a running process. A kept limit of memory and swap
  * together rises to a higher memory limit, because the kernel refuses a lower one.
  */
 export function mergedResources(
@@ -19,7 +19,13 @@ export function mergedResources(
     return typeof value !== 'object' || Object.keys(value).length > 0;
   });
   const unified = { ...current?.unified, ...update.unified };
-  const merged: LinuxContainerResources = { ...(current ?? update), ...Object.fromEntries(given), unified };
+  const ofPages = [...(current?.hugepageLimits ?? []), ...update.hugepageLimits];
+  const merged: LinuxContainerResources = {
+    ...(current ?? update),
+    ...Object.fromEntries(given),
+    unified,
+    hugepageLimits: [...new Map(ofPages.map((limit) => [limit.pageSize, limit])).values()],
+  };
   const { memoryLimitInBytes: memory, memorySwapLimitInBytes: swap } = merged;
   const rises = update.memorySwapLimitInBytes === 0 && swap > 0 && (memory === -1 || memory > swap);
   return rises ? { ...merged, memorySwapLimitInBytes: memory } : merged;
