@@ -102,6 +102,12 @@ describe('resources', () => {
       'RUNTIME_BAD_RESOURCES',
     ],
     [
+      'a limit of memory and swap for memory without a limit',
+      { memoryLimitInBytes: -1, memorySwapLimitInBytes: Mi },
+      v1,
+      'RUNTIME_BAD_RESOURCES',
+    ],
+    [
       'a swap limit if no controller counts swap',
       { memoryLimitInBytes: Mi, memorySwapLimitInBytes: 2 * Mi },
       bare,
@@ -162,6 +168,17 @@ describe('resources', () => {
         'memory.min': '1',
         'memory.high': '8',
       },
+    );
+  });
+
+  it('an update keeps the limits of huge pages of other sizes', () => {
+    const ofPages = (limits: Readonly<Record<string, number>>): LinuxContainerResources =>
+      resources({
+        hugepageLimits: Object.entries(limits).map(([pageSize, limit]) => ({ pageSize, limit })),
+      });
+    assert.deepEqual(
+      mergedResources(ofPages({ '2MB': Mi, '1GB': 0 }), ofPages({ '2MB': 2 * Mi })),
+      ofPages({ '2MB': 2 * Mi, '1GB': 0 }),
     );
   });
 

@@ -59,11 +59,13 @@ function limit(name: string, value: number): number {
 /** Returns the limit of memory and swap together. An unset value means no swap, as in other runtimes. */
 function swapLimit(asked: LinuxContainerResources, memory: number, support: ResourceSupport): number {
   const swap = limit('memory_swap_limit_in_bytes', asked.memorySwapLimitInBytes);
-  if (memory > 0 && swap > 0 && swap < memory)
+  if (swap > 0 && (memory === -1 || swap < memory))
     throw bad(
       'memory_swap_limit_in_bytes',
       swap,
-      `memory and swap together, so not below the memory limit of ${memory}`,
+      memory === -1
+        ? 'memory and swap together, so -1 if memory has no limit'
+        : `memory and swap together, so not below the memory limit of ${memory}`,
     );
   // Without a memory limit the swap limit has no effect (kubelet: "if memory limit is 0, memory swap limit is
   // ignored").
