@@ -90,8 +90,8 @@ describe('the plan of Landlock rules', () => {
 describe('the launcher', () => {
   const rules: readonly LandlockRule[] = [{ path: '/app', kind: 'folder', access: ['read'] }];
   for (const [architecture, size, digest] of [
-    ['x86_64', 968, '5d8e0b4bc76fbec9bc343c5b8f1e05da9c751f9125afa661e0e6480d289d5c42'],
-    ['aarch64', 992, 'bc312054586d2d7ccb85f1fb1b6043ac469fb4b15f8c01f20d0b4aeee3454b76'],
+    ['x86_64', 992, 'b22d6a0fb0af4a1ddcfe97dc4fa7eb6391520e234bdb42fb02877ec16251f16c'],
+    ['aarch64', 1016, '65d57ca385885161f60695314e39ab8ac8f0c1054bcbe1b40c75f098d7f87f1e'],
   ] as const) {
     it(`is these bytes on ${architecture}`, () => {
       const bytes = landlockLauncher(rules, architecture);
@@ -184,6 +184,16 @@ describe('the launcher', () => {
         [end('/not/there', '', 'x'), end(join(folder, 'shut'), '', 'x'), end(), end('x')],
         [127, 126, 125, 125],
       );
+    });
+
+    it('tries the next folder after a file that may not be executed, but not after one that is no program', () => {
+      const file = join(folder, 'launcher');
+      const damaged = join(folder, 'damaged');
+      writeFileSync(damaged, 'no program', { mode: 0o755 });
+      const open: LandlockRule = { path: folder, kind: 'folder', access: ['execute', 'read'] };
+      assert.equal(run([open], 'exit 3'), '3');
+      const end = (first: string): number | null => spawnSync(file, [first, '/bin/true', '', 'true']).status;
+      assert.deepEqual([end(join(folder, 'shut')), end(damaged)], [0, 126]);
     });
   });
 });
