@@ -3,7 +3,7 @@ import { O_DIRECTORY, O_PATH, closeFd, openFile } from '../../base/kernel/index.
 import { hasNoAnswer, isOf } from '../host-paths/host-paths.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { isAtOrBelow } from '../container-mounts/at-or-below.ts';
-import { openContainerPaths } from './container-path.ts';
+import { cleanContainerPath, openContainerPaths } from './container-path.ts';
 import type { ContainerPaths, ResolvedPath } from './container-path.ts';
 import { launcherPath } from '../container-mounts/launcher-name.ts';
 import type { OciDevice, OciMount, OciSpec } from './spec.types.ts';
@@ -25,6 +25,11 @@ export interface CheckedPlaces {
  */
 export interface MissingFolders {
   readonly missing: readonly string[];
+}
+
+/** Mounts that links lead to another place, each with this place as its destination. */
+export interface LinkedMounts {
+  readonly linked: readonly OciMount[];
 }
 
 /**
@@ -49,13 +54,14 @@ export async function checkDestinations(input: {
   readonly privileged: boolean;
   readonly container: string;
   readonly paths: DestinationPaths;
-}): Promise<CheckedPlaces & MissingFolders> {
+}): Promise<CheckedPlaces & LinkedMounts & MissingFolders> {
   const { spec, rootfs, privileged, launcher } = input;
   using opened = new DisposableStack();
   const fd = opened.adopt(openFile(rootfs, O_PATH | O_DIRECTORY), closeFd);
   const paths = openContainerPaths({ fd, path: rootfs }, input.paths);
   const throughVolumes: string[] = [];
   const missing: string[] = [];
+  const linked: OciMount[] = [];
   for (const mount of spec.mounts) {
     const own = isRuntimes(mount) || (mount.destination === launcherPath && mount.source === launcher);
     const { path, through, throughVolume, dangling } = own
@@ -67,6 +73,7 @@ export async function checkDestinations(input: {
       if (!privileged && !(await isHarmless(path, through, mount, input.paths)))
         throw notGranted('mount at', mount.destination, path, through);
       if (throughVolume) throughVolumes.push(path);
+      if (path !== cleanContainerPath(mount.destination)) linked.push({ ...mount, destination: path });
       if (dangling !== undefined && (dangling !== path || (await isFolder(mount, input.paths))))
         missing.push(dangling);
     }
@@ -78,7 +85,7 @@ export async function checkDestinations(input: {
       throw notGranted('add device at', device.path, path, through);
   }
   await checkCwd(paths, spec.process.cwd, input.container);
-  return { throughVolumes, missing };
+  return { throughVolumes, missing, linked };
 }
 
 async function checkCwd(paths: ContainerPaths, cwd: string, container: string): Promise<void> {

@@ -48,6 +48,23 @@ export function withNodeMountsReadonly(
 }
 
 /**
+ * Makes mounts read-only that links lead into read-only paths, with the mounts of the node below them. Pure.
+ * @param linked with the places to which the links lead
+ * @param mountinfo as for {@link withNodeMountsReadonly}
+ * @returns the same object if no mount is there
+ */
+export function withLinkedReadonly(
+  spec: OciSpec,
+  linked: readonly OciMount[],
+  mountinfo: string | undefined,
+): OciSpec {
+  const { readonlyPaths } = spec.linux;
+  const ofNode = nodeMountsIn(readonlyPaths, linked, mountinfo);
+  const paths = withMountsBelow(readonlyPaths, [...linked, ...ofNode]);
+  return paths === readonlyPaths ? spec : { ...spec, linux: { ...spec.linux, readonlyPaths: paths } };
+}
+
+/**
  * Returns the mounts. One in a read-only path gets the recursive option if the node has mounts below it: crun
  * 1.8 refuses the option for files. It stays as it is if the runtime may have to create a mount point or the
  * working folder in it.

@@ -217,6 +217,25 @@ describe('a security context', () => {
         assert.match((await execute(stage, id, 'sh', '-c', `echo x > ${path}`)).stderr, /Read-only/, path);
     });
 
+    for (const handler of ['crun', 'runc'])
+      it(`volumes that a link of the image leads into a read-only path are read-only (${handler})`, async () => {
+        const layer = await layerOf([
+          { name: 'srv/deep/', type: 'directory' },
+          { name: 'data', type: 'symlink', linkname: '/srv/deep' },
+        ]);
+        const { reference } = await stage.publish('privileged/linked:1', { layers: [layer] });
+        const linked = await stage.pull(reference);
+        const mounts = [
+          { hostPath: join(stage.folders.folder, 'volume'), containerPath: '/data/volume' },
+          { hostPath: '/dev', containerPath: '/data/dev' },
+        ];
+        const own = await runPod(stage, `linked-${handler}`, {}, handler);
+        const id = await run({ readonlyPaths: ['/srv'] }, { image: linked, more: { mounts } }, own);
+        for (const place of ['/srv/deep/volume', '/srv/deep/dev/shm'])
+          assert.match((await execute(stage, id, 'touch', `${place}/file`)).stderr, /Read-only/, place);
+        await removePod(stage, own);
+      });
+
     it('a read-only root file system cannot be written, but its volumes can', async () => {
       const volume = join(stage.folders.folder, 'volume');
       const id = await run(

@@ -14,7 +14,9 @@ import { withPlainFileMounts } from '../../oci/file-mounts.ts';
 import { provideLauncher } from '../../oci/launcher.ts';
 import type { HandlerFeatures } from '../../oci/handler-features.ts';
 import type { ResourceSupport } from '../../cgroups/resource-support.ts';
+import { withLinkedReadonly } from '../../oci/readonly-below.ts';
 import { serialiseSpec } from '../../oci/spec.ts';
+import type { OciMount, OciSpec } from '../../oci/spec.types.ts';
 import { podDirIn } from '../../pods/effects.ts';
 import { podFilesIn } from '../../pods/files.ts';
 import { settleAll } from '../../state/settle.ts';
@@ -106,8 +108,11 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   if (userNamespace !== undefined) checkUserIn(userNamespace, { ...user, additionalGids: gids });
   const files = podFilesIn(podDirIn(deps.stateDir, sandbox.id));
   const mounts = await bundleMounts(deps, request, files, { path: rootfs.path, mapping, userNamespace });
-  const ofDevices = (host.edits?.mounts ?? []).map(({ destination }) => ({ containerPath: destination }));
-  const mountinfo = await mountinfoFor([...mounts, ...ofDevices], settings.readonlyPaths);
+  const destinations = mounts.map(({ containerPath }) => ({ destination: containerPath }));
+  const mountinfo = await mountinfoFor(
+    [...destinations, ...(host.edits?.mounts ?? [])],
+    settings.readonlyPaths,
+  );
   const devices = await bundleDevices(deps, request, user);
   const launcher = settings.landlock && (await provideLauncher(deps.stateDir, settings.landlock));
   const specified = bundleSpec(deps, request, {
@@ -128,8 +133,9 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   const spec = (await request.restore?.accept(asSpecified, settings)) ?? asSpecified;
   // A thread writes the file while the destinations are checked. If the container is refused, the file is
   // removed with the bundle.
-  const [, { missing, ...places }] = await settleAll([
-    writeAll(configFile, serialiseSpec(spec)).catch(namingFile(join(request.bundle, request.configName))),
+  const configPath = join(request.bundle, request.configName);
+  const [, { missing, linked, ...places }] = await settleAll([
+    writeAll(configFile, serialiseSpec(spec)).catch(namingFile(configPath)),
     checkDestinations({
       spec,
       rootfs: rootfs.path,
@@ -139,6 +145,7 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
       paths: deps.paths,
     }),
   ]);
+  await rewriteWithLinked(configPath, spec, linked);
   for (const folder of missing) makeFolderInRoot(rootfs.path, folder, rootOwner(userNamespace));
   if (!allowsTun(spec.linux.resources.devices ?? [])) request.withoutTun();
   if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
@@ -149,6 +156,13 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   await makeMissing(host.sources, deps.paths);
   const hasUserNamespace = userNamespace !== undefined;
   return preparedFields(request, user, { hasUserNamespace, resourceSupport: deps.resourceSupport });
+}
+
+/** Writes the specification again if links of the image or of a volume lead mounts into read-only paths. */
+async function rewriteWithLinked(file: string, spec: OciSpec, linked: readonly OciMount[]): Promise<void> {
+  const mountinfo = await mountinfoFor(linked, spec.linux.readonlyPaths);
+  const changed = withLinkedReadonly(spec, linked, mountinfo);
+  if (changed !== spec) await writeAll(file, serialiseSpec(changed)).catch(namingFile(file));
 }
 
 /** Creates the folder and, in it, a file that only root can read. */

@@ -4,6 +4,7 @@ import type { HostPaths } from '../../host-paths/host-paths.ts';
 import type { ImageStore, LayerMapping } from '../../images/types.ts';
 import { cleanContainerPath } from '../../oci/container-path.ts';
 import type { JoinedUserNamespace, PodFiles } from '../../oci/mounts.ts';
+import type { OciMount } from '../../oci/spec.types.ts';
 import { meetsAny, nodeMountsIn } from '../../oci/readonly-below.ts';
 import { declaredVolumes } from './declared-volumes.ts';
 import { allHostDevices, ownedBy, withAllHostDevices } from '../host-devices.ts';
@@ -51,11 +52,11 @@ export async function bundleMounts(
 
 /** Returns the table of mounts of the node if a mount is in a read-only path, or above one. */
 export async function mountinfoFor(
-  mounts: readonly Pick<Mount, 'containerPath'>[],
+  mounts: readonly Pick<OciMount, 'destination'>[],
   readonlyPaths: readonly string[],
 ): Promise<string | undefined> {
   const meets = meetsAny(readonlyPaths);
-  return mounts.some(({ containerPath }) => meets(cleanContainerPath(containerPath)))
+  return mounts.some(({ destination }) => meets(cleanContainerPath(destination)))
     ? readFile('/proc/self/mountinfo', 'utf8')
     : undefined;
 }
@@ -76,10 +77,7 @@ export async function addedMountPoints(
     })),
     ...ofDevices,
   ];
-  const mountinfo = await mountinfoFor(
-    binds.map(({ destination }) => ({ containerPath: destination })),
-    readonlyPaths,
-  );
+  const mountinfo = await mountinfoFor(binds, readonlyPaths);
   return [...ofDevices, ...nodeMountsIn(readonlyPaths, binds, mountinfo)].map(({ destination }) =>
     cleanContainerPath(destination),
   );
