@@ -105,7 +105,8 @@ async function readyMount(asked: CdiMount, paths: EditPaths): Promise<OciMount> 
   const options = asked.options ?? [];
   const isBind = options.includes('bind') || options.includes('rbind');
   const type = isBind || (asked.type ?? '') === '' ? 'bind' : (asked.type ?? 'bind');
-  const isFollowed = type === 'bind' && !options.some((option) => linkOptions.has(option));
+  const isFollowed =
+    type === 'bind' && asked.hostPath.startsWith('/') && !options.some((option) => linkOptions.has(option));
   return {
     destination: asked.containerPath,
     // The table of mounts, and the checks of destinations, know only real paths.
