@@ -6,8 +6,8 @@ import type { OciResources } from './spec.types.ts';
 /**
  * Returns the resources after an update: zero and empty fields keep the current value (cri-api
  * UpdateContainerResources), and so do settings of `unified` and sizes of huge pages that the update does not
- * name. The OOM score stays the same, because no runtime changes the score of a running process. A kept limit of memory and swap
- * together rises to a higher memory limit, because the kernel refuses a lower one.
+ * name. The OOM score stays the same, because no runtime changes the score of a running process. A kept limit
+ * of memory and swap together rises to a higher memory limit, because the kernel refuses a lower one.
  */
 export function mergedResources(
   current: LinuxContainerResources | undefined,
