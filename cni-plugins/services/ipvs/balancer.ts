@@ -8,7 +8,7 @@ import { insideKeyOf, isInsideKey, planeKeyOf } from '../model/planes.ts';
 import type { PlaneKey } from '../model/planes.ts';
 import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import type { OwnAddresses } from '../source-ranges/own-address.ts';
-import { addWithoutEarlierFlows, forgetEarlierFlows } from './earlier-flows.ts';
+import { addWithoutEarlierFlows } from './earlier-flows.ts';
 import { createInsideMarks } from './inside-marks.ts';
 import { openKernelTables } from './kernel-tables.ts';
 import { openIpvsKernel, ourServices } from './kernel.ts';
@@ -53,14 +53,14 @@ export function openIpvsBalancer(): IpvsBalancer {
   try {
     const requests = openIpvs(generic);
     settle(generic, requests);
-    return balancerOver({ own, kernel: openIpvsKernel(generic, requests), link, netfilter, close });
+    return ipvsBalancerOver({ own, kernel: openIpvsKernel(generic, requests), link, netfilter, close });
   } catch (thrown) {
     close();
     throw thrown;
   }
 }
 
-interface IpvsBalancerDeps {
+export interface IpvsBalancerDeps {
   readonly own: OwnAddresses;
   readonly kernel: IpvsKernel;
   readonly link: ServiceLink;
@@ -74,7 +74,8 @@ interface IpvsBalancerDeps {
  */
 const looksBetweenListings = 30;
 
-function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
+/** Returns the balancer over opened parts of the kernel. */
+export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
   const { own, kernel, link, netfilter, close } = deps;
   const known = createKnownServers();
   const marks = createInsideMarks();
@@ -83,6 +84,11 @@ function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
   let looks = 0;
   /** `retire` changed them, in this process or in an earlier one. */
   let sourcesMayDiffer = true;
+  /**
+   * Whether IPVS may have a service whose earlier flows are not forgotten: a change was interrupted, in this
+   * process or in an earlier one.
+   */
+  let earlierFlowsMayExist = true;
 
   const ours = (): IpvsService[] => ourServices(kernel, link);
 
@@ -91,6 +97,8 @@ function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
     refuse,
 
     reconcile(servers) {
+      // Without its address or its mark, a service that IPVS still has gets no packets.
+      if (!link.stands() || !tables.stand()) earlierFlowsMayExist = true;
       link.make();
       const existing = ours();
       marks.adopt(tables.insideMarks());
@@ -109,11 +117,12 @@ function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       tables.rebuild(known.insides.values());
       link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
       const there = new Set(existing.map(({ key }) => serviceId(key)));
-      addWithoutEarlierFlows(deps, known.servers(), (plane) => !there.has(serviceId(serviceKey(plane))));
+      const isNew = (plane: IpvsPlane): boolean => !there.has(serviceId(serviceKey(plane)));
+      addWithoutEarlierFlows(deps, known.servers(), isNew, earlierFlowsMayExist);
+      earlierFlowsMayExist = false;
       const differed = bringServices(known.servers(), existing, kernel);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
-      if (differed > 0 || sourcesMayDiffer) forgetEarlierFlows(netfilter, link, known.servers());
       // A route ends with the address that is its source. Only an address's own route lives as long as the
       // address.
       if (sourcesMayDiffer)
@@ -132,7 +141,10 @@ function balancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       tables.add(step);
       link.add(step.newAddresses);
       const fresh = planes.filter((plane) => known.get(planeKeyOf(plane)) === undefined);
+      const wereForgotten = !earlierFlowsMayExist;
+      earlierFlowsMayExist = true;
       addWithoutEarlierFlows(deps, fresh);
+      if (wereForgotten) earlierFlowsMayExist = false;
       for (const plane of planes) {
         kernel.put(serviceOf(plane), destinationsOf(plane));
         known.set(plane);

@@ -23,13 +23,11 @@ const mayHaveEarlierFlows = ({ protocol, forwarding }: IpvsPlane): boolean =>
  * servers of a family.
  * @throws NETWORK_KERNEL_…
  */
-export function forgetEarlierFlows(
+function forgetEarlierFlows(
   netfilter: NetlinkSocket,
   link: Pick<ServiceLink, 'isOfHost'>,
-  servers: Iterable<IpvsPlane>,
+  served: ReadonlySet<ServerKey>,
 ): void {
-  const served = new Set<ServerKey>();
-  for (const server of servers) if (mayHaveEarlierFlows(server)) served.add(keyOf(server));
   for (const family of [4, 6] as const) {
     if (![...served].some((key) => key.startsWith(`${family} `))) continue;
     const ofHost = new Map<string, boolean>();
@@ -55,17 +53,23 @@ export function forgetEarlierFlows(
  * Adds new services without a backend, where flows from before may exist, and forgets these flows. Policies
  * accept the packets of a flow that began before them: no such packet may reach a backend.
  * @param isNew whether IPVS does not have the service of a server
+ * @param all whether to forget the flows to all servers: IPVS may have services without a backend whose
+ * flows were not forgotten
  * @throws NETWORK_IPVS_SCHEDULER_MISSING, NETWORK_KERNEL_…
  */
 export function addWithoutEarlierFlows(
   { kernel, netfilter, link }: AddingDeps,
   servers: Iterable<IpvsPlane>,
   isNew: (server: IpvsPlane) => boolean = () => true,
+  all = false,
 ): void {
-  const affected: IpvsPlane[] = [];
-  for (const server of givingMemoryBack(servers))
-    if (mayHaveEarlierFlows(server) && isNew(server)) affected.push(server);
-  for (const server of affected) kernel.put(serviceOf(server), []);
+  const affected = new Set<ServerKey>();
+  for (const server of givingMemoryBack(servers)) {
+    if (!mayHaveEarlierFlows(server)) continue;
+    const added = isNew(server);
+    if (added) kernel.put(serviceOf(server), []);
+    if (added || all) affected.add(keyOf(server));
+  }
   forgetEarlierFlows(netfilter, link, affected);
 }
 
