@@ -4,7 +4,7 @@ import type { Backend, Family, Scheduler, ServicePort } from '../model/model.ts'
 import { mostMaglevSlots } from '../slots/maglev.ts';
 import { inOwnOrder, placesInOwnOrder } from '../slots/own-order.ts';
 import { mostSlots, usualSlots } from '../slots/sizes.ts';
-import type { Endpoint, KubernetesService } from './objects.ts';
+import type { Endpoint, EndpointSlice, KubernetesService } from './objects.ts';
 
 /**
  * Selects the endpoints that a port of a Service has on one node, by kube-proxy's rules
@@ -379,16 +379,16 @@ function rowsOf(
 }
 
 /**
- * Returns how many endpoints of this node would get a new connection, for each family of the service. Load
- * balancer health checks ask for these numbers.
+ * Returns how many endpoints of this node would get a new connection, by family, for health checks of load
+ * balancers. Those of a slice without a port get none: their pods lack the named target ports.
  */
 export function localReady(
   { clusterIPs }: Pick<KubernetesService, 'clusterIPs'>,
-  slices: Iterable<{ readonly endpoints: readonly Endpoint[] }>,
+  slices: Iterable<Pick<EndpointSlice, 'endpoints' | 'ports'>>,
   nodeName: string,
 ): ReadonlyMap<Family, number> {
-  const local = [...slices].flatMap(({ endpoints }) =>
-    endpoints.filter(({ ready, node }) => ready && node === nodeName),
+  const local = [...slices].flatMap(({ endpoints, ports }) =>
+    Object.keys(ports).length === 0 ? [] : endpoints.filter(({ ready, node }) => ready && node === nodeName),
   );
   const count = (isSix: boolean): number =>
     new Set(local.filter((each) => isIpv6(each) === isSix).map(({ address }) => address)).size;

@@ -370,6 +370,13 @@ test('Local policies use the endpoints of this node, and terminating endpoints i
   assert.deepEqual([...localReady(fourOnly, slicesOf(lastOnes), 'here')], [[4, 0]]);
 });
 
+test('health checks of load balancers do not count pods that lack the named target port', () => {
+  const local = [endpoint('10.0.0.2', { node: 'here' })];
+  const counted = (...all: readonly object[]): unknown => [...localReady(fourOnly, slicesOf(all), 'here')];
+  assert.deepEqual(counted(slice(local, { ports: [] })), [[4, 0]]);
+  assert.deepEqual(counted(slice(local, { ports: [] }), slice(local)), [[4, 1]]);
+});
+
 test('connections from inside the node get any endpoint of a service with an external Local policy', () => {
   const place: Place = { nodeName: 'here', zone: 'a', podRanges: ['10.9.0.0/24', 'fd09::/64'] };
   const spec = {
