@@ -165,11 +165,9 @@ export function placesOf(service: Service, { protocol, port, nodePort }: Service
   return places;
 }
 
-/**
- * Returns the families of the service's node ports: those of its addresses, else those of its backends, else
- * both.
- */
-function nodeFamiliesOf({ addresses, backends }: Service): readonly Family[] {
+/** Returns the families of the service's node ports: see {@link Service.nodeFamilies}. */
+function nodeFamiliesOf({ addresses, backends, nodeFamilies }: Service): readonly Family[] {
+  if (nodeFamilies !== undefined) return nodeFamilies;
   const said = addresses.length > 0 ? addresses : backends.map(({ address }) => address);
   const families = ([4, 6] as const).filter((family) => said.some((address) => familyOf(address) === family));
   return families.length > 0 ? families : [4, 6];

@@ -496,6 +496,18 @@ test('addresses of each kind are served: both families, external addresses, load
   assert.deepEqual(outside(translation).addresses, []);
 });
 
+test('node ports are served in the families of the cluster addresses, also without endpoints', () => {
+  const served = (clusterIPs: readonly string[], ...endpoints: readonly object[]): readonly string[] => {
+    const spec = { type: 'NodePort', clusterIPs, ports: [{ port: 80, targetPort: 8080, nodePort: 30080 }] };
+    const servers = expand(outside(translated({ spec }, [slice(endpoints)])), () => standing);
+    return servers.map(({ family, destinations }) => `${family}: ${destinations.length}`);
+  };
+  const standing = { drained: false, unhealthy: false };
+  assert.deepEqual(served(bothFamilies, endpoint('10.0.0.1')), ['4: 1', '6: 0']);
+  assert.deepEqual(served(fourOnly.clusterIPs, endpoint('10.0.0.1')), ['4: 1']);
+  assert.deepEqual(served(fourOnly.clusterIPs), ['4: 0']);
+});
+
 test('a service is served only in the families of its cluster addresses', () => {
   const slices = [slice([endpoint('10.0.0.1')]), slice([endpoint('fd00::1')], { addressType: 'IPv6' })];
   const written = (clusterIPs: readonly string[]): Written => ({

@@ -196,6 +196,12 @@ function translated(
     externalAddresses,
     ...balanced,
     ...(nodeAddresses !== undefined && { nodeAddresses }),
+    // Also while a family has no endpoint: a program of the host must not get the connections.
+    ...(ports.some(({ nodePort }) => nodePort !== undefined) && {
+      nodeFamilies: ([4, 6] as const).filter((family) =>
+        service.clusterIPs.some((text) => parseIp(text)?.family === family),
+      ),
+    }),
     ports: service.externalLocal ? localPorts : ports,
     ...(service.externalLocal && { insideSources: place.podRanges ?? [] }),
     ...memoryOf(service, [...restricted, ...externalAddresses]),

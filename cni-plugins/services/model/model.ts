@@ -109,6 +109,8 @@ export interface Service {
   readonly loadBalancerSourceRanges?: readonly string[];
   /** The addresses of the host at which node ports are served. Absent: all addresses of the host. */
   readonly nodeAddresses?: readonly string[];
+  /** The families of the node ports. Absent: those of `addresses`, else those of the backends, else both. */
+  readonly nodeFamilies?: readonly Family[];
   readonly ports: readonly ServicePort[];
   readonly scheduler: Scheduler;
   /**
