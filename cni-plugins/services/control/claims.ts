@@ -60,7 +60,7 @@ export const contends = (source: string): boolean => source === 'kubernetes' || 
 
 /**
  * Returns the keys of the service's virtual servers, each with the field that describes it. They do not
- * depend on its backends: a node port of a service without addresses is claimed in both families, so that no
+ * depend on its backends: a node port whose families only the backends tell is claimed in both, so that no
  * other service takes it while the last backend of a family is replaced.
  */
 export function claimsOf(service: Service): readonly ServiceClaim[] {
