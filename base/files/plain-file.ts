@@ -1,10 +1,15 @@
 import { closeSync, constants, createReadStream, fstatSync, openSync, readSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-/** The bytes of a regular file and its mode, which belong to the same file, or why they were not read. */
-export type PlainFile =
-  | { readonly bytes: Buffer; readonly mode: number }
-  | { readonly refused: 'not a plain file' | 'too large' };
+/** The bytes of a regular file and its mode, which belong to the same file. */
+interface Bytes {
+  readonly bytes: Buffer;
+  readonly mode: number;
+}
+
+/** The {@link Bytes} of a regular file, or why they were not read. */
+export type PlainFile = Bytes | { readonly refused: 'not a plain file' | 'too large' };
 
 /**
  * O_NONBLOCK: opening a FIFO that nobody writes would wait forever. O_NOCTTY: no terminal becomes the
@@ -18,9 +23,18 @@ const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
  * @throws the system's error when it cannot be read
  */
 export async function tryPlainFile(path: string, limit: number): Promise<PlainFile> {
+  const read = await tryFile(path, limit);
+  if ('bytes' in read) return read;
+  return { refused: typeof read.refused === 'string' ? 'too large' : 'not a plain file' };
+}
+
+async function tryFile(
+  path: string,
+  limit: number,
+): Promise<Bytes | { readonly refused: Stats | 'too large' }> {
   await using file = await open(path, flags);
   const stats = await file.stat();
-  if (!stats.isFile()) return { refused: 'not a plain file' };
+  if (!stats.isFile()) return { refused: stats };
   let bytes = Buffer.alloc(Math.min(stats.size, limit) + 1);
   let size = 0;
   for (;;) {
@@ -33,7 +47,8 @@ export async function tryPlainFile(path: string, limit: number): Promise<PlainFi
   return size > limit ? { refused: 'too large' } : { bytes: bytes.subarray(0, size), mode: stats.mode };
 }
 
-const notRegular = (): Error => new Error('it is not a regular file');
+const notRegular = (stats: Stats): Error =>
+  new Error(stats.isDirectory() ? 'it is a folder' : 'it is not a regular file');
 const tooLarge = (limit: number): Error => new Error(`it is larger than ${limit} bytes`);
 
 /**
@@ -55,9 +70,9 @@ export async function readPlainFileWithMode(
   path: string,
   limit: number,
 ): Promise<{ readonly bytes: Buffer; readonly mode: number }> {
-  const read = await tryPlainFile(path, limit);
+  const read = await tryFile(path, limit);
   if ('bytes' in read) return read;
-  throw read.refused === 'too large' ? tooLarge(limit) : notRegular();
+  throw typeof read.refused === 'string' ? tooLarge(limit) : notRegular(read.refused);
 }
 
 /** Paths of descriptors that this process was started with: a redirection, or `<(…)` of a shell. */
@@ -111,7 +126,7 @@ function readSynchronously(path: string, limit: number, mayBePipe: boolean): Buf
   // Node 22, which may run the libraries (docs/decisions/0095), has no DisposableStack.
   try {
     const stats = fstatSync(descriptor);
-    if (!mayBePipe && !stats.isFile()) throw notRegular();
+    if (!mayBePipe && !stats.isFile()) throw notRegular(stats);
     const chunks: Buffer[] = [];
     let size = 0;
     // A file of /proc reports a size of 0, and any file can grow while it is read.

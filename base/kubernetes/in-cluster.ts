@@ -111,7 +111,7 @@ function serverOfPod(env: Readonly<Record<string, string | undefined>>): URL {
       'UNREADABLE',
       'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
       'these environment variables are not set',
-      'give the addresses of the API servers, or a kubeconfig',
+      'run as a pod with a service account, or give a kubeconfig',
     );
   return serverOf(`https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`);
 }
@@ -138,7 +138,7 @@ function failure(what: 'INVALID' | 'UNREADABLE', on: string, why: string, fix: s
   return new PortcullisError({
     code: `KUBERNETES_KUBECONFIG_${what}`,
     kind: what === 'UNREADABLE' ? 'unavailable' : 'invalid',
-    attempted: 'read how to reach the API server',
+    attempted: 'read API connection settings',
     on,
     why,
     fix,

@@ -153,7 +153,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
       /^6:\d+ this is the text of a key or certificate, and not the name of its file; write the text to a file beside [^-]*$/,
     ],
   ],
-  ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a regular file/]],
+  ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*it is a folder/]],
   ['a bad pattern', plain.replace('r.example/**', 'r.example/App'), [/^5:14 .*lower case/]],
   [
     'a bad namespace',
