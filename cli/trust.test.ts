@@ -50,6 +50,7 @@ describe('portcullis trust', () => {
   const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] =
     [
       { words: ['list', 'other'], code: 2, says: /contains no such collection/u },
+      { words: ['unstage', 'other'], code: 2, says: /contains no such collection/u },
       // These read the owner's folder only.
       ...['list', 'inspect', 'unstage'].map((verb) => ({
         words: [verb, 'pay', '--insecure-registry', '127.0.0.1:5000'],
@@ -97,7 +98,7 @@ describe('portcullis trust', () => {
       {
         words: ['archive', 'load', 'FILE', 'registry.example.com/app:1', '--archive-key', 'DIR'],
         code: 2,
-        says: /it is not a regular file.*TRUST_KEY_UNREADABLE/u,
+        says: /it is a folder.*TRUST_KEY_UNREADABLE/u,
       },
       {
         words: ['publish', 'pay', '--expiry', 'timestmp=24h'],

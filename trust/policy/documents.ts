@@ -23,10 +23,12 @@ const maximumFileBytes = 1024 * 1024;
  * Reads YAML and JSON files. From a folder it reads, sorted by name, the files that end in .yaml, .yml or
  * .json and do not begin with a dot.
  * @param standardInput the bytes of the path `-`; without them, `-` is the name of a file
+ * @param fix what to do about a folder without such files
  */
 export async function readPolicyFiles(
   paths: readonly string[],
   standardInput?: Uint8Array,
+  fix = 'name a folder that contains one',
 ): Promise<ReadFiles> {
   const input = new Map<string, Uint8Array>(standardInput === undefined ? [] : [['-', standardInput]]);
   const problems: Problem[] = [];
@@ -34,7 +36,7 @@ export async function readPolicyFiles(
   const texts: { file: string; text: string }[] = [];
   const digests: { name: string; digest: string }[] = [];
   const filesOf = async (path: string): Promise<string[]> =>
-    input.has(path) ? [path] : filesAt(path, problems);
+    input.has(path) ? [path] : filesAt(path, fix, problems);
   const files = (await Promise.all(paths.map(filesOf))).flat();
   for (const file of new Set(files)) {
     const bytes = input.get(file) ?? (await bytesOf(file, problems));
@@ -71,7 +73,7 @@ async function bytesOf(file: string, problems: Problem[]): Promise<Uint8Array | 
   return undefined;
 }
 
-async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
+async function filesAt(path: string, fix: string, problems: Problem[]): Promise<string[]> {
   try {
     if (!(await stat(path)).isDirectory()) return [path];
     const names = (await readdir(path)).filter((name) => /^[^.].*\.(ya?ml|json)$/.test(name)).sort();
@@ -81,7 +83,7 @@ async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
         position: { file: path, line: 0, column: 0 },
         path: '',
         message: 'the folder contains no .yaml, .yml or .json file',
-        fix: 'put a policy into it: portcullis policy init',
+        fix,
       });
     return names.map((name) => join(path, name));
   } catch (error) {

@@ -108,7 +108,8 @@ export async function loadPolicy(options: PolicyOptions): Promise<LoadedPolicy> 
  */
 export async function readPolicy(options: PolicyOptions): Promise<ReadPolicy> {
   const { substitutes, carriedRoots, within } = options;
-  const read = await readPolicyFiles(options.paths, options.standardInput);
+  const fix = 'put a policy into it: portcullis policy init';
+  const read = await readPolicyFiles(options.paths, options.standardInput, fix);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
   const tufRoots = new Map<string, TufRoot>();

@@ -383,3 +383,13 @@ test('a test file that does not exist is named, with nothing about its lines or 
     return true;
   });
 });
+
+test('a folder without test files is refused, with no advice to write a policy', async () => {
+  const empty = await mkdtemp(join(folder, 'empty-'));
+  await assert.rejects(testPolicy({ paths: [empty], policy: [], now }), (error) => {
+    assert.ok(isPortcullisError(error));
+    assert.match(error.failure.why, /contains no \.yaml, \.yml or \.json file; name a folder that contains/u);
+    assert.doesNotMatch(error.message, /policy init/u);
+    return true;
+  });
+});
