@@ -237,7 +237,8 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
     kind: undecided ? 'undecided' : 'denied',
     attempted,
     on: verdict.reference,
-    why: explainReason(verdict.reasons).trimEnd(),
+    // The first line continues the sentence, so it has no mark. The advice has a line of its own.
+    why: explainReason(verdict.reasons).replace(/^[-+] /u, ''),
     fix: `${adviceOf(verdict)}; portcullis verdicts show ${shortVerdictId(verdict)} lists every signature and why it counted or did not`,
     prefix: 'SignatureValidationFailed',
     details: {

@@ -145,8 +145,11 @@ test('an unsigned image leaves its verdict and nothing else', { skip }, async ()
   const refused = await failure(pull('signed/bare'), 'IMAGES_DENIED');
   assert.deepEqual(leftovers(), []);
   assert.equal(refused.kind, 'denied');
-  assert.match(refused.message, /^SignatureValidationFailed: /);
-  assert.match(refused.message, /rule .*policy\.yaml:/);
+  assert.match(
+    refused.message,
+    /^SignatureValidationFailed: pull image (\S+): \1 \(sha256:\w+\) .*is denied\n/,
+  );
+  assert.match(refused.message, /\n {2}- rule .*policy\.yaml:[^]*\nsign the image/);
   const { verdictId, digest, rule } = refused.failure.details ?? {};
   assert.equal(digest, image.digest);
   assert.match(String(rule), /policy\.yaml:\d+$/);
