@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -15,12 +15,12 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs an action the way a command does. */
-async function asOwner<T>(action: (owner: Owner) => Promise<T>): Promise<T> {
+async function asOwner<T>(action: (owner: Owner) => Promise<T>, name = 'example.com/app'): Promise<T> {
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'correct horse' } };
   const owner = await openOwner({
     folder,
-    name: 'example.com/app',
+    name,
     passphrase,
     signers: [],
     registries,
@@ -64,6 +64,17 @@ test('concurrent changes are all kept, and none waits for a reader', async () =>
   assert.deepEqual(listed.map(({ path }) => path).sort(), ['first', ...names]);
   await asOwner((owner) => owner.publish({ to: [], countersign: false, expiry: {} }));
   assert.equal((await asOwner((owner) => owner.staged())).length, 0);
+});
+
+test('a change of a collection that does not exist is refused, and leaves no folder', async () => {
+  const missing = { code: 'TRUST_AUTHOR_WORKING_FOLDER' };
+  for (const change of [
+    (owner: Owner) => owner.unstage(() => true),
+    (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} }),
+    (owner: Owner) => owner.witness('targets'),
+  ])
+    await assert.rejects(asOwner(change, 'example.com/other'), missing);
+  assert.equal(existsSync(join(folder, 'collections', 'example.com%2Fother')), false);
 });
 
 test('the changes of one call are staged completely or not at all', async () => {

@@ -8,10 +8,11 @@ const waitMs = 10_000;
  * Returns an owner that holds the collection's working folder exclusively during each change. Without that,
  * two commands that read, change and write at the same time would lose the changes of one of them. Reading
  * takes no lock.
- * @throws STORAGE_IN_USE from each change, when another process still holds the folder after ten seconds
+ * @throws from each change: STORAGE_IN_USE when another process still holds the folder after ten seconds, and
+ * TRUST_AUTHOR_WORKING_FOLDER when the collection does not exist, except from `init`
  */
 export function withExclusiveChanges(owner: Owner, folder: string): Owner {
-  const alone =
+  const begun =
     <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
     async (...words: A): Promise<R> => {
       // Other users may read the collections: only keys are secret.
@@ -23,9 +24,16 @@ export function withExclusiveChanges(owner: Owner, folder: string): Owner {
         lock.release();
       }
     };
+  /** A misspelled name must not leave a folder behind. */
+  const alone =
+    <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
+    async (...words: A): Promise<R> => {
+      await owner.settings();
+      return begun(change)(...words);
+    };
   return {
     ...owner,
-    init: alone(owner.init),
+    init: begun(owner.init),
     stage: alone(owner.stage),
     unstage: alone(owner.unstage),
     exclusively: (act) => alone(() => act(owner))(),

@@ -48,8 +48,6 @@ export function createOwnerChanges(
   };
 
   const unstage = async (which: (change: StagedChange) => boolean): Promise<void> => {
-    // Nothing is staged in a collection that does not exist.
-    await working.settings();
     const before = await working.staged();
     const kept = before.filter((change) => !which(change));
     if (kept.length < before.length) await working.saveStaged(kept);
