@@ -96,7 +96,7 @@ describe('packaging/prepare', () => {
     const { status, text } = prepare({}, nobody);
     assert.equal(status, 2);
     assert.match(text, /Nothing was installed/);
-    assert.match(text, /missing {2}root .*sudo npm test/);
+    assert.match(text, /missing {2}root .*run it again with sudo/);
     assert.match(text, /missing {2}npm packages .*npm ci/);
     untouched();
   });
