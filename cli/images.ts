@@ -6,7 +6,6 @@ import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/client.ts';
 import { besideSocket } from './options/admin-socket.ts';
 import { fromVariable, withClient, withSocket } from './options/endpoint.ts';
-import { namespaceName } from './options/namespace.ts';
 import { registerCarry } from './images/carry.ts';
 import { registerCopy } from './images/copy.ts';
 import { registerEvidence } from './images/evidence.ts';
@@ -62,7 +61,7 @@ export function register(program: Command): void {
       'verify an image and pull it; exits 1 when the policy refuses it, 3 when it could not be decided',
     )
     .argument('<image>', 'name, with a tag or a digest')
-    .option('-n, --namespace <name>', 'namespace to decide for', namespaceName, 'default')
+    .option('-n, --namespace <name>', 'namespace to decide for', 'default')
     .addOption(
       fromVariable(
         new Option(

@@ -167,7 +167,7 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   {
     args: ['sign', 'a/b:1', '--key', '/nonexistent/k', '--identity', ''],
     code: 2,
-    says: /^error: --identity is empty: name an image, or leave out the option\n/,
+    says: /'--identity <name>' argument '' is invalid\. It is empty: give a value, or leave out the option/,
   },
   {
     args: ['admit', 'a/b:1', '--policy', 'p.yaml', '--policy-uri', 'https://example.com/policy'],
@@ -177,22 +177,38 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
   {
     args: ['verify', 'a/b:1', '--policy', 'p.yaml', '--namespace', ''],
     code: 2,
-    says: /'--namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+    says: /'--namespace <name>' argument '' is invalid\. It is empty: give a value/,
   },
   {
     args: ['trust', 'archive', 'verify', '/nonexistent/a.tar', '--namespace', ''],
     code: 2,
-    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+    says: /namespace <name>' argument '' is invalid\. It is empty: give a value/,
   },
   {
     args: ['images', 'pull', 'a/b:1', '--namespace', ''],
     code: 2,
-    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+    says: /namespace <name>' argument '' is invalid\. It is empty: give a value/,
   },
   {
     args: ['images', 'import', '/nonexistent/a.tar', 'a/b:1', '--namespace', ''],
     code: 2,
-    says: /namespace <name>' argument '' is invalid\. It is empty: name a namespace/,
+    says: /namespace <name>' argument '' is invalid\. It is empty: give a value/,
+  },
+  {
+    args: ['cni', 'install', '--bin-dir', ''],
+    code: 2,
+    says: /'--bin-dir <dir>' argument '' is invalid\. It is empty/,
+  },
+  { args: ['policy', 'check', ''], code: 2, says: /'' is invalid for argument 'path'\. It is empty\.\n/ },
+  {
+    args: ['policy', 'check', '', '-o', 'json'],
+    code: 2,
+    says: /"code": "CLI_INVALID_ARGUMENT",[^]*'' is invalid for argument 'path'\. It is empty/,
+  },
+  {
+    args: ['exec', '--socket', '/nonexistent/x.sock', 'c', 'sh', '-c', ''],
+    code: 4,
+    says: /CRI_UNREACHABLE/,
   },
   {
     args: ['pods', '--socket', '/nonexistent/x.sock'],

@@ -4,6 +4,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
 import { resolveBundleImports } from './environment/bundle-imports.ts';
 import { requireKernel } from './environment/require-kernel.ts';
+import { refuseEmpty } from './options/refuse-empty.ts';
 import { exitCodesHelp } from './output/exit-codes.ts';
 import { formatHelp } from './output/help-format.ts';
 import { commandElsewhere, knownElsewhere, renamedIn, unknownCommand } from './output/known-elsewhere.ts';
@@ -69,6 +70,7 @@ const asked =
     : isKnown
       ? [...words.slice(1), '--help']
       : [wanted, '--output', format];
+program.hook('preAction', (_, command) => refuseEmpty(command));
 for (const { name, summary, needsKernel, load } of commands) {
   if (name === wanted) {
     (await load()).register(program, commands);

@@ -67,7 +67,6 @@ export function register(program: Command): void {
     .option(
       '--identity <name>',
       'the name that the signature claims (format legacy); default: the reference without its tag',
-      identity,
     )
     .option(
       '--certificate-chain <file>',
@@ -104,14 +103,6 @@ export function register(program: Command): void {
       );
     return run(flags.output, () => sign(image, flags));
   });
-
-  function identity(text: string): string {
-    return text === ''
-      ? command.error('error: --identity is empty: name an image, or leave out the option', {
-          exitCode: exitCodes.usage,
-        })
-      : text;
-  }
 
   function expiry(text: string): number {
     const seconds = parseDuration(text);

@@ -62,7 +62,7 @@ describe('portcullis trust', () => {
         code: 2,
         says: /name one of FILE, --image REFERENCE or --digest DIGEST/u,
       },
-      { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target needs a name/u },
+      { words: ['add', 'pay', '', 'FILE'], code: 2, says: /'' is invalid for argument 'target'/u },
       {
         words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'],
         code: 2,

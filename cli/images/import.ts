@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { useImageFile } from '../../trust/transfer/index.ts';
 import { askAdmin, withAdminSocket } from '../options/admin-socket.ts';
 import type { AdminFlags } from '../options/admin-socket.ts';
-import { namespaceName } from '../options/namespace.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
@@ -40,7 +39,7 @@ export function registerImport(images: Command): void {
       '--image <name>',
       'tag, name or digest of the image, where the source has several, or digest of one platform',
     )
-    .option('-n, --namespace <name>', 'namespace to decide for', namespaceName, 'default')
+    .option('-n, --namespace <name>', 'namespace to decide for', 'default')
     .addHelpText('after', examples);
   withAdminSocket(withOutput(command)).action((file: string, reference: string, flags: ImportFlags) =>
     run(flags.output, async () => {

@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import { closest } from '../../base/lists/index.ts';
 import { createTrustServices, openRegistries } from '../../trust/index.ts';
 import type { Platform, RegistryAccess, TrustServices } from '../../trust/index.ts';
-import { namespaceName } from './namespace.ts';
 import { collect, withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
 
@@ -31,9 +30,7 @@ export function namespaceOption(): Option {
   return new Option(
     '--namespace <name>',
     'Kubernetes namespace; without it, rules for namespaces do not match',
-  )
-    .argParser(namespaceName)
-    .default('');
+  ).default('');
 }
 
 /** Returns the option `--trust-state`. */

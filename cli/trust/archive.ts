@@ -13,7 +13,6 @@ import { userState } from '../environment/user-folders.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { withProgress } from '../output/progress.ts';
-import { namespaceName } from '../options/namespace.ts';
 import { collect, withRegistries, withRegistry } from '../options/registry-options.ts';
 import type { RegistryFlags } from '../options/registry-options.ts';
 import { tree, withWide } from '../output/terminal.ts';
@@ -128,7 +127,7 @@ function registerVerify(archive: Command): void {
       collect,
     )
     .option('--archive-key <file>', 'public key that must have signed the archive')
-    .option('--namespace <name>', 'Kubernetes namespace', namespaceName, '')
+    .option('--namespace <name>', 'Kubernetes namespace', '')
     .option(
       '--trust-state <folder>',
       'where accepted state is stored, to detect older archives',

@@ -45,7 +45,6 @@ export function registerTargets(trust: Command): void {
     const [, digest] = /^sha256:([0-9a-f]{64})$/u.exec(flags.digest ?? '') ?? [];
     if (flags.digest !== undefined && (digest === undefined || !/^\d{1,15}$/u.test(flags.length ?? '')))
       return add.error('error: write --digest sha256:HEX --length BYTES', { exitCode: exitCodes.usage });
-    if (target === '') return add.error('error: a target needs a name', { exitCode: exitCodes.usage });
     return performOwner(name, flags, async (owner) => {
       const custom = flags.custom === undefined ? undefined : await readJson(flags.custom);
       const meant =
