@@ -61,6 +61,26 @@ describe('portcullis entitlements', () => {
     assert.match((await run('explain', 'default', '--which', 'net_raw')).out, /NET_RAW/u);
   });
 
+  it('every profile: refuses an unknown capability and a malformed kernel version of the container', async () => {
+    for (const [option, value] of [
+      ['--capabilities', 'SYS_ADMN'],
+      ['--kernel', 'new'],
+    ] as const) {
+      const { code, err } = await run('compare', 'default', 'baseline', option, value);
+      assert.match(err, new RegExp(`^error: option '${option} <.*argument '${value}' is invalid`, 'u'));
+      assert.equal(code, 2);
+    }
+    const { code, err } = await run(
+      'compare',
+      'default',
+      'default',
+      '--capabilities',
+      'SYS_ADMIN',
+      'cap_kill',
+    );
+    assert.equal(code, 0, err);
+  });
+
   it('check and fmt: read - from standard input', () => {
     const piped = (input: string, ...args: string[]) =>
       spawnSync(process.execPath, [commandFile, 'entitlements', ...args], { input, encoding: 'utf8' });

@@ -1,4 +1,3 @@
-import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import {
   describeExplained,
@@ -13,7 +12,7 @@ import {
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
 import type { OutputFormat } from '../output/output.ts';
 import { collect } from '../options/registry-options.ts';
-import { operand, operandHelp, withOperands } from './operands.ts';
+import { collectCapability, operand, operandHelp, withOperands } from './operands.ts';
 import type { OperandFlags } from './operands.ts';
 
 interface Flags extends OperandFlags {
@@ -66,12 +65,6 @@ export function registerExplain(entitlements: Command): void {
   )
     .addHelpText('after', examples)
     .action((profile: string, flags: Flags) => run(flags.output, () => explain(profile, flags)));
-}
-
-function collectCapability(name: string, before: readonly string[]): readonly string[] {
-  if (entitlementsGiving(name) === undefined)
-    throw new InvalidArgumentError('there is no such capability; write one such as CAP_NET_ADMIN.');
-  return collect(name, before);
 }
 
 async function explain(text: string, flags: Flags): Promise<number> {

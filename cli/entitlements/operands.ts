@@ -1,7 +1,8 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { builtinProfile, readOperand } from '../../entitlements/index.ts';
+import { builtinProfile, entitlementsGiving, readOperand } from '../../entitlements/index.ts';
 import type { Architecture, Operand, SeccompTarget } from '../../entitlements/index.ts';
+import { collect } from '../options/registry-options.ts';
 import { printNote } from '../output/output.ts';
 
 /** Flags of every command that takes profiles as arguments. */
@@ -28,11 +29,25 @@ export function withOperands(command: Command): Command {
     .option(
       '--capabilities <name...>',
       "capabilities of the container, for seccomp sources that depend on them (default: docker's 14)",
+      collectCapability,
     )
     .option(
       '--kernel <version>',
       'version of the kernel, such as 6.1, for seccomp sources that depend on it (default: newer than every version that they name)',
+      kernelVersion,
     );
+}
+
+/** Collects the values of an option that names capabilities. A misspelled name would count for nothing. */
+export function collectCapability(name: string, before: readonly string[] = []): readonly string[] {
+  if (entitlementsGiving(name) === undefined)
+    throw new InvalidArgumentError('there is no such capability; write one such as CAP_NET_ADMIN.');
+  return collect(name, before);
+}
+
+function kernelVersion(text: string): string {
+  if (/^\d{1,4}\.\d{1,4}/u.test(text)) return text;
+  throw new InvalidArgumentError('write a version such as 6.1.');
 }
 
 const profileName = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/u;
