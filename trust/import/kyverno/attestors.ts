@@ -5,7 +5,7 @@ import { predicateTypeOf } from '../../attestation/predicate-types.ts';
 import { recordOf, textsOf } from '../../json/strict-json.ts';
 import { literalOfExpression, patternOfExpression } from '../mapping/pattern-of-expression.ts';
 import { allOf, keepFile, keepKeys, listOf, reportUnmapped, textOf } from '../mapping/source-documents.ts';
-import type { Importing } from '../mapping/source-documents.ts';
+import type { Importing, KeysInUse } from '../mapping/source-documents.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
@@ -30,6 +30,7 @@ export function attestorsOf(
     type: typeOf(verify),
     name,
     annotations,
+    keysInUse: 'all',
     importing,
   });
 }
@@ -56,9 +57,10 @@ export function attestationsOf(
       return report(importing, at, 'it is not an in-toto attestation with a known predicate type');
     const own = listOf(attestation['attestors']).length > 0;
     const context = { type: typeOf(verify), name, annotations: {}, importing };
+    // Kyverno makes an entry of each key only where it verifies signatures (verifyAttestorSet).
     const sets = own
-      ? setsOf(attestation['attestors'], [...at, 'attestors'], context)
-      : setsOf(verify['attestors'], [...path, 'attestors'], context);
+      ? setsOf(attestation['attestors'], [...at, 'attestors'], { ...context, keysInUse: 'first' })
+      : setsOf(verify['attestors'], [...path, 'attestors'], { ...context, keysInUse: 'all' });
     if (sets === undefined) return undefined;
     if (sets.length === 0) return report(importing, at, 'no required signer is named');
     append(
@@ -89,6 +91,7 @@ interface Context {
   readonly type: Signature | undefined;
   readonly name: string;
   readonly annotations: Readonly<Record<string, string>>;
+  readonly keysInUse: KeysInUse;
   readonly importing: Importing;
 }
 
@@ -147,7 +150,7 @@ function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | u
 export function keysOf(
   keys: Json,
   path: Path,
-  { importing, name }: Context,
+  { importing, name, keysInUse }: Context,
   signed: Json,
 ): readonly Json[] | undefined {
   const { publicKeys, rekor, ctlog: _ctlog, signatureAlgorithm, ...others } = keys;
@@ -167,7 +170,7 @@ export function keysOf(
       [...path, 'rekor'],
       'a log other than the public one has no counterpart: name a trusted_root.json in the rule',
     );
-  const kept = keepKeys(importing, textOf(publicKeys) ?? '', name);
+  const kept = keepKeys(importing, textOf(publicKeys) ?? '', name, keysInUse);
   if ('problem' in kept) return report(importing, [...path, 'publicKeys'], kept.problem);
   return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
 }

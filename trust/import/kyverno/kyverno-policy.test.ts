@@ -117,6 +117,21 @@ ${keyText(22, 'rsa-2048')}
       [],
     ],
     [
+      'two keys in one entry of an attestation, of which Kyverno reads the first',
+      policyOf(`          attestations:
+            - type: "https://slsa.dev/provenance/v1"
+              attestors:
+                - count: 1
+                  entries:
+                    - keys:
+                        publicKeys: |-
+${keyText(26)}
+${keyText(26, 'rsa-2048')}
+`),
+      /"deny"/,
+      [/attestations\[0\]\.attestors.*2 keys, and only the first/],
+    ],
+    [
       'a count that is not possible',
       policyOf(keys().replace('- entries', '- count: 3\n              entries')),
       /"deny"/,

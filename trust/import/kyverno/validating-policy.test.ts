@@ -86,6 +86,12 @@ const table: readonly (readonly [
     [],
   ],
   [
+    'two keys, of which Kyverno reads the first',
+    () => policyOf([signatures('attestors.cosign', '> 0')], { key: `${keyText(12, 'rsa-2048')}\n` }),
+    '"deny"',
+    [/2 keys, and only the first/],
+  ],
+  [
     'any of two',
     () => policyOf([signatures('attestors.cosign, attestors.other', '> 0')]),
     `"require":\\{"any":\\[${cosign},${other}\\]\\}`,

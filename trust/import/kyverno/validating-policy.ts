@@ -140,7 +140,7 @@ function attestorNamed(name: string, { spec, path, name: policy, importing }: Co
   const at = [...path, 'attestors', Math.max(0, index)];
   const report = (why: string): undefined => void reportUnmapped(importing, at, why, denied);
   if (attestor === undefined) return report(`there is no attestor ${name}`);
-  const context = { name: `${policy}-${name}`, importing } as const;
+  const context = { name: `${policy}-${name}`, keysInUse: 'first', importing } as const;
   const notary = recordOf(attestor['notary']);
   const cosign = recordOf(attestor['cosign']);
   if (notary !== undefined && cosign === undefined) {

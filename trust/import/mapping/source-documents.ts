@@ -73,18 +73,26 @@ export function reportUnmapped(
   importing.unmapped.push({ file, line, column, path: formatPath(path), why, became });
 }
 
+/** The keys of a text that the other tool uses: it ignores every key after the first, or it uses all. */
+export type KeysInUse = 'first' | 'all';
+
 /**
  * Keeps PEM public keys as files, each under its own name. Returns a problem when one of them is not a public
- * key.
+ * key, or is not in use: its signatures would count only here.
  */
 export function keepKeys(
   importing: Importing,
   text: string,
   name: string,
+  inUse: KeysInUse,
 ): { readonly names: readonly string[] } | { readonly problem: string } {
   const { blocks, damaged } = readPem(text);
   if (damaged) return { problem: 'a PEM block is damaged' };
   if (blocks.length === 0) return { problem: 'it contains no PEM public key' };
+  if (inUse === 'first' && blocks.length > 1)
+    return {
+      problem: `it contains ${blocks.length} keys, and only the first one counts there: write only that`,
+    };
   const names: string[] = [];
   for (const [index, { type, content }] of blocks.entries()) {
     const pem = writePem(type, content);

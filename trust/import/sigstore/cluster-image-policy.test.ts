@@ -48,6 +48,12 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [],
     ],
     [
+      'two keys, of which policy-controller reads the first',
+      `${key}${keyText(10, 'rsa-2048')}\n`,
+      /"deny"/,
+      [/2 keys, and only the first/],
+    ],
+    [
       'a key and the public log',
       `${key}      ctlog: { url: https://rekor.sigstore.dev }\n`,
       /"log":true/,

@@ -238,7 +238,7 @@ function signerOf(
       return drop(['key'], 'a key in a secret or a KMS is not read: export it with `cosign public-key`');
     if (key['hashAlgorithm'] !== undefined && key['hashAlgorithm'] !== 'sha256')
       return drop(['key', 'hashAlgorithm'], 'only sha256 has a counterpart');
-    const kept = keepKeys(importing, data, name);
+    const kept = keepKeys(importing, data, name, 'first');
     if ('problem' in kept) return drop(['key', 'data'], kept.problem);
     return anyOf(
       kept.names.map((file) => ({ cosign: { key: file, ...(log === 'public' ? { log: true } : {}) } })),
