@@ -31,7 +31,7 @@ export interface Destination {
   source(dialect: Dialect): TufSource;
   /**
    * Publishes all dialects at once. Readers see all of it or nothing.
-   * @throws TRUST_AUTHOR_REFUSED, and network errors
+   * @throws TRUST_AUTHOR_REFUSED; TRUST_AUTHOR_BEHIND if another publisher came first; network errors
    */
   publish(publications: readonly Publication[]): Promise<void>;
   /**

@@ -148,6 +148,18 @@ test('a refusal comes with the service’s own words, of bounded length', async 
   );
 });
 
+test('a service with newer files says that another publisher came first', async () => {
+  const body = JSON.stringify({ errors: [{ code: 'VERSION', message: 'A newer version', detail: {} }] });
+  await answering(
+    (_request, response) => response.writeHead(400).end(body),
+    (service) =>
+      assert.rejects(service.publish([{ dialect: 'tuf', lacking: [], all: [] }]), {
+        code: 'TRUST_AUTHOR_BEHIND',
+        message: /answered 400: VERSION: A newer version.*publish again/u,
+      }),
+  );
+});
+
 test('a refusal whose words are no text is reported as the service wrote it', async () => {
   const body = JSON.stringify({ errors: [{ code: {}, message: ['no'] }] });
   await answering(

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { parseJson } from '../../base/json/index.ts';
 import { isHttpError, isLoopback, sharedHttpClient } from '../../base/http/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { attempt, reasonOf } from '../../base/errors/index.ts';
 import type { FindCredentials } from '../credentials/find-credentials.ts';
+import { recordOf } from '../json/strict-json.ts';
 import { httpSource } from '../tuf-client/http-source.ts';
 import type { HttpAccess } from '../tuf-client/http-source.ts';
 import type { TufSource } from '../tuf-client/source.ts';
@@ -57,9 +58,9 @@ export function serviceDestination(base: string, name: string, find: FindCredent
 
   const refused = (url: string, { status, text }: Answer): Error => {
     const why = `the service answered ${status}: ${messageOf(text)}`;
-    return status >= 500 || passing.includes(status)
-      ? tufFailure('TRUST_TUF_UNREACHABLE', url, why)
-      : authorFailure('TRUST_AUTHOR_REFUSED', url, why);
+    if (status >= 500 || passing.includes(status)) return tufFailure('TRUST_TUF_UNREACHABLE', url, why);
+    const isOvertaken = errorIn(text)?.code === 'VERSION';
+    return authorFailure(isOvertaken ? 'TRUST_AUTHOR_BEHIND' : 'TRUST_AUTHOR_REFUSED', url, why);
   };
 
   const access: HttpAccess = {
@@ -153,19 +154,19 @@ async function request(
   }
 }
 
-/** Returns the service's own message for a refusal: `{"errors":[{"code","message","detail"}]}`. */
+/** Returns the first error of a refusal: `{"errors":[{"code","message","detail"}]}`. */
+function errorIn(text: string): Readonly<Record<string, unknown>> | undefined {
+  const errors = attempt(() => recordOf(parseJson(text)))?.['errors'];
+  return Array.isArray(errors) ? recordOf(errors[0]) : undefined;
+}
+
+/** Returns the service's own message for a refusal. */
 function messageOf(text: string): string {
-  try {
-    const [first] = (parseJson(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] })
-      .errors;
-    const detail =
-      first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
-    const words = [first?.code, first?.message].filter((word) => typeof word === 'string');
-    if (words.length === 0) return plain(text);
-    return `${words.join(': ')}${detail}`.slice(0, 1000);
-  } catch {
-    return plain(text);
-  }
+  const { code, message, detail } = errorIn(text) ?? {};
+  const words = [code, message].filter((word) => typeof word === 'string');
+  if (words.length === 0) return plain(text);
+  const more = detail === undefined || detail === null ? '' : ` ${JSON.stringify(detail)}`;
+  return `${words.join(': ')}${more}`.slice(0, 1000);
 }
 
 function plain(text: string): string {
