@@ -5,7 +5,7 @@ import { signerOfSpki } from '../keys/canonical-spki.ts';
 import { bytesOf } from '../findings/item-bytes.ts';
 import { judgeDigests, malformed } from '../findings/signature-finding.ts';
 import type { SignatureFinding, Subject } from '../findings/signature-finding.ts';
-import { isWeakHash } from './algorithms.ts';
+import { isShortHash, isWeakHash } from './algorithms.ts';
 import type { GpgKey, GpgSigningKey, Revocation } from '../requirements/gpg-key.ts';
 import { readPayload } from './payload.ts';
 import { readSignedMessage } from './signed-message.ts';
@@ -88,6 +88,12 @@ function judge(
       counted: false,
       code: 'TRUST_SIGNATURE_WRONG',
       says: `the signature does not match its content and the key ${keyId.toUpperCase()}: one of them was changed`,
+    };
+  if (isShortHash(signature.hash, signer.signing.spki))
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_WEAK',
+      says: `its hash algorithm (${signature.hash}) has shorter digests than a signature by its key requires`,
     };
   return inTime(message, signer, now) ?? accept(message, signer, subject);
 }

@@ -81,6 +81,12 @@ const rows: readonly (readonly [
   ['P-256', { type: 'p256' }, {}, true],
   ['P-384 with SHA-384', { type: 'p384' }, { hash: 9 }, true],
   ['P-521 with SHA-512', { type: 'p521' }, { hash: 10 }, true],
+  // gpg and RFC 9580 refuse a digest that is shorter than the curve's; openpgp.js compares only some of them.
+  ['P-384 with SHA-256', { type: 'p384' }, { hash: 8 }, false, true],
+  ['P-521 with SHA-384', { type: 'p521' }, { hash: 9 }, false, true],
+  ['P-256 with SHA-224', { type: 'p256' }, { hash: 11 }, false, true],
+  ['Ed25519 with SHA-224', {}, { hash: 11 }, false],
+  ['RSA with SHA-224', { type: 'rsa' }, { hash: 11 }, true],
   ['RSA', { type: 'rsa' }, {}, true],
   ['RSA with 1024 bits', { type: 'rsa1024' }, {}, false],
   ['an uncompressed message', {}, { compress: false }, true],
