@@ -89,6 +89,15 @@ function canonicalHost(host: string): string | undefined {
 }
 
 /**
+ * Returns whether the host of a valid pattern has the form that it has in references. Tools that compare names
+ * as they are written take `Registry.example.com` for another registry than `registry.example.com`.
+ */
+export function hasUsualHost(pattern: string): boolean {
+  const { host } = parseImagePattern(pattern);
+  return host === '' || host === pattern.split('/')[0];
+}
+
+/**
  * Splits off the tag after the last colon, unless that colon precedes a port: a single segment that
  * looks like a registry has no tag.
  */

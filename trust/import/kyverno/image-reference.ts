@@ -1,6 +1,6 @@
 import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
-import { parseImagePattern } from '../../requirements/image-pattern.ts';
+import { hasUsualHost } from '../../requirements/image-pattern.ts';
 import { reportUnmapped } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 
@@ -94,8 +94,9 @@ function usable(
   const whole = suffix.startsWith('@') && suffix.includes('*');
   const patterns = names.map((name) => (whole ? name : `${name}${suffix}`));
   try {
-    for (const pattern of patterns) parseImagePattern(pattern);
-    return { patterns, exact: exact && !wider && !whole, wider };
+    // Also for `exact`: parsing every pattern shows whether all are valid.
+    const isUsual = patterns.map(hasUsualHost).every((one) => one);
+    return { patterns, exact: exact && isUsual && !wider && !whole, wider };
   } catch {
     return { patterns: ['**'], exact: false, wider: true };
   }

@@ -317,6 +317,15 @@ test('a pattern for any registry does not match a name of a registry', () => {
   }
 });
 
+test('a skipped reference whose host has another form than in references is not excepted', async () => {
+  for (const host of ['GHCR.io', 'ghcr.io:0443']) {
+    const text = policyOf(`          skipImageReferences: [ "${host}/org/web*" ]\n${keys()}`);
+    const { result } = await imported('kyverno', text);
+    assert.equal(result.rules[0]?.rule.except, undefined);
+    assert.match(result.unmapped[0]?.path ?? '', /skipImageReferences/u);
+  }
+});
+
 test('a pattern with a star at the end of a name is converted exactly', async () => {
   const text = policyOf(keys()).replace('ghcr.io/org/*', 'ghcr.io/org/web*');
   const { result } = await imported('kyverno', text);

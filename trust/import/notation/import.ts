@@ -1,6 +1,6 @@
 import { formatPath } from '../../../base/schema/index.ts';
 import type { Document, PathSegment } from '../../../base/schema/index.ts';
-import { parseImagePattern } from '../../requirements/image-pattern.ts';
+import { hasUsualHost, parseImagePattern } from '../../requirements/image-pattern.ts';
 import type { ImportedPolicy, ImportedRule, Unmapped } from '../mapping/imported.ts';
 import { readNotationPolicy, subjectTextOf } from './document.ts';
 import type { Statement } from './document.ts';
@@ -14,7 +14,8 @@ export interface NotationImportOptions {
 
 /**
  * Converts notation's trust policy to rules. A statement for repositories takes precedence over the one for
- * `*`, which therefore excepts them. The level `skip` becomes `allow: unverified`. Parts without a
+ * `*`, which therefore excepts them. Notation compares hosts as they are written: for a host in another form
+ * than in our references, both statements count. The level `skip` becomes `allow: unverified`. Parts without a
  * counterpart are denied and listed.
  * @throws PortcullisError `TRUST_IMPORT_INVALID` when notation would refuse the file too
  */
@@ -34,7 +35,7 @@ export function importNotation(text: string, options: NotationImportOptions): Im
   }
   const named = statements
     .flatMap(({ scopes }) => scopes)
-    .filter((scope) => scope !== '*' && patternOf(scope) !== undefined);
+    .filter((scope) => scope !== '*' && patternOf(scope) !== undefined && hasUsualHost(scope));
   const rules = statements.flatMap((statement): ImportedRule[] => {
     const images = imagesOf(statement, report);
     if (images.length === 0) return [];
@@ -48,16 +49,21 @@ export function importNotation(text: string, options: NotationImportOptions): Im
 
 type Report = (path: readonly PathSegment[], why: string, became: string) => void;
 
-function imagesOf({ scopes, path }: Statement, report: Report): readonly string[] {
+function imagesOf({ scopes, path, level }: Statement, report: Report): readonly string[] {
   return scopes.flatMap((scope, index) => {
     if (scope === '*') return ['**'];
     const pattern = patternOf(scope);
-    if (pattern !== undefined) return [pattern];
-    report(
-      [...path, 'registryScopes', index],
-      `"${scope}" names no registry: it is an OCI layout on disk`,
-      'no image of a registry has that name',
-    );
+    const at = [...path, 'registryScopes', index];
+    if (pattern === undefined) {
+      report(
+        at,
+        `"${scope}" names no registry: it is an OCI layout on disk`,
+        'no image of a registry has that name',
+      );
+      return [];
+    }
+    if (level !== 'skip' || hasUsualHost(scope)) return [pattern];
+    report(at, 'references here never have the host in this form', 'the level skip has no effect for it');
     return [];
   });
 }

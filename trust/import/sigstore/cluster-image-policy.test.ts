@@ -149,6 +149,14 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
       [/images\[0\] no pattern matches exactly/],
     ],
     [
+      'static pass for a registry whose host references write in another form',
+      policyOf(
+        '  images: [ { glob: "GHCR.io/me/**" }, { glob: "ghcr.io:0443/me/**" } ]\n  authorities: [ { static: { action: pass } } ]\n',
+      ),
+      /^\[\]$/,
+      [/images\[0\] no pattern matches exactly/, /images\[1\] no pattern matches exactly/],
+    ],
+    [
       'only warnings, for images without an exact pattern',
       key.replace('ghcr.io/org/**', 'ghcr.io/a*b').replace('spec:\n', 'spec:\n  mode: warn\n'),
       /^\[\{"images":\["ghcr\.io\/a\*"\],"require":\{"cosign":\{"key":"[^"]+"\}\}\}\]$/,

@@ -1,4 +1,4 @@
-import { globMatches, parseImagePattern } from '../../requirements/image-pattern.ts';
+import { globMatches, hasUsualHost, parseImagePattern } from '../../requirements/image-pattern.ts';
 
 /** Patterns that match every reference that a glob matches. */
 export interface GlobPatterns {
@@ -36,7 +36,8 @@ export function patternsOfGlob(glob: string): GlobPatterns | { readonly problem:
   const isShort = path.length === 1 && last !== '**' && hosts.patterns.includes(hub);
   try {
     for (const pattern of patterns) parseImagePattern(pattern);
-    return { patterns, exact: hosts.exact && end.exact && !isShort };
+    const isUsual = patterns.filter((one) => !one.startsWith(`${hub}/`)).map(hasUsualHost);
+    return { patterns, exact: hosts.exact && end.exact && !isShort && isUsual.every((one) => one) };
   } catch (error) {
     return { problem: (error as Error).message };
   }
