@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, symlink, writeFile }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import type { CallOutcome, StartedCall } from '../../cri/observe.ts';
@@ -195,7 +196,8 @@ test('an entry is one line, whatever a caller sends', async () => {
 test('after a rotation, the log continues in the new file', async () => {
   const { audit, path } = open();
   await serve(audit, call('A'), {});
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  // The log is written without waiting for it.
+  while ((await readFile(path, 'utf8').catch(() => '')) === '') await pause(5);
   await rename(path, `${path}.1`);
   audit.reopen();
   await serve(audit, call('B'), {});
