@@ -18,6 +18,9 @@ import { createHttpServer } from '../../base/connections/index.ts';
 import { startTrustService } from '../../trust/notary/index.ts';
 import { portcullis } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
+import { unencryptedKeys } from '../fixtures/unencrypted-keys.ts';
+
+type Role = keyof ReturnType<typeof unencryptedKeys>['keys'];
 
 /** Publishes whose answer is lost, that fail at the second of two places, or that others overtake. */
 describe('an interrupted publish', () => {
@@ -40,6 +43,16 @@ describe('an interrupted publish', () => {
     return output;
   };
   const file = join(home, 'file');
+  const { signers, keys } = unencryptedKeys(join(home, 'unencrypted'));
+  const signing = signers.flatMap((key) => ['--key', key]);
+  /** Creates a collection with unencrypted keys. The service has its own keys of snapshot and timestamp. */
+  const init = (name: string, ...places: readonly string[]): Promise<string> => {
+    const roles = places.includes(address) ? (['root', 'targets'] as const) : (Object.keys(keys) as Role[]);
+    const given = roles.flatMap((role) => ['--role-key', `${role}=${keys[role].files.join()}`]);
+    return trust('init', name, ...places.flatMap((place) => ['--to', place]), ...given);
+  };
+  const publish = (name: string, ...words: string[]): Promise<string> =>
+    trust('publish', name, ...signing, ...words);
 
   before(async () => {
     writeFileSync(file, 'content');
@@ -72,55 +85,55 @@ describe('an interrupted publish', () => {
 
   const losing = async (name: string): Promise<void> => {
     next = 'lose the answer';
-    const { code, output } = await run('publish', name);
+    const { code, output } = await run('publish', name, ...signing);
     next = 'pass';
     assert.equal(code, 3, output);
     assert.match(output, /TRUST_TUF_UNREACHABLE/u);
   };
 
   it('goes on after the lost answer to the first publish, with what was staged since then', async () => {
-    await trust('init', 'lost/first', '--to', address);
+    await init('lost/first', address);
     await trust('add', 'lost/first', 'one', file);
     await losing('lost/first');
     await trust('add', 'lost/first', 'two', file);
-    const published = await trust('publish', 'lost/first');
+    const published = await publish('lost/first');
     assert.match(published, /signed targets version 2 \(notary\)\nsigned targets version 2 \(tuf\)/u);
     assert.doesNotMatch(published, /root/u);
     assert.match(await trust('list', 'lost/first'), /^one .*\ntwo .*$/mu);
   });
 
   it('takes its own lost publish for nobody else’s, and signs nothing again', async () => {
-    await trust('init', 'lost/second', '--to', address);
+    await init('lost/second', address);
     await trust('add', 'lost/second', 'one', file);
     await trust('add', 'lost/second', 'two', file);
-    await trust('publish', 'lost/second');
+    await publish('lost/second');
     await trust('remove', 'lost/second', 'one');
     await losing('lost/second');
-    assert.match(await trust('publish', 'lost/second'), /everything is published already/u);
+    assert.match(await publish('lost/second'), /everything is published already/u);
     assert.doesNotMatch(await trust('list', 'lost/second'), /^one/mu);
   });
 
   for (const status of [429, 500, 503])
     it(`is tried again after ${status}: the service has not refused it`, async () => {
       const name = `answer/${status}`;
-      await trust('init', name, '--to', address);
+      await init(name, address);
       next = status;
-      const { code, output } = await run('publish', name);
+      const { code, output } = await run('publish', name, ...signing);
       next = 'pass';
       assert.match(output, /\[TRUST_TUF_UNREACHABLE\]/u);
       assert.equal(code, 3);
-      await trust('publish', name);
+      await publish(name);
     });
 
   it('brings the same first root to the second place, when that place works again', async () => {
     const [one, two] = [join(home, 'one'), join(home, 'two')];
-    await trust('init', 'places', '--to', one, '--to', two);
+    await init('places', one, two);
     // The second place takes the first files, and then no more.
     mkdirSync(join(two, '1.snapshot.json'), { recursive: true });
-    assert.notEqual((await run('publish', 'places')).code, 0);
+    assert.notEqual((await run('publish', 'places', ...signing)).code, 0);
     const first = readFileSync(join(one, '1.root.json'));
     rmSync(join(two, '1.snapshot.json'), { recursive: true });
-    await trust('publish', 'places');
+    await publish('places');
     assert.deepEqual(readFileSync(join(one, '1.root.json')), first);
     assert.deepEqual(readFileSync(join(two, '1.root.json')), first);
     assert.ok(existsSync(join(two, 'timestamp.json')));
@@ -145,8 +158,8 @@ describe('an interrupted publish', () => {
 
   it('never replaces the collection of another owner', async () => {
     const place = join(home, 'occupied');
-    await trust('init', 'mine', '--to', place);
-    await trust('publish', 'mine');
+    await init('mine', place);
+    await publish('mine');
     const root = readFileSync(join(place, '1.root.json'));
     await trust('init', 'other', '--to', place);
     const { code, output } = await run('publish', 'other');
@@ -158,14 +171,14 @@ describe('an interrupted publish', () => {
   it('counts the removal of what another publisher has removed as done', async () => {
     const place = join(home, 'shared');
     const other = ['--dir', join(home, 'other')];
-    await trust('init', 'shared', '--to', place);
+    await init('shared', place);
     for (const target of ['one', 'two']) await trust('add', 'shared', target, file);
-    await trust('publish', 'shared');
+    await publish('shared');
     cpSync(join(home, 'trust'), join(home, 'other'), { recursive: true });
     await trust('remove', 'shared', 'one', ...other);
     await trust('remove', 'shared', 'one');
-    await trust('publish', 'shared');
-    assert.match(await trust('publish', 'shared', ...other), /everything is published already/u);
+    await publish('shared');
+    assert.match(await publish('shared', ...other), /everything is published already/u);
     const { code, output } = await run('remove', 'shared', 'one', ...other);
     assert.match(output, /\[TRUST_AUTHOR_NO_TARGET\]/u, 'a wrong name is still reported when it is staged');
     assert.equal(code, 2);
@@ -178,19 +191,19 @@ describe('an interrupted publish', () => {
       ...process.env,
       PORTCULLIS_PASSPHRASE: 'correct horse',
     });
-    await trust('init', 'revoked', '--to', place);
+    await init('revoked', place);
     const key = ['--role-key', join(home, 'delegated.pub')];
     await trust('delegate', 'add', 'revoked', 'targets/x', '--all-paths', ...key);
-    await trust('publish', 'revoked', '--key', join(home, 'delegated.key'));
+    await publish('revoked', '--key', join(home, 'delegated.key'));
     cpSync(join(home, 'trust'), join(home, 'delegate'), { recursive: true });
     await trust('add', 'revoked', 'one', file, '--role', 'targets/x', ...other);
     await trust('delegate', 'remove', 'revoked', 'targets/x');
-    await trust('publish', 'revoked');
-    const { code, output } = await run('publish', 'revoked', ...other);
+    await publish('revoked');
+    const { code, output } = await run('publish', 'revoked', ...signing, ...other);
     assert.match(output, /trust unstage \[TRUST_AUTHOR_NO_ROLE\]/u);
     assert.equal(code, 2);
     assert.match(await trust('unstage', 'revoked', '--role', 'targets/y', ...other), /nothing of this/u);
     assert.equal(await trust('unstage', 'revoked', '--role', 'targets/x', ...other), 'taken back: add one\n');
-    await trust('publish', 'revoked', ...other);
+    await publish('revoked', ...other);
   });
 });
