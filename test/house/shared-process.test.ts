@@ -143,18 +143,34 @@ describe('the processes of test files', () => {
   const ofFile = (file: string) => processes.find((files) => files.includes(file));
 
   it('are shared by files of one folder that can share them', () => {
-    assert.deepEqual(ofFile('base/net/a.test.ts'), [
-      'base/net/a.test.ts',
-      'base/net/deep/b.test.ts',
-      'base/net/d.test.ts',
-    ]);
+    const shared = ['base/net/a.test.ts', 'base/net/deep/b.test.ts', 'base/net/d.test.ts'];
+    assert.deepEqual(ofFile('base/net/a.test.ts')?.slice(0, 3), shared);
     assert.deepEqual(ofFile('base/net/c.test.ts'), ['base/net/c.test.ts']);
     assert.deepEqual(ofFile('test/house/h.test.ts'), ['test/house/h.test.ts', 'test/house/i.test.ts']);
   });
 
-  it('are shared by files of one module that have no other in their folder', () => {
-    assert.deepEqual(ofFile('base/files/e.test.ts'), ['base/files/e.test.ts', 'base/lists/f.test.ts']);
+  it('are shared by files of other folders of the module while they have room', () => {
+    const others = ['base/files/e.test.ts', 'base/lists/f.test.ts'];
+    assert.deepEqual(ofFile('base/net/a.test.ts')?.slice(3), others);
     assert.deepEqual(ofFile('trust/tuf/g.test.ts'), ['trust/tuf/g.test.ts']);
+    const files = ['a', 'b', 'c'].flatMap((folder) =>
+      Array.from({ length: folder === 'b' ? 10 : 6 }, (_, index) => `base/${folder}/${index}.test.ts`),
+    );
+    const all = inSharedProcesses(files, () => '');
+    assert.deepEqual(
+      all.map((process) => process.length),
+      [16, 6],
+    );
+  });
+
+  it('that need no peers do not wait with files that can use peers', () => {
+    const peers = "import { findTool } from '../../test/fixtures/tools.ts';\n";
+    const files = ['base/a/1.test.ts', 'base/b/2.test.ts', 'base/c/3.test.ts', 'base/d/4.test.ts'];
+    const all = inSharedProcesses(files, (file) => (/[24]/u.test(file) ? peers : ''));
+    assert.deepEqual(all, [
+      [files[0], files[2]],
+      [files[1], files[3]],
+    ]);
   });
 
   it('are not shared by files that test several modules', () => {

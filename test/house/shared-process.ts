@@ -42,9 +42,8 @@ export const separately = (files: readonly string[]): readonly TestProcess[] => 
 /**
  * Returns the processes that run all files, in the order of their first files. Files of the same folder, or
  * of the same folder of a module, share a process, if they can: a process loads the modules that they test
- * once, which takes longer than most of these tests. Files that have no other in their folder share one with
- * those of their module. Below test/, only the files of test/house share processes: most others start
- * programs.
+ * once, which takes longer than most of these tests. Processes of the same module with few files are joined.
+ * Below test/, only the files of test/house share processes: most others start programs.
  */
 export function inSharedProcesses(
   files: readonly string[],
@@ -52,34 +51,43 @@ export function inSharedProcesses(
 ): readonly TestProcess[] {
   const processes: string[][] = [];
   const open = new Map<string, string[]>();
+  const waits = new Set<TestProcess>();
   for (const file of files) {
     const folder = file.split('/').slice(0, 2).join('/');
     const shared = open.get(folder);
-    if (!canShareProcess(read(file))) processes.push([file]);
-    else if (folder.startsWith('test/') && folder !== 'test/house') processes.push([file]);
-    else if (shared !== undefined && shared.length < mostFiles) shared.push(file);
+    const text = read(file);
+    let own = [file];
+    if (!canShareProcess(text) || (folder.startsWith('test/') && folder !== 'test/house'))
+      processes.push(own);
+    else if (shared !== undefined && shared.length < mostFiles) (own = shared).push(file);
     else {
-      const opened = [file];
-      open.set(folder, opened);
-      processes.push(opened);
+      open.set(folder, own);
+      processes.push(own);
     }
+    if (canUsePeers(file, text)) waits.add(own);
   }
-  return joined(processes, new Set(open.values()));
+  return joined(processes, new Set(open.values()), waits);
 }
 
-/** @param open the processes that have room for further files */
-function joined(processes: readonly string[][], open: ReadonlySet<string[]>): readonly TestProcess[] {
-  const ofModules = new Map<string, string[]>();
+/**
+ * @param open the processes that have room for further files
+ * @param waits the processes that begin only when the peers exist: others do not wait with them
+ */
+function joined(
+  processes: readonly string[][],
+  open: ReadonlySet<string[]>,
+  waits: ReadonlySet<TestProcess>,
+): readonly TestProcess[] {
+  const ofModules = new Map<string, string[][]>();
   return processes.filter((files) => {
     const [file = ''] = files;
-    if (files.length > 1 || !open.has(files)) return true;
-    const module = file.slice(0, file.indexOf('/'));
-    const shared = ofModules.get(module);
-    if (shared !== undefined && shared.length < mostFiles) {
-      shared.push(file);
-      return false;
-    }
-    ofModules.set(module, files);
-    return true;
+    if (!open.has(files)) return true;
+    const kind = `${file.slice(0, file.indexOf('/'))} ${waits.has(files)}`;
+    const others = ofModules.get(kind) ?? [];
+    ofModules.set(kind, others);
+    const shared = others.find(({ length }) => length + files.length <= mostFiles);
+    if (shared === undefined) others.push(files);
+    else shared.push(...files);
+    return shared === undefined;
   });
 }
