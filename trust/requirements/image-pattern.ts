@@ -89,8 +89,8 @@ function canonicalHost(host: string): string | undefined {
 }
 
 /**
- * Returns whether the host of a valid pattern has the form that it has in references. Tools that compare names
- * as they are written take `Registry.example.com` for another registry than `registry.example.com`.
+ * Returns whether the host of a valid pattern has the form that it has in references. Tools that compare
+ * names as they are written take `Registry.example.com` for another registry than `registry.example.com`.
  */
 export function hasUsualHost(pattern: string): boolean {
   const { host } = parseImagePattern(pattern);

@@ -68,12 +68,12 @@ test('concurrent changes are all kept, and none waits for a reader', async () =>
 
 test('a change of a collection that does not exist is refused, and leaves no folder', async () => {
   const missing = { code: 'TRUST_AUTHOR_WORKING_FOLDER' };
-  for (const change of [
-    (owner: Owner) => owner.unstage(() => true),
-    (owner: Owner) => owner.publish({ to: [], countersign: false, expiry: {} }),
-    (owner: Owner) => owner.witness('targets'),
-  ])
-    await assert.rejects(asOwner(change, 'example.com/other'), missing);
+  const changes: readonly ((owner: Owner) => Promise<unknown>)[] = [
+    (owner) => owner.unstage(() => true),
+    (owner) => owner.publish({ to: [], countersign: false, expiry: {} }),
+    (owner) => owner.witness('targets'),
+  ];
+  for (const change of changes) await assert.rejects(asOwner(change, 'example.com/other'), missing);
   assert.equal(existsSync(join(folder, 'collections', 'example.com%2Fother')), false);
 });
 

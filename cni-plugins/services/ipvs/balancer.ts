@@ -112,23 +112,17 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       marks.settle();
       // The virtual addresses come first: they mark a service as ours, also for the next process if this one
       // is killed here.
-      const held = new Set(link.addresses().map((address) => address.toString('hex')));
-      const wanted = new Map(tables.addresses().map((address) => [address.toString('hex'), address]));
+      const { wanted, missing, stale } = compareAddresses(link.addresses(), tables.addresses());
       tables.rebuild(known.insides.values());
-      link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
-      const there = new Set(existing.map(({ key }) => serviceId(key)));
-      const isNew = (plane: IpvsPlane): boolean => !there.has(serviceId(serviceKey(plane)));
-      addWithoutEarlierFlows(deps, known.servers(), isNew, earlierFlowsMayExist);
+      link.add(missing);
+      addWithoutEarlierFlows(deps, known.servers(), notAmong(existing), earlierFlowsMayExist);
       earlierFlowsMayExist = false;
       const differed = bringServices(known.servers(), existing, kernel);
-      const stale = [...held].filter((hex) => !wanted.has(hex));
-      link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
+      link.remove(stale);
       // A route ends with the address that is its source. Only an address's own route lives as long as the
       // address.
       if (sourcesMayDiffer)
-        link.sourcesFor(
-          [...wanted.values()].filter(({ length }) => length === 4).map((address) => [address, address]),
-        );
+        link.sourcesFor(wanted.filter(({ length }) => length === 4).map((address) => [address, address]));
       sourcesMayDiffer = false;
       return differed;
     },
@@ -168,11 +162,7 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       if (!link.stands() || !tables.stand()) return true;
       looks += 1;
       if (looks % looksBetweenListings !== 0) return false;
-      const existing = new Set(ours().map(({ key }) => serviceId(key)));
-      return (
-        existing.size !== known.size ||
-        [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(planeAt(known, key)))))
-      );
+      return differ(ours(), known);
     },
 
     tick() {
@@ -209,6 +199,33 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
 /** The key of a server is enough for its IPVS service. The key of an inside plane does not have the mark. */
 const planeAt = (known: KnownServers, key: PlaneKey): Parameters<typeof serviceKey>[0] =>
   (isInsideKey(key) ? known.get(key) : undefined) ?? readKey(key);
+
+function notAmong(services: readonly IpvsService[]): (plane: IpvsPlane) => boolean {
+  const existing = new Set(services.map(({ key }) => serviceId(key)));
+  return (plane) => !existing.has(serviceId(serviceKey(plane)));
+}
+
+/** Whether IPVS has other services than the known ones. */
+function differ(services: readonly IpvsService[], known: KnownServers): boolean {
+  const existing = new Set(services.map(({ key }) => serviceId(key)));
+  return (
+    existing.size !== known.size ||
+    [...known.keys()].some((key) => !existing.has(serviceId(serviceKey(planeAt(known, key)))))
+  );
+}
+
+/** Returns each wanted address once, those that are not held, and those that are held and not wanted. */
+function compareAddresses(
+  held: readonly Buffer[],
+  wanted: readonly Buffer[],
+): { readonly wanted: Buffer[]; readonly missing: Buffer[]; readonly stale: Buffer[] } {
+  const byHex = (addresses: readonly Buffer[]): Map<string, Buffer> =>
+    new Map(addresses.map((address) => [address.toString('hex'), address]));
+  const [there, named] = [byHex(held), byHex(wanted)];
+  const without = (some: Map<string, Buffer>, others: Map<string, Buffer>): Buffer[] =>
+    [...some].filter(([hex]) => !others.has(hex)).map(([, address]) => address);
+  return { wanted: [...named.values()], missing: without(named, there), stale: without(there, named) };
+}
 
 /** Returns the keys of inside planes of these servers that are not among `planes`. */
 function insidesWithout(

@@ -140,7 +140,10 @@ describe('of a UDP service that IPVS has without a backend', () => {
   });
 });
 
-/** Returns an IPVS that balances nothing. @param didPut called with the number of backends after each `put` */
+/**
+ * Returns an IPVS that balances nothing.
+ * @param didPut called with the number of backends after each `put`
+ */
 function memoryKernel(didPut: (backends: number) => void): IpvsKernel {
   const services = new Map<string, ReturnType<IpvsKernel['services']>[number]>();
   return {

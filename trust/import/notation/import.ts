@@ -15,8 +15,8 @@ export interface NotationImportOptions {
 /**
  * Converts notation's trust policy to rules. A statement for repositories takes precedence over the one for
  * `*`, which therefore excepts them. Notation compares hosts as they are written: for a host in another form
- * than in our references, both statements count. The level `skip` becomes `allow: unverified`. Parts without a
- * counterpart are denied and listed.
+ * than in our references, both statements count. The level `skip` becomes `allow: unverified`. Parts without
+ * a counterpart are denied and listed.
  * @throws PortcullisError `TRUST_IMPORT_INVALID` when notation would refuse the file too
  */
 export function importNotation(text: string, options: NotationImportOptions): ImportedPolicy {
