@@ -82,8 +82,11 @@ export function parsePrefix(text: string): IpPrefix | undefined {
 
 /** Formats an address; IPv6 in the canonical form of RFC 5952. */
 export function formatIp(address: IpAddress): string {
+  if (address.family === 4) {
+    const bits = Number(address.value);
+    return `${bits >>> 24}.${(bits >>> 16) & 255}.${(bits >>> 8) & 255}.${bits & 255}`;
+  }
   const bytes = ipBytes(address);
-  if (address.family === 4) return bytes.join('.');
   const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(
     ':',
   );
