@@ -9,7 +9,7 @@ Exit codes:
   0    done, or the answer is yes
   1    the answer is no: denied, different, not valid
   2    wrong use, or wrong input
-  3    undecided, or a registry or another service did not answer: try again
+  3    undecided, or a registry or trust service did not answer: try again
   4    failed
   128+N  ended by signal N: 130 for Ctrl-C
 `;

@@ -54,7 +54,7 @@ export function registerConvert(policy: Command): void {
       .command('import')
       .description('convert the policy of another tool to a policy for Portcullis')
       .addOption(
-        new Option('--from <tool>', 'tool that the policy belongs to')
+        new Option('--from <format>', 'format of the policy; podman and CRI-O use containers')
           .choices(importFormats)
           .makeOptionMandatory(),
       )

@@ -94,16 +94,11 @@ export async function forEachEntry(
     await fed;
   } catch (error) {
     reader.destroy();
-    // The reason of a reader that fails, instead of the broken pipe that it causes.
-    const reason = await fed.then(
-      () => error,
-      (failed: unknown) => failed,
-    );
     if (error instanceof PortcullisError) throw error;
     // A full disk is not a fault of the archive.
     if ((error as NodeJS.ErrnoException).syscall !== undefined)
       throw storageFailure(error, 'unpack archive', folder);
-    throw damaged(file, reason instanceof Error ? reason.message : 'it cannot be read');
+    throw damaged(file, 'it is not a complete tar archive without compression');
   }
 }
 
