@@ -1,5 +1,6 @@
 import { createPublicKey, createHash } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { attempt } from '../../base/errors/index.ts';
 import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
 import { signerOfKeyObject } from './canonical-spki.ts';
@@ -55,7 +56,10 @@ export function parsePublicKey(name: string, text: string): PolicyKey | { readon
 export function policyKey(name: string, key: KeyObject): PolicyKey | { readonly problem: string } {
   const type = keyType(key);
   if (typeof type !== 'string') return type;
-  return { name, type, spki: key.export({ type: 'spki', format: 'der' }).toString('base64') };
+  const spki = attempt(() => key.export({ type: 'spki', format: 'der' }));
+  // OpenSSL reads this point, but cannot write it.
+  if (spki === undefined) return { problem: 'its point is the point at infinity' };
+  return { name, type, spki: spki.toString('base64') };
 }
 
 function keyType(key: KeyObject): PolicyKey['type'] | { readonly problem: string } {

@@ -252,6 +252,7 @@ const rows: readonly (readonly [what: string, parts: Parts])[] = [
   ['an address of five bytes', { extensions: [usage, purpose, names(der(0x87, Buffer.alloc(5)))] }],
   ['a public key as a compressed point', { spki: (spki) => sequence(p256, point(spki, 2, 32)) }],
   ['a public key as a hybrid point', { spki: (spki) => sequence(p256, point(spki, 6, 64)) }],
+  ['a public key at infinity', { spki: () => sequence(p256, bits(raw('00'))) }],
   ['a curve by its numbers', { spki: (spki) => sequence(p256Numbers, spki.subarray(23)) }],
   ['a public key with something after it', { spki: (spki) => sequence(spki.subarray(2), raw('0500')) }],
   ['an empty relative name', { subject: sequence(nameOf('x').subarray(2), raw('3100')) }],
@@ -286,6 +287,6 @@ for (const [reader, read] of Object.entries(readers)) {
   for (const [what, parts] of rows)
     test(`${reader} refuses ${what}`, () => {
       const leaf = buildCertificate('leaf', { by: root, ...parts });
-      assert.throws(() => read(leaf, root), /./);
+      assert.throws(() => read(leaf, root), /^(?!.*error:)/);
     });
 }
