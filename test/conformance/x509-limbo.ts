@@ -73,7 +73,8 @@ function prepare(): string {
     const partial = `${folder}.partial`;
     mkdirSync(peers, { recursive: true });
     for (const args of [
-      ['clone', '-q', source, partial],
+      ['init', '-q', partial],
+      ['-C', partial, 'fetch', '-q', '--depth', '1', source, commit],
       ['-C', partial, 'checkout', '-q', commit],
     ])
       if (spawnSync('git', args, { stdio: 'inherit' }).status !== 0)
