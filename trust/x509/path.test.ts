@@ -133,6 +133,16 @@ test('finds the path through authorities that certify each other', () => {
   assert.ok('path' in found, JSON.stringify(found));
 });
 
+test('finds the path through an authority that has certified its new key with its old key', () => {
+  const extensions = authorityExtensions();
+  const old = buildCertificate('authority', { extensions });
+  const renewed = buildCertificate('authority', { extensions, by: old });
+  const leaf = readCertificate(buildCertificate('leaf', { by: renewed }).der);
+  const at = { anchors: [readCertificate(old.der)], intermediates: [readCertificate(renewed.der)] };
+  const found = findPath(leaf, at, []);
+  assert.ok('path' in found, JSON.stringify(found));
+});
+
 const rsa = ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'];
 const pssRows: readonly (readonly [options: string, accepted: boolean])[] = [
   ['sha256 32', true],
