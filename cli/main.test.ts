@@ -199,6 +199,21 @@ const uses: readonly { readonly args: readonly string[]; readonly code: number; 
     code: 2,
     says: /'--bin-dir <dir>' argument '' is invalid\. It is empty/,
   },
+  {
+    args: ['tuf-client', '--metadata-dir', '', 'init', '/nonexistent/root.json'],
+    code: 2,
+    says: /'--metadata-dir <folder>' argument '' is invalid\. It is empty/,
+  },
+  {
+    args: ['verdicts', 'ls', '--root', '/nonexistent', '--namespace', ''],
+    code: 4,
+    says: /STORAGE_NO_ACCESS/,
+  },
+  {
+    args: ['fleet', 'verdicts', '--server', 'http://127.0.0.1:1', '--namespace', ''],
+    code: 3,
+    says: /HTTP_UNREACHABLE/,
+  },
   { args: ['policy', 'check', ''], code: 2, says: /'' is invalid for argument 'path'\. It is empty\.\n/ },
   {
     args: ['policy', 'check', '', '-o', 'json'],

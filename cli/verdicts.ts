@@ -24,6 +24,7 @@ import { writeNewFile } from './files/output-file.ts';
 import { printable } from './output/printable.ts';
 import { logAnswers } from './output/exit-codes.ts';
 import { exitCodes, print, run } from './output/output.ts';
+import { mayBeEmpty } from './options/refuse-empty.ts';
 import { collect } from './options/registry-options.ts';
 import { withSince } from './options/since-option.ts';
 import { shortId, table } from './output/table.ts';
@@ -47,7 +48,9 @@ export function register(program: Command): void {
     .description('the verdict log: list, show, replay, verify, export');
   withSince(withLog(withWide(verdicts.command('ls')).description('list verdicts, newest first')), 'verdicts')
     .option('--image <text>', 'only those whose reference or digest contains this')
-    .option('--namespace <name>', 'only those for this namespace')
+    .addOption(
+      mayBeEmpty(new Option('--namespace <name>', "only those for this namespace; '' for those without one")),
+    )
     .addOption(
       new Option('--outcome <outcome>', 'only those with this outcome').choices([
         'admit',

@@ -5,6 +5,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { createHttpClient, isLoopback } from '../../base/http/index.ts';
 import { parseJson } from '../../base/json/index.ts';
 import { readInputFile } from '../files/input-file.ts';
+import { mayBeEmpty } from '../options/refuse-empty.ts';
 import { countOf } from '../options/server-options.ts';
 import { withSince } from '../options/since-option.ts';
 import { exitCodes, print, run, withOutput } from '../output/output.ts';
@@ -66,7 +67,9 @@ export function registerList(fleet: Command): void {
         'undecided',
       ]),
     )
-    .option('--namespace <name>', 'only of this namespace')
+    .addOption(
+      mayBeEmpty(new Option('--namespace <name>', "only of this namespace; '' for those without one")),
+    )
     .option('--image <text>', 'a part of the reference or of the digest')
     .option('--reason <code>', 'a code of the reasons')
     .action((flags: ListFlags) => {
