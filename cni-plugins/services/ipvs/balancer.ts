@@ -98,7 +98,8 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
 
     reconcile(servers) {
       // Without its address or its mark, a service that IPVS still has gets no packets.
-      if (!link.stands() || !tables.stand()) earlierFlowsMayExist = true;
+      const mayExist = earlierFlowsMayExist || !link.stands() || !tables.stand();
+      earlierFlowsMayExist = true;
       link.make();
       const existing = ours();
       marks.adopt(tables.insideMarks());
@@ -115,7 +116,7 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       const { wanted, missing, stale } = compareAddresses(link.addresses(), tables.addresses());
       tables.rebuild(known.insides.values());
       link.add(missing);
-      addWithoutEarlierFlows(deps, known.servers(), notAmong(existing), earlierFlowsMayExist);
+      addWithoutEarlierFlows(deps, known.servers(), notAmong(existing), mayExist);
       earlierFlowsMayExist = false;
       const differed = bringServices(known.servers(), existing, kernel);
       link.remove(stale);

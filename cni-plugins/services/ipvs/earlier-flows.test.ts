@@ -107,9 +107,11 @@ describe('of a UDP service that IPVS has without a backend', () => {
     for (const each of [netfilter, link, own, sender]) each.close();
   });
 
-  for (const [title, restart] of [
-    ['a restart', true],
-    ['a failed change', false],
+  const change = (balancer: IpvsBalancer): void => balancer.change([nodePort], []);
+  for (const [title, fail, restart] of [
+    ['a restart', change, true],
+    ['a failed change', change, false],
+    ['a failed comparison', (balancer: IpvsBalancer) => void balancer.reconcile([nodePort]), false],
   ] as const)
     test(`a comparison after ${title} forgets the earlier flows before it adds backends`, async () => {
       const flowsAtBackends: number[] = [];
@@ -120,7 +122,7 @@ describe('of a UDP service that IPVS has without a backend', () => {
       const first = open(kernel);
       first.reconcile([]);
       await sendToNodePort();
-      assert.throws(() => first.change([nodePort], []), /interrupted/u);
+      assert.throws(() => fail(first), /interrupted/u);
       assert.equal(earlierFlows(), 1);
       const next = restart ? open(kernel) : first;
       next.reconcile([nodePort]);
