@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
+import { pushMessage } from './message-room.ts';
 import { tunnelName } from './protocols.ts';
 import { controlFrame, dataHeader, frameTypes } from './spdy/frames.ts';
 import { createHeaderWriter } from './spdy/header-block.ts';
@@ -141,4 +142,11 @@ test('reads no data for a port whose program reads nothing, while another port i
     assert.ok(connection.writableLength > 30 * Mi, `only ${connection.writableLength} bytes are not read`);
     await pause(20);
   }
+});
+
+test('keeps nothing in memory but the unread bytes of a message', () => {
+  const kept: number[] = [];
+  const stream = { push: (piece: Buffer) => kept.push(piece.buffer.byteLength) > 0 };
+  for (const length of [1, 100 * 1024]) pushMessage(stream, Buffer.alloc(Mi).subarray(1, 1 + length));
+  assert.deepEqual(kept, [1, 64 * 1024, 36 * 1024]);
 });

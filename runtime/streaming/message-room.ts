@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { unshared } from './unshared.ts';
 
 /** Bytes that a session always may hold. Clients send messages of at most 32 KiB by default. */
 const ownBytes = 256 * 1024;
@@ -97,14 +98,12 @@ export function limitMessages(webSocket: WebSocket, socket: Socket, held: HeldBy
 
 /**
  * Passes a message to `stream` in small pieces, so that the reader waits for its destination between them. A
- * destination that got the message as a whole would hold it, uncounted. The pieces are copies, because a part
- * of a buffer keeps all of it in memory.
+ * destination that got the message as a whole would hold it, uncounted. The pieces have memory of their own.
  * @returns false if the session must pause until the stream is read
  */
 export function pushMessage(stream: Pick<Readable, 'push'>, message: Buffer): boolean {
-  if (message.length <= pieceBytes) return stream.push(message);
   let hasRoom = true;
   for (let start = 0; start < message.length; start += pieceBytes)
-    hasRoom = stream.push(Buffer.from(message.subarray(start, start + pieceBytes)));
+    hasRoom = stream.push(unshared(message.subarray(start, start + pieceBytes)));
   return hasRoom;
 }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { unshared } from '../unshared.ts';
 import { controlFrame, createFrameParser, flagFin, frameTypes, resetCodes } from './frames.ts';
 import type { ControlFrame, DataPart } from './frames.ts';
 import { createHeaderReader, createHeaderWriter } from './header-block.ts';
@@ -104,7 +105,7 @@ export function serveSpdy(input: {
     // The frame belongs to a stream that this side has ended, which the client does not know yet.
     if (known === undefined || known.stream.duplex.readableEnded || known.stream.duplex.destroyed)
       return undefined;
-    if (bytes.length > 0) known.stream.duplex.push(bytes);
+    if (bytes.length > 0) known.stream.duplex.push(unshared(bytes));
     if (fin) known.stream.duplex.push(null);
     return known.left();
   };

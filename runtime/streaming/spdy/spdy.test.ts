@@ -174,6 +174,15 @@ describe('a connection', () => {
   const types = (frames: readonly (ControlFrame | DataPart)[]) =>
     frames.map((frame) => (frame.kind === 'control' ? frame.type : 'data'));
 
+  it('keeps nothing in memory but the unread bytes of a stream', async () => {
+    const { client, streams, write, until } = await connect();
+    const filler = controlFrame(frameTypes.ping, 0, 1, Buffer.alloc(4096));
+    client.write(Buffer.concat([syn(1, {}, write), dataHeader(1, 1, false), Buffer.of(1), filler]));
+    await until(() => streams[0]?.duplex.readableLength === 1);
+    assert.equal((streams[0]?.duplex.read() as Buffer).buffer.byteLength, 1);
+    client.destroy();
+  });
+
   it('answers streams and pings, carries both directions and half-closes', async () => {
     const { client, streams, frames, until, write, connection } = await connect((stream) => {
       stream.duplex
