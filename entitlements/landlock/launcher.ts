@@ -17,8 +17,9 @@ import type { LandlockRule } from '../types.ts';
  *    names that the kernel resolved.
  * 4. landlock_restrict_self, close.
  * 5. execve of each candidate up to the first empty argument, with the arguments after it (launcherArguments
- *    of base/elf). If a file does not exist, or may not be executed, the next candidate is tried, as by
- *    execvp(3). Any other failure, such as ENOEXEC, ends the launcher: the program of this name was found.
+ *    of base/elf). If a file does not exist, cannot be reached or may not be executed, the next candidate is
+ *    tried, as by runc. Any other failure, such as ENOEXEC, ends the launcher: the program of this name was
+ *    found.
  *
  * If step 1, 2 or 4 fails, or a rule cannot be added, the exit code is 125. If no candidate exists, it is
  * 127. If a candidate cannot be executed, it is 126.
@@ -64,7 +65,7 @@ const STATX_TYPE = 1;
 /** Offset of stx_mode in struct statx (linux/stat.h). */
 const STX_MODE = 28;
 const [S_IFMT, S_IFDIR] = [0xf000, 0x4000];
-const [ENOENT, EACCES, ENOTDIR] = [2, 13, 20];
+const [ENOENT, EACCES, ENOTDIR, ELOOP, ESTALE] = [2, 13, 20, 40, 116];
 const [O_PATH, O_CLOEXEC] = [0o10000000, 0o2000000];
 const RESOLVE_NO_SYMLINKS = 4n;
 const RULE_PATH_BENEATH = 1;
@@ -217,7 +218,7 @@ function write(a: Assembler, calls: Calls, constants: Layout): void {
   a.jumpIfEqual('result', -ENOENT, 'other');
   a.jumpIfEqual('result', -ENOTDIR, 'other');
   a.set('s4', 126);
-  a.jumpIfEqual('result', -EACCES, 'other');
+  for (const code of [EACCES, ELOOP, ESTALE]) a.jumpIfEqual('result', -code, 'other');
   a.jump('missing');
   a.label('other');
   a.addTo('s2', 8);
