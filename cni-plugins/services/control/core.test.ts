@@ -407,6 +407,16 @@ test('the next check restores servers that another program removed, and compares
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
+test('a comparison that failed is repeated, even if the balancer no longer reports a change', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  kernel.servers.clear();
+  [kernel.isChanged, kernel.fails] = [true, true];
+  look();
+  [kernel.isChanged, kernel.fails] = [false, false];
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
 test('a balancer restores its state if all of it is gone, and compares it if something is left', () => {
   core.apply('command', [web('10.0.0.2')], false);
   const lost = new Map(kernel.servers);

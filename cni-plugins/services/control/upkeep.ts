@@ -39,6 +39,8 @@ export function createUpkeep(
   let compareAt = clock() + compareEveryMs;
   let countAt = 0;
   let failing: string | undefined;
+  /** Whether the last comparison failed: it may have removed what shows the balancer a change. */
+  let isInterrupted = false;
 
   /** Ends connections of drains whose grace period is over. Their destinations leave the kernel. */
   const endDue = (): void => {
@@ -102,12 +104,14 @@ export function createUpkeep(
   const compare = (): void => {
     report(core.balancer().takeRepairs?.() ?? 0);
     const changed = core.balancer().changedByOthers?.() === true || clock() >= compareAt;
-    if (!core.isBehind() && !changed) return;
+    if (!core.isBehind() && !changed && !isInterrupted) return;
+    isInterrupted = true;
     const begun = clock();
     const wasBehind = core.isBehind();
     const restored = wasBehind || !changed ? undefined : core.balancer().restore?.();
     const differed = restored ?? core.balancer().reconcile(core.servers);
     core.caughtUp();
+    isInterrupted = false;
     if (!wasBehind) report(differed);
     giveGarbageBack();
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
