@@ -135,11 +135,11 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       // The sources that may connect are set before there is anything to connect to.
       tables.add(step);
       link.add(step.newAddresses);
-      const fresh = planes.filter((plane) => known.get(planeKeyOf(plane)) === undefined);
-      const wereForgotten = !earlierFlowsMayExist;
+      const isNew = (plane: IpvsPlane): boolean => known.get(planeKeyOf(plane)) === undefined;
+      const mayExist = earlierFlowsMayExist;
       earlierFlowsMayExist = true;
-      addWithoutEarlierFlows(deps, fresh);
-      if (wereForgotten) earlierFlowsMayExist = false;
+      addWithoutEarlierFlows(deps, planes, isNew, mayExist);
+      earlierFlowsMayExist = mayExist;
       for (const plane of planes) {
         kernel.put(serviceOf(plane), destinationsOf(plane));
         known.set(plane);

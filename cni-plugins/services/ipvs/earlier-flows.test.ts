@@ -130,6 +130,22 @@ describe('of a UDP service that IPVS has without a backend', () => {
       next.change([], [keyOf(nodePort)]);
     });
 
+  test('a change after a failed comparison forgets the earlier flows before it adds backends', async () => {
+    const flowsAtBackends: number[] = [];
+    const balancer = open(
+      memoryKernel((backends) => {
+        if (backends === 0) throw new Error('interrupted');
+        flowsAtBackends.push(earlierFlows());
+      }),
+    );
+    balancer.reconcile([]);
+    await sendToNodePort();
+    assert.throws(() => balancer.reconcile([nodePort]), /interrupted/u);
+    change(balancer);
+    assert.deepEqual(flowsAtBackends, [0]);
+    balancer.change([], [keyOf(nodePort)]);
+  });
+
   test('a comparison that recreates the tables forgets the flows that began without them', async () => {
     const flowsAtBackends: number[] = [];
     const balancer = open(memoryKernel((backends) => backends > 0 && flowsAtBackends.push(earlierFlows())));
