@@ -115,10 +115,14 @@ describe('restores', () => {
       code: 'RUNTIME_RESTORE_UNSUPPORTED',
       message: /free space/,
     });
-    const throughVolumes = ['/data/sub'];
     const { checkPlan } = await begin();
-    assert.throws(() => checkPlan({ throughVolumes } as unknown as Parameters<typeof checkPlan>[0]), {
-      code: 'RUNTIME_RESTORE_UNSUPPORTED',
-    });
+    for (const [throughVolumes, isLinked] of [
+      [['/data/sub'], false],
+      [[], true],
+    ] as const)
+      assert.throws(
+        () => checkPlan({ throughVolumes } as unknown as Parameters<typeof checkPlan>[0], isLinked),
+        { code: 'RUNTIME_RESTORE_UNSUPPORTED' },
+      );
   });
 });

@@ -87,10 +87,11 @@ export function createRestores(deps: RestoreDeps): Restores {
           await writeFile(join(bundle, 'criu.conf'), 'leave-stopped\n', { mode: 0o600 });
           return spec;
         },
-        checkPlan: ({ throughVolumes }) => {
+        checkPlan: ({ throughVolumes }, isLinked) => {
           // criu mounts by path, and another container could replace the path meanwhile.
           if (throughVolumes.length > 0)
             throw unsupported(on, `its mount ${throughVolumes[0]} is inside a volume`);
+          if (isLinked) throw unsupported(on, 'a link of its image leads a mount into a read-only path');
         },
       };
     },

@@ -145,12 +145,12 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
       paths: deps.paths,
     }),
   ]);
-  await rewriteWithLinked(configPath, spec, linked);
+  const isLinked = await rewriteWithLinked(configPath, spec, linked);
   for (const folder of missing) makeFolderInRoot(rootfs.path, folder, rootOwner(userNamespace));
   if (!allowsTun(spec.linux.resources.devices ?? [])) request.withoutTun();
   if (cgroups.delegated) request.delegated(hostOwner(user, userNamespace));
   const containerPlan = { ...places, maskedPaths: spec.linux.maskedPaths, place: commandPlace(spec) };
-  request.restore?.checkPlan(containerPlan);
+  request.restore?.checkPlan(containerPlan, isLinked);
   request.planned(containerPlan);
   // Only now: a refused request leaves nothing on the host.
   await makeMissing(host.sources, deps.paths);
@@ -158,11 +158,16 @@ export async function writeBundle(deps: BundleDeps, asked: BundleRequest): Promi
   return preparedFields(request, user, { hasUserNamespace, resourceSupport: deps.resourceSupport });
 }
 
-/** Writes the specification again if links of the image or of a volume lead mounts into read-only paths. */
-async function rewriteWithLinked(file: string, spec: OciSpec, linked: readonly OciMount[]): Promise<void> {
+/**
+ * Writes the specification again if links of the image or of a volume lead mounts into read-only paths.
+ * Returns whether they do.
+ */
+async function rewriteWithLinked(file: string, spec: OciSpec, linked: readonly OciMount[]): Promise<boolean> {
   const mountinfo = await mountinfoFor(linked, spec.linux.readonlyPaths);
   const changed = withLinkedReadonly(spec, linked, mountinfo);
-  if (changed !== spec) await writeAll(file, serialiseSpec(changed)).catch(namingFile(file));
+  if (changed === spec) return false;
+  await writeAll(file, serialiseSpec(changed)).catch(namingFile(file));
+  return true;
 }
 
 /** Creates the folder and, in it, a file that only root can read. */

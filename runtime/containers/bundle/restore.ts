@@ -23,8 +23,11 @@ export interface Restore {
    * @throws PortcullisError RUNTIME_RESTORE_RIGHTS, RUNTIME_RESTORE_UNSUPPORTED, RUNTIME_RESTORE_ARCHIVE
    */
   accept(spec: OciSpec, settings: Settings): Promise<OciSpec>;
-  /** @throws PortcullisError RUNTIME_RESTORE_UNSUPPORTED if a mount leads through a volume */
-  checkPlan(plan: ContainerPlan): void;
+  /**
+   * @param isLinked whether a link leads a mount into a read-only path: criu makes no mount read-only
+   * @throws PortcullisError RUNTIME_RESTORE_UNSUPPORTED if so, or if a mount leads through a volume
+   */
+  checkPlan(plan: ContainerPlan, isLinked: boolean): void;
 }
 
 /** Creates containers from checkpoints. It decides what an archive may contain. */
