@@ -135,10 +135,9 @@ export function ipvsBalancerOver(deps: IpvsBalancerDeps): IpvsBalancer {
       // The sources that may connect are set before there is anything to connect to.
       tables.add(step);
       link.add(step.newAddresses);
-      const isNew = (plane: IpvsPlane): boolean => known.get(planeKeyOf(plane)) === undefined;
       const mayExist = earlierFlowsMayExist;
       earlierFlowsMayExist = true;
-      addWithoutEarlierFlows(deps, planes, isNew, mayExist);
+      addWithoutEarlierFlows(deps, planes, (plane) => known.get(planeKeyOf(plane)) === undefined, mayExist);
       earlierFlowsMayExist = mayExist;
       for (const plane of planes) {
         kernel.put(serviceOf(plane), destinationsOf(plane));
