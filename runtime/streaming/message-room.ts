@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { unshared } from './unshared.ts';
+import { unshared } from './spdy/unshared.ts';
 
 /** Bytes that a session always may hold. Clients send messages of at most 32 KiB by default. */
 const ownBytes = 256 * 1024;

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { unshared } from '../unshared.ts';
+import { unshared } from './unshared.ts';
 import { controlFrame, createFrameParser, flagFin, frameTypes, resetCodes } from './frames.ts';
 import type { ControlFrame, DataPart } from './frames.ts';
 import { createHeaderReader, createHeaderWriter } from './header-block.ts';
