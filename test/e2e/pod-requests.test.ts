@@ -241,7 +241,7 @@ describe('requests that are refused', () => {
   it('a checkpoint, which this version does not support', async () => {
     const pod = await runPod(stage, 'checkpoint');
     const failure = await failureOf(stage.daemon.cri.runtime.checkpointPod({ podSandboxId: pod.id }));
-    assert.equal(failure.kind, 'precondition');
+    assert.equal(failure.kind, 'unimplemented');
     await removePod(stage, pod);
   });
 

@@ -264,7 +264,7 @@ describe('resources', () => {
       runtime.restorePod({ checkpointPath: '/tmp/x', config: pod.config }),
     ]) {
       const failure = await failureOf(call);
-      assert.equal(failure.kind, 'precondition');
+      assert.equal(failure.kind, 'unimplemented');
       assert.match(failure.message, /does not write or restore checkpoints|checkpoints are disabled/);
     }
     assert.equal(
