@@ -60,8 +60,8 @@ export const contends = (source: string): boolean => source === 'kubernetes' || 
 
 /**
  * Returns the keys of the service's virtual servers, each with the field that describes it. They do not
- * depend on its backends: a node port whose families only the backends tell is claimed in both, so that no
- * other service takes it while the last backend of a family is replaced.
+ * depend on its backends: a node port is claimed in both families where the backends decide the family, so
+ * that no other service takes it while the last backend of a family is replaced.
  */
 export function claimsOf(service: Service): readonly ServiceClaim[] {
   const known = knownClaims.get(service);
