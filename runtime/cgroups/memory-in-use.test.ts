@@ -70,6 +70,12 @@ describe('a memory limit of version 2', () => {
     await check(0, { unified: { 'memory.max': 'max' } });
   });
 
+  it('is also judged if such a setting is zero, has a suffix or another base', async () => {
+    for (const text of ['2K', '2k', '0x800', '0x2K', '04000', '0', ' 3000'])
+      await assert.rejects(check(0, { unified: { 'memory.max': text } }), code, text);
+    await check(0, { unified: { 'memory.max': '1M' } });
+  });
+
   it('is not judged if the cgroup no longer exists', async () => {
     rmSync(join(root, path), { recursive: true });
     await check(1);

@@ -28,8 +28,8 @@ export async function requireMemoryFits(
   wanted: Pick<LinuxContainerResources, 'memoryLimitInBytes' | 'memorySwapLimitInBytes' | 'unified'>,
 ): Promise<void> {
   const { memoryLimitInBytes, memorySwapLimitInBytes: both, unified } = wanted;
-  const [one, other] = [memoryLimitInBytes, Number(unified['memory.max'])];
-  const limitBytes = Math.min(one > 0 ? one : Infinity, other > 0 ? other : Infinity);
+  const [one, other] = [memoryLimitInBytes, kernelBytes(unified['memory.max'])];
+  const limitBytes = Math.min(one > 0 ? one : Infinity, other >= 0 ? other : Infinity);
   if (version !== 2 || root === undefined || limitBytes === Infinity) return;
   const read = (name: string): Promise<string> =>
     readFile(join(root, path, name), 'utf8').catch(unlessUnknown(''));
@@ -46,6 +46,18 @@ export async function requireMemoryFits(
     on: `${limitBytes} bytes`,
     why: `${usedBytes} bytes are in use that the kernel cannot free without ending processes`,
   });
+}
+
+const suffixes = ['', 'k', 'm', 'g', 't', 'p', 'e'];
+
+/**
+ * Returns the bytes that the kernel reads in a setting; NaN for a text that is no number, such as `max`.
+ * Source: memparse, lib/cmdline.c.
+ */
+function kernelBytes(text = ''): number {
+  const [, digits, suffix = ''] = /^\s*(0x[\da-f]+|\d+)([kmgtpe]?)/iu.exec(text) ?? [];
+  // A leading zero means octal.
+  return Number(digits?.replace(/^0(?=\d)/u, '0o')) * 1024 ** suffixes.indexOf(suffix.toLowerCase());
 }
 
 /** Returns how many bytes the kernel may move from memory to swap, by the limit in force and another one. */
