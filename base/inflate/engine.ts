@@ -13,6 +13,11 @@ export interface Step {
  */
 export interface Engine {
   /**
+   * True if the next step runs in the thread of the caller: the last one only copied incompressible data, for
+   * which a switch to another thread costs more than the work. Nothing is gained by an early start of it.
+   */
+  readonly isInline: boolean;
+  /**
    * Inflates a part of `input` into `output` from `at` on. Returns when the part is used up, when `output` is
    * full, or at the end of the stream. The {@link headroom} bytes before `from` are the bytes of the stream
    * before it.
@@ -27,6 +32,17 @@ export interface Engine {
   finish(input: Buffer, from: number, output: Buffer, at: number): Promise<Step>;
   /** Releases what the engine holds, after the last step has ended. */
   close(): void;
+}
+
+/** Bytes that a step may produce from what earlier steps read: an inflater keeps its last 32 KiB. */
+const keptBytes = 64 * 1024;
+
+/**
+ * Returns whether a step produced hardly more bytes than it read. The next step then takes as long as a copy
+ * of its bytes, because a deflater stores what it cannot compress.
+ */
+export function onlyCopied(read: number, produced: number): boolean {
+  return produced <= read * 1.06 + keptBytes;
 }
 
 /** Bytes of the stream that each buffer of input keeps before its first new byte. */

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -128,6 +131,89 @@ for (const [name, create, blob] of ways) {
     });
   });
 }
+
+/** Hardly compressible: deflaters store it. */
+const noise = randomBytes(5_000_000);
+const storedWays: typeof ways = [
+  ['gzip by libisal', gzipEngines().libisal, () => gzip(noise)],
+  ['gzip by Node', gzipEngines().Node, () => gzip(noise)],
+  ['zstd', zstdEngine(27), () => zstdCompressSync(noise)],
+];
+
+for (const [name, create, blob] of storedWays) {
+  describe(`incompressible data, ${name}`, { skip: create === undefined && 'not on this machine' }, () => {
+    const inflate = (path: string, signal = none): AsyncGenerator<Buffer> =>
+      inflateChunks(path, create as () => Engine, signal);
+
+    test('is inflated in the thread of the caller, into one buffer', async () => {
+      const copies: Buffer[] = [];
+      const memory: ArrayBufferLike[] = [];
+      for await (const chunk of inflate(fileOf(blob()))) {
+        copies.push(Buffer.from(chunk));
+        memory.push(chunk.buffer);
+      }
+      assert.ok(Buffer.concat(copies).equals(noise));
+      assert.equal(new Set(memory.slice(2)).size, 1);
+      await untilClosed();
+    });
+
+    test('before and after compressible data is inflated too', async () => {
+      if (name === 'zstd') return;
+      const mixed = Buffer.concat([text, noise, text.subarray(0, 700_000), noise]);
+      assert.ok((await contentOf(inflate(fileOf(gzip(mixed))))).equals(mixed));
+    });
+
+    test('a changed byte is refused', async () => {
+      const bytes = Buffer.from(blob());
+      bytes[2_000_000] = (bytes[2_000_000] as number) ^ 1;
+      // A frame of zstd has no checksum here.
+      if (name === 'zstd') assert.ok(!(await contentOf(inflate(fileOf(bytes)))).equals(noise));
+      else await assert.rejects(contentOf(inflate(fileOf(bytes))), Refused);
+    });
+
+    test('other events of the thread have their turns', async () => {
+      let turns = 0;
+      let isOver = false;
+      const count = (): void => {
+        turns += 1;
+        if (!isOver) setImmediate(count);
+      };
+      setImmediate(count);
+      let chunks = 0;
+      for await (const chunk of inflate(fileOf(blob()))) chunks += Math.sign(chunk.length);
+      isOver = true;
+      assert.ok(turns >= chunks, `${turns} turns beside ${chunks} chunks`);
+    });
+
+    test('a signal from another event ends the work', async () => {
+      const abort = new AbortController();
+      setImmediate(() => {
+        abort.abort(new Error('stop here'));
+      });
+      await assert.rejects(contentOf(inflate(fileOf(blob()), abort.signal)), /stop here/u);
+      await untilClosed();
+    });
+  });
+}
+
+test('a file is complete whether all, some or none of it is in the page cache', async () => {
+  const onDisk = mkdtempSync(`${tmpdir()}/portcullis-inflate-`);
+  try {
+    const path = `${onDisk}/blob`;
+    writeFileSync(path, gzip(noise));
+    execFileSync('sync', [path]);
+    const blocks = ['bs=65536', 'status=none'];
+    for (const dropped of [[], ['skip=20', 'count=10'], ['count=0']]) {
+      const drop = ['iflag=nocache', `if=${path}`, 'of=/dev/null', ...blocks];
+      if (dropped.length > 0) execFileSync('dd', [...drop, ...dropped], { stdio: 'ignore' });
+      const engine = gzipEngine() ?? assert.fail();
+      assert.ok((await contentOf(inflateChunks(path, engine, none))).equals(noise));
+      assert.ok((await contentOf(readChunks(path, none))).equals(readFileSync(path)));
+    }
+  } finally {
+    rmSync(onDisk, { recursive: true });
+  }
+});
 
 test('a signal ends a stream that yields nothing', async () => {
   const empty = gzip('');

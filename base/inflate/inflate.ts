@@ -29,7 +29,8 @@ export async function* readChunks(path: string, signal: AbortSignal): AsyncGener
 
 /**
  * Returns the inflated bytes of a file. A chunk is valid until the next one is requested: there are two
- * buffers, and a thread of libuv's pool fills one while the caller reads the other.
+ * buffers, and a thread of libuv's pool fills one while the caller reads the other. A chunk whose bytes are
+ * only copied is filled in the thread of the caller, into the buffer that this thread used last.
  * @param create starts the engine, which is closed here
  * @param signal ends the work between two steps; the generator throws its reason
  * @throws Refused if the engine does not accept the stream; what came before belongs to the stream
@@ -50,8 +51,9 @@ export async function* inflateChunks(
     for (;;) {
       const { bytes, ended } = await filling;
       const chunk = buffers[turn].subarray(0, bytes);
-      turn = turn === 0 ? 1 : 0;
-      if (!ended) {
+      const isInline = engine.isInline;
+      if (!ended && !isInline) {
+        turn = turn === 0 ? 1 : 0;
         filling = filler.fill(buffers[turn]);
         // A failure is thrown when the caller asks for the next chunk, or not at all.
         filling.catch(() => undefined);
@@ -59,6 +61,7 @@ export async function* inflateChunks(
       if (bytes > 0) yield chunk;
       signal.throwIfAborted();
       if (ended) return;
+      if (isInline) filling = filler.fill(buffers[turn]);
     }
   } finally {
     filler.stop();

@@ -1,4 +1,4 @@
-import { Refused, headroom } from './engine.ts';
+import { Refused, headroom, onlyCopied } from './engine.ts';
 import type { Engine, Step } from './engine.ts';
 import { createGzipHeader } from './gzip-header.ts';
 import { blockFinish, isalState, pointTo, rawWithCrc, readUpTo } from './isal-library.ts';
@@ -27,6 +27,7 @@ export function createIsalEngine(isal: Isal): Engine {
   let size = 0;
   /** True while a member that follows another one is inflated in this thread. */
   let isShort = false;
+  let isInline = false;
   let members = 0;
 
   function beginData(): void {
@@ -41,13 +42,15 @@ export function createIsalEngine(isal: Isal): Engine {
   async function data(input: Buffer, from: number, to: number, output: Buffer, at: number): Promise<Step> {
     const end = isShort ? Math.min(output.length, at + shortBytes) : output.length;
     pointTo(state, input, from, to, output, at, end);
-    const returned = isShort
-      ? isal.inflate(state, [input, output])
-      : await isal.inflateApart(state, [input, output]);
+    const returned =
+      isShort || isInline
+        ? isal.inflate(state, [input, output])
+        : await isal.inflateApart(state, [input, output]);
     isShort = false;
     const produced = end - at - state.readUInt32LE(isalState.availOut);
     let next = readUpTo(state, input);
     if (returned !== 0 || produced < 0 || next < from - headroom || next > to) throw new Refused();
+    isInline = onlyCopied(next - from, produced);
     size = (size + produced) >>> 0;
     const ended = state.readUInt32LE(isalState.blockState) === blockFinish;
     if (ended) {
@@ -98,6 +101,9 @@ export function createIsalEngine(isal: Isal): Engine {
   }
 
   return {
+    get isInline() {
+      return isInline;
+    },
     step,
     async finish(input, from, output, at) {
       let [next, produced] = [from, 0];

@@ -1,5 +1,5 @@
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
-import { Refused } from './engine.ts';
+import { Refused, onlyCopied } from './engine.ts';
 import type { Engine, Step } from './engine.ts';
 
 /**
@@ -20,10 +20,12 @@ interface Handle {
     at: number,
     room: number,
   ): void;
+  /** Runs in this thread. Calls `onerror`, and no other callback. */
+  writeSync: Handle['write'];
   close(): void;
 }
 
-const handleMethods = ['init', 'write', 'close'] as const;
+const handleMethods = ['init', 'write', 'writeSync', 'close'] as const;
 
 /** Starts an engine of Node's own inflaters. */
 export interface NodeEngines {
@@ -104,6 +106,7 @@ function createNodeEngine(
   /** Room left in the output, input left: written by native code. */
   const state = new Uint32Array(2);
   let pending = Promise.withResolvers<void>();
+  let isInline = false;
   handle.onerror = () => {
     pending.reject(new Refused());
   };
@@ -123,18 +126,28 @@ function createNodeEngine(
     const call = [handle, state, input, output];
     running.add(call);
     try {
-      handle.write(flush, input, from, to - from, output, at, output.length - at);
+      if (isInline) {
+        handle.writeSync(flush, input, from, to - from, output, at, output.length - at);
+        pending.resolve();
+      } else {
+        handle.write(flush, input, from, to - from, output, at, output.length - at);
+      }
       await pending.promise;
     } finally {
       running.delete(call);
     }
     const [room = 0, left = 0] = state;
+    const [produced, next] = [output.length - at - room, to - left];
+    isInline = onlyCopied(next - from, produced);
     // The rest of the input does not belong to the stream, if there was room and the inflater did not take
     // it.
-    return { produced: output.length - at - room, next: to - left, ended: room > 0 && left > 0 };
+    return { produced, next, ended: room > 0 && left > 0 };
   }
 
   return {
+    get isInline() {
+      return isInline;
+    },
     step: (input, from, to, output, at) => write(noFlush, input, from, to, output, at),
     async finish(input, from, output, at) {
       const done = await write(lastFlush, input, from, from, output, at);

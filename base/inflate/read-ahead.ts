@@ -1,5 +1,7 @@
 import { close, constants, open, read } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { cachedRead } from './cached-read.ts';
 import { headroom } from './engine.ts';
 import { freeBuffer } from './free-buffer.ts';
 
@@ -14,9 +16,16 @@ export interface Part {
   readonly to: number;
 }
 
-/** Reads one file from its start to its end, one part ahead of its user, into two buffers. */
+/**
+ * Reads one file from its start to its end into two buffers. Parts in the page cache are read when they are
+ * requested, in the thread of the caller: that costs less than to pass them between two threads. From the
+ * first part that has to come from the disk on, a thread of libuv's pool reads one part ahead of the caller.
+ */
 export interface ReadAhead {
-  /** Returns the next part, which is empty at the end of the file. The part before it is overwritten. */
+  /**
+   * Returns the next part, which is empty at the end of the file. The part before it is overwritten. Other
+   * events of the thread have their turn first.
+   */
   next(): Promise<Part>;
   /** Closes the file when the read that is under way has ended. */
   close(): void;
@@ -36,9 +45,10 @@ export async function readAhead(path: string, signal: AbortSignal): Promise<Read
   ] as const;
   let filling: 0 | 1 = 0;
   let lastEnd = headroom;
-  let reading = fill();
+  const readCached = cachedRead();
+  let reading: Reading | undefined;
   const stop = (): void => {
-    reading.part.reject(signal.reason);
+    reading?.part.reject(signal.reason);
   };
   signal.addEventListener('abort', stop);
 
@@ -55,24 +65,40 @@ export async function readAhead(path: string, signal: AbortSignal): Promise<Read
     return { part, over: over.promise };
   }
 
+  /** Returns the number of bytes of the next part. */
+  async function filled(): Promise<number> {
+    if (reading === undefined) {
+      const bytes = readCached(fd, buffers[filling], headroom, inputBytes);
+      if (bytes !== undefined) {
+        await turn();
+        signal.throwIfAborted();
+        return bytes;
+      }
+      reading = fill();
+    }
+    return reading.part.promise;
+  }
+
   return {
     async next() {
       signal.throwIfAborted();
-      const bytes = await reading.part.promise;
+      const bytes = await filled();
       const buffer = buffers[filling];
       const before = buffers[filling === 0 ? 1 : 0];
       before.copy(buffer, 0, lastEnd - headroom, lastEnd);
       lastEnd = headroom + bytes;
       filling = filling === 0 ? 1 : 0;
-      if (bytes > 0) reading = fill();
+      if (bytes > 0 && reading !== undefined) reading = fill();
       return { buffer, from: headroom, to: headroom + bytes };
     },
     close() {
       signal.removeEventListener('abort', stop);
-      void reading.over.then(() => {
+      const release = (): void => {
         close(fd, () => undefined);
         for (const buffer of buffers) freeBuffer(buffer);
-      });
+      };
+      if (reading === undefined) release();
+      else void reading.over.then(release);
     },
   };
 }
