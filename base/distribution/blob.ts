@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isPortcullisError } from '../errors/index.ts';
 import type { HttpAnswer } from '../http/index.ts';
-import { digestMismatch, refuseHtml } from './body.ts';
+import { requestPart, wrongSize } from './blob-request.ts';
+import type { Part } from './blob-request.ts';
+import { digestMismatch } from './body.ts';
 import type { Descriptor } from './descriptor.ts';
 import { splitDigest, startDigest } from './digest.ts';
 import { distributionError } from './failure.ts';
@@ -19,13 +21,6 @@ import type { RegistryRepository } from './types.ts';
  */
 const leastProgress = 16 * 1024;
 
-/** An answer with the rest of a blob, after the bytes that were received before. */
-interface Part {
-  readonly answer: HttpAnswer;
-  /** The server sent the blob from its beginning: it does not support ranges. */
-  readonly skip: number;
-}
-
 /**
  * Implements the fetching of blobs: distribution-spec §"Pulling blobs". If a connection breaks, the rest is
  * requested over another one (RFC 9110, section 14). One hash covers all received bytes, so that neither
@@ -36,34 +31,29 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
   return async (descriptor, signal, begun) => {
     const { digest, size } = descriptor;
     const task: Task = { attempted: 'fetch blob', on: `${session.host}/${session.repository}@${digest}` };
-    const split = splitDigest(digest);
-    if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'it is not a digest');
-    const hash = startDigest(split.algorithm);
-    let seen = 0;
+    const received = receiver(descriptor, task);
     for await (const chunk of begun ?? []) {
       if (signal?.aborted === true)
         throw distributionError('DISTRIBUTION_CANCELLED', task, 'the caller cancelled the request', {
           cause: signal.reason,
         });
-      seen += chunk.length;
-      if (seen > size)
-        throw wrongSize(task, 'an earlier fetch left more bytes than the descriptor states', descriptor);
-      hash.update(chunk);
+      received.add(chunk, () => 'an earlier fetch left more bytes than the descriptor states');
     }
-    const until = performance.now() + transferMs(size - seen);
-
+    const until = performance.now() + transferMs(size - received.seen);
     const request = (once: boolean): Promise<Part> =>
-      requestPart(session, task, descriptor, { seen, until, once, signal });
-    const isHere = begun !== undefined && seen === size;
+      requestPart(session, task, descriptor, { seen: received.seen, until, once, signal });
+    const isHere = begun !== undefined && received.seen === size;
     let part = isHere ? undefined : await askAgain(attempts, signal, () => request(false));
+    let host = part?.answer.url.host ?? session.host;
     let failed = 0;
-    let mark = seen;
+    let mark = received.seen;
 
     /**
      * Requests the rest after a failure. Returns nothing if all bytes had arrived. @throws the failure that
      * counts
      */
     async function resume(thrown: unknown, answer: HttpAnswer): Promise<Part | undefined> {
+      const { seen } = received;
       let failure: unknown = networkFailure(thrown, answer.url, task, signal);
       if (seen - mark >= leastProgress) failed = 0;
       mark = seen;
@@ -84,32 +74,84 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
       }
     }
 
-    async function* read(): AsyncGenerator<Uint8Array, void, undefined> {
-      let host = part?.answer.url.host ?? session.host;
-      while (part !== undefined) {
-        const { answer } = part;
-        let { skip } = part;
-        host = answer.url.host;
-        try {
-          for await (const received of answer.chunks(Infinity)) {
-            const chunk = skip === 0 ? received : received.subarray(skip);
-            skip -= received.length - chunk.length;
-            if (chunk.length === 0) continue;
-            seen += chunk.length;
-            if (seen > size)
-              throw wrongSize(
-                task,
-                `${host} sent more than the ${size} bytes that the descriptor states`,
-                descriptor,
-              );
-            hash.update(chunk);
-            yield chunk;
+    /** Returns a function that counts the bytes of an answer, and returns those that are wanted. */
+    function acceptFrom({ answer, skip }: Part): (bytes: Uint8Array) => Uint8Array {
+      host = answer.url.host;
+      let skipped = 0;
+      const tooMany = (): string => `${host} sent more than the ${size} bytes that the descriptor states`;
+      return (bytes) => {
+        const chunk = skipped === skip ? bytes : bytes.subarray(skip - skipped);
+        skipped += bytes.length - chunk.length;
+        received.add(chunk, tooMany);
+        return chunk;
+      };
+    }
+
+    return {
+      async *[Symbol.asyncIterator]() {
+        while (part !== undefined) {
+          const { answer } = part;
+          const accept = acceptFrom(part);
+          try {
+            for await (const bytes of answer.chunks(Infinity)) {
+              const chunk = accept(bytes);
+              if (chunk.length > 0) yield chunk;
+            }
+            part = undefined;
+          } catch (error) {
+            part = await resume(error, answer);
           }
-          part = undefined;
-        } catch (error) {
-          part = await resume(error, answer);
         }
-      }
+        received.finish(host);
+      },
+
+      async each(take) {
+        while (part !== undefined) {
+          const { answer } = part;
+          const accept = acceptFrom(part);
+          let failure: { readonly error: unknown } | undefined;
+          try {
+            await answer.each(Infinity, (bytes) => {
+              const chunk = accept(bytes);
+              try {
+                if (chunk.length > 0) take(chunk);
+              } catch (error) {
+                failure = { error };
+                throw error;
+              }
+            });
+            part = undefined;
+          } catch (error) {
+            // The connection is not the reason, so the rest is not requested.
+            if (failure !== undefined) throw failure.error;
+            part = await resume(error, answer);
+          }
+        }
+        received.finish(host);
+      },
+    };
+  };
+}
+
+/** Counts and hashes the bytes of one blob, over all connections. */
+function receiver(descriptor: Pick<Descriptor, 'digest' | 'size'>, task: Task) {
+  const { digest, size } = descriptor;
+  const split = splitDigest(digest);
+  if (split === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'it is not a digest');
+  const hash = startDigest(split.algorithm);
+  let seen = 0;
+  return {
+    get seen() {
+      return seen;
+    },
+    /** @param tooMany describes the failure if the blob gets too long */
+    add(chunk: Uint8Array, tooMany: () => string): void {
+      seen += chunk.length;
+      if (seen > size) throw wrongSize(task, tooMany(), descriptor);
+      hash.update(chunk);
+    },
+    /** Checks size and digest when everything has arrived. */
+    finish(host: string): void {
       if (seen !== size)
         throw wrongSize(task, `${host} sent ${seen} of the ${size} bytes that the descriptor states`, {
           digest,
@@ -117,77 +159,9 @@ export function createBlob(session: Session, attempts: number): RegistryReposito
           seen,
         });
       const actual = hash.digest('hex');
-      if (actual !== split?.hex)
-        throw digestMismatch(task, host, digest, `${split?.algorithm ?? ''}:${actual}`);
-    }
-
-    return read();
+      if (actual !== split.hex) throw digestMismatch(task, host, digest, `${split.algorithm}:${actual}`);
+    },
   };
-}
-
-interface PartRequest {
-  /** The number of bytes that were received so far. */
-  readonly seen: number;
-  /** The end of the transfer, in milliseconds of performance.now(). */
-  readonly until: number;
-  /** A request that fails is not sent again. */
-  readonly once: boolean;
-  readonly signal: AbortSignal | undefined;
-}
-
-/**
- * Answers of servers that do not support ranges, and say so with an error instead of ignoring the header.
- */
-const withoutRanges: ReadonlySet<number> = new Set([400, 501]);
-
-/**
- * Requests the bytes of a blob that were not received yet, and checks which bytes the answer announces. If
- * the server returns another range, or refuses ranges, the whole blob is requested.
- */
-async function requestPart(
-  session: Session,
-  task: Task,
-  descriptor: Pick<Descriptor, 'digest' | 'size'>,
-  { seen, until, once, signal }: PartRequest,
-): Promise<Part> {
-  const { digest, size } = descriptor;
-  const request = (headers: Readonly<Record<string, string>>): Promise<HttpAnswer> =>
-    session.request({
-      method: 'GET',
-      path: `blobs/${digest}`,
-      headers,
-      totalMs: Math.max(1, until - performance.now()),
-      signal,
-      once,
-      task,
-    });
-  let answer = await request(seen === 0 ? {} : { range: `bytes=${seen}-` });
-  if (seen > 0 && answer.status === 416) {
-    await answer.discard();
-    throw wrongSize(task, `${answer.url.host} has no bytes after the first ${seen}`, descriptor);
-  }
-  const range = answer.header('content-range') ?? '';
-  const ranged =
-    seen > 0 &&
-    answer.status === 206 &&
-    (range === `bytes ${seen}-${size - 1}/${size}` || range === `bytes ${seen}-${size - 1}/*`);
-  if (seen > 0 && !ranged && (answer.status === 206 || withoutRanges.has(answer.status))) {
-    answer.destroy();
-    answer = await request({});
-  }
-  if (answer.status !== 200 && !ranged) return session.unexpected(answer, task);
-  refuseHtml(answer, task);
-  const announced = answer.length;
-  const expected = ranged ? size - seen : size;
-  if (announced !== undefined && announced !== expected) {
-    answer.destroy();
-    throw wrongSize(
-      task,
-      `${answer.url.host} announces ${announced} bytes instead of ${expected}`,
-      descriptor,
-    );
-  }
-  return { answer, skip: ranged ? 0 : seen };
 }
 
 /** Adds to a lost connection how much had arrived. */
@@ -202,15 +176,5 @@ function withProgress(
     details: { ...details, digest, size, seen },
     fix,
     cause: failure,
-  });
-}
-
-function wrongSize(
-  task: Task,
-  why: string,
-  { digest, size, seen }: Pick<Descriptor, 'digest' | 'size'> & { readonly seen?: number },
-): Error {
-  return distributionError('DISTRIBUTION_SIZE_MISMATCH', task, why, {
-    details: { digest, size, ...(seen === undefined ? {} : { seen }) },
   });
 }

@@ -17,6 +17,7 @@ export type { DistributionCode } from './failure.ts';
 export type {
   Credentials,
   FetchedManifest,
+  BlobContent,
   HostTls,
   Mirror,
   Referrers,

@@ -49,6 +49,7 @@ export function createTransport(
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.userAgent === undefined ? {} : { userAgent: options.userAgent }),
     ...(options.connections === undefined ? {} : { connections: options.connections }),
+    ...(options.receiveBytes === undefined ? {} : { receiveBytes: options.receiveBytes }),
   });
 
   async function exchange({ task, once: _once, ...request }: HttpRequest): Promise<HttpAnswer> {

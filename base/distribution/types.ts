@@ -83,6 +83,11 @@ export interface RegistryClientOptions {
   /** The maximum number of connections to one host (64). */
   readonly connections?: number;
   /**
+   * Size of a buffer of each connection, into which everything is received: for blobs that are read with
+   * `each`. Default: each piece has memory of its own.
+   */
+  readonly receiveBytes?: number;
+  /**
    * How long a list under a shared tag must stay unchanged before an entry counts as added, in milliseconds
    * (250; 0: no other client writes).
    */
@@ -115,6 +120,15 @@ export interface FetchedManifest {
   readonly content: Manifest;
   /** The entity tag, if the registry sent one: for a conditional write. */
   readonly etag?: string;
+}
+
+/** The bytes of a blob as they arrive. They are consumed once, in one of two ways. */
+export interface BlobContent extends AsyncIterable<Uint8Array> {
+  /**
+   * Passes each piece to `take`, and is quicker than the iteration. A piece is valid only until `take`
+   * returns. Throws what `take` throws, otherwise as the iteration.
+   */
+  each?(take: (bytes: Uint8Array) => void): Promise<void>;
 }
 
 /** A range of a blob, in bytes. */
@@ -180,7 +194,7 @@ export interface RegistryRepository {
     descriptor: Pick<Descriptor, 'digest' | 'size'>,
     signal?: AbortSignal,
     begun?: AsyncIterable<Uint8Array>,
-  ): Promise<AsyncIterable<Uint8Array>>;
+  ): Promise<BlobContent>;
   /**
    * Fetches a part of a blob by one request with Range (RFC 9110, section 14). Nothing can be checked here
    * but its length: the caller has a digest of the part. A server without ranges is an error, because it

@@ -1,5 +1,6 @@
 import { collectBytes } from '../lists/index.ts';
 import { asHttpError, httpError } from './failure.ts';
+import type { InPlace } from './receive-in-place.ts';
 
 /**
  * The head of an answer, and its body. The caller consumes the body: to its end, by `discard` or by
@@ -20,6 +21,13 @@ export interface HttpAnswer {
    * HTTP_TOO_SLOW · HTTP_UNREACHABLE · HTTP_BAD_ANSWER
    */
   chunks(mostBytes: number): AsyncIterable<Uint8Array>;
+  /**
+   * Passes the body to `take` as it arrives, as `chunks` yields it. The bytes are valid only until `take`
+   * returns. This is the quickest way to read a large body: the next piece may be received into the same
+   * memory.
+   * @throws as `chunks`, and what `take` throws
+   */
+  each(mostBytes: number, take: (bytes: Uint8Array) => void): Promise<void>;
   /** Reads the whole body. A longer body is not read, and its connection is closed. @throws as `chunks` */
   bytes(mostBytes: number): Promise<Buffer>;
   /**
@@ -38,18 +46,25 @@ interface Received {
   readonly body: AsyncIterable<Uint8Array> & {
     destroy(error?: Error): unknown;
     dump(options: { readonly limit: number; readonly signal?: AbortSignal }): Promise<void>;
-    on(event: 'error', listener: () => void): unknown;
+    readonly readableLength: number;
+    on(event: 'error' | 'end' | 'close', listener: () => void): unknown;
+    on(event: 'error', listener: (error: Error) => void): unknown;
+    on(event: 'data', listener: (bytes: Uint8Array) => void): unknown;
   };
 }
 
 const discardedBytes = 64 * 1024;
 
 /**
- * Returns the answer to a request, with a body that the caller reads or discards.
- * @param signal the signal of the request: its deadline and the caller's cancellation apply to the body as
- * well
+ * Returns the answer to a request, with a body that the caller reads or discards. Its deadline and the
+ * cancellation of the caller, which `signal` has, apply to the body as well.
  */
-export function answerOf({ statusCode, headers, body }: Received, url: URL, signal: AbortSignal): HttpAnswer {
+export function answerOf(
+  { statusCode, headers, body }: Received,
+  url: URL,
+  signal: AbortSignal,
+  inPlace: InPlace,
+): HttpAnswer {
   // An abandoned body emits an error that has no listener, which would end the process. A reader of the body
   // still gets the error.
   body.on('error', () => undefined);
@@ -92,6 +107,43 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
     };
   }
 
+  function each(mostBytes: number, take: (bytes: Uint8Array) => void): Promise<void> {
+    let size = 0;
+    let failure: { readonly error: unknown } | undefined;
+    const fail = (error: unknown): void => {
+      failure ??= { error };
+      body.destroy();
+    };
+    const counted = (bytes: Uint8Array): void => {
+      if (failure !== undefined) return;
+      size += bytes.length;
+      if (size > mostBytes) return fail(tooLarge(`more than ${mostBytes}`, mostBytes));
+      try {
+        take(bytes);
+      } catch (error) {
+        fail(error);
+      }
+    };
+    return new Promise<void>((resolve, reject) => {
+      const rejectWith = (error: unknown): void => {
+        reject(failure === undefined ? asHttpError(error, url, signal) : (failure.error as Error));
+      };
+      body.on('end', resolve);
+      body.on('error', rejectWith);
+      body.on('close', () => {
+        rejectWith(new Error('the body was closed before its end'));
+      });
+      if (length !== undefined && length > mostBytes) return fail(tooLarge(String(length), mostBytes));
+      // Bytes that arrived with the head wait in the body, and come first.
+      inPlace.take = (bytes) => {
+        if (body.readableLength > 0) return false;
+        counted(bytes);
+        return true;
+      };
+      body.on('data', counted);
+    });
+  }
+
   return {
     status: statusCode,
     url,
@@ -99,6 +151,7 @@ export function answerOf({ statusCode, headers, body }: Received, url: URL, sign
     headerValues,
     length,
     chunks,
+    each,
     async bytes(mostBytes) {
       const body = collectBytes();
       for await (const chunk of chunks(mostBytes)) body.add(chunk);

@@ -7,6 +7,8 @@ import { asHttpError, httpError } from './failure.ts';
 import { redirectTarget, refusalOf, withoutCredentials } from './redirects.ts';
 import type { Reach } from './redirects.ts';
 import type { Environment } from './proxy-environment.ts';
+import { carrying } from './receive-in-place.ts';
+import type { InPlace } from './receive-in-place.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TrustAnchors } from './trust-anchors.ts';
 
@@ -61,6 +63,11 @@ export interface HttpClientOptions {
   readonly anchors?: TrustAnchors;
   /** Milliseconds without data after which the kernel probes a connection. Default: 60000. */
   readonly probeAfterMs?: number;
+  /**
+   * Size of a buffer of each connection, into which everything is received: for large bodies that are read
+   * with `each`. Other readers get copies. Default: undici allocates each piece.
+   */
+  readonly receiveBytes?: number;
 }
 
 /** The only way out: every HTTP request of this process to a server goes through it. */
@@ -88,6 +95,7 @@ async function open(options: HttpClientOptions, connectMs: number): Promise<Conn
     probeAfterMs: options.probeAfterMs ?? 60_000,
     ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     ...(options.anchors === undefined ? {} : { anchors: options.anchors }),
+    ...(options.receiveBytes === undefined ? {} : { receiveBytes: options.receiveBytes }),
   });
 }
 
@@ -135,7 +143,9 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         reach,
         url.protocol === 'https:' ? await tls?.(url) : undefined,
       );
+      const inPlace: InPlace = { copies: options.receiveBytes !== undefined };
       const received = await dispatcher.request({
+        ...carrying(inPlace),
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -149,7 +159,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         // handshake.
         reset: false,
       });
-      return answerOf(received, url, signal);
+      return answerOf(received, url, signal, inPlace);
     };
     try {
       return await once();

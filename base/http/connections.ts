@@ -11,6 +11,7 @@ import { asProxyError, httpError } from './failure.ts';
 import { describeClass, mayReach } from './redirects.ts';
 import type { Reach } from './redirects.ts';
 import { proxyRulesOf } from './proxy-environment.ts';
+import { intoOneBuffer, passInPlace } from './receive-in-place.ts';
 import type { Environment } from './proxy-environment.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import { sharedTrustAnchors } from './trust-anchors.ts';
@@ -27,6 +28,8 @@ export interface ConnectionOptions {
   readonly anchors?: TrustAnchors;
   /** Milliseconds without data after which the kernel probes a connection. */
   readonly probeAfterMs: number;
+  /** As in the options of the client. */
+  readonly receiveBytes?: number;
 }
 
 /** Keeps connections, and records the addresses that they reached. */
@@ -41,8 +44,8 @@ export interface Connections {
   close(): Promise<void>;
 }
 
-const headerBytes = 32 * 1024;
-const keepAliveMs = 15_000;
+/** The limits of each connection: bytes of a head, and milliseconds without a request. */
+const limitsOfEach = { maxHeaderSize: 32 * 1024, keepAliveTimeout: 15_000, allowH2: false };
 
 type ConnectedTo = LRUCache<string, ReadonlySet<AddressClass>>;
 
@@ -104,22 +107,18 @@ export function openConnections(options: ConnectionOptions): Connections {
   });
   let isClosed = false;
 
-  const limits = {
-    connections: options.most,
-    maxHeaderSize: headerBytes,
-    keepAliveTimeout: keepAliveMs,
-    allowH2: false,
-  };
+  const limits = { connections: options.most, ...limitsOfEach };
 
-  function direct(reach: Reach, tls: undici.buildConnector.BuildOptions): undici.Agent {
+  function direct(reach: Reach, tls: undici.buildConnector.BuildOptions): undici.Dispatcher {
     const connect = buildConnector({
       timeout: options.connectMs,
       keepAliveInitialDelay: options.probeAfterMs,
       allowH2: false,
       lookup: judged(lookup, reach),
       ...tls,
+      ...(options.receiveBytes === undefined ? {} : intoOneBuffer(options.receiveBytes)),
     });
-    return new Agent({
+    const agent = new Agent({
       ...limits,
       connect: (target, callback) => {
         connect(target, (error, socket) => {
@@ -137,6 +136,7 @@ export function openConnections(options: ConnectionOptions): Connections {
         });
       },
     });
+    return agent.compose(passInPlace);
   }
 
   function proxied(

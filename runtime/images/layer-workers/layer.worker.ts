@@ -9,7 +9,7 @@ import { syncFolder } from '../../../base/storage/index.ts';
 import { errnoOf, wrapImageError } from '../limits/failures.ts';
 import { settleAll } from '../../state/settle.ts';
 import { verifyFiles } from '../unpack/file-manifest.ts';
-import { download } from './download.ts';
+import { receiveBlob, receiveBytes } from './receive-blob.ts';
 import type { BlobFetch, LayerForm, Publication, LayerAnswer, LayerCommand, LayerStart } from './protocol.ts';
 import { unpackLayer } from '../unpack/unpack-layer.ts';
 import { cancelledError, createWorkClock } from '../unpack/work-clock.ts';
@@ -143,11 +143,11 @@ async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
   if (client?.key !== key) {
     await client?.registry.close();
     const { createRegistryClient } = await import('../../../base/distribution/index.ts');
-    client = { key, registry: createRegistryClient(fetch.registry) };
+    client = { key, registry: createRegistryClient({ ...fetch.registry, receiveBytes }) };
   }
   const place = client.registry.repositories(fetch.reference, fetch.credentials)[fetch.place];
   if (place === undefined) throw new Error('there is no such source');
-  await download(place, fetch.descriptor, fetch.path, signal);
+  await receiveBlob(place, fetch.descriptor, fetch.path, signal);
 }
 
 async function publish({ moves, folders }: Publication): Promise<void> {

@@ -1,0 +1,73 @@
+import { Socket } from 'node:net';
+import type * as undici from 'undici';
+
+/** How the pieces of one body are received. */
+export interface InPlace {
+  /** The memory of a piece is used again after the call that passes it on. */
+  readonly copies: boolean;
+  /**
+   * Uses a piece during the call. Returns false if earlier pieces still wait in the body: this one then
+   * follows them.
+   */
+  take?: (bytes: Uint8Array) => boolean;
+}
+
+const key = Symbol('receive in place');
+type Carried = Readonly<{ [key]?: InPlace }>;
+
+/** Returns the fields of a request that connect it to its {@link InPlace}. */
+export function carrying(inPlace: InPlace): object {
+  return { [key]: inPlace } satisfies Carried;
+}
+
+/**
+ * An interceptor of undici that passes each piece of a body to the reader that uses it at once, and copies it
+ * for all other readers if its memory is used again.
+ */
+export const passInPlace: undici.Dispatcher.DispatcherComposeInterceptor =
+  (dispatch) => (options, handler) => {
+    const inPlace = (options as Carried)[key];
+    if (inPlace === undefined) return dispatch(options, handler);
+    return dispatch(options, {
+      onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+      onRequestUpgrade: (...upgrade) => handler.onRequestUpgrade?.(...upgrade),
+      onResponseStart: (...start) => handler.onResponseStart?.(...start),
+      onResponseData(controller, chunk) {
+        if (inPlace.take?.(chunk) === true) return;
+        handler.onResponseData?.(controller, inPlace.copies ? Buffer.from(chunk) : chunk);
+      },
+      onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),
+      onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
+    });
+  };
+
+/**
+ * Returns options of net.connect() and tls.connect() for a connection that receives everything into one
+ * buffer of its own. Nothing is allocated for a piece, and its bytes are still in the processor's cache when
+ * they are used. undici reads the socket as any other: the handle stops after each piece, and goes on when
+ * the stream, which never reads ahead, has given the piece away.
+ * Source: Node.js documentation, net, `new net.Socket([options])`, `onread`.
+ * @param bytes size of the buffer
+ */
+export function intoOneBuffer(bytes: number): object {
+  let used: Buffer | undefined;
+  return {
+    highWaterMark: 0,
+    onread: {
+      // Called for a new connection, and directly after each call of `callback`: the connection keeps its
+      // buffer.
+      buffer() {
+        const next = used ?? Buffer.allocUnsafeSlow(bytes);
+        used = undefined;
+        return next;
+      },
+      callback(this: unknown, length: number, buffer: Buffer): boolean {
+        used = buffer;
+        // Node calls it as a method of the socket, which the documentation does not promise.
+        if (!(this instanceof Socket)) throw new Error('Node does not name the socket that received');
+        this.push(buffer.subarray(0, length));
+        return false;
+      },
+    },
+  };
+}
