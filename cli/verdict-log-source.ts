@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
+import { closeSync, constants, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { PortcullisError, fileReason } from '../base/errors/index.ts';
+import { PortcullisError, attempt, fileReason } from '../base/errors/index.ts';
 import { readGivenFile } from '../base/files/index.ts';
 import { openDatabaseLog, readExport } from '../trust/verdict-log/index.ts';
 import type { LogSource } from '../trust/verdict-log/index.ts';
@@ -27,11 +28,44 @@ export function withLog(command: Command): Command {
 export async function withSource<T>(flags: LogFlags, body: (log: LogSource) => Promise<T>): Promise<T> {
   if (flags.file !== undefined)
     return body(readExport(flags.file, await readText(flags.file, 'read exported verdict log')));
+  if (flags.database !== undefined) requireDatabase(flags.database);
   const log = openDatabaseLog(flags.database ?? join(flags.root, 'state.db'));
   try {
     return await body(log);
   } finally {
     log.close();
+  }
+}
+
+/** The first bytes of each database. Source: SQLite, "Database File Format", section 1.3. */
+const magic = Buffer.from('SQLite format 3\0');
+
+/**
+ * Refuses a file of another kind. SQLite would report a damaged database, whose advice is about disks.
+ * @throws PortcullisError CLI_FILE_UNREADABLE
+ */
+function requireDatabase(file: string): void {
+  const head = attempt(() => headOf(file));
+  // The reader of databases reports why a file cannot be read, and creates nothing in an empty one.
+  if (head === undefined || head.length === 0 || head.equals(magic)) return;
+  throw new PortcullisError({
+    code: 'CLI_FILE_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'read verdict log',
+    on: file,
+    why: 'it is not a database',
+    fix: 'name the state.db of a daemon or a copy of it, or read an exported log with --file',
+  });
+}
+
+function headOf(file: string): Buffer | undefined {
+  if (!statSync(file).isFile()) return undefined;
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const head = Buffer.alloc(magic.length);
+    return head.subarray(0, readSync(fd, head));
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -109,13 +109,17 @@ function line(value: unknown): string {
 }
 
 function unreadable(name: string, number: number, why: string): PortcullisError {
+  // A file whose first line is no row is most likely another file.
+  const isOther = number === 1;
   return new PortcullisError({
     code: 'TRUST_LOG_EXPORT_UNREADABLE',
-    kind: 'data-loss',
+    kind: isOther ? 'invalid' : 'data-loss',
     attempted: 'read exported verdict log',
     on: `${name}:${number}`,
     why,
-    fix: 'export it again: portcullis verdicts export',
+    fix: isOther
+      ? 'name a file that portcullis verdicts export wrote'
+      : 'export it again: portcullis verdicts export',
   });
 }
 
