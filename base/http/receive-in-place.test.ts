@@ -120,6 +120,16 @@ describe('a body that is passed on in place', () => {
     assert.ok((await collect(answer)).equals(content));
   });
 
+  it('is complete through a proxy', async () => {
+    const { url } = await serve(whole);
+    const one = createHttpClient({
+      environment: { HTTP_PROXY: url.href },
+      receiveBytes,
+    });
+    opened.push(() => one.close());
+    assert.ok((await collect(await get(one, new URL('http://registry.example/')))).equals(content));
+  });
+
   it('leaves the connection ready for the next request', async () => {
     const { url, connections } = await serve(whole);
     const one = client();
