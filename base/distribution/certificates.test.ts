@@ -122,8 +122,11 @@ describe('certificates by host', () => {
       /zero.*not a regular file.*DISTRIBUTION_BAD_CERTIFICATES/,
     );
   });
-  it('a host is not trusted without its authority', async () => {
-    assert.match(await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_UNREACHABLE/);
+  it('a host is not trusted without its authority, and the error names the file for it', async () => {
+    assert.match(
+      await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }),
+      /is not trusted here.*; put .* into \/etc\/containers\/certs\.d\/127\.0\.0\.1:\d+\/ca\.crt, .*DISTRIBUTION_UNREACHABLE/,
+    );
   });
   for (const [says, files] of [
     [/me\.key.*the key of a client certificate is missing/, { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem' }],

@@ -20,6 +20,11 @@ const codes: Readonly<Record<HttpCode, DistributionCode>> = {
 /** A server that expects TLS closes a connection with plain HTTP. */
 const closed: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
 
+/** Returns how to trust the authority of a registry, or of a server that a registry names. */
+function trustAuthority({ host }: URL): string {
+  return `put the certificate of the authority that issued it into /etc/containers/certs.d/${host}/ca.crt, or add it to the authorities of the system; for the daemon, registries.tls can name its file`;
+}
+
 /** Converts an error of the HTTP client into a coded failure that names the host. */
 export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: AbortSignal): PortcullisError {
   if (isHttpError(thrown)) {
@@ -29,13 +34,15 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
     const mend =
       thrown.code === 'HTTP_BAD_PROXY' || details?.['proxy'] !== undefined
         ? { fix }
-        : systemCode.includes('SSL') || systemCode === 'EPROTO'
-          ? {
-              fix: 'if the registry supports only plain HTTP, add --insecure-registry HOST, or name it in registries.insecure of the daemon',
-            }
-          : url.protocol === 'http:' && closed.has(systemCode)
-            ? { fix: `check that the registry runs; ${ifTls}` }
-            : {};
+        : details?.['certificate'] !== undefined
+          ? { fix: details['certificate'] === 'untrusted' ? trustAuthority(url) : fix }
+          : systemCode.includes('SSL') || systemCode === 'EPROTO'
+            ? {
+                fix: 'if the registry supports only plain HTTP, add --insecure-registry HOST, or name it in registries.insecure of the daemon',
+              }
+            : url.protocol === 'http:' && closed.has(systemCode)
+              ? { fix: `check that the registry runs; ${ifTls}` }
+              : {};
     return distributionError(code, task, why, {
       ...mend,
       ...(details === undefined ? {} : { details }),

@@ -1,5 +1,6 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
+import { certificateFailure } from './certificate-failure.ts';
 
 export type HttpCode =
   | 'HTTP_ADDRESS_REFUSED'
@@ -112,6 +113,13 @@ export function asHttpError(thrown: unknown, url: URL, signal?: AbortSignal): Po
   const status = /^Proxy response \((\d+)\)|Authentication Required \((407)\)/u.exec(reasonOf(inner));
   if (status !== null)
     return httpError('HTTP_BAD_PROXY', url, `the proxy answers ${status[1] ?? status[2]} for ${url.host}`, {
+      cause: thrown,
+    });
+  const certificate = certificateFailure(inner, code);
+  if (certificate !== undefined)
+    return httpError('HTTP_UNREACHABLE', url, `${url.host}: ${certificate.why}`, {
+      fix: certificate.fix,
+      details: { host: url.host, code, certificate: certificate.kind },
       cause: thrown,
     });
   return httpError(

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createServer } from 'node:tls';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
+import type { CertificateFiles } from '../../test/fixtures/certificate.ts';
+import { certificateFailure } from './certificate-failure.ts';
+import { createHttpClient } from './index.ts';
+
+describe('a certificate that a client refuses', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-refused-'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  /** Returns the failure of a request to a server with this certificate, which the client may trust. */
+  async function failureOf(
+    files: CertificateFiles,
+    trusted: boolean,
+  ): Promise<{ readonly why: string; readonly fix: string }> {
+    const server = createServer({ key: readFileSync(files.key), cert: readFileSync(files.certificate) });
+    server.on('tlsClientError', () => undefined).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const client = createHttpClient({ environment: trusted ? { SSL_CERT_FILE: files.certificate } : {} });
+    try {
+      const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+      await client.send({ url, totalMs: 10_000 });
+      assert.fail('the certificate was accepted');
+    } catch (thrown) {
+      const { code, failure } = thrown as { code: string; failure: { why: string; fix: string } };
+      assert.equal(code, 'HTTP_UNREACHABLE');
+      return { why: failure.why.replace(/^127\.0\.0\.1:\d+: /u, ''), fix: failure.fix };
+    } finally {
+      await client.close();
+      server.close();
+    }
+  }
+
+  it('because nobody trusts its authority is reported without advice for programmers', async () => {
+    const files = makeCertificate(folder, 'self', { more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
+    const { why, fix } = await failureOf(files, false);
+    assert.equal(why, 'its certificate is self-signed, and is not trusted here');
+    assert.match(fix, /^trust the authority that issued the certificate: .*--ca-file/u);
+  });
+
+  it('because it is for another name is reported with its names', async () => {
+    const files = makeCertificate(folder, 'named', { more: ['-addext', 'subjectAltName=DNS:fleet.example'] });
+    const { why, fix } = await failureOf(files, true);
+    assert.equal(why, 'its certificate is for other names (DNS:fleet.example)');
+    assert.match(fix, /a name that the certificate contains/u);
+  });
+
+  it('is reported by each code of an authority, and a long list of names is cut', () => {
+    const reasonOf = (code: string, more: object = {}): string =>
+      certificateFailure(Object.assign(new Error('run Node.js with --use-system-ca'), more), code)?.why ??
+      'none';
+    for (const code of ['SELF_SIGNED_CERT_IN_CHAIN', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY'])
+      assert.equal(reasonOf(code), 'the authority that issued its certificate is not trusted here');
+    assert.match(reasonOf('UNABLE_TO_VERIFY_LEAF_SIGNATURE'), /does not send the intermediate certificates/u);
+    assert.equal(reasonOf('CERT_HAS_EXPIRED'), 'its certificate has expired');
+    assert.equal(reasonOf('CERT_NOT_YET_VALID'), 'its certificate is not valid yet');
+    assert.equal(reasonOf('ECONNREFUSED'), 'none');
+    const long = reasonOf('ERR_TLS_CERT_ALTNAME_INVALID', {
+      cert: { subjectaltname: 'DNS:x, '.repeat(9000) },
+    });
+    assert.ok(long.length < 300, String(long.length));
+  });
+});

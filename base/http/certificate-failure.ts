@@ -1,0 +1,51 @@
+/** Why a certificate of a server was refused, and what to do. */
+export interface CertificateFailure {
+  /** `untrusted` if no trusted authority issued the certificate. */
+  readonly kind: 'untrusted' | 'time' | 'name';
+  readonly why: string;
+  readonly fix: string;
+}
+
+const trust =
+  'trust the authority that issued the certificate: name its file in the option for authorities of this connection, such as --ca-file, or add it to the authorities of the system';
+const untrusted = (why: string): CertificateFailure => ({ kind: 'untrusted', why, fix: trust });
+
+/** The codes of OpenSSL for chains (`man openssl-verification-options`). Node appends advice about its own options. */
+const failures: Readonly<Record<string, CertificateFailure>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: untrusted('its certificate is self-signed, and is not trusted here'),
+  SELF_SIGNED_CERT_IN_CHAIN: untrusted('the authority that issued its certificate is not trusted here'),
+  UNABLE_TO_GET_ISSUER_CERT: untrusted('the authority that issued its certificate is not trusted here'),
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: untrusted(
+    'the authority that issued its certificate is not trusted here',
+  ),
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted(
+    'the authority that issued its certificate is not trusted here, or the server does not send the intermediate certificates',
+  ),
+  CERT_UNTRUSTED: untrusted('the authority that issued its certificate is not trusted here'),
+  CERT_HAS_EXPIRED: {
+    kind: 'time',
+    why: 'its certificate has expired',
+    fix: 'renew the certificate of the server, and check the clock of this machine',
+  },
+  CERT_NOT_YET_VALID: {
+    kind: 'time',
+    why: 'its certificate is not valid yet',
+    fix: 'check the clock of this machine and of the server',
+  },
+};
+
+/** Characters of the names in a certificate that a message repeats: the server chooses them. */
+const longestNames = 200;
+
+/** Returns why the certificate of a server was refused, or undefined for any other error. */
+export function certificateFailure(thrown: unknown, code: string): CertificateFailure | undefined {
+  if (code !== 'ERR_TLS_CERT_ALTNAME_INVALID') return failures[code];
+  const { cert } = thrown as { readonly cert?: { readonly subjectaltname?: string } };
+  const names = cert?.subjectaltname ?? '';
+  const shown = names.length > longestNames ? `${names.slice(0, longestNames)}…` : names;
+  return {
+    kind: 'name',
+    why: `its certificate is for other names${shown === '' ? '' : ` (${shown})`}`,
+    fix: 'use a name that the certificate contains, or give the server a certificate for this name',
+  };
+}
