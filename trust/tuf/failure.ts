@@ -1,4 +1,4 @@
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 
 /** Why metadata or a target was not trusted. Each code names an attack, or a fault that looks like one. */
@@ -68,6 +68,12 @@ export function isUnavailable(code: string): boolean {
 export const shortened = (text: string, most: number): string =>
   text.length <= most ? text : `${text.slice(0, most)} …`;
 
+/** Returns the remedy for a server whose certificate was refused, which is not a problem of the network. */
+function certificateFix(cause: unknown): string | undefined {
+  if (!isPortcullisError(cause) || cause.failure.details?.['certificate'] === undefined) return undefined;
+  return cause.failure.fix;
+}
+
 /**
  * Returns an error about a role or target.
  * @param on the role or target, such as `snapshot` or `target "app:1"`
@@ -85,7 +91,7 @@ export function tufFailure(
     attempted: 'trust TUF',
     on: shortened(on, 512),
     why: shortened(why, 2048),
-    fix: fixes[code],
+    fix: certificateFix(cause) ?? fixes[code],
     ...(cause === undefined ? {} : { cause }),
     ...(details === undefined ? {} : { details }),
   });
