@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { PortcullisError } from '../errors/index.ts';
+import { PortcullisError, errnoOf } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 import type { SqlRow, SqlValue } from './types.ts';
 
@@ -20,6 +21,24 @@ export interface ReadOnlyDatabase extends Disposable {
   close(): void;
 }
 
+/** Returns facts about a file, or undefined if it does not exist. */
+function factsOf(path: string, attempted: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    if (errnoOf(cause) !== 'EACCES') throw storageFailure(cause, attempted, path);
+    throw new PortcullisError({
+      code: 'STORAGE_NO_ACCESS',
+      kind: 'unavailable',
+      attempted,
+      on: path,
+      why: 'this user has no permission',
+      fix: 'run the command as root',
+      cause,
+    });
+  }
+}
+
 /**
  * Opens an existing file for reading only; nothing is migrated or repaired. All reads until `close` see the
  * same snapshot of the database.
@@ -27,7 +46,7 @@ export interface ReadOnlyDatabase extends Disposable {
  */
 export function openReadOnly(path: string): ReadOnlyDatabase {
   const attempted = 'read database';
-  const facts = statSync(path, { throwIfNoEntry: false });
+  const facts = factsOf(path, attempted);
   if (facts?.isFile() !== true) {
     throw new PortcullisError({
       code: 'STORAGE_NO_ACCESS',
