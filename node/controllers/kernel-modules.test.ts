@@ -44,6 +44,20 @@ esac
     }
   });
 
+  it('need modprobe, whose absence is reported with the package that has it', async () => {
+    const path = process.env['PATH'];
+    try {
+      process.env['PATH'] = '/nonexistent';
+      const create = { action: 'create', section: 'kernelModules', drift: false, name: 'x' } as const;
+      await assert.rejects(
+        async () => controller.apply(create, { kernelModules: ['x'] } as unknown as NodeState, limits),
+        { message: /the program modprobe is not installed; install it \(package kmod/u },
+      );
+    } finally {
+      process.env['PATH'] = path;
+    }
+  });
+
   it('are unloaded alone, and not if the state has the module under another name', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'pc-node-modules-'));
     const path = process.env['PATH'];

@@ -125,6 +125,7 @@ function runProgram(
   return new Promise((resolve, reject) => {
     execFile(program, [word], { signal: limits.signal, maxBuffer: 64 * 1024 }, (error, _, stderr) => {
       if (error === null) return resolve();
+      const missing = error.code === 'ENOENT';
       const said = stderr.trim().split('\n')[0] ?? '';
       reject(
         failure(
@@ -132,8 +133,10 @@ function runProgram(
           'precondition',
           program === 'rmmod' ? 'unload the kernel module' : 'load the kernel module',
           name,
-          said === '' ? error.message : said,
-          'see `modprobe --dry-run` and `lsmod` on this node, or change `kernelModules`',
+          missing ? `the program ${program} is not installed` : said === '' ? error.message : said,
+          missing
+            ? 'install it (package kmod on Debian and Ubuntu), or change `kernelModules`'
+            : 'see `modprobe --dry-run` and `lsmod` on this node, or change `kernelModules`',
         ),
       );
     });
