@@ -75,6 +75,7 @@ async function sample(place: string): Promise<void> {
   const { policy } = await loadPolicy({ paths: [join(place, 'policy.yaml')] });
   const dossiers = JSON.parse(readFileSync(join(place, 'dossiers.json'), 'utf8')) as Dossier[];
   const decisions = createDecisions({
+    root: '/var/lib/portcullis',
     policy: () => policy,
     now: () => new Date(),
     database: { get: () => Promise.resolve(undefined) },

@@ -3,7 +3,6 @@ import { parseJson } from '../../base/json/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { findVerdict } from '../../trust/verdict-log/index.ts';
-import { refusal } from './decisions.ts';
 import type { Decided, Decisions, Question } from './decisions.ts';
 import { imageError } from './limits/failures.ts';
 import { findImage, gone, idForm } from './find-image.ts';
@@ -42,7 +41,7 @@ export async function decideForRun(
     // that moment.
   } while (decisions.policy(attempted, stored.id).revision !== policy.revision);
   const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
-  if (refused !== undefined) throw refusal(refused, attempted);
+  if (refused !== undefined) throw decisions.refusal(refused, attempted);
   const [first, ...others] = verdicts;
   if (first === undefined) throw gone(attempted, stored.id);
   if (others.length === 0) return first;

@@ -6,6 +6,7 @@ import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { sealDossier } from '../../trust/evidence/index.ts';
 import { loadPolicy } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
 import { createDecisions } from './decisions.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 import type { Kit } from './test-kit.ts';
@@ -33,6 +34,27 @@ describe('decisions', { skip: findRegistry() === undefined ? 'no docker-registry
     await assert.rejects(running, (error) => isPortcullisError(error) && error.code === 'IMAGES_NO_POLICY');
   });
 
+  it('that refuse name the folder of their log, if it is not the usual one', () => {
+    const refused = {
+      id: `sha256:${'a'.repeat(64)}`,
+      outcome: 'deny',
+      reference: 'registry.example.com/app:1',
+    };
+    const verdict = { ...refused, digest: '', reasons: { counted: false, text: 'x' } };
+    const messageOf = (root: string): string =>
+      createDecisions({
+        root,
+        policy: () => undefined,
+        now: () => new Date(),
+        database: kit.database,
+      }).refusal(verdict as unknown as Verdict, 'pull image').message;
+    assert.match(messageOf('/var/lib/portcullis'), /verdicts show a{13} lists/u);
+    assert.match(
+      messageOf('/var/lib/portcullis-proxy'),
+      /verdicts show a{13} --root \/var\/lib\/portcullis-proxy lists/u,
+    );
+  });
+
   it('that admit are not used after their expiry, even if their evidence is not available', async () => {
     const [begin, end] = [Date.parse('2030-01-01T00:00:00Z'), '2030-01-02T00:00:00Z'];
     const file = `${kit.folder}/ends.yaml`;
@@ -49,6 +71,7 @@ rules:
     const { policy } = await loadPolicy({ paths: [file] });
     let now = begin;
     const decisions = createDecisions({
+      root: '/var/lib/portcullis',
       policy: () => policy,
       now: () => new Date(now),
       database: kit.database,
@@ -104,6 +127,7 @@ rules:
     const { policy } = await loadPolicy({ paths: [file] });
     let now = Date.parse('2036-02-07T06:28:16Z');
     const decisions = createDecisions({
+      root: '/var/lib/portcullis',
       policy: () => policy,
       now: () => new Date(now),
       database: kit.database,
@@ -140,6 +164,7 @@ rules:
     const { policy } = await loadPolicy({ paths: [file] });
     let now = Date.parse('2030-01-01T00:00:00Z');
     const decisions = createDecisions({
+      root: '/var/lib/portcullis',
       policy: () => policy,
       now: () => new Date(now),
       database: kit.database,

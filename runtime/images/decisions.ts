@@ -54,6 +54,8 @@ export interface Decisions {
   again(policy: TrustPolicy, question: Question): Decided;
   /** Returns the verdict by a policy that need not be in force. Nothing is logged. */
   foresee(policy: TrustPolicy, question: Question): Promise<Verdict>;
+  /** Returns the error for a verdict other than admit, with the whole tree of reasons. */
+  refusal(verdict: Verdict, attempted: string): PortcullisError;
   /** Reports that the verdict's log statements are durable. */
   logged(verdict: Verdict): void;
   /** Decides off the main thread. */
@@ -74,7 +76,12 @@ const partsBytes = 16 * 1024 * 1024;
 /** Containers that start at about the same time share these parts. */
 const partsMs = 60_000;
 
+/** Where `portcullis verdicts` looks for the log of verdicts without `--root`. */
+const usualRoot = '/var/lib/portcullis';
+
 export interface DecisionsOptions {
+  /** The folder with the log of verdicts, which refusals name. */
+  readonly root: string;
   readonly policy: () => TrustPolicy | undefined;
   /** Why the source of the policy has none; undefined: its files are wrong. */
   readonly lacking?: (() => string | undefined) | undefined;
@@ -206,6 +213,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       );
     },
     prepare,
+    refusal: (verdict, attempted) => refusal(verdict, attempted, options.root),
     logged(verdict) {
       inLog.set(verdict.id, true);
     },
@@ -228,10 +236,10 @@ function isValid({ validUntil, decidedAt }: Verdict, at: Date): boolean {
   );
 }
 
-/** Returns the error for a verdict other than admit, with the whole tree of reasons. */
-export function refusal(verdict: Verdict, attempted: string): PortcullisError {
+function refusal(verdict: Verdict, attempted: string, root: string): PortcullisError {
   const undecided = verdict.outcome === 'undecided';
   const rule = firstRefusingRule(verdict.reasons);
+  const place = root === usualRoot ? '' : ` --root ${root}`;
   return imageError({
     code: undecided ? 'IMAGES_UNDECIDED' : 'IMAGES_DENIED',
     kind: undecided ? 'undecided' : 'denied',
@@ -239,7 +247,7 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
     on: verdict.reference,
     // The first line continues the sentence, so it has no mark. The advice has a line of its own.
     why: explainReason(verdict.reasons).replace(/^[-+] /u, ''),
-    fix: `${adviceOf(verdict)}; portcullis verdicts show ${shortVerdictId(verdict)} lists every signature and why it counted or did not`,
+    fix: `${adviceOf(verdict)}; portcullis verdicts show ${shortVerdictId(verdict)}${place} lists every signature and why it counted or did not`,
     prefix: 'SignatureValidationFailed',
     details: {
       verdictId: verdict.id,

@@ -270,7 +270,7 @@ async function openStoreDeps(options: ImageStoreOptions, sweep: () => Promise<vo
     registries: options.registryOptions ?? {},
   });
   const decisions = createDecisions({
-    ...{ policy: options.policy, lacking: options.lacking, now, log: options.verdictLog, database },
+    ...{ root, policy: options.policy, lacking: options.lacking, now, log: options.verdictLog, database },
   });
   const blobs = createBlobStore(folders, records.hasBlob, sync.era, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);

@@ -7,7 +7,6 @@ import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.
 import { absentBlobs, claimArtifactLayer, imageIdOf } from './artifact-layer.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import { chainIds } from './chain-ids.ts';
-import { refusal } from './decisions.ts';
 import type { Decided } from './decisions.ts';
 import { artifactConfig } from './manifest/artifact-manifest.ts';
 import { parseImageConfig } from './manifest/image-config.ts';
@@ -115,7 +114,7 @@ export async function tryPull(deps: PullDeps, request: PullRequest): Promise<Ver
     await deps.decisions.prepare(current, question);
     const { verdict, log } = deps.decisions.again(current, question);
     if (log.length > 0) await deps.records.append(log);
-    if (verdict.outcome !== 'admit') throw refusal(verdict, 'run image');
+    if (verdict.outcome !== 'admit') throw deps.decisions.refusal(verdict, 'run image');
     return verdict;
   } catch (thrown) {
     throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
@@ -156,7 +155,7 @@ async function enter(
   });
   if (early === undefined) return { name, policy };
   await deps.records.append(early.log);
-  throw refusal(early.verdict, 'pull image');
+  throw deps.decisions.refusal(early.verdict, 'pull image');
 }
 
 /** @param ended settles when no document that was fetched for the request is kept for others any more */
@@ -284,7 +283,7 @@ async function decideFresh(
   );
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await deps.records.append(decided.log);
-  throw refusal(decided.verdict, 'pull image');
+  throw deps.decisions.refusal(decided.verdict, 'pull image');
 }
 
 function recordedUnder({ records }: VerifyDeps, { text }: ImageName): Dossier | undefined {

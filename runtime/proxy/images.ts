@@ -73,7 +73,7 @@ export async function openProxyImages(deps: ProxyImagesDeps): Promise<ProxyImage
   const platform = hostPlatform();
   const records = await openImageRecords(database, deps.log);
   const judging = (): Parameters<typeof judge>[0] => ({ records, decisions, platform, database });
-  const decisions = createDecisions({ policy, lacking, now, log: verdictLog, database });
+  const decisions = createDecisions({ root, policy, lacking, now, log: verdictLog, database });
   const services = createTrustServices({ folder: `${root}/trust-services`, registries: registryOptions });
   const turns = createFairTurns(verificationsAtATime, verificationsOfNamespace);
   const verifying = {
