@@ -106,9 +106,23 @@ function perform(options: Options, body: (client: CriClient) => Promise<number>)
 
 async function list(client: CriClient, { output, quiet = false }: ListOptions): Promise<number> {
   const { images } = await client.image.listImages({});
-  if (quiet) printIds(images);
-  else print(output, images.map(asJson), asTable(images));
+  if (quiet) {
+    printIds(images);
+    return 0;
+  }
+  const decides = await decidesAboutImages(client);
+  const listed = images.map((image) => ({ image, verified: decides ? isVerified(image) : null }));
+  print(output, listed.map(asJson), asTable(listed));
   return 0;
+}
+
+/** A proxy lists the images of its backend, which include images that the backend pulled without a verdict. */
+async function decidesAboutImages(client: CriClient): Promise<boolean> {
+  try {
+    return (await client.runtime.version({})).runtimeName === 'portcullis';
+  } catch {
+    return false;
+  }
 }
 
 async function pull(
@@ -167,7 +181,7 @@ async function inspect(client: CriClient, name: string, output: OutputFormat): P
   ];
   print(
     output,
-    { ...asJson(image), details },
+    { ...asJson({ image, verified: verdictId === '' ? null : isVerified(image) }), details },
     rows.map(([key = '', value = '']) => `${key.padEnd(10)}  ${value}\n`).join(''),
   );
   return 0;
@@ -204,22 +218,23 @@ function factsOf(info: Readonly<Record<string, string>>): Facts {
   return { verdictId: text('verdictId'), digest: text('digest'), unverified: fields['unverified'] === true };
 }
 
-function asTable(images: readonly Image[]): string {
-  const rows = images.flatMap((image) => {
+interface Listed {
+  readonly image: Image;
+  /** Null: the runtime at the socket does not decide about images. */
+  readonly verified: boolean | null;
+}
+
+const isVerified = ({ spec }: Image): boolean => spec?.annotations['portcullis.dev/unverified'] !== 'true';
+
+function asTable(listed: readonly Listed[]): string {
+  const rows = listed.flatMap(({ image, verified }) => {
     const names = image.repoTags.length > 0 ? image.repoTags : image.repoDigests;
-    const mark = image.spec?.annotations['portcullis.dev/unverified'] === 'true' ? 'no' : 'yes';
+    const mark = verified === null ? 'not known' : verified ? 'yes' : 'no';
     return names.map((name) => [name, shortId(image.id), size(image.size), mark]);
   });
   return table(['IMAGE', 'ID', 'SIZE', 'VERIFIED'], rows);
 }
 
-function asJson({ id, repoTags, repoDigests, size: bytes, pinned, spec }: Image): object {
-  return {
-    id,
-    repoTags,
-    repoDigests,
-    size: bytes,
-    pinned,
-    verified: spec?.annotations['portcullis.dev/unverified'] !== 'true',
-  };
+function asJson({ image: { id, repoTags, repoDigests, size: bytes, pinned }, verified }: Listed): object {
+  return { id, repoTags, repoDigests, size: bytes, pinned, verified };
 }
