@@ -4,6 +4,7 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from '
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
 import { loadSigningKey, signImage } from '../../trust/index.ts';
 import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import type { TestRegistry } from '../../test/fixtures/registry.ts';
@@ -29,6 +30,7 @@ describe('an image with a signed chunk index', { skip: why }, () => {
   let registry: TestRegistry;
   let proxy: BlobProxy;
   let kit: Kit;
+  const lines: string[] = [];
   const files = {
     'bin/first': randomBytes(200_000),
     'data/rest': randomBytes(3_000_000),
@@ -36,7 +38,8 @@ describe('an image with a signed chunk index', { skip: why }, () => {
   before(async () => {
     registry = await startRegistry();
     proxy = await startBlobProxy(registry.host);
-    kit = await openKit(proxy.host, { lazy: true });
+    const stream = { write: (line: string) => void lines.push(line) };
+    kit = await openKit(proxy.host, { lazy: true, log: createLogger({ level: 'info', stream }) });
   });
   after(async () => {
     for (const id of ['c1', 'c2', 'c3']) await kit.store.removeRootfs(id);
@@ -62,6 +65,7 @@ describe('an image with a signed chunk index', { skip: why }, () => {
     let demanded = false;
     proxy.use(() => (demanded ? 'pass' : 'hang'));
     const image = await pull('signed/a');
+    assert.match(lines.find((line) => line.includes('image pulled')) ?? '', /"lazy":true/u);
     const folder = `${kit.root}/layers/${image.layers[0]?.slice('sha256:'.length) ?? ''}`;
     assert.ok(statSync(`${folder}/layer.erofs`).blocks * 512 < 200_000, 'the file has holes');
     const { upkeep } = kit.store;

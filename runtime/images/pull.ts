@@ -376,6 +376,7 @@ async function unpackAndRecord(deps: PullDeps, admitted: Admitted, course: Cours
       digest: resolved.digest,
       verdict: verdict.id,
       unverified: verdict.unverified,
+      ...(deps.lazy.isOn() && { lazy: admitted.index !== undefined }),
     },
     'image pulled',
   );
