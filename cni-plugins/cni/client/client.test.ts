@@ -18,8 +18,8 @@ const stamp: Stamp = {
  */
 describe('the thin client', () => {
   for (const [machine, size, digest] of [
-    ['x86_64', 4472, '5c8d19bd3b963cd544b77dbb21ea30cb6969dabbc348adeb9073b7ae977740ed'],
-    ['aarch64', 4400, '29e1d3129f786d4dfe0b0f0686314d90278686c82433bec61e086a5f387c9f32'],
+    ['x86_64', 4520, '19d1b5965c360694ec46cda0a06b17ee4e804d8153ef194770a2cbc61c5a9916'],
+    ['aarch64', 4448, '49679c4dec116b6487b6d80e9a9d65654469e90a1f0f1740452863d1fdaf5bd7'],
   ] as const) {
     it(`consists of the expected bytes on ${machine}`, () => {
       const bytes = clientProgram(stamp, machine);

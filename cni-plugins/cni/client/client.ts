@@ -85,7 +85,8 @@ function layOut(stamp: Stamp, { put }: Constants): Layout {
   const unavailable = {
     code: cniCodes.notAvailable,
     msg: 'the Portcullis daemon does not answer, and the program that works without it cannot be started',
-    details: "start the daemon, or run 'portcullis cni install' again",
+    details:
+      "start the daemon, or run 'portcullis cni install --bin-dir FOLDER' again for the folder of this plugin",
   };
   // The name of the call follows as the last argument.
   const [alone, lost] = [[], ['--lost']].map((flags) =>
