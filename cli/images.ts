@@ -116,7 +116,7 @@ async function list(client: CriClient, { output, quiet = false }: ListOptions): 
   return 0;
 }
 
-/** A proxy lists the images of its backend, which include images that the backend pulled without a verdict. */
+/** A proxy lists the images of its backend, also those that the backend pulled without a verdict. */
 async function decidesAboutImages(client: CriClient): Promise<boolean> {
   try {
     return (await client.runtime.version({})).runtimeName === 'portcullis';

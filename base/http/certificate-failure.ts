@@ -10,7 +10,7 @@ const trust =
   'trust the authority that issued the certificate: name its file in the option for authorities of this connection, such as --ca-file, or add it to the authorities of the system';
 const untrusted = (why: string): CertificateFailure => ({ kind: 'untrusted', why, fix: trust });
 
-/** The codes of OpenSSL for chains (`man openssl-verification-options`). Node appends advice about its own options. */
+/** The codes of OpenSSL for chains (openssl-verification-options(1)). Node appends advice for programmers. */
 const failures: Readonly<Record<string, CertificateFailure>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: untrusted('its certificate is self-signed, and is not trusted here'),
   SELF_SIGNED_CERT_IN_CHAIN: untrusted('the authority that issued its certificate is not trusted here'),
