@@ -77,6 +77,21 @@ describe('the OCI runtimes of a configuration', () => {
     assert.match(JSON.stringify(none), /the runtime of the shim, runc: there is no such program/u);
   });
 
+  it('are usable behind a shim that answers only -v, as the one of gVisor', async (t) => {
+    const folder = folderFor(t);
+    const [shim, runsc] = [join(folder, 'containerd-shim-runsc-v1'), join(folder, 'runsc')];
+    writeFileSync(
+      shim,
+      '#!/bin/sh\n[ "$*" = -v ] && echo shim || { echo "flag provided but not defined"; exit 2; }\n',
+    );
+    chmodSync(shim, 0o755);
+    program(runsc, 'runsc version release-1');
+    const file = configuration(folder, { gvisor: `${shim}, type: shim, runtimePath: ${runsc}` });
+    const [finding] = await runtimeFindings(await loadDaemonConfig({ file }));
+    assert.equal(finding?.state, 'fine', JSON.stringify(finding));
+    assert.match(finding.found, /^release-1 .*: a shim, without user namespaces/u);
+  });
+
   const unusable: readonly (readonly [string, (path: string) => void, RegExp])[] = [
     ['does not exist', () => undefined, /there is no such program/u],
     ['is not executable', (path) => program(path, 'crun version 1.30', 0o644), /the file is not executable/u],

@@ -23,7 +23,7 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
     const behind = runtime.type === 'shim' ? runtimeBehindShim(runtime) : undefined;
     const isDefault = name === config.defaultRuntime;
     const topic = `handler ${name}`;
-    const shim = askVersion(path);
+    const shim = askVersion(path, runtime.type === 'shim' ? '-v' : '--version');
     // For a shim, the version of its runtime counts.
     const answer = 'why' in shim || behind === undefined ? shim : askVersion(behind);
     const place = `${path}${isDefault ? ', the default' : ''}`;
@@ -62,14 +62,14 @@ export async function runtimeFindings(config: DaemonConfig): Promise<readonly Fi
         found,
       };
     }
-    return judged({ topic, found, kind, open, features: seen[path] });
+    return judged({ topic, found, kind, open, isShim: runtime.type === 'shim', features: seen[path] });
   });
 }
 
 const newer = (kind: string): string =>
   `install a version of ${kind} in which they are fixed; \`strict: true\` refuses a runtime with open ones`;
 
-function judged({ topic, found, kind, open, features }: Judged): Finding {
+function judged({ topic, found, kind, open, isShim, features }: Judged): Finding {
   const lacks =
     features === undefined
       ? []
@@ -91,8 +91,9 @@ function judged({ topic, found, kind, open, features }: Judged): Finding {
         ]),
   ];
   if (fixes.length === 0) {
-    const known =
-      features === undefined
+    const known = isShim
+      ? 'a shim, without user namespaces, idmapped and recursive read-only mounts'
+      : features === undefined
         ? 'no daemon has detected its features yet'
         : 'user namespaces, idmapped and recursive read-only mounts';
     return { topic, state: 'fine', found: `${found}: ${known}` };
@@ -112,17 +113,20 @@ interface Judged {
   readonly found: string;
   readonly kind: string;
   readonly open: ReturnType<typeof openAdvisories>;
+  readonly isShim: boolean;
   readonly features: HandlerFeatures | undefined;
 }
 
 /**
  * Asks the program for its version, as the daemon does at its start. The first word of the answer is its
  * kind, because a file may have any name.
+ * @param option `-v` for a shim (containerd, core/runtime/v2/README.md): the shim of gVisor has no other
  */
 function askVersion(
   path: string,
+  option: '--version' | '-v' = '--version',
 ): { readonly kind: string; readonly version: string } | { readonly why: string } {
-  const { status, signal, stdout, stderr, error } = spawnSync(path, ['--version'], {
+  const { status, signal, stdout, stderr, error } = spawnSync(path, [option], {
     encoding: 'utf8',
     timeout: 5000,
     killSignal: 'SIGKILL',
@@ -132,11 +136,11 @@ function askVersion(
     return {
       why:
         reasons[(error as NodeJS.ErrnoException).code ?? ''] ??
-        `it does not answer --version: ${error.message}`,
+        `it does not answer ${option}: ${error.message}`,
     };
   if (status !== 0)
     return {
-      why: `\`${path} --version\` ended with ${signal ?? status}: ${stderr.trim().split('\n')[0]?.slice(0, 200) ?? ''}`,
+      why: `\`${path} ${option}\` ended with ${signal ?? status}: ${stderr.trim().split('\n')[0]?.slice(0, 200) ?? ''}`,
     };
   const line = stdout.split('\n')[0] ?? '';
   return {
