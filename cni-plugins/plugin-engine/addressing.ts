@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { PortcullisError, fileReason, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, fileReason, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readPlainFileSync } from '../../base/files/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { LeasedAddress, Resource } from '../plugins/contract/contract.ts';
@@ -29,11 +29,14 @@ export interface Addressing {
   delegated(result: CniResult): GivenAddresses;
   /** Call it inside a transaction. @throws NETWORK_HOST_PORT_TAKEN */
   takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
-  /** Returns why no address can be leased, or undefined if one can. */
-  exhaustion(
-    source: LeaseSource,
+  /**
+   * Returns the addresses that the next attachment would get, or why no address can be leased. Leases nothing.
+   * @throws NETWORK_STORE_UNUSABLE
+   */
+  next(
+    source: AddressSource,
     wanted: Pick<Wanted, 'host'> & { readonly network: string },
-  ): string | undefined;
+  ): { readonly addresses: readonly LeasedAddress[] } | { readonly exhausted: string };
   /** Releases an address that upstream's store holds for the key. */
   freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
   collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
@@ -66,15 +69,8 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       const request = requestOf(source, host, key.network);
       const choices = leases.choose(request);
       leases.lease(request, choices, holder);
-      const addresses = choices
-        .toSorted((a, b) => a.address.family - b.address.family)
-        .map(({ address, range }): LeasedAddress => ({
-          address: { address, length: range.subnet.length },
-          gateway: range.gateway,
-          subnet: range.subnet,
-        }));
       return {
-        addresses,
+        addresses: leased(choices),
         routes: source.routes,
         dns: source.resolvConf === undefined ? {} : dnsOf(source.resolvConf, host),
       };
@@ -94,14 +90,15 @@ export function createAddressing(database: NetworkDatabase): Addressing {
         );
       }
     },
-    exhaustion(source, { host, network }) {
+    next(source, { host, network }) {
+      if (source.from === 'plugin') return source.lease();
+      if (source.from !== 'ranges') return nothing;
       try {
         const { wanted: _wanted, ...request } = requestOf(source, host, network);
-        leases.choose(request);
-        return undefined;
+        return { addresses: leased(leases.choose(request)) };
       } catch (thrown) {
-        if (thrown instanceof PortcullisError && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED')
-          return reasonOf(thrown);
+        if (isPortcullisError(thrown) && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED')
+          return { exhausted: reasonOf(thrown) };
         throw thrown;
       }
     },
@@ -123,6 +120,15 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       ),
   };
 }
+
+const leased = (choices: ReturnType<ReturnType<typeof createLeases>['choose']>): LeasedAddress[] =>
+  choices
+    .toSorted((a, b) => a.address.family - b.address.family)
+    .map(({ address, range }) => ({
+      address: { address, length: range.subnet.length },
+      gateway: range.gateway,
+      subnet: range.subnet,
+    }));
 
 /** Returns the folder with the addresses of a network. */
 export const storeOf = ({ dataDir }: LeaseSource, network: string): string => join(dataDir, network);

@@ -330,6 +330,32 @@ exit 0
       await fixture.call('status', conf, host);
   });
 
+  test('STATUS reports a bridge whose address excludes the gateway of the network, as ADD does', async () => {
+    const host = { id: '', netns: '' };
+    const other = (more = {}): ReturnType<typeof bridgeConf> => ({
+      ...bridgeConf({ bridge: 'taken0', ...more }),
+      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.99.0.0/16' }], [{ subnet: 'fd00:90::/56' }]] },
+    });
+    const reason =
+      /the bridge taken0 cannot be used: it has the address 10\.99\.0\.1\/24, which is not 10\.99\.0\.1\/16/u;
+    shell('ip link add taken0 type bridge; ip addr add 10.99.0.1/24 dev taken0');
+    const pod = { id: 'conflict', netns: fixture.pin('conflict') };
+    await assert.rejects(fixture.add([other()], pod), coded('NETWORK_BRIDGE_UNUSABLE'));
+    await assert.rejects(fixture.call('status', other(), host), coded('NETWORK_NOT_AVAILABLE', reason));
+    shell('ip addr flush dev taken0; ip addr add fd00:90::9/64 dev taken0 nodad');
+    await assert.rejects(
+      fixture.call('status', other(), host),
+      coded('NETWORK_NOT_AVAILABLE', /fd00:90::9\/64, which is not fd00:90::1\/56/u),
+    );
+    for (const conf of [other({ forceAddress: true }), other({ isDefaultGateway: false })])
+      await fixture.call('status', conf, host);
+    shell(
+      'ip addr flush dev taken0; ip addr add 10.99.0.1/16 dev taken0; ip addr add fd00:91::1/64 dev taken0 nodad',
+    );
+    await fixture.call('status', other(), host);
+    shell('ip link del taken0');
+  });
+
   test('a VLAN is refused by name if the kernel has no VLAN filtering on bridges', async (t) => {
     if (
       /vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe'))

@@ -130,14 +130,13 @@ export function createPluginCore({
     const { type, plugin, config, source } = withoutUnknown(read(call));
     if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
     yield* repairInTime(host);
-    const unfit = plugin?.unavailable?.(config, host.route);
-    if (unfit !== undefined) throw notAvailable(type, unfit);
     const unservable = source.from === 'dhcp' ? dhcp.unavailable() : undefined;
     if (unservable !== undefined) throw notAvailable(type, unservable);
-    if (source.from === 'ranges') {
-      const why = addressing.exhaustion(source, { host, network: call.key.network });
-      if (why !== undefined) throw notAvailable(type, why);
-    }
+    const next = addressing.next(source, { host, network: call.key.network });
+    const addresses = 'addresses' in next ? next.addresses : [];
+    const unfit = plugin?.unavailable?.(config, host.route, addresses);
+    if (unfit !== undefined) throw notAvailable(type, unfit);
+    if ('exhausted' in next) throw notAvailable(type, next.exhausted);
   };
 
   const verbs = { add, finish, del, check, gc, status };

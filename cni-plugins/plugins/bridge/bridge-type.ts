@@ -194,10 +194,7 @@ const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] =>
 
 const textOf = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
 
-/**
- * Sets an address. A bridge has one IPv4 address, and IPv6 addresses of distinct subnets. A conflicting
- * address is refused, or removed if requested.
- */
+/** Sets an address. A conflicting address is refused, or removed if requested. */
 function putAddress(
   resource: BridgeLinkResource,
   prefix: IpPrefix,
@@ -205,25 +202,58 @@ function putAddress(
   route: NetlinkSocket,
   own: readonly IpPrefix[],
 ): void {
-  const present = listAddresses(route, index).map(({ address, length }): IpPrefix => ({
-    address: ipFromBytes(address),
-    length,
-  }));
+  const present = addressesAt(route, index);
   if (present.some((other) => textOf(other) === textOf(prefix))) return;
-  for (const other of present) {
-    if (other.address.family !== prefix.address.family || own.some((mine) => textOf(mine) === textOf(other)))
-      continue;
-    const overlaps = contains(other, prefix.address) || contains(prefix, other.address);
-    if (prefix.address.family === 6 && !overlaps) continue;
+  for (const other of conflicting(prefix, present, own)) {
     if (!resource.forceAddress)
       throw bridgeUnusable(
         resource.name,
-        `it has the address ${textOf(other)}, which is not ${textOf(prefix)}`,
+        conflictText(other, prefix),
         "set 'forceAddress', or remove the address",
       );
     route.run([deleteAddress(index, ipBytes(other.address), other.length)]);
   }
   route.run([addAddress(index, ipBytes(prefix.address), prefix.length)]);
+}
+
+const addressesAt = (route: NetlinkSocket, index: number): IpPrefix[] =>
+  listAddresses(route, index).map(({ address, length }) => ({ address: ipFromBytes(address), length }));
+
+const conflictText = (other: IpPrefix, wanted: IpPrefix): string =>
+  `it has the address ${textOf(other)}, which is not ${textOf(wanted)}`;
+
+/**
+ * Returns the addresses that exclude another one. A bridge has one IPv4 address, and IPv6 addresses of
+ * distinct subnets.
+ */
+const conflicting = (
+  { address, length }: IpPrefix,
+  present: readonly IpPrefix[],
+  own: readonly IpPrefix[],
+): IpPrefix[] =>
+  present.filter(
+    (other) =>
+      other.address.family === address.family &&
+      own.every((mine) => textOf(mine) !== textOf(other)) &&
+      (address.family === 4 || contains(other, address) || contains({ address, length }, other.address)),
+  );
+
+/** Returns why a bridge cannot have these addresses beside those that it has. */
+export function gatewayConflict(
+  route: NetlinkSocket,
+  bridge: Link,
+  vlan: number,
+  wanted: readonly IpPrefix[],
+): string | undefined {
+  const link = vlan === 0 || wanted.length === 0 ? bridge : vlanGateway(route, bridge, vlan);
+  if (link === undefined) return undefined;
+  const present = addressesAt(route, link.index);
+  for (const prefix of wanted) {
+    if (present.some((other) => textOf(other) === textOf(prefix))) continue;
+    const [other] = conflicting(prefix, present, wanted);
+    if (other !== undefined) return conflictText(other, prefix);
+  }
+  return undefined;
 }
 
 /**

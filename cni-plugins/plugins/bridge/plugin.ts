@@ -8,7 +8,7 @@ import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contra
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { routesVia } from '../interface/settings.ts';
 import { masqueradeOf } from '../nat/masquerade-type.ts';
-import { observeBridge, planBridge } from './bridge-type.ts';
+import { gatewayConflict, observeBridge, planBridge } from './bridge-type.ts';
 import type { BridgeLinkResource, ObservedBridge } from './bridge-type.ts';
 import { readBridgeConfig } from './config.ts';
 import type { BridgeConfig } from './config.ts';
@@ -26,11 +26,14 @@ export const bridge: Plugin<BridgeConfig> = {
   read: readBridgeConfig,
   /** An existing bridge keeps its own MAC. */
   observe: (config, { host }) => observeBridge(host.route, config.bridge),
-  unavailable(config, host) {
-    const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
-    return kind === 'bridge'
-      ? undefined
-      : `${config.bridge} is not a bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
+  unavailable(config, host, addresses) {
+    const link = lookUp(host, { name: config.bridge });
+    if (link === undefined) return undefined;
+    if (link.kind !== 'bridge')
+      return `${config.bridge} is not a bridge, but a link of kind ${link.kind === '' ? 'hardware' : link.kind}`;
+    if (config.forceAddress) return undefined;
+    const conflict = gatewayConflict(host, link, config.vlan, gatewaysOf(config, addresses));
+    return conflict === undefined ? undefined : `the bridge ${config.bridge} cannot be used: ${conflict}`;
   },
   // The host would take the address that the DHCP server names as the router.
   laterAddresses: ({ isGateway }) =>
@@ -40,7 +43,7 @@ export const bridge: Plugin<BridgeConfig> = {
   plan(config, input): Plan {
     const { addresses, addressesLater: later = false } = input;
     if (config.hasAddressPlugin && addresses.length === 0 && !later) throw noAddress(input);
-    const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
+    const gateways = gatewaysOf(config, addresses);
     const hostMac = hostMacOf(input.hostInterface);
     const mac =
       config.mac ??
@@ -135,6 +138,9 @@ function gatewayOf({ address, gateway, subnet }: LeasedAddress): IpPrefix {
   const chosen: IpAddress = gateway ?? { family: subnet.address.family, value: networkOf(subnet).value + 1n };
   return { address: chosen, length: address.length };
 }
+
+const gatewaysOf = ({ isGateway }: BridgeConfig, addresses: readonly LeasedAddress[]): IpPrefix[] =>
+  isGateway ? addresses.map(gatewayOf) : [];
 
 /**
  * Returns the routes of the address plugin, and a default route through the gateway of each family that has

@@ -107,8 +107,9 @@ export interface Plugin<Config = unknown> {
   /**
    * For STATUS: returns why the plugin can create nothing on this host; undefined when no obstacle is known.
    * It changes nothing.
+   * @param addresses those that the next attachment would get; empty if they are not known
    */
-  unavailable?(config: Config, host: NetlinkSocket): string | undefined;
+  unavailable?(config: Config, host: NetlinkSocket, addresses: readonly LeasedAddress[]): string | undefined;
   /**
    * Returns why addresses that are assigned when the interface exists (DHCP) cannot serve the interface;
    * undefined if they can. Absent: they cannot.
