@@ -14,6 +14,7 @@ import { createChains, openResultCache } from '../cni/index.ts';
 import type { CachedAttachment, Chains } from '../cni/index.ts';
 import type { ChainLink, ChainPod } from '../calls/chain.types.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { isInterfaceName } from '../spec/interface-name.ts';
 import { readMemberships } from '../spec/memberships.ts';
 import type { CniResult } from '../spec/result.ts';
 import {
@@ -68,7 +69,6 @@ export interface ConnectOptions {
 }
 
 const most = 1000;
-const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%\0]{1,15}$/u;
 const pluginTimeoutMs = 120_000;
 /** How long a command waits for another command that connects the same target. */
 const patienceMs = 10_000;
@@ -138,7 +138,7 @@ async function connectTo(
   refuseUndeclared(network, Object.keys(capabilityArgs));
   const recorded = recordedInterfaces(source, pod);
   const ifname = options.interface ?? freeInterface(pod.netns, recorded);
-  if (!interfaceName.test(ifname)) throw badInterface(name, ifname);
+  if (!isInterfaceName(ifname) || ifname === 'lo') throw badInterface(name, ifname);
   if (recorded.has(ifname)) throw interfaceTaken(name, ifname, options.target);
   const link: ChainLink = {
     network: name,

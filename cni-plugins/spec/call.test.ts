@@ -174,6 +174,16 @@ describe('a call of a CNI plugin', () => {
     it(`is refused: ${what}`, () => assert.equal(errorOf(call(env, config)), reported));
   }
 
+  it('adds no interface of a name that the kernel refuses or replaces, and deletes one', () => {
+    for (const name of ['all', 'default', 'eth%d']) {
+      assert.equal(
+        errorOf(call({ CNI_IFNAME: name })),
+        `4 the kernel has no interface of this name | CNI_IFNAME=${name}: choose another interface name`,
+      );
+      assert.equal(call({ CNI_IFNAME: name, CNI_COMMAND: 'DEL' }).kind, 'call');
+    }
+  });
+
   it('is refused when standard input has no end', () => {
     assert.match(
       errorOf(readCall({ name: 'x', environment, stdin: Buffer.alloc(maxStdin + 1) })),

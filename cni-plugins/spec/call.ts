@@ -4,6 +4,7 @@ import type { CniError } from './cni-error.ts';
 import { currentVersion, isAtLeast, parseVersion, supportedVersions } from './cni-version.ts';
 import { fieldsOf } from './fields.ts';
 import type { Fields, Problems } from './fields.ts';
+import { isInterfaceName } from './interface-name.ts';
 import { readConfigurationJson } from './json-text.ts';
 import type { CniResult } from './result.ts';
 import { readResult } from './result-versions.ts';
@@ -188,7 +189,7 @@ function checkEnvironment(command: string, get: (variable: string) => string): C
     if (!needed.includes(command)) continue;
     if (value === '') missing.push(variable);
     else {
-      const wrong = check?.(value);
+      const wrong = check?.(value, command);
       if (wrong !== undefined) return wrong;
     }
   }
@@ -200,7 +201,7 @@ const ofOneContainer = ['ADD', 'CHECK', 'DEL'];
 const variables: readonly {
   readonly variable: string;
   readonly needed: readonly string[];
-  readonly check?: (value: string) => CniError | undefined;
+  readonly check?: (value: string, command: string) => CniError | undefined;
 }[] = [
   {
     variable: 'CNI_CONTAINERID',
@@ -219,7 +220,7 @@ const variables: readonly {
   { variable: 'CNI_PATH', needed: ['ADD', 'CHECK', 'DEL', 'GC', 'STATUS'] },
 ];
 
-function checkInterfaceName(name: string): CniError | undefined {
+function checkInterfaceName(name: string, command: string): CniError | undefined {
   const wrong = (msg: string, why?: string): CniError => ({
     code: cniCodes.invalidEnvironment,
     msg,
@@ -230,6 +231,9 @@ function checkInterfaceName(name: string): CniError | undefined {
   if (name === '.' || name === '..') return wrong('interface name is . or ..');
   // Go's unicode.IsSpace includes NEL.
   if (/[/:\s\u0085]/u.test(name)) return wrong('interface name contains / or : or whitespace characters');
+  // Only ADD: the DEL that follows a refused ADD succeeds.
+  if (command === 'ADD' && !isInterfaceName(name))
+    return wrong('the kernel has no interface of this name', 'choose another interface name');
   return undefined;
 }
 

@@ -1,5 +1,6 @@
 import { fieldsOf } from './fields.ts';
 import type { Fields, Problems } from './fields.ts';
+import { isInterfaceName } from './interface-name.ts';
 import { readJson } from './json-text.ts';
 import type { BridgeConfig, ChainedPlugin, NetworkConfig } from './network-config.ts';
 import { readRangeSets, readRoutes } from './ranges.ts';
@@ -28,7 +29,6 @@ const addressPlugins = ['host-local', 'ipam'];
 const typeOf = (plugin: Fields): string => (plugin.text('type') ?? '').replace(/^portcullis-/u, '');
 const supportedVersions = /^(?:0\.[1-4]\.\d+|1\.[01]\.\d+)$/u;
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
-const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
 
 export function readConflist(text: string, file: string): ReadConflist {
   const source = readJson(text);
@@ -151,7 +151,7 @@ function refusePortmapFields(plugin: Fields): void {
 
 function readBridge(plugin: Fields): BridgeConfig {
   const name = plugin.text('bridge') ?? 'cni0';
-  if (!interfaceName.test(name)) plugin.problem('bridge', `${JSON.stringify(name)} is not an interface name`);
+  if (!isInterfaceName(name)) plugin.problem('bridge', `${JSON.stringify(name)} is not an interface name`);
   const mtu = plugin.whole('mtu') ?? 0;
   if (mtu !== 0 && (mtu < 68 || mtu > 65535))
     plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);

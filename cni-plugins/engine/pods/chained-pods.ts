@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { ChainJob, ChainLink } from '../../calls/chain.types.ts';
 import type { LoadedNetwork } from '../../spec/conf-folder.ts';
+import { isInterfaceName } from '../../spec/interface-name.ts';
 import type { CniResult } from '../../spec/result.ts';
 import type { AttachRequest, PortMapping } from '../../types.ts';
 import type { HostKernel } from '../../links/host-kernel.ts';
@@ -38,8 +39,6 @@ export function chainLinks(
   }));
 }
 
-const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%]{1,15}$/u;
-
 /**
  * Returns interfaces that a pod requests beside those of every pod. Each network defines which pods may
  * request it.
@@ -58,7 +57,7 @@ export function furtherLinks(
     const open = network.list.podNamespaces ?? [];
     if (!open.includes('*') && !open.includes(pod.namespace)) throw notOpen(name, pod);
     const ifname = wanted ?? `net${index + 1}`;
-    if (!interfaceName.test(ifname) || names.has(ifname)) throw badInterface(ifname, pod);
+    if (!isInterfaceName(ifname) || ifname === 'lo' || names.has(ifname)) throw badInterface(ifname, pod);
     names.add(ifname);
     const capabilityArgs = {
       ...capabilities,

@@ -87,7 +87,7 @@ const patterns: Readonly<Record<keyof typeof optionNames, RegExp>> = {
   conflist: /^(?:\/[^\0]+|[a-zA-Z0-9][a-zA-Z0-9_.-]*)$/u,
   plugins: /^(?:auto|exec)$/u,
   mtu: /^(?:6[89]|[7-9]\d|[1-9]\d{2,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])$/u,
-  bridge: /^(?!\.{1,2}$)[^\s/:]{1,15}$/u,
+  bridge: /^(?!(?:\.{1,2}|all|default)$)[^\s/:%]{1,15}$/u,
   masquerade: /^(?:true|false)$/u,
   firewall: /^(?:check|nftables)$/u,
 };

@@ -4,7 +4,7 @@ import { droppingForwardChains } from '../../../base/netlink/index.ts';
 import type { Plugin } from '../contract/contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
-import { isInterfaceName } from '../interface/settings.ts';
+import { isInterfaceName } from '../../spec/interface-name.ts';
 import type { ForwardPolicy } from './forward-policy.ts';
 import { reservedChains, tableName } from './rules.ts';
 

@@ -1,17 +1,12 @@
 import { parseIp, formatIp } from '../../../base/addresses/index.ts';
 import { mainTable } from '../../../base/netlink/index.ts';
 import type { Fields } from '../../spec/fields.ts';
+import { isInterfaceName } from '../../spec/interface-name.ts';
 import type { CniDns, CniRoute } from '../../spec/result.ts';
 import type { LeasedAddress } from '../contract/contract.ts';
 import type { CniIp } from '../../spec/result.ts';
 
 /** Readers of fields that several plugins have. Pure. */
-
-const interfacePattern = /^(?!\.{1,2}$)[^\s/:%\0]{1,15}$/u;
-
-/** Returns whether the kernel can have a link of that name. */
-export const isInterfaceName = (name: string): boolean =>
-  Buffer.byteLength(name) <= 15 && interfacePattern.test(name);
 
 /** Returns undefined when it is absent or empty. */
 export function readInterfaceName(fields: Fields, name: string): string | undefined {

@@ -2,7 +2,7 @@ import { formatIp, networkOf, parseIp, parsePrefix } from '../../../base/address
 import { append } from '../../../base/lists/index.ts';
 import type { IpFamily } from '../../../base/addresses/index.ts';
 import type { Fields } from '../../spec/fields.ts';
-import { isInterfaceName } from '../interface/settings.ts';
+import { isInterfaceName } from '../../spec/interface-name.ts';
 import type { Condition } from '../nat/guards.ts';
 
 /**

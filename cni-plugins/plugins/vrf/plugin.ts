@@ -7,7 +7,7 @@ import { interfaceMissing } from '../interface/failures.ts';
 import { podRouteOf } from '../interface/pod-addresses.ts';
 import type { PodRoute } from '../interface/pod-addresses.ts';
 import { previousOf } from '../interface/previous.ts';
-import { isInterfaceName } from '../interface/settings.ts';
+import { isInterfaceName } from '../../spec/interface-name.ts';
 import { vrfUnusable } from './failures.ts';
 import { tableOfVrf } from './vrf-membership.ts';
 import type { VrfMembership } from './vrf-membership.ts';
