@@ -69,7 +69,7 @@ export function differs(key: AttachmentKey, type: string, found: readonly string
     attempted: `check ${type} of the attachment`,
     on: nameOf(key),
     why: differences.join('; '),
-    fix: 'call DEL and ADD for it, or leave the repair to the daemon',
+    fix: 'call DEL and ADD for it; the daemon repairs everything except MAC address, MTU and routes of the pod',
     details: { differences },
   });
 }

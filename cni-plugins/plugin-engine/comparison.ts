@@ -1,6 +1,7 @@
 import { canonicalPrefix, formatIp, ipFromBytes } from '../../base/addresses/index.ts';
 import { findLink, listAddresses } from '../../base/netlink/index.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
+import { withLink } from '../plugins/interface/amended.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { CniInterface, CniResult } from '../spec/result.ts';
 import type { Host } from '../namespaces/caller.ts';
@@ -80,11 +81,29 @@ function foundDifferences(
     plugin?.role === 'chained' ? [] : resultDifferences(pluginAttachment, last, call.prevResult, kernel);
   if (plugin === undefined || kernel === undefined) return reported;
   const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
-  const { key, resources } = amendedPart(pluginAttachment, later);
+  const { key, resources } = withReportedMac(amendedPart(pluginAttachment, later), call.prevResult, kernel);
   return [
     ...reported,
     ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key)),
   ];
+}
+
+/**
+ * Returns the part with the MAC address that the pod's interface has, if the caller knows it: a third-party
+ * plugin later in the chain has set and reported it.
+ */
+function withReportedMac(
+  part: PluginAttachment,
+  { interfaces }: CniResult,
+  { pod }: ResourceKernel,
+): PluginAttachment {
+  const { key, resources } = part;
+  const mac = pod === undefined ? undefined : findLink(pod.route, { name: key.interface })?.mac;
+  const reported = interfaces.find(
+    ({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '',
+  )?.mac;
+  if (mac === undefined || mac !== reported?.toLowerCase()) return part;
+  return { ...part, resources: resources.map((resource) => withLink(resource, key.interface, { mac })) };
 }
 
 /** Returns the plugin attachment with the changes that later plugins of the chain made on purpose. */

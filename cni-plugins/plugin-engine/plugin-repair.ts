@@ -4,6 +4,7 @@ import type { ResourceKernel } from '../plugins/contract/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { Steps } from './address-program-steps.ts';
+import { asInPod } from './changed-ends.ts';
 import { amendedPart } from './comparison.ts';
 import { damagedKind } from '../database/damaged-parts.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
@@ -74,7 +75,7 @@ export function createPluginRepair({
       if (part?.attachment !== listed.attachment) continue;
       try {
         host.withPod(part.netns, entranceOf(part), (kernel) =>
-          repairPart(amendedPart(part, pluginAttachments.after(part)), kernel),
+          repairPart(asInPod(amendedPart(part, pluginAttachments.after(part)), kernel), kernel),
         );
       } catch (thrown) {
         log.warn(

@@ -1,4 +1,5 @@
 import type { Resource } from '../contract/contract.ts';
+import { isPodAddresses } from './pod-addresses.ts';
 import type { PodAddresses, PodRoute } from './pod-addresses.ts';
 
 /** Returns resources of a pod's interface as a later plugin of the chain leaves them. Pure. */
@@ -26,8 +27,6 @@ export function withLink(
         : { mtu: link.mtu }),
   };
 }
-
-const isPodAddresses = (resource: Resource): resource is PodAddresses => resource.kind === 'pod-addresses';
 
 /** Removes routes of the main table that lead to the same destinations. */
 export function withoutRoutes(resource: Resource, name: string, leaving: readonly PodRoute[]): Resource {

@@ -22,7 +22,7 @@ import {
   setArpNotify,
   setFlag,
 } from '../../../base/netlink/index.ts';
-import type { TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
+import type { LinkSettings, TableRoute, NetlinkSocket, Request } from '../../../base/netlink/index.ts';
 import type { Resource, ResourceKernel, ResourceType } from '../contract/contract.ts';
 import { podOf } from './child-link.ts';
 import { duplicateAddress, interfaceMissing } from './failures.ts';
@@ -95,19 +95,12 @@ export const podAddressesType: ResourceType<PodAddresses> = {
     const route = kernel.pod?.route;
     const link = route === undefined ? undefined : findLink(route, { name });
     if (route === undefined || link === undefined) return [`the pod has no interface ${name}`];
-    const addresses = new Set(
-      listAddresses(route, link.index).map(
-        ({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`,
-      ),
-    );
-    const routes = resource.routes.length === 0 ? [] : listRoutes(route);
+    const present = presentRoutes(resource, link, route);
     return [
       ...(link.up ? [] : [`${name} is down`]),
-      ...resource.addresses
-        .filter((text) => !addresses.has(canonicalPrefix(text) ?? text))
-        .map((text) => `${name} has no address ${text}`),
+      ...missingAddresses(resource, link, route).map((text) => `${name} has no address ${text}`),
       ...resource.routes
-        .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
+        .filter((entry) => !present.includes(entry))
         .map(
           (entry) => `${name} has no route to ${entry.dst}${entry.gw === undefined ? '' : ` by ${entry.gw}`}`,
         ),
@@ -115,6 +108,32 @@ export const podAddressesType: ResourceType<PodAddresses> = {
   },
   remove: () => undefined,
 };
+
+function missingAddresses(resource: PodAddresses, { index }: LinkSettings, route: NetlinkSocket): string[] {
+  const present = new Set(
+    listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
+  );
+  return resource.addresses.filter((text) => !present.has(canonicalPrefix(text) ?? text));
+}
+
+function presentRoutes({ routes }: PodAddresses, { index }: LinkSettings, route: NetlinkSocket): PodRoute[] {
+  const found = routes.length === 0 ? [] : listRoutes(route);
+  return routes.filter((entry) => found.some((each) => sameRoute(each, tableRouteOf(entry, index))));
+}
+
+/**
+ * Returns the resource with only the routes that exist, if nothing else of it is missing: the kernel removes
+ * routes together with an address, and when the link goes down.
+ */
+export function withPresentRoutes(resource: Resource, link: LinkSettings, { pod }: ResourceKernel): Resource {
+  if (!isPodAddresses(resource) || pod === undefined || !link.up) return resource;
+  if (missingAddresses(resource, link, pod.route).length > 0) return resource;
+  const amended: PodAddresses = { ...resource, routes: presentRoutes(resource, link, pod.route) };
+  return amended;
+}
+
+export const isPodAddresses = (resource: Resource): resource is PodAddresses =>
+  resource.kind === 'pod-addresses';
 
 const detectionDeadlineMs = 10_000;
 
