@@ -49,7 +49,8 @@ if (inPrivateNetns(import.meta.filename)) {
         (thrown: unknown) => String((thrown as Error).message),
       );
       assert.match(found, /eth0 has no route to 0\.0\.0\.0\/0/u);
-      assert.doesNotMatch(found, /has the MAC address/u);
+      assert.doesNotMatch(found, /has the (?:MAC address|MTU)/u);
+      await assert.rejects(fixture.check([conf], pod, result), /has the MAC address/u);
 
       inside('ip link set eth0 down');
       await status();

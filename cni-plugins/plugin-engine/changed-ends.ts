@@ -4,7 +4,7 @@ import type { PluginAttachment } from '../database/plugin-attachments.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { withLink } from '../plugins/interface/amended.ts';
 import { withPresentRoutes } from '../plugins/interface/pod-addresses.ts';
-import { plugins } from '../plugins/registry.ts';
+import { createsInterface } from '../plugins/registry.ts';
 
 /**
  * Returns the part of an attachment with the MAC address, the MTU and the routes that its interface has in
@@ -13,10 +13,11 @@ import { plugins } from '../plugins/registry.ts';
  * 0080). An interface that is gone, down or without an address is repaired with everything that it had.
  */
 export function asInPod(part: PluginAttachment, kernel: ResourceKernel): PluginAttachment {
-  const { key, type, resources } = part;
-  const creates = plugins.some((plugin) => plugin.type === type && plugin.role === 'interface');
+  const { key, resources } = part;
   const link =
-    creates && kernel.pod !== undefined ? findLink(kernel.pod.route, { name: key.interface }) : undefined;
+    createsInterface(part) && kernel.pod !== undefined
+      ? findLink(kernel.pod.route, { name: key.interface })
+      : undefined;
   if (link === undefined || !resources.every((resource) => isEndOf(resource, link, kernel))) return part;
   return {
     ...part,

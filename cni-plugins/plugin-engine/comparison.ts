@@ -2,7 +2,7 @@ import { canonicalPrefix, formatIp, ipFromBytes } from '../../base/addresses/ind
 import { findLink, listAddresses } from '../../base/netlink/index.ts';
 import type { Resource, ResourceKernel } from '../plugins/contract/contract.ts';
 import { withLink } from '../plugins/interface/amended.ts';
-import { kindOf } from '../plugins/registry.ts';
+import { createsInterface, kindOf } from '../plugins/registry.ts';
 import type { CniInterface, CniResult } from '../spec/result.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
@@ -81,7 +81,7 @@ function foundDifferences(
     plugin?.role === 'chained' ? [] : resultDifferences(pluginAttachment, last, call.prevResult, kernel);
   if (plugin === undefined || kernel === undefined) return reported;
   const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
-  const { key, resources } = withReportedMac(amendedPart(pluginAttachment, later), call.prevResult, kernel);
+  const { key, resources } = changedLater(amendedPart(pluginAttachment, later), call.prevResult, kernel);
   return [
     ...reported,
     ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key)),
@@ -89,21 +89,27 @@ function foundDifferences(
 }
 
 /**
- * Returns the part with the MAC address that the pod's interface has, if the caller knows it: a third-party
- * plugin later in the chain has set and reported it.
+ * Returns the part with what a third-party plugin later in the chain may have changed (CNI specification 1.1,
+ * section 4): a MAC address that its result has, and a smaller MTU, which the results of upstream's plugins
+ * do not have.
  */
-function withReportedMac(
+function changedLater(
   part: PluginAttachment,
   { interfaces }: CniResult,
   { pod }: ResourceKernel,
 ): PluginAttachment {
   const { key, resources } = part;
-  const mac = pod === undefined ? undefined : findLink(pod.route, { name: key.interface })?.mac;
-  const reported = interfaces.find(
-    ({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '',
-  )?.mac;
-  if (mac === undefined || mac !== reported?.toLowerCase()) return part;
-  return { ...part, resources: resources.map((resource) => withLink(resource, key.interface, { mac })) };
+  const link = pod === undefined ? undefined : findLink(pod.route, { name: key.interface });
+  if (link === undefined) return part;
+  const mac = interfaces.find(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '')?.mac;
+  const change = (resource: Resource): Resource => {
+    const { mtu = 0 } = resource as { readonly mtu?: number };
+    return withLink(resource, key.interface, {
+      ...(link.mac === mac?.toLowerCase() && { mac: link.mac }),
+      ...(createsInterface(part) && link.mtu < mtu && { mtu: link.mtu }),
+    });
+  };
+  return { ...part, resources: resources.map(change) };
 }
 
 /** Returns the plugin attachment with the changes that later plugins of the chain made on purpose. */

@@ -68,6 +68,10 @@ export const plugins: readonly Plugin[] = [
   vxlan,
 ];
 
+/** Returns whether the plugin of this type creates the interface, and is not chained after another one. */
+export const createsInterface = ({ type }: { readonly type: string }): boolean =>
+  plugins.some((plugin) => plugin.type === type && plugin.role === 'interface');
+
 /** Address plugins without a store, by `ipam.type`. */
 export const addressPlugins: readonly AddressPlugin[] = [staticAddresses];
 
