@@ -47,3 +47,27 @@ test('values that changed are registered again until etcd takes them, and the le
   await sleep(1000);
   assert.deepEqual(events, ['registered', 'held', 'no leader', 'no leader', 'registered', 'held']);
 });
+
+test('a member that does not keep the lease is left, and the time is named in tenths of a second', async () => {
+  const abandoned = Promise.withResolvers<string>();
+  const silent: Pick<EtcdClient, 'grant' | 'keepAlive'> = {
+    grant: async () => 7,
+    keepAlive: () => ({
+      write: () => undefined,
+      answers: (async function* () {
+        throw new Error(await abandoned.promise);
+      })(),
+      close: () => undefined,
+      abandon: (why) => abandoned.resolve(why),
+    }),
+  };
+  const lease = holdLease({
+    client: silent as EtcdClient,
+    seconds: 10,
+    register: async () => undefined,
+    onHeld: () => undefined,
+    onTrouble: () => undefined,
+  });
+  after(() => lease.close());
+  assert.equal(await abandoned.promise, 'it did not keep the lease within 1.7 s');
+});

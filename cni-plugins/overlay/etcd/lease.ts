@@ -64,7 +64,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
       for (;;) {
         stream.write({ id });
         const late = setTimeout(
-          () => stream.abandon(`it did not keep the lease within ${answerMs / 1000} s`),
+          () => stream.abandon(`it did not keep the lease within ${Number((answerMs / 1000).toFixed(1))} s`),
           answerMs,
         );
         const answer = await answers.next().finally(() => clearTimeout(late));
