@@ -30,7 +30,7 @@ export interface Addressing {
   /** Call it inside a transaction. @throws NETWORK_HOST_PORT_TAKEN */
   takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
   /**
-   * Returns the addresses that the next attachment would get, or why no address can be leased. Leases nothing.
+   * Returns the addresses that the next attachment would get, or why none can be leased. Leases nothing.
    * @throws NETWORK_STORE_UNUSABLE
    */
   next(

@@ -29,7 +29,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const inside = (command: string): string => fixture.inside(pod.netns, command) ?? assert.fail(command);
       const status = (): Promise<unknown> => fixture.call('status', conf, { ...pod, id: '', netns: '' });
       const state = (): string => inside('sh -c "ip -o link show eth0; ip route; ip -6 route"');
-      // What `tuning` of the upstream plugins does, and a plugin that moves or removes routes.
+      // As upstream plugins do: `tuning` sets these, and `sbr` moves routes.
       inside(`ip link set eth0 address ${mac} mtu 1400`);
       inside('ip route del default');
       inside('ip -6 route del default');

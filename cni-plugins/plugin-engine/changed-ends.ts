@@ -31,5 +31,5 @@ export function asInPod(part: PluginAttachment, kernel: ResourceKernel): PluginA
 function isEndOf(resource: Resource, { peer }: LinkSettings, { host }: ResourceKernel): boolean {
   if (!('interface' in resource && 'hostInterface' in resource)) return true;
   const { hostInterface: name } = resource;
-  return typeof name === 'string' && peer !== undefined && lookUp(host.route, { name })?.index === peer;
+  return typeof name === 'string' && lookUp(host.route, { name })?.index === peer;
 }
