@@ -109,11 +109,15 @@ describe('resources', () => {
         cgroupFile(at(id), 'cpu.shares', 'cpu.weight'),
         cgroupFile(at(id), 'cpu.cfs_quota_us', 'cpu.max'),
         memory(id),
+        cgroupFile(at(id), 'cpuset.cpus', 'cpuset.cpus.effective'),
       ];
       const before = limits();
       const changed = { cpuShares: 2048, cpuQuota: 20_000, memoryLimitInBytes: 128 * Mi };
       const failure = await failureOf(update(id, { ...changed, cpusetCpus: '4000' }));
       assert.equal(failure.kind, 'precondition', failure.message);
+      assert.deepEqual(limits(), before);
+      const other = await failureOf(update(id, { cpusetCpus: '0', cpusetMems: '4000' }));
+      assert.equal(other.kind, 'precondition', other.message);
       assert.deepEqual(limits(), before);
       const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
       assert.equal(status?.resources?.linux?.cpuShares, 512);
