@@ -35,6 +35,11 @@ export interface RecoveryDeps extends ReleaseDeps {
 
 /** How long the start of the daemon waits for the shims of pods, all together, in ms. */
 const shimsMs = 10_000;
+/**
+ * How long the start of the daemon waits for one pod that is stopped, and for all slow ones together, in ms.
+ * A process that waits for a dead file server does not end, and delays the stop of its pod by a minute.
+ */
+const [slowMs, allSlowMs, leastMs] = [5_000, 10_000, 100];
 
 export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
   const { records, lock, effects, sharing, log } = deps;
@@ -90,8 +95,19 @@ export function createSandboxRecovery(deps: RecoveryDeps): SandboxRecovery {
       const { shims = [], others = [] } = Object.groupBy(records.list(), ({ phase, runtimeHandler }) =>
         phase !== 'creating' && sharing.isRequired(runtimeHandler) ? 'shims' : 'others',
       );
-      const behindShims = shims.map((record) => lock(`sandbox ${record.id}`, () => attempt(record)));
-      for (const record of others) await attempt(record);
+      const locked = (record: SandboxRecord): Promise<void> =>
+        lock(`sandbox ${record.id}`, () => attempt(record));
+      const behindShims = shims.map(locked);
+      let patienceMs = allSlowMs;
+      for (const record of others) {
+        if (record.phase === 'creating') {
+          await attempt(record);
+          continue;
+        }
+        const limitMs = Math.max(Math.min(slowMs, patienceMs), leastMs);
+        const isSlow = effects.sleep(limitMs).then(() => true);
+        if (await Promise.race([locked(record).then(() => false), isSlow])) patienceMs -= limitMs;
+      }
       if (shims.length > 0) await Promise.race([Promise.all(behindShims), effects.sleep(shimsMs)]);
     },
     infraEnded: (id) =>

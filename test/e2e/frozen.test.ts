@@ -57,4 +57,27 @@ describe('a frozen container', { skip }, () => {
       assert.equal((await exitOf(stage, id)).exitCode, 137);
       await removePod(stage, pod);
     });
+
+  // The kernel ends no process while a cgroup above its own is frozen, as it ends none that waits for a dead
+  // file server.
+  it('whose pod cannot be stopped does not delay the start of the daemon', { timeout: 200_000 }, async () => {
+    const parent = `${stage.cgroupParent}/stuck`;
+    const pod = await runPod(stage, 'stuck', { linux: { cgroupParent: parent } });
+    await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    const state = join(freezer, parent, 'freezer.state');
+    writeFileSync(state, 'FROZEN');
+    try {
+      const stopped = stage.daemon.cri.runtime
+        .stopPodSandbox({ podSandboxId: pod.id }, { timeoutMs: 100_000 })
+        .catch(() => undefined);
+      await pause(500);
+      const began = performance.now();
+      await stage.restart({ kill: true });
+      assert.ok(performance.now() - began < 30_000, `${performance.now() - began} ms`);
+      await stopped;
+    } finally {
+      writeFileSync(state, 'THAWED');
+    }
+    await removePod(stage, pod);
+  });
 });
