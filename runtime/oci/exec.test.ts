@@ -53,3 +53,10 @@ for (const reason of [
 ])
   test(`a command that crun refuses is not blamed for the state of the container: ${reason}`, () =>
     assert.match(execRefused('c', reason).failure.fix, /create a new container/u));
+
+for (const reason of [
+  'the container `c` is paused',
+  'cannot exec in a paused container (use --ignore-paused)',
+])
+  test(`a frozen container is named: ${reason}`, () =>
+    assert.match(execRefused('c', reason).failure.why, /^the container is frozen/u));

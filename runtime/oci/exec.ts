@@ -200,6 +200,9 @@ export function shortageIn(reason: string, limit?: string): string | undefined {
   return shortages.find(([words]) => words.test(reason))?.[1];
 }
 
+/** Messages of runc and crun. */
+const paused = /in a paused container|^the container `[^`]*` is paused/u;
+
 /**
  * Returns the error for a command that the runtime could not start, with the runtime's own message.
  * @param limit the limit of processes that is reached, see {@link reachedProcessLimit}
@@ -218,10 +221,10 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
   const refused = (why: string, fix: string): PortcullisError =>
     failure('RUNTIME_EXEC_REFUSED', 'precondition', 'run a command in container', id.slice(0, 13), why, fix);
   // The option that runc proposes would let the command wait in the frozen container.
-  if (reason.includes('in a paused container'))
+  if (paused.test(reason))
     return refused(
       'the container is frozen, as it is while its checkpoint is written',
-      'repeat the command when the checkpoint is complete',
+      'repeat the command when the checkpoint is complete, or thaw the cgroup of the container',
     );
   if (lostState.test(reason))
     return refused(
