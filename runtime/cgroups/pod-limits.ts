@@ -3,6 +3,7 @@ import { podSettings, writeCgroupSettings } from './cgroup-settings.ts';
 import type { CgroupMounts } from './cgroups.ts';
 import { requireMemoryFits } from './memory-in-use.ts';
 import { checkedResources } from './check-resources.ts';
+import { saveLimits } from './saved-limits.ts';
 import type { ResourceSupport } from './resource-support.ts';
 
 /** A pod, the cgroup of the pod, and what its configuration requests for it. */
@@ -14,7 +15,7 @@ interface LimitedPod {
 /**
  * Sets the requested limits in the cgroup of a pod, if the daemon is the only owner of this cgroup: the
  * caller named no parent. In every other cgroup, the kubelet or systemd sets them. Does nothing before the
- * cgroup exists.
+ * cgroup exists. Sets all limits or none.
  * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED, RUNTIME_LIMIT_IN_USE, and the errors of
  * {@link checkedResources}
  */
@@ -29,7 +30,13 @@ export async function setPodLimits(
     linux.overhead && checkedResources(linux.overhead, support),
   );
   await requireMemoryFits(cgroups, cgroupParent, { ...figures, memorySwapLimitInBytes: 0, unified: {} });
-  await writeCgroupSettings(cgroups, cgroupParent, podSettings(cgroups.version, figures));
+  const restore = await saveLimits(cgroups, cgroupParent, { hugepageLimits: [], unified: {} });
+  try {
+    await writeCgroupSettings(cgroups, cgroupParent, podSettings(cgroups.version, figures));
+  } catch (thrown) {
+    await restore();
+    throw thrown;
+  }
 }
 
 type Figures = Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeriod' | 'memoryLimitInBytes'>;

@@ -196,6 +196,19 @@ describe('resources', () => {
       `with the overhead; ${id}`,
     );
     assert.equal(cgroupFile(path, 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''), '40000');
+    const shares = cgroupFile(path, 'cpu.shares', 'cpu.weight');
+    const refused = await failureOf(
+      stage.daemon.cri.runtime.updatePodSandboxResources({
+        podSandboxId: own.id,
+        resources: { ...resources, cpuShares: 5000, cpuQuota: 2 ** 53 },
+      }),
+    );
+    assert.equal(refused.code, 'RUNTIME_CGROUP_LIMIT_FAILED', refused.message);
+    assert.equal(
+      cgroupFile(path, 'cpu.shares', 'cpu.weight'),
+      shares,
+      'an update that fails changes nothing',
+    );
     await removePod(stage, own);
     const unknown = await failureOf(
       stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: 'f'.repeat(64) }),
