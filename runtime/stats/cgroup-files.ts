@@ -1,3 +1,5 @@
+import { opendirSync } from 'node:fs';
+import { attempt } from '../../base/errors/index.ts';
 import { parseNumber } from './cgroup-values.ts';
 import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
 import type { BlockIo } from './cgroup-values.ts';
@@ -26,7 +28,7 @@ export interface CgroupReader {
   detail(cgroup: string): BareDetail | undefined;
   /** Processes that the kernel killed because memory ran out. */
   oomKills(cgroup: string): number | undefined;
-  /** Every process in the cgroup itself, not below it. */
+  /** Every process in the cgroup, in version 2 also below it: commands of ExecSync and Exec run there. */
   processes(cgroup: string): readonly number[];
 }
 
@@ -42,4 +44,26 @@ const noLimitFrom = 2 ** 62;
 export function parseLimit(text: string | undefined): number | undefined {
   const value = parseNumber(text);
   return value === undefined || value >= noLimitFrom ? undefined : value;
+}
+
+/** A container that may write its cgroups can create many. */
+const mostCgroups = 256;
+
+/** Returns the folder of a cgroup and those below it, at most {@link mostCgroups}, the highest ones first. */
+export function withCgroupsBelow(folder: string): string[] {
+  const found = [folder];
+  for (const one of found) if (found.length < mostCgroups) attempt(() => addFolders(one, found));
+  return found;
+}
+
+function addFolders(folder: string, found: string[]): void {
+  const entries = opendirSync(folder);
+  try {
+    for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) {
+      if (!entry.isDirectory()) continue;
+      if (found.push(`${folder}/${entry.name}`) >= mostCgroups) return;
+    }
+  } finally {
+    entries.closeSync();
+  }
 }

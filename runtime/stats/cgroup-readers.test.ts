@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { workingSetOf } from './cgroup-reading.ts';
 import { version1, version2 } from './cgroup-samples.fixture.ts';
@@ -25,6 +28,24 @@ function reading(
 }
 
 describe('version 2', () => {
+  test('processes below the cgroup of a container count', (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'portcullis-processes-'));
+    t.after(() => rmSync(root, { recursive: true }));
+    const pids = { c: '5\n', 'c/exec-1': '6\n7\n', 'c/init.scope/deep': '8\n', other: '9\n' };
+    for (const [path, text] of Object.entries(pids)) {
+      mkdirSync(join(root, path), { recursive: true });
+      writeFileSync(join(root, path, 'cgroup.procs'), text);
+    }
+    const read = (path: string): string | undefined =>
+      existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    const reader = cgroupV2Reader({ ...two, roots: [root] }, read, []);
+    assert.deepEqual([...reader.processes('/c')].sort(), [5, 6, 7, 8]);
+    for (let at = 0; at < 2_000; at += 1) mkdirSync(join(root, `many/${at}`), { recursive: true });
+    let reads = 0;
+    cgroupV2Reader({ ...two, roots: [root] }, () => void (reads += 1), []).processes('/many');
+    assert.equal(reads, 256, 'of cgroups without number, a part is read');
+  });
+
   test('what is recorded', () => {
     const reader = cgroupV2Reader(two, reading(version2), ['2MB', '1GB']);
     const { blockIo, hugepages, cpuTimes, memoryParts, ...rest } =

@@ -1,5 +1,5 @@
 import type { CgroupMounts } from '../cgroups/cgroups.ts';
-import { parseLimit } from './cgroup-files.ts';
+import { parseLimit, withCgroupsBelow } from './cgroup-files.ts';
 import type { CgroupReader, ReadText } from './cgroup-files.ts';
 import type { CgroupUsage } from './cgroup-reading.ts';
 import { parseFlatKeyed, parseIoStat, parseNumber, parsePressure, parseProcesses } from './cgroup-values.ts';
@@ -106,7 +106,8 @@ export function cgroupV2Reader(
       };
     },
     oomKills: (cgroup) => parseFlatKeyed(file(cgroup, 'memory.events')).get('oom_kill'),
-    processes: (cgroup) => parseProcesses(file(cgroup, 'cgroup.procs')),
+    processes: (cgroup) =>
+      withCgroupsBelow(`${root}${cgroup}`).flatMap((path) => parseProcesses(read(`${path}/cgroup.procs`))),
   };
 }
 

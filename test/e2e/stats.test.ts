@@ -176,6 +176,17 @@ describe('resource usage of pods and containers', () => {
       assert.equal(value('container_spec_memory_limit_bytes'), 64 * mebibyte);
       assert.equal(value('container_spec_cpu_quota'), 10_000);
       assert.equal(value('container_processes'), 1);
+      // With version 2, a command has a cgroup below that of its container.
+      const command = runtime().execSync({ containerId: id, cmd: ['tail', '-f', '/dev/null'], timeout: 120 });
+      const processes = async (): Promise<number | undefined> => {
+        const listed = (await runtime().listPodSandboxMetrics({})).podMetrics;
+        const metrics = listed.flatMap(({ containerMetrics }) => containerMetrics);
+        const mine = metrics.find(({ containerId }) => containerId === id)?.metrics ?? [];
+        return mine.find(({ name }) => name === 'container_processes')?.value?.value;
+      };
+      while ((await processes()) !== 2) await pause(50);
+      await execute(stage, id, 'sh', '-c', 'kill $(pidof tail)');
+      await command;
       assert.equal(value('container_oom_events_total'), 0);
       assert.ok((value('container_cpu_cfs_throttled_periods_total') ?? 0) > 0);
       const { stats } = await runtime().containerStats({ containerId: id });
