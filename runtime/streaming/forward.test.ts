@@ -54,3 +54,21 @@ test(
     assert.equal(descriptors(), before);
   },
 );
+
+for (const hasEnded of [false, true])
+  test(`a connection that the pod resets is reported${hasEnded ? ' to a client that has ended its input' : ''}`, async (t) => {
+    const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
+    const data = clientSide();
+    const forwarded = forward(plan, port, data);
+    const [socket] = await accepted;
+    if (hasEnded) {
+      data.push(null);
+      await once(socket.resume(), 'end');
+    }
+    socket.write('a part', () => socket.resetAndDestroy());
+    await assert.rejects(forwarded, new RegExp(`^Error: error forwarding port ${port} to pod pod, uid : `));
+  });

@@ -38,7 +38,9 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
     return;
   }
   let failure: Error | undefined;
-  target.on('error', (reason) => (failure = reason));
+  target.on('error', (reason) => {
+    if (!hasLeft()) failure = reason;
+  });
   const done = new Promise<void>((resolve) => {
     data.once('finish', resolve);
     data.once('close', () => resolve());
@@ -53,7 +55,8 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
   data.pipe(target);
   target.pipe(data);
   await done;
-  if (failure !== undefined && !hasLeft())
+  // The stream of a client that has ended its input is gone as soon as it has ended here, too.
+  if (failure !== undefined)
     throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${failure.message}`);
 }
 
