@@ -87,7 +87,7 @@ function unlessReadable(cause: unknown): undefined {
   if (errnoOf(cause) !== 'EINVAL') return unlessUnknown(undefined)(cause);
 }
 
-/** What removes the limit of a device, by the file. */
+/** The text that removes the limit of a device, by the file. */
 const noLimit: ReadonlyMap<string, string> = new Map([
   ['io.max', 'rbps=max wbps=max riops=max wiops=max'],
   ['io.latency', 'target=0'],
