@@ -63,10 +63,17 @@ export function pemBlocks(text: string | Uint8Array): readonly PemBlock[] {
   return blocks;
 }
 
-/** Returns the only block of a text, which has no headers; or the reason why there is none. */
-export function onlyPemBlock(text: string | Uint8Array): PemBlock | { readonly problem: string } {
-  const { blocks, damaged } = readPem(text);
+/**
+ * Returns the only block of a text, which has no headers; or the reason why there is none.
+ * @param beside the type of blocks that may be in the text too, and are not read
+ */
+export function onlyPemBlock(
+  text: string | Uint8Array,
+  beside?: string,
+): PemBlock | { readonly problem: string } {
+  const { blocks: all, damaged } = readPem(text);
   if (damaged) return { problem: 'its PEM block is damaged' };
+  const blocks = all.filter(({ type }) => type !== beside);
   const [block] = blocks;
   if (block === undefined) return { problem: 'it is not PEM' };
   if (blocks.length > 1) return { problem: `it contains ${blocks.length} PEM blocks, not one` };

@@ -203,6 +203,43 @@ for (const [name, text, says] of unusable) {
   });
 }
 
+test('reads a key after the parameters of its curve, as `openssl ecparam -genkey` writes it', async () => {
+  const file = join(folder, 'ecparam.pem');
+  const { privateKey } = ec('prime256v1');
+  const block = privateKey.export({ type: 'sec1', format: 'pem' }).toString();
+  const parameters = writePem('EC PARAMETERS', Buffer.from('06082a8648ce3d030107', 'hex'));
+  await writeFile(file, parameters + block);
+  assert.ok((await loadSigningKey(file, { environment: {} })).private.equals(privateKey));
+  await writeFile(file, parameters);
+  await assert.rejects(loadSigningKey(file, { environment: {} }), /it is not PEM/);
+});
+
+const short = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
+const encryption = { cipher: 'aes-256-cbc', passphrase: 'fixture' } as const;
+const unusablePrivate: readonly (readonly [name: string, text: string | Buffer, says: RegExp])[] = [
+  [
+    'an encrypted key that is too short',
+    short.export({ type: 'pkcs8', format: 'pem', ...encryption }),
+    /1024 bits/,
+  ],
+  ['a key that is too short', short.export({ type: 'pkcs8', format: 'pem' }), /1024 bits/],
+  ['Ed448', generateKeyPairSync('ed448').privateKey.export({ type: 'pkcs8', format: 'pem' }), /ed448/],
+  ['secp256k1', ec('secp256k1').privateKey.export({ type: 'sec1', format: 'pem' }), /secp256k1/],
+  [
+    "OpenSSL's older encryption",
+    short.export({ type: 'pkcs1', format: 'pem', ...encryption }),
+    /openssl pkcs8 -topk8/,
+  ],
+  ["SSH's form", writePem('OPENSSH PRIVATE KEY', Buffer.from('openssh-key-v1')), /ssh-keygen -p/],
+  ['another block', writePem('DSA PRIVATE KEY', Buffer.from('hello')), /name a private key file/],
+];
+for (const [name, text, says] of unusablePrivate)
+  test(`says why a private key cannot be used: ${name}`, async () => {
+    const file = join(folder, 'unusable.key');
+    await writeFile(file, text);
+    await assert.rejects(loadSigningKey(file, words('fixture')), says);
+  });
+
 test('a key is described by name, algorithm and digest', () => {
   const key = policyKey('ci.pub', p384.publicKey);
   assert.match('spki' in key ? describeKey(key) : '', /^ci\.pub \(ECDSA P-384, sha256:[0-9a-f]{12}\)$/);

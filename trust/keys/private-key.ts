@@ -21,6 +21,8 @@ export interface SigningKey {
 /** PKCS #8, encrypted: `openssl pkcs8 -topk8`. */
 const encryptedPemType = 'ENCRYPTED PRIVATE KEY';
 const plainPemTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
+/** The block that `openssl ecparam -genkey` writes before a key. The key names its curve itself. */
+const curveParameters = 'EC PARAMETERS';
 const maximumKeyBytes = 64 * 1024;
 
 /**
@@ -49,8 +51,8 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   } catch (error) {
     throw fail(fileReason(error, file));
   }
-  const block = onlyPemBlock(text);
-  if ('problem' in block) throw fail(block.problem);
+  const block = onlyPemBlock(text, curveParameters);
+  if ('problem' in block) throw fail(block.problem, conversionOf(text));
   const cosigns = (cosignPemTypes as readonly string[]).includes(block.type);
   const encrypted = cosigns || block.type === encryptedPemType;
   if (!encrypted && !plainPemTypes.includes(block.type)) {
@@ -58,18 +60,18 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
       `its PEM block is "${block.type}"`,
       block.type === 'PUBLIC KEY'
         ? 'name the private key: cosign.key, not cosign.pub'
-        : 'import it: cosign import-key-pair',
+        : (conversionOf(text) ?? 'name a private key file: cosign.key, or PEM'),
     );
   }
+  let key: KeyObject;
   try {
     const words = encrypted ? await readPassphrase(passphrase, `Passphrase of ${file}: `) : '';
-    const key = cosigns
+    key = cosigns
       ? createPrivateKey({ key: await decryptCosignKey(block.content, words), format: 'der', type: 'pkcs8' })
       : createPrivateKey({
           key: writePem(block.type, block.content),
           ...(encrypted ? { passphrase: words } : {}),
         });
-    return signingKey(file, key);
   } catch (error) {
     if (error instanceof PortcullisError) throw error;
     throw fail(
@@ -81,12 +83,18 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
       encrypted ? 'give the correct passphrase' : 'name another key',
     );
   }
+  const publicKey = policyKey(file, createPublicKey(key));
+  if ('problem' in publicKey) throw fail(publicKey.problem, 'name another key');
+  return { public: publicKey, private: key };
 }
 
-function signingKey(file: string, key: KeyObject): SigningKey {
-  const publicKey = policyKey(file, createPublicKey(key));
-  if ('problem' in publicKey) throw new Error(publicKey.problem);
-  return { public: publicKey, private: key };
+/** Returns the command that converts a key in a form of another tool, if its text is of such a form. */
+function conversionOf(text: string): string | undefined {
+  if (text.includes('BEGIN OPENSSH PRIVATE KEY'))
+    return "convert a copy of it (ssh-keygen -p -N '' -m PKCS8 -f COPY), or make a key: --generate-key";
+  return /^Proc-Type: *4, *ENCRYPTED/mu.test(text)
+    ? 'convert it: openssl pkcs8 -topk8 -in FILE -out NEW'
+    : undefined;
 }
 
 /**
