@@ -186,7 +186,7 @@ const unusable: readonly (readonly [name: string, text: string, says: RegExp])[]
   ],
   ['no PEM', 'hello', /not PEM/],
   ['half a block', '-----BEGIN PUBLIC KEY-----\nAAAA\n', /damaged/],
-  ['another block', writePem('RSA PUBLIC KEY', Buffer.from('hello')), /"RSA PUBLIC KEY", not/],
+  ['another block', writePem('CERTIFICATE', Buffer.from('hello')), /"CERTIFICATE", not/],
   ['a block with headers', writePem('PUBLIC KEY', Buffer.from('hello'), { role: 'root' }), /headers/],
   ['a damaged block', writePem('PUBLIC KEY', Buffer.from('hello')), /not a readable public key/],
   [
@@ -239,6 +239,11 @@ for (const [name, text, says] of unusablePrivate)
     await writeFile(file, text);
     await assert.rejects(loadSigningKey(file, words('fixture')), says);
   });
+
+test('an RSA key in the form of PKCS #1 is the same key', () => {
+  const read = parsePublicKey('k', rsa.publicKey.export({ type: 'pkcs1', format: 'pem' }).toString());
+  assert.deepEqual(read, policyKey('k', rsa.publicKey));
+});
 
 test('a key is described by name, algorithm and digest', () => {
   const key = policyKey('ci.pub', p384.publicKey);

@@ -28,19 +28,26 @@ const minimumRsaBits = 2048;
 /** A larger RSA key costs milliseconds of the main thread for each verification. */
 const maximumRsaBits = 8192;
 
+/** The PEM types of public keys (RFC 7468 section 13; PKCS #1), and Node's names of their content. */
+const pemForms: ReadonlyMap<string, 'spki' | 'pkcs1'> = new Map([
+  ['PUBLIC KEY', 'spki'],
+  ['RSA PUBLIC KEY', 'pkcs1'],
+]);
+
 /**
  * Reads a public key: one PEM block `PUBLIC KEY` (SPKI), as `cosign public-key` and `openssl pkey -pubout`
- * write it.
+ * write it; or `RSA PUBLIC KEY`, which cosign, Kyverno and the containers image library read too.
  * @returns the key, or a sentence that says why it cannot be used
  */
 export function parsePublicKey(name: string, text: string): PolicyKey | { readonly problem: string } {
   if (mentionsPrivateKey(text)) return { problem: 'it contains a private key; a policy names public keys' };
   const block = onlyPemBlock(text);
   if ('problem' in block) return block;
-  if (block.type !== 'PUBLIC KEY') return { problem: `its PEM block is "${block.type}", not "PUBLIC KEY"` };
+  const type = pemForms.get(block.type);
+  if (type === undefined) return { problem: `its PEM block is "${block.type}", not "PUBLIC KEY"` };
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: block.content, format: 'der', type: 'spki' });
+    key = createPublicKey({ key: block.content, format: 'der', type });
   } catch {
     const mlDsa = block.content.subarray(0, 32).indexOf(mlDsaIdentifier) !== -1;
     return {

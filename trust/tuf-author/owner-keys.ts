@@ -89,7 +89,7 @@ export async function openOwnerKeys(
             certificate: writePem('CERTIFICATE', certificate.raw),
           };
         }
-        if (types.includes('PUBLIC KEY')) {
+        if (types.some((type) => type.endsWith('PUBLIC KEY'))) {
           const key = parsePublicKey(file, text);
           if ('problem' in key) throw new Error(key.problem);
           return { spki: key.spki };
