@@ -153,6 +153,9 @@ function readAttributes({
   ];
   const unmarked = due.filter((label) => !critical.includes(label));
   if (unmarked.length > 0) throw new Error(`it does not mark ${unmarked.join(', ')} as critical`);
+  // The signer demands checks that are not made here. notation refuses the header where it is not critical.
+  if (attributes.has(headers.verificationPlugin) && !critical.includes(headers.verificationPlugin))
+    throw new Error('it names a verification plugin, and does not mark that as critical');
   for (const label of critical) {
     if (!attributes.has(label))
       throw new Error(`it marks ${printable(label)} as critical, but does not contain it`);

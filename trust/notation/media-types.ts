@@ -16,6 +16,7 @@ export const headers = {
   expiry: 'io.cncf.notary.expiry',
   timestampSignature: 'io.cncf.notary.timestampSignature',
   signingAgent: 'io.cncf.notary.signingAgent',
+  verificationPlugin: 'io.cncf.notary.verificationPlugin',
 } as const;
 
 export const signingSchemes = ['notary.x509', 'notary.x509.signingAuthority'] as const;

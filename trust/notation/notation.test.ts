@@ -354,6 +354,11 @@ describe('Notary Project signatures', () => {
         },
         /verificationPlugin" is not supported/,
       ],
+      [
+        'a verification plugin that is not critical',
+        { 'io.cncf.notary.verificationPlugin': 'p' },
+        /names a verification plugin, and does not mark that as critical/,
+      ],
       ['another scheme', { [scheme]: 'notary.x509.other' }, /signing scheme is neither/],
       [
         'an expiry that is not critical',
