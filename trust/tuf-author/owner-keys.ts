@@ -1,4 +1,5 @@
 import { createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { reasonOf } from '../../base/errors/index.ts';
 import { readGivenFile } from '../../base/files/index.ts';
 import { readPem, writePem } from '../../base/pem/index.ts';
@@ -20,6 +21,8 @@ import { parsePublicKey } from '../keys/public-key.ts';
 import { certificatesOfPem } from '../x509/pem.ts';
 
 const day = 86_400_000;
+/** Types of keys that both dialects name, by Node's names: signatures of other keys would not count. */
+const listedTypes: readonly string[] = ['ec', 'ed25519', 'rsa'];
 const keyFix = 'name a public key, a certificate, a private key or a pkcs11: URI';
 
 /** The keys of an owner: the keys of the keystore, and the signers named for this run. */
@@ -71,39 +74,53 @@ export async function openOwnerKeys(
     return signer;
   };
   const spkiOf = (signer: Signer): StagedKey => ({ spki: signer.public.spki });
-  const idOf = ({ spki }: StagedKey): string =>
-    bareKeyId(createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' }));
+  const publicKeyOf = ({ spki }: StagedKey): KeyObject =>
+    createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' });
+  const idOf = (key: StagedKey): string => bareKeyId(publicKeyOf(key));
+
+  const readAny = async (file: string): Promise<StagedKey> => {
+    if (isPkcs11Uri(file)) return spkiOf(await open(file));
+    const text = await readKeyText(file);
+    try {
+      const types = readPem(text).blocks.map(({ type }) => type);
+      const [certificate] = types.includes('CERTIFICATE') ? certificatesOfPem(text) : [];
+      if (certificate !== undefined) {
+        const flaw = keyFlaw(createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' }));
+        if (flaw !== undefined) throw new Error(flaw);
+        return {
+          spki: certificate.spki.toString('base64'),
+          certificate: writePem('CERTIFICATE', certificate.raw),
+        };
+      }
+      if (types.some((type) => type.endsWith('PUBLIC KEY'))) {
+        const key = parsePublicKey(file, text);
+        if ('problem' in key) throw new Error(key.problem);
+        return { spki: key.spki };
+      }
+    } catch (thrown) {
+      throw authorFailure(
+        'TRUST_AUTHOR_WORKING_FOLDER',
+        file,
+        `it is not a readable key: ${reasonOf(thrown)}`,
+        thrown,
+        keyFix,
+      );
+    }
+    return spkiOf(await open(file));
+  };
 
   return {
     async read(file) {
-      if (isPkcs11Uri(file)) return spkiOf(await open(file));
-      const text = await readKeyText(file);
-      try {
-        const types = readPem(text).blocks.map(({ type }) => type);
-        const [certificate] = types.includes('CERTIFICATE') ? certificatesOfPem(text) : [];
-        if (certificate !== undefined) {
-          const flaw = keyFlaw(createPublicKey({ key: certificate.spki, format: 'der', type: 'spki' }));
-          if (flaw !== undefined) throw new Error(flaw);
-          return {
-            spki: certificate.spki.toString('base64'),
-            certificate: writePem('CERTIFICATE', certificate.raw),
-          };
-        }
-        if (types.some((type) => type.endsWith('PUBLIC KEY'))) {
-          const key = parsePublicKey(file, text);
-          if ('problem' in key) throw new Error(key.problem);
-          return { spki: key.spki };
-        }
-      } catch (thrown) {
-        throw authorFailure(
-          'TRUST_AUTHOR_WORKING_FOLDER',
-          file,
-          `it is not a readable key: ${reasonOf(thrown)}`,
-          thrown,
-          keyFix,
-        );
-      }
-      return spkiOf(await open(file));
+      const key = await readAny(file);
+      const type = publicKeyOf(key).asymmetricKeyType ?? 'unknown';
+      if (listedTypes.includes(type)) return key;
+      throw authorFailure(
+        'TRUST_AUTHOR_WORKING_FOLDER',
+        file,
+        `a key of type ${type} cannot sign metadata`,
+        undefined,
+        'name an ECDSA, Ed25519 or RSA key',
+      );
     },
     async generate(role, gun) {
       const made = await keystore.generate(
