@@ -245,6 +245,20 @@ test('an RSA key in the form of PKCS #1 is the same key', () => {
   assert.deepEqual(read, policyKey('k', rsa.publicKey));
 });
 
+for (const [name, options] of [
+  ['with explicit parameters of its curve', { paramEncoding: 'explicit' }],
+  ['of a named curve', {}],
+] as const)
+  test(`a private key ${name} has a public key that other tools read`, async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1', ...options });
+    const file = join(folder, 'ec.pem');
+    await writeFile(file, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    const { public: key } = await loadSigningKey(file, { environment: {} });
+    // Go's crypto/x509 reads this encoding of a P-256 key, and no other.
+    assert.match(Buffer.from(key.spki, 'base64').toString('hex'), /^3059301306072a8648ce3d02/);
+    assert.equal(verifySignature(key, message, sign('sha256', message, privateKey)), true);
+  });
+
 test('a key is described by name, algorithm and digest', () => {
   const key = policyKey('ci.pub', p384.publicKey);
   assert.match('spki' in key ? describeKey(key) : '', /^ci\.pub \(ECDSA P-384, sha256:[0-9a-f]{12}\)$/);

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { attempt } from '../../base/errors/index.ts';
 import { mentionsPrivateKey, onlyPemBlock } from '../../base/pem/index.ts';
 import type { PolicyKey } from '../requirements/types.ts';
-import { signerOfKeyObject } from './canonical-spki.ts';
+import { canonicalSpki, signerOfKeyObject } from './canonical-spki.ts';
 import { keyFlaw } from './key-flaw.ts';
 
 const curves: Readonly<Record<string, string>> = {
@@ -63,7 +63,10 @@ export function parsePublicKey(name: string, text: string): PolicyKey | { readon
 export function policyKey(name: string, key: KeyObject): PolicyKey | { readonly problem: string } {
   const type = keyType(key);
   if (typeof type !== 'string') return type;
-  const spki = attempt(() => key.export({ type: 'spki', format: 'der' }));
+  // Other tools read only named curves and uncompressed points, and compute hints and ids of keys from them.
+  const spki = attempt(() =>
+    key.asymmetricKeyType === 'ec' ? canonicalSpki(key) : key.export({ type: 'spki', format: 'der' }),
+  );
   // OpenSSL reads this point, but cannot write it.
   if (spki === undefined) return { problem: 'its point is the point at infinity' };
   return { name, type, spki: spki.toString('base64') };
