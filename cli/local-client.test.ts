@@ -19,6 +19,7 @@ import { commandFile } from '../test/fixtures/command.ts';
 let folder: string;
 let server: Awaited<ReturnType<typeof createCriServer>>;
 let streams: WebSocketServer;
+// Ages in hours do not change while a busy machine runs these tests.
 const now = BigInt(Date.now()) * 1_000_000n;
 const minute = 60_000_000_000n;
 
@@ -27,13 +28,13 @@ const pods = [
     id: 'a'.repeat(64),
     metadata: { name: 'web', namespace: 'pay', uid: 'u1', attempt: 0 },
     state: PodSandboxState.SANDBOX_READY,
-    createdAt: now - 3n * minute,
+    createdAt: now - 210n * minute,
   },
   {
     id: 'b'.repeat(64),
     metadata: { name: 'old', namespace: 'pay', uid: 'u2', attempt: 1 },
     state: PodSandboxState.SANDBOX_NOTREADY,
-    createdAt: now - 90n * minute,
+    createdAt: now - 30n * 60n * minute,
   },
 ];
 const containers = [
@@ -49,7 +50,7 @@ const containers = [
   image: { userSpecifiedImage: 'localhost:5000/app:1' },
   imageRef: 'sha256:0123',
   state,
-  createdAt: now - minute,
+  createdAt: now - 150n * minute,
 }));
 
 /** Answers a streamed command as execSync does. */
@@ -167,9 +168,9 @@ test('pods lists the ready pods, newest first, and with -a all pods', async () =
   assert.deepEqual([code, stdout.split('\n').length], [0, 3]);
   assert.match(
     stdout,
-    /^POD +AGE +STATE +NAME +NAMESPACE +ATTEMPT +RUNTIME\na{13} +3m +ready +web +pay +0 +\(default\)\n$/,
+    /^POD +AGE +STATE +NAME +NAMESPACE +ATTEMPT +RUNTIME\na{13} +3h +ready +web +pay +0 +\(default\)\n$/,
   );
-  assert.match((await portcullis('pods', '-a')).stdout, /\nb{13} +1h +not ready +old +pay +1 /);
+  assert.match((await portcullis('pods', '-a')).stdout, /\nb{13} +1d +not ready +old +pay +1 /);
 });
 
 test('pods as JSON', async () => {
@@ -188,7 +189,7 @@ test('pods as JSON', async () => {
 
 test('ps lists the running containers with their pods, and with -a all containers', async () => {
   const { stdout } = await portcullis('ps');
-  assert.match(stdout, /\nc100000000000 +localhost:5000\/app:1 +1m +running +app +0 +a{13} +pay\/web\n/);
+  assert.match(stdout, /\nc100000000000 +localhost:5000\/app:1 +2h +running +app +0 +a{13} +pay\/web\n/);
   assert.doesNotMatch(stdout, /exited/);
   const listed = JSON.parse((await portcullis('ps', '-a', '--output', 'json')).stdout) as Record<
     string,
