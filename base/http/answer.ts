@@ -1,6 +1,6 @@
 import { collectBytes } from '../lists/index.ts';
 import { asHttpError, httpError } from './failure.ts';
-import type { InPlace } from './receive-in-place.ts';
+import type { InPlace } from './in-place.ts';
 
 /**
  * The head of an answer, and its body. The caller consumes the body: to its end, by `discard` or by

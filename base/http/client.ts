@@ -7,8 +7,8 @@ import { asHttpError, httpError } from './failure.ts';
 import { redirectTarget, refusalOf, withoutCredentials } from './redirects.ts';
 import type { Reach } from './redirects.ts';
 import type { Environment } from './proxy-environment.ts';
-import { carrying } from './receive-in-place.ts';
-import type { InPlace } from './receive-in-place.ts';
+import { carrying } from './in-place.ts';
+import type { InPlace } from './in-place.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TrustAnchors } from './trust-anchors.ts';
 

@@ -1,24 +1,6 @@
 import { Socket } from 'node:net';
 import type * as undici from 'undici';
-
-/** How the pieces of one body are received. */
-export interface InPlace {
-  /** The memory of a piece is used again after the call that passes it on. */
-  readonly copies: boolean;
-  /**
-   * Uses a piece during the call. Returns false if earlier pieces still wait in the body: this one then
-   * follows them.
-   */
-  take?: (bytes: Uint8Array) => boolean;
-}
-
-const key = Symbol('receive in place');
-type Carried = Readonly<{ [key]?: InPlace }>;
-
-/** Returns the fields of a request that connect it to its {@link InPlace}. */
-export function carrying(inPlace: InPlace): object {
-  return { [key]: inPlace } satisfies Carried;
-}
+import { carriedBy } from './in-place.ts';
 
 /**
  * An interceptor of undici that passes each piece of a body to the reader that uses it at once, and copies it
@@ -26,7 +8,7 @@ export function carrying(inPlace: InPlace): object {
  */
 export const passInPlace: undici.Dispatcher.DispatcherComposeInterceptor =
   (dispatch) => (options, handler) => {
-    const inPlace = (options as Carried)[key];
+    const inPlace = carriedBy(options);
     if (inPlace === undefined) return dispatch(options, handler);
     return dispatch(options, {
       onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),

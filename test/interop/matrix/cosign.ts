@@ -54,7 +54,6 @@ export const openCosign: OpenTool = async (ground) => {
     rows: forms.map((form) => rowOf(form, ground)),
     async close() {
       await bench.services.close();
-      await bench.past.close();
     },
   };
 };
@@ -69,15 +68,8 @@ interface Bench {
   judged(...args: readonly string[]): Promise<boolean>;
   readonly builder: Awaited<ReturnType<typeof loadSigningKey>>;
   readonly services: MockSigstore;
-  /** Its certificates expired two hours ago and are not valid for signing now. */
-  readonly past: MockSigstore;
   /** Signs with an identity by our own code. */
-  ourIdentity(
-    image: Published,
-    rekor: 1 | 2,
-    format: 'bundle' | 'legacy',
-    fulcioUrl?: string,
-  ): Promise<undefined>;
+  ourIdentity(image: Published, rekor: 1 | 2, format: 'bundle' | 'legacy'): Promise<undefined>;
 }
 
 const plain = ['--allow-insecure-registry', '--yes'];
@@ -115,23 +107,12 @@ async function openBench(ground: Ground): Promise<Bench> {
   });
 
   const services = await startMockSigstore();
-  const past = await startMockSigstore(new Date(Date.now() - 2 * 3_600_000));
-  const root = services.trustedRoot() as unknown as Root;
-  const pastRoot = past.trustedRoot() as unknown as Root;
-  writeFileSync(
-    at('root.json'),
-    JSON.stringify({
-      ...root,
-      certificateAuthorities: [...root.certificateAuthorities, ...pastRoot.certificateAuthorities],
-      ctlogs: [...root.ctlogs, ...pastRoot.ctlogs],
-    }),
-  );
+  writeFileSync(at('root.json'), JSON.stringify(services.trustedRoot()));
 
   const ourIdentity = async (
     image: Published,
     rekor: 1 | 2,
     format: 'bundle' | 'legacy',
-    fulcioUrl?: string,
   ): Promise<undefined> => {
     writeFileSync(at('token'), token(mockSubject));
     writeFileSync(at('ours.json'), JSON.stringify(services.signingConfig({ rekor })));
@@ -139,7 +120,6 @@ async function openBench(ground: Ground): Promise<Bench> {
       passphrase: { environment: {} },
       identityToken: { file: at('token') },
       signingConfig: at('ours.json'),
-      ...(fulcioUrl === undefined ? {} : { fulcioUrl }),
       now: new Date(),
     });
     await signImage({ repository: image.repository, digest: image.digest, key, format, now: new Date() });
@@ -160,7 +140,7 @@ async function openBench(ground: Ground): Promise<Bench> {
           : {}),
       }),
     );
-  return { ground, at, cosign, judged, builder, services, past, ourIdentity };
+  return { ground, at, cosign, judged, builder, services, ourIdentity };
 }
 
 function keyed({ ground, at, cosign, judged, builder }: Bench, format: 'bundle' | 'legacy'): Form {
@@ -205,7 +185,7 @@ function keyed({ ground, at, cosign, judged, builder }: Bench, format: 'bundle' 
 }
 
 function keyless(
-  { ground, at, cosign, judged, services, past, ourIdentity }: Bench,
+  { ground, at, cosign, judged, services, ourIdentity }: Bench,
   rekor: 1 | 2,
   format: 'bundle' | 'legacy',
 ): Form {
@@ -243,13 +223,7 @@ function keyless(
     sign,
     judge,
     ours: (image) => ourIdentity(image, rekor, format),
-    // cosign refuses to create one.
-    expired: {
-      outcome: 'deny',
-      codes: ['TRUST_SIGSTORE_CERTIFICATE'],
-      arrange: (image) => ourIdentity(image, rekor, format, past.url),
-      judge,
-    },
+    expired: 'cosign and Portcullis refuse to sign when the certificate has expired',
     missing: {
       outcome: 'deny',
       codes: ['TRUST_SIGSTORE_LOG', 'TRUST_SIGSTORE_TIME'],
@@ -273,11 +247,6 @@ function keyless(
         }
       : {}),
   };
-}
-
-interface Root {
-  readonly certificateAuthorities: readonly object[];
-  readonly ctlogs: readonly object[];
 }
 
 function rowOf(form: Form, ground: Ground): Row {
