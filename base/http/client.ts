@@ -65,7 +65,7 @@ export interface HttpClientOptions {
   readonly probeAfterMs?: number;
   /**
    * Size of a buffer of each connection, into which everything is received: for large bodies that are read
-   * with `each`. Other readers get copies. Default: undici allocates each piece.
+   * with `each`. All else is copied out of it. Default: undici allocates each piece.
    */
   readonly receiveBytes?: number;
 }
@@ -143,7 +143,7 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
         reach,
         url.protocol === 'https:' ? await tls?.(url) : undefined,
       );
-      const inPlace: InPlace = { copies: options.receiveBytes !== undefined };
+      const inPlace: InPlace = {};
       const received = await dispatcher.request({
         ...carrying(inPlace),
         origin: url.origin,

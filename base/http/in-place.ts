@@ -1,7 +1,5 @@
 /** How the pieces of one body are received. */
 export interface InPlace {
-  /** The memory of a piece is used again after the call that passes it on. */
-  readonly copies: boolean;
   /**
    * Uses a piece during the call. Returns false if earlier pieces still wait in the body: this one then
    * follows them.
