@@ -47,6 +47,8 @@ interface Received {
     destroy(error?: Error): unknown;
     dump(options: { readonly limit: number; readonly signal?: AbortSignal }): Promise<void>;
     readonly readableLength: number;
+    readonly closed: boolean;
+    readonly errored: Error | null;
     on(event: 'error' | 'end' | 'close', listener: () => void): unknown;
     on(event: 'error', listener: (error: Error) => void): unknown;
     on(event: 'data', listener: (bytes: Uint8Array) => void): unknown;
@@ -130,9 +132,12 @@ export function answerOf(
       };
       body.on('end', resolve);
       body.on('error', rejectWith);
-      body.on('close', () => {
-        rejectWith(new Error('the body was closed before its end'));
-      });
+      const rejectClosed = (): void => {
+        rejectWith(body.errored ?? new Error('the body was closed before its end'));
+      };
+      body.on('close', rejectClosed);
+      // Its events are over.
+      if (body.closed) return rejectClosed();
       if (length !== undefined && length > mostBytes) return fail(tooLarge(String(length), mostBytes));
       // Bytes that arrived with the head wait in the body, and come first.
       inPlace.take = (bytes) => {

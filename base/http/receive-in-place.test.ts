@@ -44,6 +44,21 @@ async function serve(listener: RequestListener, tls?: { key: Buffer; cert: Buffe
   return { url: new URL(`http${tls === undefined ? '' : 's'}://127.0.0.1:${port}/`), connections };
 }
 
+/** A server that answers each request by writing to the connection, with TLS or without. */
+async function serveRaw(answer: (socket: Socket) => unknown, tls?: { key: Buffer; cert: Buffer }) {
+  const onConnection = (socket: Socket): void => {
+    socket.setNoDelay(true);
+    opened.push(() => socket.destroy());
+    socket.on('error', () => undefined).on('data', () => void answer(socket));
+  };
+  const server = tls === undefined ? createServer(onConnection) : createTlsServer(tls, onConnection);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  opened.push(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  return new URL(`http${tls === undefined ? '' : 's'}://127.0.0.1:${port}/`);
+}
+
 function client(): HttpClient {
   const made = createHttpClient({ environment: {}, receiveBytes });
   opened.push(() => made.close());
@@ -217,6 +232,24 @@ describe('a body that is passed on in place', () => {
     await assert.rejects(reading, { code: 'HTTP_CANCELLED' });
   });
 
+  it('fails when it has failed before its reader asks', async () => {
+    const first = 'HTTP/1.1 200 OK\r\n';
+    const ends: readonly [string, (socket: Socket) => unknown][] = [
+      ['HTTP_BAD_ANSWER', (socket) => socket.write(`${first}Transfer-Encoding: chunked\r\n\r\nzz\r\n`)],
+      ['HTTP_UNREACHABLE', (socket) => socket.end(`${first}Content-Length: 100\r\n\r\n`)],
+      ['HTTP_CANCELLED', (socket) => socket.write(`${first}Content-Length: 100\r\n\r\n`)],
+    ];
+    for (const [code, end] of ends) {
+      const abort = new AbortController();
+      const url = await serveRaw(end);
+      const answer = await client().send({ url, totalMs: 30_000, signal: abort.signal });
+      if (code === 'HTTP_CANCELLED') abort.abort();
+      await sleep(50);
+      const reading = answer.each(Infinity, () => undefined);
+      await assert.rejects(Promise.race([reading, sleep(5000)]), { code });
+    }
+  });
+
   it('is empty without a call', async () => {
     const { url } = await serve((_request, response) => void response.writeHead(200).end());
     assert.equal((await collect(await get(client(), url))).length, 0);
@@ -253,21 +286,6 @@ describe('a body of the same client that is read in another way', () => {
     assert.equal(String(await (await get(one, url)).bytes(100)), 'a short text');
   });
 });
-
-/** A server that answers each request by writing to the connection, with TLS or without. */
-async function serveRaw(answer: (socket: Socket) => unknown, tls?: { key: Buffer; cert: Buffer }) {
-  const onConnection = (socket: Socket): void => {
-    socket.setNoDelay(true);
-    opened.push(() => socket.destroy());
-    socket.on('error', () => undefined).on('data', () => void answer(socket));
-  };
-  const server = tls === undefined ? createServer(onConnection) : createTlsServer(tls, onConnection);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  opened.push(() => server.close());
-  const { port } = server.address() as AddressInfo;
-  return new URL(`http${tls === undefined ? '' : 's'}://127.0.0.1:${port}/`);
-}
 
 describe('a connection with one buffer', () => {
   const location = `/${'a'.repeat(70)}`;
