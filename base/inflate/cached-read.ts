@@ -5,8 +5,9 @@ const RWF_NOWAIT = 8;
 
 /**
  * Reads from the current position of a file what the page cache holds, up to `length` bytes, into `buffer` at
- * `from`. Returns the number of bytes, 0 at the end of the file; undefined: the read would wait, or it
- * failed. A read that may wait finds out why.
+ * `from`. Returns the number of bytes; undefined: the file ends, the read would wait, or it failed. A read
+ * that may wait finds out why. Linux 5.9 and 5.10 may return 0 before the end of a file.
+ * Source: preadv2(2), section BUGS.
  */
 export type CachedRead = (fd: number, buffer: Buffer, from: number, length: number) => number | undefined;
 
@@ -33,7 +34,7 @@ function bind(): CachedRead {
         vector.writeBigUInt64LE(BigInt(length), 8);
         // -1: the position of the descriptor, which then moves.
         const bytes = Number(preadv2(fd, vector, 1, -1, RWF_NOWAIT));
-        return bytes < 0 ? undefined : bytes;
+        return bytes > 0 ? bytes : undefined;
       };
     });
   } catch {
