@@ -22,9 +22,10 @@ export async function download(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = await sizeIfPresent(path);
+  // Before the request: without a reader of its body, an answer keeps its connection.
+  await using file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
   const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
   const stream = await repository.blob(descriptor, signal, left);
-  await using file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
   await writeAll(file, stream, begun);
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import type { BlobContent } from '../../../base/distribution/index.ts';
+import { download } from './download.ts';
 import { receiveBlob } from './receive-blob.ts';
 
 let folder = '';
@@ -86,4 +87,20 @@ test('after a failure, the file holds what arrived', async () => {
 test('a full disk fails with the reason from the system, for large and for small pieces', async () => {
   for (const bytes of [10, 100_000])
     await assert.rejects(receive(inPlace([Buffer.alloc(bytes)]), '/dev/full'), { code: 'ENOSPC' });
+});
+
+test('nothing is requested if the file cannot be opened', async () => {
+  for (const fetch of [receiveBlob, download]) {
+    let requests = 0;
+    const repository: Parameters<typeof receiveBlob>[0] = {
+      blob() {
+        requests += 1;
+        return Promise.resolve(inPlace([]));
+      },
+    };
+    const descriptor = { digest: `sha256:${'0'.repeat(64)}`, size: 1 };
+    const { signal } = new AbortController();
+    await assert.rejects(fetch(repository, descriptor, `${folder}/none/blob`, signal), { code: 'ENOENT' });
+    assert.equal(requests, 0);
+  }
 });

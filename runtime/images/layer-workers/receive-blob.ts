@@ -27,10 +27,11 @@ export async function receiveBlob(
   signal: AbortSignal,
 ): Promise<void> {
   const begun = await sizeIfPresent(path);
-  const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
-  const content = await repository.blob(descriptor, signal, left);
+  // Before the request: without a reader of its body, an answer keeps its connection.
   const fd = openSync(path, begun === 0 ? 'w' : 'a', 0o600);
   try {
+    const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
+    const content = await repository.blob(descriptor, signal, left);
     const file = createBatches(fd, begun);
     try {
       if (content.each === undefined) for await (const chunk of content) file.add(chunk);
