@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { inPrivateNetns, shell } from '../engine/engine.fixture.ts';
 import type { CniResult } from '../spec/result.ts';
 import { bridgeConf, createPluginFixture } from './plugin-engine.fixture.ts';
@@ -60,4 +61,29 @@ if (inPrivateNetns(import.meta.filename)) {
       await fixture.check([conf], pod, result);
       await fixture.del([conf], pod);
     });
+
+  test('the routes of a lost interface are restored after duplicate address detection', async () => {
+    const conf = bridgeConf({ bridge: 'br1', enabledad: true });
+    const pod = { id: 'detecting', netns: fixture.pin('detecting') };
+    const result = await fixture.add([conf], pod);
+    const status = (): Promise<unknown> => fixture.call('status', conf, { ...pod, id: '', netns: '' });
+    const inside = (command: string): string => fixture.inside(pod.netns, command) ?? assert.fail(command);
+    inside('ip link del eth0');
+    await status();
+    assert.equal(inside('ip route show default'), '', 'detection is under way');
+    while (inside('ip -6 addr show dev eth0').includes('tentative')) await pause(100);
+    await status();
+    await fixture.check([conf], pod, result);
+    await fixture.del([conf], pod);
+  });
+
+  test('an MTU that is too small for the IPv6 addresses of a pod is not kept', async () => {
+    const conf = bridgeConf({ bridge: 'br2' });
+    const pod = { id: 'small', netns: fixture.pin('small') };
+    const result = await fixture.add([conf], pod);
+    fixture.inside(pod.netns, 'ip link set eth0 mtu 1000');
+    await fixture.call('status', conf, { ...pod, id: '', netns: '' });
+    await fixture.check([conf], pod, result);
+    await fixture.del([conf], pod);
+  });
 }

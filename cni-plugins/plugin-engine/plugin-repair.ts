@@ -36,6 +36,8 @@ const fewParts = 32;
 /** Comparing an attachment takes some 1 ms, and there may be hundreds. */
 const repairMs = 20;
 
+const nameOf = ({ attachment, type }: PluginAttachment): string => `${attachment} ${type}`;
+
 /** Creates the repair; compares nothing yet. */
 export function createPluginRepair({
   parts: pluginAttachments,
@@ -45,10 +47,12 @@ export function createPluginRepair({
   log,
 }: PluginRepairDeps): PluginRepair {
   const restsUntil = new Map<string, number>();
+  /** Parts whose last repair has failed, or waits for the kernel; and the namespace of their host. */
+  const unfinished = new Map<string, string>();
 
-  const repairPart = (pluginAttachment: PluginAttachment, kernel: ResourceKernel): void => {
-    if (kernel.pod === undefined || isAwaited(pluginAttachment.attachment)) return;
-    if (pluginAttachment.resources.some(({ kind }) => kind === damagedKind)) return;
+  /** Returns whether nothing is pending. */
+  const repairPart = (pluginAttachment: PluginAttachment, kernel: ResourceKernel): boolean => {
+    let isDone = true;
     for (const resource of pluginAttachment.resources) {
       const kind = kindOf(resource);
       const differences = kind.differences(resource, kernel, pluginAttachment.key);
@@ -59,10 +63,22 @@ export function createPluginRepair({
       );
       kind.ensure(resource, kernel, pluginAttachment.key);
       // The next check finds and completes what is pending.
-      kind.complete?.(resource, kernel, 0);
+      if (kind.complete?.(resource, kernel, 0) === 'pending') isDone = false;
     }
     policies.reopen(pluginAttachment);
+    return isDone;
   };
+
+  const repairInPod = (part: PluginAttachment, host: Host): void =>
+    host.withPod(part.netns, entranceOf(part), (kernel) => {
+      if (kernel.pod === undefined || isAwaited(part.attachment)) return;
+      if (part.resources.some(({ kind }) => kind === damagedKind)) return;
+      const name = nameOf(part);
+      const recorded = amendedPart(part, pluginAttachments.after(part));
+      const wanted = asInPod(recorded, kernel, unfinished.has(name));
+      unfinished.set(name, host.namespaceId);
+      if (repairPart(wanted, kernel)) unfinished.delete(name);
+    });
 
   /** Repairs the last of these attachments, and removes them from the list. */
   const repairSome = (host: Host, waiting: PluginAttachment[], milliseconds = Infinity): void => {
@@ -74,9 +90,7 @@ export function createPluginRepair({
       // It may have been removed since it was listed.
       if (part?.attachment !== listed.attachment) continue;
       try {
-        host.withPod(part.netns, entranceOf(part), (kernel) =>
-          repairPart(asInPod(amendedPart(part, pluginAttachments.after(part)), kernel), kernel),
-        );
+        repairInPod(part, host);
       } catch (thrown) {
         log.warn(
           { ...part.key, type: part.type, why: reasonOf(thrown) },
@@ -85,7 +99,13 @@ export function createPluginRepair({
       }
     }
   };
-  const list = ({ namespaceId }: Host): PluginAttachment[] => pluginAttachments.all(namespaceId).toReversed();
+  const list = ({ namespaceId }: Host): PluginAttachment[] => {
+    const listed = pluginAttachments.all(namespaceId).toReversed();
+    if (unfinished.size === 0) return listed;
+    const names = new Set(listed.map(nameOf));
+    for (const [name, of] of unfinished) if (of === namespaceId && !names.has(name)) unfinished.delete(name);
+    return listed;
+  };
 
   return {
     repair: (host) => act(host, () => repairSome(host, list(host))),
