@@ -175,7 +175,7 @@ describe('a call of a CNI plugin', () => {
   }
 
   it('adds no interface of a name that the kernel refuses or replaces, and deletes one', () => {
-    for (const name of ['all', 'default', 'eth%d']) {
+    for (const name of ['all', 'default', 'eth%d', 'à0']) {
       assert.equal(
         errorOf(call({ CNI_IFNAME: name })),
         `4 the kernel has no interface of this name | CNI_IFNAME=${name}: choose another interface name`,
