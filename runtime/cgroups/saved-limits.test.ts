@@ -40,4 +40,12 @@ describe('limits that a failed update has changed', () => {
     await restore();
     assert.equal(readFileSync(file('io.max'), 'utf8'), '8:16 rbps=2');
   });
+
+  it('are written back by one resource in each write', async () => {
+    writeFileSync(file('misc.max'), 'sev max\ntdx 5\n');
+    const restore = await save({ 'misc.max': 'tdx 1' });
+    writeFileSync(file('misc.max'), 'sev max\ntdx 1\n');
+    await restore();
+    assert.equal(readFileSync(file('misc.max'), 'utf8'), 'tdx 5');
+  });
 });

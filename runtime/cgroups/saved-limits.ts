@@ -96,14 +96,14 @@ const noLimit: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns what restores a file. A file with one line for each device takes one line in each write, and keeps
- * the devices that no line names. Pure.
- * Source: Documentation/admin-guide/cgroup-v2.rst, "Nested Keyed" and "IO Interface Files".
+ * Returns what restores a file. A file with several lines, such as those for each device or for each resource
+ * of misc.max, takes one line in each write, and keeps what no line names. Pure.
+ * Source: Documentation/admin-guide/cgroup-v2.rst, "Nested Keyed", "IO Interface Files" and "Misc".
  */
 function linesToWrite(name: string, before: string, now: string): readonly string[] {
   const none = noLimit.get(name);
-  if (none === undefined) return [before];
   const lines = before.split('\n').filter((line) => line !== '');
+  if (none === undefined) return lines.length > 1 ? lines : [before];
   const keyOf = (line: string): string => line.split(' ', 1)[0] ?? '';
   const kept = new Set(lines.map(keyOf));
   const added = now
