@@ -128,7 +128,10 @@ function presentRoutes({ routes }: PodAddresses, { index }: LinkSettings, route:
 export function withPresentRoutes(resource: Resource, link: LinkSettings, { pod }: ResourceKernel): Resource {
   if (!isPodAddresses(resource) || pod === undefined || !link.up) return resource;
   if (missingAddresses(resource, link, pod.route).length > 0) return resource;
-  const amended: PodAddresses = { ...resource, routes: presentRoutes(resource, link, pod.route) };
+  const routes = presentRoutes(resource, link, pod.route);
+  // An engine that was killed during the detection has set no route.
+  if (resource.detectsDuplicates === true && routes.length === 0) return resource;
+  const amended: PodAddresses = { ...resource, routes };
   return amended;
 }
 
