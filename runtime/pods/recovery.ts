@@ -36,8 +36,9 @@ export interface RecoveryDeps extends ReleaseDeps {
 /** How long the start of the daemon waits for the shims of pods, all together, in ms. */
 const shimsMs = 10_000;
 /**
- * How long the start of the daemon waits for one pod that is stopped, and for all slow ones together, in ms.
- * A process that waits for a dead file server does not end, and delays the stop of its pod by a minute.
+ * How long the start of the daemon waits for one pod that is stopped, for the first slow ones together, and
+ * then for each further one, in ms. A process that waits for a dead file server does not end, and delays the
+ * stop of its pod by a minute.
  */
 const [slowMs, allSlowMs, leastMs] = [5_000, 10_000, 100];
 
