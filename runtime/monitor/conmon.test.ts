@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import type { PortcullisError } from '../../base/errors/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { holdDescriptors } from '../../base/process/descriptors.fixture.ts';
@@ -105,6 +106,15 @@ test(
     assert.deepEqual(processesWithArgument(id), [], 'no part of it stays');
   },
 );
+
+test('a message of the runtime that contains control characters is reported', { timeout: 60_000 }, async (t) => {
+  const { monitor } = await monitorOf(t, "printf 'exec \\001\\037\\tname: no such file\\n' >&2\nexit 1");
+  await assert.rejects(monitor.create(), (error: PortcullisError) => {
+    assert.equal(error.code, 'RUNTIME_CREATE_FAILED');
+    assert.match(error.failure.why, /exec .*name: no such file/u);
+    return true;
+  });
+});
 
 // The messages of crun 1.8.1 and runc 1.5.2 when one of their processes is killed during `create`.
 for (const message of [

@@ -318,7 +318,9 @@ async function hear(
     for await (const chunk of socket) {
       text += chunk as string;
       if (!text.includes('\n')) continue;
-      const line = parseJson(text.slice(0, text.indexOf('\n'))) as {
+      // conmon escapes each control character but this one, which JSON does not allow in a string (RFC 8259).
+      const report = text.slice(0, text.indexOf('\n')).replaceAll('\u001F', '\\u001f');
+      const line = parseJson(report) as {
         pid?: number;
         data?: number;
         message?: string;
