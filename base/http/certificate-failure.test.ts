@@ -55,6 +55,18 @@ describe('a certificate that a client refuses', () => {
     assert.match(fix, /a name that the certificate contains/u);
   });
 
+  it('because of its contents is reported with advice about the certificate', async () => {
+    const forServer = 'subjectAltName=IP:127.0.0.1';
+    const purpose = ['-addext', forServer, '-addext', 'extendedKeyUsage=clientAuth'];
+    const client = await failureOf(makeCertificate(folder, 'client', { more: purpose }), true);
+    assert.equal(client.why, 'its certificate, or that of its issuer, is for another purpose');
+    assert.match(client.fix, /^give the server a certificate for servers/u);
+    const critical = ['-addext', forServer, '-addext', '1.2.3.4=critical,ASN1:UTF8String:x'];
+    const unknown = await failureOf(makeCertificate(folder, 'critical', { more: critical }), true);
+    assert.equal(unknown.why, 'its certificate is not valid (unhandled critical extension)');
+    assert.equal(unknown.fix, client.fix);
+  });
+
   it('is reported by each code of an authority, and a long list of names is cut', () => {
     const reasonOf = (code: string, more: object = {}): string =>
       certificateFailure(Object.assign(new Error('run Node.js with --use-system-ca'), more), code)?.why ??

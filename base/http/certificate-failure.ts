@@ -1,7 +1,7 @@
 /** Why a certificate of a server was refused, and what to do. */
 export interface CertificateFailure {
   /** `untrusted` if no trusted authority issued the certificate. */
-  readonly kind: 'untrusted' | 'time' | 'name';
+  readonly kind: 'untrusted' | 'time' | 'name' | 'invalid';
   readonly why: string;
   readonly fix: string;
 }
@@ -9,6 +9,12 @@ export interface CertificateFailure {
 const trust =
   'trust the authority that issued the certificate: name its file in the option for authorities of this connection, such as --ca-file, or add it to the authorities of the system';
 const untrusted = (why: string): CertificateFailure => ({ kind: 'untrusted', why, fix: trust });
+
+const invalid = (why: string): CertificateFailure => ({
+  kind: 'invalid',
+  why,
+  fix: 'give the server a certificate for servers (serverAuth), with a key of at least 2,048 bits (RSA) and a signature by SHA-256 or longer',
+});
 
 /** The codes of OpenSSL for chains (openssl-verification-options(1)). Node appends advice for programmers. */
 const failures: Readonly<Record<string, CertificateFailure>> = {
@@ -32,6 +38,11 @@ const failures: Readonly<Record<string, CertificateFailure>> = {
     why: 'its certificate is not valid yet',
     fix: 'check the clock of this machine and of the server',
   },
+  INVALID_PURPOSE: invalid('its certificate, or that of its issuer, is for another purpose'),
+  INVALID_CA: invalid('a certificate that issued another one is not that of an authority'),
+  PATH_LENGTH_EXCEEDED: invalid('an authority in the chain of its certificate may not issue authorities'),
+  CERT_CHAIN_TOO_LONG: invalid('the chain of its certificate is too long'),
+  CERT_SIGNATURE_FAILURE: invalid('a signature in the chain of its certificate is not valid'),
 };
 
 /** Characters of the names in a certificate that a message repeats: the server chooses them. */
@@ -39,6 +50,8 @@ const longestNames = 200;
 
 /** Returns why the certificate of a server was refused, or undefined for any other error. */
 export function certificateFailure(thrown: unknown, code: string): CertificateFailure | undefined {
+  // Node has no code for a weak key or digest, and for critical extensions: it gives OpenSSL's text.
+  if (code === 'UNSPECIFIED') return invalid(`its certificate is not valid (${(thrown as Error).message})`);
   if (code !== 'ERR_TLS_CERT_ALTNAME_INVALID') return failures[code];
   const { cert } = thrown as { readonly cert?: { readonly subjectaltname?: string } };
   const names = cert?.subjectaltname ?? '';
