@@ -2,10 +2,10 @@ import { closeSync, openSync } from 'node:fs';
 import {
   PortcullisError,
   errnoOf,
+  fileReason,
   isPortcullisError,
   meaningOfErrno,
   meansDamagedFileSystem,
-  reasonOf,
 } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
@@ -178,13 +178,13 @@ export function diskIsFull(attempted: string, path: string): PortcullisError {
 
 /**
  * Converts an error of node:sqlite or node:fs into a coded failure.
- * @param why the reason in words; default: the message of the error
+ * @param why the reason in words; default: {@link fileReason}
  */
 export function storageFailure(
   thrown: unknown,
   attempted: string,
   path: string,
-  why = reasonOf(thrown),
+  why = fileReason(thrown, path),
 ): PortcullisError {
   if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);

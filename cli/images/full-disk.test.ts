@@ -62,7 +62,7 @@ for (const [what, temporary, words] of cases)
     mkdirSync(layout, { recursive: true });
     execFileSync('tar', ['-xf', archive, '-C', layout]);
     const { code, stderr } = await portcullis(['images', ...words()], { ...process.env, TMPDIR: temporary });
-    assert.match(stderr, /^portcullis: .*ENOSPC.* \[STORAGE_DISK_FULL\]\n$/u);
+    assert.match(stderr, /^portcullis: .*: the disk is full; .* \[STORAGE_DISK_FULL\]\n$/u);
     assert.equal(code, 4);
     assert.deepEqual(readdirSync(full), []);
   });
