@@ -135,7 +135,6 @@ export async function startDaemon(
     paths: hostPaths,
   });
   pods.probe.begin();
-  prover.warm?.();
   void store.checkLayers();
   redecision.request();
   const healthy = createHealth(checks);

@@ -34,6 +34,22 @@ function sandbox(
 const access = { devices: [], nodes: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
+test('the prover is started for the first container only, and a later pod does not start it again', () => {
+  let starts = 0;
+  const { warm } = createConfinement({
+    profiles: () => profiles,
+    target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }),
+    prover: { ...prover, warm: () => (starts += 1) },
+    apparmor: { label: () => Promise.resolve(undefined) },
+    selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
+    paths: hostPathsHere,
+  });
+  assert.equal(starts, 0);
+  warm();
+  warm();
+  assert.equal(starts, 1);
+});
+
 test('a verdict without a ceiling is refused and does not mean "no limit"', async () => {
   await assert.rejects(
     confinement.confine({

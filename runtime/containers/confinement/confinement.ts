@@ -39,6 +39,8 @@ import { namedByAnnotation } from './profile-name.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
+  /** Prepares in the background for the first container of this process. Later calls do nothing. */
+  warm(): void;
   /**
    * Returns the settings for the kernel: asked ∩ requested ∩ every ceiling of the rules that admitted the
    * image. The filter is proved.
@@ -97,13 +99,18 @@ export function proverIn(root: string): Prover {
 export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
-  readonly prover: Pick<Prover, 'meet' | 'settings'>;
+  readonly prover: Pick<Prover, 'meet' | 'settings' | 'warm'>;
   readonly apparmor: Pick<AppArmor, 'label'>;
   readonly selinux: Pick<SeLinux, 'labels' | 'relabel'>;
   readonly paths: Pick<HostPaths, 'text'>;
 }): Confinement {
   const own = boundingCapabilities();
+  let isWarm = false;
   return {
+    warm: () => {
+      if (!isWarm) parts.prover.warm?.();
+      isWarm = true;
+    },
     confine: async (input) => {
       const {
         config,

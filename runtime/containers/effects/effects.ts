@@ -86,7 +86,10 @@ function realEffects(input: ContainerEffectDeps): ContainerEffects {
     digest,
     newId: monitors.newId,
     forgetId: monitors.forget,
-    expect: monitors.expect,
+    expect: (sandbox) => {
+      input.confinement.warm();
+      monitors.expect(sandbox);
+    },
     close: monitors.close,
     now,
     clock: {
