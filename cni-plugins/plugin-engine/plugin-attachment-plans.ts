@@ -9,7 +9,11 @@ import { idOfPod } from '../namespaces/caller.ts';
 import type { Host } from '../namespaces/caller.ts';
 import type { NetworkDatabase } from '../database/database.ts';
 import { ownerOfCall } from '../database/memberships.ts';
-import type { PluginAttachment, PluginAttachmentStore } from '../database/plugin-attachments.ts';
+import type {
+  NewPluginAttachment,
+  PluginAttachment,
+  PluginAttachmentStore,
+} from '../database/plugin-attachments.ts';
 import { addressResult, chosenMac, linkOf, planInput } from './plugin-call-values.ts';
 import type { PluginCall } from '../calls/plugin-call.ts';
 import type { PodPolicies } from './pod-policies.ts';
@@ -123,23 +127,12 @@ export function createPartPlans({
         // `observe` only reads the kernel, and only what no other act can change meanwhile, because the lock
         // is held.
         const observed = plugin.observe?.(reading.config, kernel, input);
-        const { resources, result } = plugin.plan(
-          reading.config,
-          observed === undefined ? input : { ...input, observed },
-        );
-        refuseConflicts({ plugin, reading, call }, host, { resources, result });
+        const planned = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
+        refuseConflicts({ plugin, reading, call }, host, planned);
         if (reading.source.from !== 'ranges')
-          sharedAddresses.refuseOther({ attachment, key: call.key }, resources);
-        addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
-        const begun = pluginAttachments.begin({
-          attachment,
-          key: call.key,
-          type: reading.type,
-          netns: call.netns,
-          ...idIn(kernel),
-          resources,
-          result,
-        });
+          sharedAddresses.refuseOther({ attachment, key: call.key }, planned.resources);
+        addressing.takeHostPorts(host, planned.resources, { attachment, part: reading.type });
+        const begun = pluginAttachments.begin(recordOf(attachment, { reading, call }, kernel, planned));
         if (pod !== undefined) policies.begin(begun, pod);
         return begun;
       });
@@ -161,6 +154,22 @@ const idIn = ({ pod }: ResourceKernel): Pick<PluginAttachment, 'netnsId'> =>
   pod === undefined ? {} : { netnsId: idOfPod(pod) };
 
 type Planned = ReturnType<Plugin['plan']>;
+
+/** Returns the record with which an attachment of a plugin begins. */
+const recordOf = (
+  attachment: number,
+  { reading, call }: Pick<Adding, 'reading' | 'call'>,
+  kernel: ResourceKernel,
+  { resources, result }: Planned,
+): NewPluginAttachment => ({
+  attachment,
+  key: call.key,
+  type: reading.type,
+  netns: call.netns,
+  ...idIn(kernel),
+  resources,
+  result,
+});
 
 /** Refuses addresses that the pod's interface cannot have. */
 function refuseMtu({ interface: name }: AttachmentKey, { interfaces, ips }: CniResult): void {
@@ -217,17 +226,9 @@ function createLaterPlans({
         const { bound: _unbound, ...rest } = planInput(call, host, nothing, hostInterface);
         const input: PlanInput = { ...rest, addressesLater: true };
         const observed = plugin.observe?.(reading.config, kernel, input);
-        const { resources, result } = plugin.plan(reading.config, { ...input, observed });
-        refuseConflicts({ plugin, reading, call }, host, { resources, result });
-        const part = pluginAttachments.begin({
-          attachment,
-          key: call.key,
-          type: reading.type,
-          netns: call.netns,
-          ...idIn(kernel),
-          resources,
-          result,
-        });
+        const planned = plugin.plan(reading.config, { ...input, observed });
+        refuseConflicts({ plugin, reading, call }, host, planned);
+        const part = pluginAttachments.begin(recordOf(attachment, { reading, call }, kernel, planned));
         return { part, observed };
       });
     },

@@ -1,4 +1,5 @@
 import { LIMIT_NAMES, RESOURCE_NAMES } from '../profile/sets.ts';
+import { metadataSchema } from './metadata-schema.ts';
 
 export const EXACT_KIND = 'ExactProfile';
 
@@ -10,11 +11,6 @@ const amount = {
     { type: 'integer', minimum: 0 },
     { type: 'string', pattern: '^[0-9]{1,20}$', description: 'write a number' },
   ],
-} as const;
-const profileName = {
-  type: 'string',
-  pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$',
-  description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
 } as const;
 const access = { type: 'array', minItems: 1, items: { enum: ['execute', 'read', 'write'] } } as const;
 const fileRules = {
@@ -90,15 +86,7 @@ export const exactProfileSchema = {
     $schema: { type: 'string' },
     apiVersion: { const: 'portcullis.dev/v1alpha1' },
     kind: { const: EXACT_KIND },
-    metadata: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['name'],
-      properties: {
-        name: profileName,
-        description: { type: 'string', maxLength: 4096 },
-      },
-    },
+    metadata: metadataSchema({}),
     capabilities: texts('Capabilities of the bounding set.'),
     ambient: texts('Capabilities that survive an exec by a user other than root.'),
     syscalls: {

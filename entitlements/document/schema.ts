@@ -1,5 +1,6 @@
 import { LIMIT_BOUNDS, RESOURCE_BOUNDS } from '../catalog/resources.ts';
 import { CATALOG } from '../catalog/catalog.ts';
+import { metadataSchema } from './metadata-schema.ts';
 import { PARAMETER_TYPES } from './parameters.ts';
 
 export const PROFILE_KIND = 'EntitlementProfile';
@@ -7,15 +8,8 @@ export const PROFILE_KIND = 'EntitlementProfile';
 /** The URL at which editors find the schema of a profile document. */
 const schemaId = 'https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json';
 
-/** The syntax of a profile's name. */
-const NAME = '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$';
 const PARAMETER_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$';
 
-const profileName = {
-  type: 'string',
-  pattern: NAME,
-  description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
-} as const;
 const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
 const texts = (description: string) => ({ type: 'array', maxItems: 1000, items: text, description }) as const;
 const patterns = (description: string) =>
@@ -179,15 +173,7 @@ export const profileSchema = {
     $schema: { type: 'string' },
     apiVersion: { const: 'portcullis.dev/v1alpha1' },
     kind: { const: PROFILE_KIND },
-    metadata: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['name'],
-      properties: {
-        name: profileName,
-        description: { type: 'string', maxLength: 4096, description: 'Purpose of the profile, for people.' },
-      },
-    },
+    metadata: metadataSchema({ description: 'Purpose of the profile, for people.' }),
     parameters: {
       type: 'object',
       maxProperties: 100,

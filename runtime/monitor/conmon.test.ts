@@ -107,14 +107,18 @@ test(
   },
 );
 
-test('a message of the runtime that contains control characters is reported', { timeout: 60_000 }, async (t) => {
-  const { monitor } = await monitorOf(t, "printf 'exec \\001\\037\\tname: no such file\\n' >&2\nexit 1");
-  await assert.rejects(monitor.create(), (error: PortcullisError) => {
-    assert.equal(error.code, 'RUNTIME_CREATE_FAILED');
-    assert.match(error.failure.why, /exec .*name: no such file/u);
-    return true;
-  });
-});
+test(
+  'a message of the runtime that contains control characters is reported',
+  { timeout: 60_000 },
+  async (t) => {
+    const { monitor } = await monitorOf(t, "printf 'exec \\001\\037\\tname: no such file\\n' >&2\nexit 1");
+    await assert.rejects(monitor.create(), (error: PortcullisError) => {
+      assert.equal(error.code, 'RUNTIME_CREATE_FAILED');
+      assert.match(error.failure.why, /exec .*name: no such file/u);
+      return true;
+    });
+  },
+);
 
 // The messages of crun 1.8.1 and runc 1.5.2 when one of their processes is killed during `create`.
 for (const message of [

@@ -12,22 +12,27 @@ const batchBytes = 256 * 1024;
 /**
  * Fetches a blob into a file with mode 0600. If the file exists, it holds the first bytes of the blob, which
  * an earlier fetch left: they are hashed again, and only the rest is requested.
- * @param repository its chunks belong to this function: the memory of each is freed when it is written
  * @throws PortcullisError of base/distribution; the file then holds what has arrived
  */
-export async function download(
+export type FetchBlob = (
   repository: Pick<RegistryRepository, 'blob'>,
   descriptor: Pick<BlobDescriptor, 'digest' | 'size'>,
   path: string,
   signal: AbortSignal,
-): Promise<void> {
+) => Promise<void>;
+
+/**
+ * Fetches a blob in a thread that must not block.
+ * @param repository its chunks belong to this function: the memory of each is freed when it is written
+ */
+export const download: FetchBlob = async (repository, descriptor, path, signal) => {
   const begun = await sizeIfPresent(path);
   // Before the request: without a reader of its body, an answer keeps its connection.
   await using file = await open(path, begun === 0 ? 'w' : 'a', 0o600);
   const left = begun === 0 ? undefined : createReadStream(path, { end: begun - 1 });
   const stream = await repository.blob(descriptor, signal, left);
   await writeAll(file, stream, begun);
-}
+};
 
 /** Returns the size of a file in bytes, 0 if there is none. */
 export async function sizeIfPresent(path: string): Promise<number> {

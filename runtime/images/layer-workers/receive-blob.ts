@@ -1,9 +1,8 @@
 import { closeSync, createReadStream, openSync, writeSync } from 'node:fs';
 import { attempt } from '../../../base/errors/index.ts';
-import type { RegistryRepository } from '../../../base/distribution/index.ts';
 import { createWriteOut } from '../../../base/kernel/index.ts';
-import type { BlobDescriptor } from '../manifest/json.ts';
 import { sizeIfPresent } from './download.ts';
+import type { FetchBlob } from './download.ts';
 
 /**
  * Size of the buffer into which each connection receives. A larger one is not in the processor's cache any
@@ -20,12 +19,7 @@ const batchBytes = 256 * 1024;
  * @throws PortcullisError of base/distribution, the error of the file system; the file then holds what has
  * arrived
  */
-export async function receiveBlob(
-  repository: Pick<RegistryRepository, 'blob'>,
-  descriptor: Pick<BlobDescriptor, 'digest' | 'size'>,
-  path: string,
-  signal: AbortSignal,
-): Promise<void> {
+export const receiveBlob: FetchBlob = async (repository, descriptor, path, signal) => {
   const begun = await sizeIfPresent(path);
   // Before the request: without a reader of its body, an answer keeps its connection.
   const fd = openSync(path, begun === 0 ? 'w' : 'a', 0o600);
@@ -45,7 +39,7 @@ export async function receiveBlob(
   } finally {
     closeSync(fd);
   }
-}
+};
 
 /** Appends to a file. @param begun length of the file */
 function createBatches(fd: number, begun: number) {
