@@ -241,6 +241,8 @@ const globs: readonly (readonly [glob: string, reference: string, matches: boole
   ['**/*/app:1', 'ghcr.io/app:1', false],
   ['ghcr.io/org/*:*', `ghcr.io/org/app@${digest}`, true],
   ['ghcr.io/org/a*p', 'ghcr.io/org/app:stop', true],
+  ['ghcr.io/org/*to*', 'ghcr.io/org/app:stop', true],
+  ['ghcr.io/org/*a1*', `ghcr.io/org/web@${digest}`, true],
   ['ghcr.io*/org/app*', 'ghcr.io:5000/org/app:1', true],
   ['*.docker.io/**', 'ubuntu:24.04', true],
   ['ghcr.io/**/app:1', 'ghcr.io/a/b/app:1', true],
@@ -262,9 +264,7 @@ function globMatchesName(glob: string, reference: string): boolean {
   const { registry, repository, tag, digest: by } = parseReference(reference);
   const host = registry === 'docker.io' ? 'index.docker.io' : registry;
   const whole = glob === '*' ? 'index.docker.io/library/*' : glob === '*/*' ? 'index.docker.io/*/*' : glob;
-  // A name without a tag has the tag latest.
-  const named = /(?:^|\/)[^/:*]*$/u.test(whole) ? `${whole}:latest` : whole;
-  const parts = named.split('**').map((part) => part.replaceAll('.', '\\.').replaceAll('*', '[^/]*'));
+  const parts = whole.split('**').map((part) => part.replaceAll('.', '\\.').replaceAll('*', '[^/]*'));
   return new RegExp(`^${parts.join('.*')}$`, 'u').test(
     by === undefined ? `${host}/${repository}:${tag ?? 'latest'}` : `${host}/${repository}@${by}`,
   );
@@ -274,7 +274,7 @@ test('patterns match every image of a glob, and no other if they are exact', () 
   const part = fc.constantFrom(
     ...['*', '**', 'ghcr.io', 'ghcr.io*', '*.io', 'reg*', '*0', '*:*', 'docker.io', '*.docker.io'],
     ...['index.docker.io', 'localhost', 'library', 'org', 'o*', 'app', 'app*', 'a*p', 'app:1', 'app:*'],
-    ...['*:**', '*:1', 'a*:a*', 'a*6:*'],
+    ...['*:**', '*:1', 'a*:a*', 'a*6:*', '*p*', '*to*', '*a*', '*:*:*', 'app:1:*'],
   );
   const reference = fc.constantFrom(
     ...['app', 'app:1', 'org/app', 'ghcr.io/app:1', 'ghcr.io/org/app:1', 'ghcr.io/org/app:stop'],

@@ -67,14 +67,18 @@ function hostsOf(host: string): GlobPatterns | { readonly problem: string } {
 /** Converts the last segment of a glob, whose `*` also matches characters of a tag or a digest. */
 function endOf(segment: string): { readonly pattern: string; readonly exact: boolean } {
   if (segment === '**') return { pattern: segment, exact: true };
-  const [name = '', tag] = segment.split(':');
+  const [name = '', tag, ...more] = segment.split(':');
   const star = name.lastIndexOf('*');
   const tail = name.slice(star + 1);
-  const upToStar = `${name.slice(0, name.indexOf('*'))}*`;
+  const upToStar = star < 0 ? name : `${name.slice(0, name.indexOf('*'))}*`;
   if (tag === undefined) {
-    if (star < 0) return { pattern: `${name}:latest`, exact: true };
-    return tail === '' ? { pattern: name, exact: true } : { pattern: upToStar, exact: false };
+    // The name of each image ends with a tag or a digest, which such a glob cannot match.
+    if (star < 0) return { pattern: `${name}:latest`, exact: false };
+    // `*app*` also matches `web:app`.
+    return { pattern: upToStar, exact: upToStar === name };
   }
+  // No name has two tags.
+  if (more.length > 0) return { pattern: upToStar, exact: false };
   const anyTag = /^\*+$/.test(tag);
   // `a*:1` also matches `app@sha256:1…`, if the digest has these digits.
   const matchesDigest = star >= 0 && '@sha256'.endsWith(tail) && /^[0-9a-f*]+$/.test(tag);
