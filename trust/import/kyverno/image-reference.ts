@@ -1,6 +1,6 @@
 import { append } from '../../../base/lists/index.ts';
 import type { PathSegment } from '../../../base/schema/index.ts';
-import { hasUsualHost } from '../../requirements/image-pattern.ts';
+import { globMatches, hasUsualHost } from '../../requirements/image-pattern.ts';
 import { reportUnmapped } from '../mapping/source-documents.ts';
 import type { Importing } from '../mapping/source-documents.ts';
 
@@ -38,10 +38,13 @@ export function importReferences(
  * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`.
  */
 export function patternsOfReference(text: string): ConvertedReference {
-  const { name, suffix } = splitSuffix(text);
+  const { name, suffix: written } = splitSuffix(text);
   const segments = name.split('/');
   const widened: string[] = [];
-  let wider = text.includes('?');
+  // `*:a*` also matches `app@sha256:a…`: the `*` covers everything before the colon.
+  const matchesDigest = segments.at(-1) === '*' && /^:[0-9a-f*]+$/.test(written);
+  const suffix = matchesDigest ? '' : written;
+  let wider = text.includes('?') || (matchesDigest && !/^:\*+$/.test(written));
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {
@@ -73,7 +76,7 @@ export function patternsOfReference(text: string): ConvertedReference {
  * `docker.io/library/nginx` are two names, and the registry of a short name depends on its settings.
  */
 function namesAsWritten([host = '', ...path]: readonly string[]): boolean {
-  if (host === '*') return !path.includes('library');
+  if (host === '*') return !path.some((part) => part !== '*' && globMatches(part, 'library'));
   return (/[.:]/.test(host) || host === 'localhost') && !/^(?:.*\.)?docker\.io(?::|$)/.test(host);
 }
 

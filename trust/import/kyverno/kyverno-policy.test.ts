@@ -3,7 +3,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { matchRules } from '../../policy/matching.ts';
 import { parseImagePattern, patternMatches } from '../../requirements/image-pattern.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 import { patternsOfReference } from './image-reference.ts';
 
@@ -282,28 +284,66 @@ for (const [what, text, rules, unmapped] of table) {
   });
 }
 
+/** The name that Kyverno compares with patterns (GetImageInfo in Kyverno's infos.go). */
+function kyvernoName(reference: string): string {
+  const [first = ''] = reference.split('/');
+  const isNamed = reference.includes('/') && (/[.:]/u.test(first) || first === 'localhost');
+  const [name = '', digest] = (isNamed ? reference : `docker.io/${reference}`).split('@');
+  const tagged = name.includes(':', name.lastIndexOf('/'));
+  if (digest === undefined) return tagged ? name : `${name}:latest`;
+  return `${tagged ? name.slice(0, name.lastIndexOf(':')) : name}@${digest}`;
+}
+
 test('a converted pattern matches at least the references of Kyverno’s pattern', () => {
-  const piece = fc.constantFrom('a', 'b', '*', 'a*', '?');
-  const segment = fc.constantFrom('a', 'b', 'ab', 'aa');
-  fc.assert(
-    fc.property(
-      fc.array(piece, { minLength: 1, maxLength: 3 }),
-      fc.array(segment, { minLength: 1, maxLength: 4 }),
-      (pieces, path) => {
-        const theirs = new RegExp(
-          `^ghcr\\.io/${pieces.join('/').replaceAll('*', '.*').replaceAll('?', '.')}$`,
-        );
-        const repository = path.join('/');
-        const { patterns, exact } = patternsOfReference(`ghcr.io/${pieces.join('/')}`);
-        const ours = patterns.some((pattern) =>
-          patternMatches(parseImagePattern(pattern), { registry: 'ghcr.io', repository }),
-        );
-        const matches = theirs.test(`ghcr.io/${repository}`);
-        assert.ok(exact ? ours === matches : ours || !matches, `${pieces.join('/')}: ${repository}`);
-      },
-    ),
-    fuzzing(2, 500),
+  const host = fc.constantFrom('ghcr.io', '*', 'docker.io', '*.io', 'ghcr.io:5000', 'ghcr.io*');
+  const piece = fc.constantFrom('a', 'b', '*', 'a*', '?', '*a', 'library', 'lib*');
+  const end = fc.constantFrom(
+    '',
+    '',
+    ':*',
+    ':1',
+    ':a*',
+    ':1*',
+    ':?',
+    '@*',
+    '@sha256:a*',
+    `@${digestOf('a')}`,
   );
+  const registry = fc.constantFrom('ghcr.io/', 'ghcr.io:5000/', '', 'docker.io/', 'localhost/');
+  const segment = fc.constantFrom('a', 'b', 'ab', 'aa', 'library');
+  const suffix = fc.constantFrom('', ':1', ':ab', `@${digestOf('a')}`, `:1@${digestOf('1')}`);
+  const list = <T>(one: fc.Arbitrary<T>): fc.Arbitrary<T[]> => fc.array(one, { minLength: 1, maxLength: 3 });
+  const texts = fc
+    .tuple(host, list(piece), end)
+    .map(([first, path, last]) => `${[first, ...path].join('/')}${last}`);
+  const references = fc
+    .tuple(registry, list(segment), suffix)
+    .map(([first, path, last]) => `${first}${path.join('/')}${last}`);
+  fc.assert(
+    fc.property(texts, references, (text, reference) => {
+      const source = text.replaceAll('.', '\\.').replaceAll('*', '.*').replaceAll('?', '.');
+      const matches = new RegExp(`^${source}$`, 'u').test(kyvernoName(reference));
+      const { patterns, exact } = patternsOfReference(text);
+      const named = normaliseReference(reference);
+      const ours = patterns.some((pattern) => patternMatches(parseImagePattern(pattern), named));
+      assert.ok(exact ? ours === matches : ours || !matches, `${text} as ${patterns.join()}: ${reference}`);
+    }),
+    fuzzing(2, 5000),
+  );
+});
+
+const digestOf = (digit: string): string => `sha256:${digit.repeat(64)}`;
+
+test('a star before a colon matches references with digests too', async () => {
+  const text = policyOf(keys()).replace('ghcr.io/org/*', 'ghcr.io/org/*:*');
+  const { result, policy } = await imported('kyverno', text);
+  assert.deepEqual(result.unmapped, []);
+  for (const end of [':1', `@${digestOf('a')}`])
+    assert.equal(
+      matchRules(policy, normaliseReference(`ghcr.io/org/app${end}`), '').requiring.length,
+      1,
+      end,
+    );
 });
 
 test('a pattern for any registry does not match a name of a registry', () => {
