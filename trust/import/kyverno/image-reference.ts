@@ -13,14 +13,18 @@ interface ConvertedReference {
   readonly wider: boolean;
 }
 
-/** Returns our patterns for those of a rule, by their places: all images if it has none. Lists wider ones. */
+/**
+ * Returns our patterns for those of a rule, by their places: all images if it has none. Lists wider ones.
+ * @param names which names the patterns are matched against
+ */
 export function importReferences(
   references: readonly (readonly [text: string, path: readonly PathSegment[]])[],
   importing: Importing,
+  names: ComparedNames = 'complete',
 ): readonly string[] {
   if (references.length === 0) return ['**'];
   const images = references.flatMap(([text, path]) => {
-    const { patterns, wider } = patternsOfReference(text);
+    const { patterns, wider } = patternsOfReference(text, names);
     if (wider)
       reportUnmapped(
         importing,
@@ -34,17 +38,27 @@ export function importReferences(
 }
 
 /**
+ * The names that Kyverno compares with patterns: `complete` ones, which end with a tag or with a digest, or
+ * names `as-written` in the pod, which may have both or none.
+ */
+type ComparedNames = 'complete' | 'as-written';
+
+/**
  * Converts an image reference pattern of Kyverno to ours. There, `*` matches any characters including
  * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`.
  */
-export function patternsOfReference(text: string): ConvertedReference {
+export function patternsOfReference(text: string, names: ComparedNames = 'complete'): ConvertedReference {
   const { name, suffix: written } = splitSuffix(text);
   const segments = name.split('/');
+  // `app:5*` also matches `app:5000/web`.
+  if (segments.length === 1 && name !== '*' && written.includes('*')) return usable(['**'], '', false, true);
   const widened: string[] = [];
   // `*:a*` also matches `app@sha256:a…`: the `*` covers everything before the colon.
-  const matchesDigest = segments.at(-1) === '*' && /^:[0-9a-f*]+$/.test(written);
-  const suffix = matchesDigest ? '' : written;
-  let wider = text.includes('?') || (matchesDigest && !/^:\*+$/.test(written));
+  const coversAll = segments.at(-1) === '*' && /^:[0-9a-f*]+$/.test(written);
+  // `:1*` also matches the end of `app:1@sha256:…`.
+  const coversBoth = names === 'as-written' && /^:.*\*/.test(written);
+  const suffix = coversAll || coversBoth ? '' : written;
+  let wider = text.includes('?') || (suffix !== written && !(coversAll && /^:\*+$/.test(written)));
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {

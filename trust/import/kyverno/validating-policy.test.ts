@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { matchRules } from '../../policy/matching.ts';
+import { normaliseReference } from '../../requirements/named-images.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 
 const signatures = (attestors: string, after: string): string =>
@@ -283,4 +285,19 @@ test('no generated ImageValidatingPolicy admits an image without a requirement',
     }),
     fuzzing(14, 150),
   );
+});
+
+test('a glob with a tag also applies to references with that tag and a digest, as they are written', async () => {
+  const one = policyOf([signatures('attestors.cosign', '> 0')]);
+  const named = `ghcr.io/org/app:v1@sha256:${'a'.repeat(64)}`;
+  for (const glob of ['ghcr.io/org/app:v*', 'ghcr.io/org/*:v*', 'ghcr.io/org/app:*', '*/org/app:v?*']) {
+    const { policy } = await imported('kyverno', one.replace('glob: ghcr.io/org/*', `glob: "${glob}"`));
+    assert.equal(matchRules(policy, normaliseReference(named), '').requiring.length, 1, glob);
+  }
+});
+
+test('a glob without a slash also applies to registries with a port', async () => {
+  const one = policyOf([signatures('attestors.cosign', '> 0')]);
+  const { policy } = await imported('kyverno', one.replace('glob: ghcr.io/org/*', 'glob: "mirror:5*"'));
+  assert.equal(matchRules(policy, normaliseReference('mirror:5000/app:1'), '').requiring.length, 1);
 });

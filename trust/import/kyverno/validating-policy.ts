@@ -27,6 +27,7 @@ export function readValidatingPolicy(value: Json, base: Path, importing: Importi
       [...path, 'matchImageReferences', index, 'glob'],
     ]),
     importing,
+    'as-written',
   );
   const own =
     value['kind'] === 'NamespacedImageValidatingPolicy'
