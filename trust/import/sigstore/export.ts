@@ -115,6 +115,8 @@ function authoritiesOf(rule: TrustRule): readonly Json[] | string {
     return 'a glob of a ClusterImagePolicy cannot contain a digest';
   if (rule.images.some((pattern) => parseImagePattern(pattern).tag !== undefined))
     return 'policy-controller replaces tags by digests before it compares names';
+  if (rule.images.some((pattern) => parseImagePattern(pattern).host.startsWith('[')))
+    return 'a glob of a ClusterImagePolicy cannot contain an IPv6 address';
   if (rule.images.some((pattern) => innerOf(['', ...parseImagePattern(pattern).path]) > mostInner))
     return `a pattern has more than ${mostInner} "**"`;
   if (rule.except !== undefined) return 'a ClusterImagePolicy cannot except images';
@@ -146,27 +148,36 @@ function authorityOf(requirement: Requirement): Json | string {
   return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;
 }
 
-/** Whether the last segment of a pattern is a whole name, which a glob cannot end: `*` matches the "@". */
+/**
+ * Whether the last segment of a pattern is a whole name, which a glob cannot end: `*` matches the "@". With
+ * more than one `*`, as in `*db*`, the rest of the segment may be a part of the digest.
+ */
 function endsOpen(pattern: string): boolean {
-  return !pattern.endsWith('*');
+  const last = pattern.slice(pattern.lastIndexOf('/') + 1);
+  return last !== '**' && last.indexOf('*') !== last.length - 1;
 }
 
 /**
  * Converts a pattern to globs that match all its images. There, a glob is matched against the name with its
- * digest, Docker Hub is `index.docker.io`, and `**` between two slashes is never empty.
+ * digest, Docker Hub is `index.docker.io`, and `**` before a slash is never empty.
  */
 function globsOf(pattern: string): readonly string[] {
-  const { host, path } = parseImagePattern(pattern);
-  const named = host === '' ? path : [host === 'docker.io' ? 'index.docker.io' : host, ...path];
-  if (innerOf(named) > mostInner) return [host === '' ? '**' : `${named[0] ?? ''}/**`];
+  const { host: written, path } = parseImagePattern(pattern);
+  // A glob cannot contain brackets.
+  const host = written === 'docker.io' ? 'index.docker.io' : written.replace(/^\[.*\]/, '*');
+  const named = host === '' ? path : [host, ...path];
+  if (innerOf(named) > mostInner) return [host === '' ? '**' : `${host}/**`];
   let globs: readonly string[] = [''];
   for (const [index, segment] of named.entries()) {
     const isLast = index === named.length - 1;
     const text = isLast ? (segment.endsWith('*') ? segment : `${segment}*`) : `${segment}/`;
     const more = globs.map((glob) => `${glob}${text}`);
-    globs = segment === '**' && index > 0 && !isLast ? [...globs, ...more] : more;
+    // A name has a registry and a path.
+    const mayBeEmpty = segment === '**' && !isLast && (index > 0 || named.length > 2);
+    globs = mayBeEmpty ? [...globs, ...more] : more;
   }
-  return globs;
+  // There, `*/*` means `index.docker.io/*/*`. A name always has a colon.
+  return globs.map((glob) => (glob === '*/*' ? '*/*:*' : glob));
 }
 
 const innerOf = (path: readonly string[]): number => path.slice(1, -1).filter((part) => part === '**').length;
