@@ -290,6 +290,14 @@ test('images whose rules cannot be exported are rejected, and listed', () => {
   assert.deepEqual(excepted.docker, { '': rejected, 'quay.io': anything, 'quay.io/x': rejected });
 });
 
+test('no scope of all hosts of a domain stands for a pattern with a tag', () => {
+  const open = { allowUnverified: true } as const;
+  const tagged = ['*.quay.io/**:v1', '*.quay.io:*/**'];
+  assert.deepEqual(exported({ ...open, images: tagged }).docker, { '': rejected });
+  const excepted = exported({ ...open }, { deny: 'no', images: ['**'], except: tagged });
+  assert.deepEqual(excepted.docker, { '': rejected });
+});
+
 test('a denied digest rejects its repository, whose tags may lead to it', () => {
   const digest = `sha256:${'0'.repeat(64)}`;
   const open = { allowUnverified: true, images: ['quay.io/**'] } as const;

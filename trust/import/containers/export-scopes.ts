@@ -22,10 +22,10 @@ export function scopeOfPattern(text: string, beside: readonly string[]): Pattern
   const open = path.at(-1) === '**';
   const names = open ? path.slice(0, -1) : path;
   if (names.some((name) => name.includes('*')) || tag?.includes('*') === true) return undefined;
-  if (host.includes('*')) return wildcard(host, names, open, beside);
-  const name = [host, ...names].join('/');
   const version = tag === undefined ? (digest === undefined ? '' : `@${digest}`) : `:${tag}`;
   if (version !== '' && open) return undefined;
+  if (host.includes('*')) return wildcard(host, names, open, beside);
+  const name = [host, ...names].join('/');
   const scope = `${name}${version}`;
   if (whyNever(scope) !== undefined) return undefined;
   if (version !== '' || names.length === 0 || (open && host === 'docker.io' && names.length === 1))
