@@ -104,7 +104,10 @@ function typeAtStart(bytes: Uint8Array): string | undefined {
       .split('"')[0] ?? '',
     'base64',
   ).toString('utf8');
-  return /"predicateType"\s*:\s*"([^"\\]+)"/.exec(text)?.[1];
+  const type = /"predicateType"\s*:\s*"([^"\\]+)"/.exec(text);
+  const predicate = text.search(/"predicate"\s*:/);
+  // Sorted keys begin with the predicate, which may quote other statements.
+  return predicate !== -1 && predicate < (type?.index ?? 0) ? undefined : type?.[1];
 }
 
 /**

@@ -11,6 +11,7 @@ import { createDecider } from '../verdict/decider.ts';
 import { explainVerdict } from '../verdict/explain-verdict.ts';
 import { attestImage } from '../signing/attest-image.ts';
 import { loadCel } from './cel-loaded.ts';
+import { attestationCollectors } from './collectors.ts';
 import { maxSizeSchema, parseSize } from './size.ts';
 
 /** Returns a bill of materials of about this many bytes. */
@@ -98,6 +99,22 @@ for (const format of ['bundle', 'legacy'] as const) {
     assert.equal((await judged(t, altered, policy)).outcome, 'deny');
   });
 }
+
+test('a large attestation that quotes another statement before its own type is kept', () => {
+  const statement = {
+    _type: 'https://in-toto.io/Statement/v1',
+    predicate: {
+      inputs: [{ predicateType: 'https://slsa.dev/provenance/v1' }],
+      packages: 'x'.repeat(300_000),
+    },
+    predicateType: 'https://spdx.dev/Document',
+    subject: [{ digest: { sha256: 'a'.repeat(64) } }],
+  };
+  const payload = Buffer.from(JSON.stringify(statement)).toString('base64');
+  const envelope = { payloadType: 'application/vnd.in-toto+json', payload, signatures: [{ sig: 'AAAA' }] };
+  const bytes = Buffer.from(JSON.stringify(envelope));
+  for (const { judge } of attestationCollectors) assert.equal(judge?.(bytes, [demandOf()]), 'keep');
+});
 
 test('an attestation larger than the policy’s limit is refused with the name of the setting, and counts once that is raised', async (t) => {
   const small = policyOf({ require: demandOf(1024 * 1024) });
