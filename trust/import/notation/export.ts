@@ -149,20 +149,24 @@ function rivals(
 ): readonly string[] {
   const others = candidates.filter((other) => other !== candidate);
   const shared = others.filter((other) => overlap(candidate, other)).map(({ rule }) => rule.name);
-  const excepted = (candidate.rule.except ?? []).map(completed);
+  const excepted = exceptedBy(candidate);
   // Images that the rule excepts must belong to another statement, because the statement for "*" would admit
   // them.
-  const uncovered = excepted.some((image) => !others.some(({ scopes }) => scopes.includes(image)))
+  const uncovered = excepted.some(
+    (image) => image === undefined || !others.some(({ scopes }) => scopes.includes(image)),
+  )
     ? ['its excepted images']
     : [];
   const unsaid = left.filter((rule) => mayHold(rule, candidate)).map(({ name }) => name);
   return [...shared, ...uncovered, ...unsaid];
 }
 
+/** Returns the repositories that a rule excepts; undefined for a part of one, or for several. */
+const exceptedBy = ({ rule }: Candidate): readonly (string | undefined)[] => (rule.except ?? []).map(scopeOf);
+
 function overlap(a: Candidate, b: Candidate): boolean {
   const holds = (all: Candidate, one: Candidate): boolean =>
-    all.scopes.includes('*') &&
-    !one.scopes.every((scope) => (all.rule.except ?? []).map(completed).includes(scope));
+    all.scopes.includes('*') && !one.scopes.every((scope) => exceptedBy(all).includes(scope));
   return holds(a, b) || holds(b, a) || a.scopes.flatMap(namesOf).some((scope) => b.scopes.includes(scope));
 }
 
@@ -174,10 +178,10 @@ function namesOf(scope: string): readonly string[] {
 
 /**
  * Whether a rule that is left out may match an image of the candidate. Only the literal beginnings of
- * patterns are compared.
+ * patterns are compared. A pattern for any registry has none.
  */
 function mayHold(rule: TrustRule, { scopes }: Candidate): boolean {
-  if (scopes.includes('*')) return true;
+  if (scopes.includes('*') || rule.images.some((image) => parseImagePattern(image).host === '')) return true;
   return rule.images.map(completed).some((image) => {
     const certain = image.split('*', 1)[0] ?? '';
     return scopes
