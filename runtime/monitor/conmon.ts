@@ -7,6 +7,7 @@ import { closeFd, openNullDevice, openPipes, writeFd } from '../../base/kernel/i
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
+import { limitOfStarted } from '../cgroups/process-limit.ts';
 import { withExecutable } from '../oci/runtime-message.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { endProcessesWithArgument } from '../processes/processes.ts';
@@ -332,6 +333,14 @@ async function hear(
     await seen.ending;
     if (seen.waiting >= looks)
       throw createFailed(id, 'internal', `${input.handler.path} was ended before it created the container`);
+    const limit = limitOfStarted();
+    if (limit !== undefined)
+      throw monitorFailed(
+        id,
+        `conmon ended without a report, because no process could be created: ${limit}`,
+        'raise this limit (`TasksMax` of a unit), and repeat the request',
+        'exhausted',
+      );
     throw monitorFailed(
       id,
       'conmon ended without a report',

@@ -3,7 +3,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import type { CommandPlace } from '../container-mounts/command-paths-check.ts';
 import { writeExecFiles } from './exec-files.ts';
-import { reachedProcessLimit } from '../cgroups/process-limit.ts';
+import { limitOfStarted, reachedProcessLimit } from '../cgroups/process-limit.ts';
 import type { ExecFiles } from './exec-files.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScope, ExecScopes } from './exec-scope.ts';
@@ -118,7 +118,10 @@ async function run(
     clearTimeout(timer);
     await killed;
     if (ending !== undefined) throw execEnded(ending, id, timeoutMs);
-    if (!files.started()) throw execRefused(id, await files.reason(), reachedProcessLimit(target.init));
+    if (!files.started()) {
+      const reason = await files.reason();
+      throw execRefused(id, reason, processLimitOf(target.init, reason));
+    }
     await Promise.all([stdout.ended(drainMs, quietMs), stderr.ended(drainMs, quietMs)]);
     if (exitCode === undefined) throw execLost(id);
     if (overrun !== undefined) throw outputTooLarge(id, overrun, exitCode);
@@ -188,6 +191,19 @@ const shortages: readonly (readonly [RegExp, string])[] = [
   [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
 ];
 
+/** What crun says when a process of its own could not start another one: nothing, or nothing useful. */
+const silent = /^(?:fail startup)?$/u;
+
+/**
+ * Returns the limit of processes that stopped a command: a limit of the container, or one of the daemon, in
+ * whose cgroup the runtime begins.
+ * @param init the first process of the container
+ * @param reason the message of the runtime
+ */
+export function processLimitOf(init: number, reason: string): string | undefined {
+  return reachedProcessLimit(init) ?? (silent.test(reason.trim()) ? limitOfStarted() : undefined);
+}
+
 /** Messages of crun about its own state of a container. */
 const lostState = /^(?:cannot parse status file|error opening file `[^`]*\/status`)/u;
 
@@ -205,7 +221,7 @@ const paused = /in a paused container|^the container `[^`]*` is paused/u;
 
 /**
  * Returns the error for a command that the runtime could not start, with the runtime's own message.
- * @param limit the limit of processes that is reached, see {@link reachedProcessLimit}
+ * @param limit the limit of processes that is reached, see {@link processLimitOf}
  */
 export function execRefused(id: string, reason: string, limit?: string): PortcullisError {
   const shortage = shortageIn(reason, limit);
@@ -215,8 +231,11 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
       kind: 'exhausted',
       attempted: 'run a command in container',
       on: id.slice(0, 13),
-      why: `${shortage}: ${reason.slice(0, 2_000)}`,
-      fix: 'compare pids.current and memory of the container’s cgroup with their limits, and those of its pod and of the machine (kernel.pid_max)',
+      why: `${shortage}${reason === '' ? '' : `: ${reason.slice(0, 2_000)}`}`,
+      fix:
+        limit === undefined
+          ? 'compare pids.current and memory of the container’s cgroup with their limits, and those of its pod and of the machine (kernel.pid_max)'
+          : 'raise this limit, or find out why so many processes run there',
     });
   const refused = (why: string, fix: string): PortcullisError =>
     failure('RUNTIME_EXEC_REFUSED', 'precondition', 'run a command in container', id.slice(0, 13), why, fix);

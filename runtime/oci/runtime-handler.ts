@@ -131,6 +131,9 @@ export async function openRuntimeHandler(input: {
   // The file of an update whose daemon was killed.
   for (const left of await readdir(stateDir))
     if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
+  // The path of a sealed copy does not say which program it is.
+  const run = (words: readonly string[], signal?: AbortSignal): Promise<CommandResult> =>
+    runCommand(startProgram, program(), words, { signal, name: path });
   const call = async (
     command: string,
     id: string,
@@ -138,11 +141,11 @@ export async function openRuntimeHandler(input: {
     signal?: AbortSignal,
   ): Promise<void> => {
     const words = [...globalArgs, command, ...args, id];
-    const result = await runCommand(startProgram, program(), words, { signal });
+    const result = await run(words, signal);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result);
   };
   const observe = async (id: string): Promise<ObservedStatus> => {
-    const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
+    const result = await run([...globalArgs, 'state', id]);
     if (result.exitCode !== 0) return 'absent';
     return (parseJson(result.stdout) as { status: ObservedStatus }).status;
   };
@@ -176,9 +179,9 @@ export async function openRuntimeHandler(input: {
       if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile)))
         await endProcessesWithArgument(id, [stateDir]);
       // A plain delete comes first, because runc >= 1.2 sleeps 100 ms in a forced one.
-      const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
+      const plain = await run([...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
-      const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
+      const forced = await run([...globalArgs, 'delete', '--force', id]);
       if (forced.exitCode === 0 || isUnknown(forced.stderr)) return;
       const failed = runtimeFailed(path, 'delete', id, forced);
       if (!callerRemovesCgroup || kind === 'other') throw failed;

@@ -1,9 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { parseJson } from '../../base/json/index.ts';
-import { closeFd, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, isErrno, openNullDevice, openPipe, openPipes, writeFd } from '../../base/kernel/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPidToKill } from './exec-files.ts';
@@ -79,7 +78,7 @@ export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
  * @param input.descriptors the command's standard streams; `null` is a null device
  * @param input.consoleSocket where the runtime sends the master of the command's terminal
  * @throws PortcullisError RUNTIME_LAUNCHER_REPLACED, RUNTIME_BAD_WORKING_DIR, RUNTIME_CONTAINER_ROOT_UNKNOWN,
- * RUNTIME_EXEC_TIMEOUT
+ * RUNTIME_EXEC_TIMEOUT, RUNTIME_EXEC_NO_PROCESS
  */
 export async function startCommand(input: {
   readonly startProgram: StartProgram;
@@ -103,6 +102,8 @@ export async function startCommand(input: {
   const parent = await withNullDevice(input.descriptors, (descriptors) => {
     const given = { ...input, descriptors };
     return target.handler.kind === 'crun' ? startDirectly(given, options) : startMonitored(given, options);
+  }).catch((cause: unknown) => {
+    throw isErrno(cause, 'EAGAIN', 'ENOMEM') ? noProcess(target.id, cause) : cause;
   });
   let killed: Promise<void> | undefined;
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {
@@ -117,6 +118,18 @@ export async function startCommand(input: {
     await scope?.kill(0, spare);
   };
   return { exited: parent.exited, kill: (spare) => (killed ??= kill(spare)) };
+}
+
+function noProcess(id: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXEC_NO_PROCESS',
+    kind: 'exhausted',
+    attempted: 'run a command in container',
+    on: id.slice(0, 13),
+    why: `no process could be created on the node: ${reasonOf(cause)}`,
+    fix: 'compare the processes and the memory of the daemon’s unit with their limits (TasksMax, MemoryMax), and those of the machine (kernel.pid_max)',
+    cause,
+  });
 }
 
 /** Starts a command through the shim of its container, which is its parent and reports its end. */

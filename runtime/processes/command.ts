@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, leavesUnknown, reasonOf } from '../../base/errors/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { openOutputs } from '../../base/kernel/index.ts';
 
@@ -23,6 +23,7 @@ const drainMs = 5;
  * @param program an absolute path
  * @param options.timeoutMs after this time the program gets SIGKILL, and the call fails with
  * RUNTIME_COMMAND_TIMEOUT
+ * @param options.name the program in errors. Default: its path
  * @param options.signal kills the program, and fails the call with its reason
  * @throws PortcullisError RUNTIME_COMMAND_NOT_STARTED | RUNTIME_COMMAND_TIMEOUT
  */
@@ -30,14 +31,19 @@ export async function runCommand(
   startProgram: StartProgram,
   program: string,
   args: readonly string[],
-  options: { readonly timeoutMs?: number; readonly signal?: AbortSignal | undefined } = {},
+  options: {
+    readonly timeoutMs?: number;
+    readonly signal?: AbortSignal | undefined;
+    readonly name?: string;
+  } = {},
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
   const [stdout, stderr] = openOutputs({ bytes: outputLimit }, { bytes: outputLimit });
   const limit = { reached: false };
+  const { name = program } = options;
   let timer: NodeJS.Timeout | undefined;
   try {
-    const child = await start(startProgram, program, args, [null, stdout.write, stderr.write]);
+    const child = await start(startProgram, { program, name }, args, [null, stdout.write, stderr.write]);
     stdout.closeWrite();
     stderr.closeWrite();
     timer = setTimeout(() => {
@@ -56,10 +62,11 @@ export async function runCommand(
     if (limit.reached && exitCode === 128 + SIGKILL)
       throw failed(
         'RUNTIME_COMMAND_TIMEOUT',
-        program,
+        name,
         args,
         `it did not end within ${timeoutMs} ms`,
         'check whether the machine is overloaded, then retry',
+        'deadline',
       );
     return { exitCode, stdout: stdout.bytes().toString('utf8'), stderr: stderr.bytes().toString('utf8') };
   } finally {
@@ -71,7 +78,7 @@ export async function runCommand(
 
 async function start(
   startProgram: StartProgram,
-  program: string,
+  { program, name }: { readonly program: string; readonly name: string },
   args: readonly string[],
   descriptors: readonly (number | null)[],
 ): Promise<Child> {
@@ -83,12 +90,16 @@ async function start(
       descriptors,
     });
   } catch (cause) {
+    const isShort = leavesUnknown(cause);
     throw failed(
       'RUNTIME_COMMAND_NOT_STARTED',
-      program,
+      name,
       args,
       reasonOf(cause),
-      'check that the program is installed and executable',
+      isShort
+        ? 'repeat the request; check whether the node has free memory, processes and descriptors'
+        : 'check that the program is installed and executable',
+      isShort ? 'exhausted' : 'internal',
     );
   }
 }
@@ -99,10 +110,11 @@ function failed(
   args: readonly string[],
   why: string,
   fix: string,
+  kind: 'deadline' | 'exhausted' | 'internal',
 ): PortcullisError {
   return new PortcullisError({
     code,
-    kind: code.endsWith('TIMEOUT') ? 'deadline' : 'internal',
+    kind,
     attempted: 'run',
     on: [program, ...args.slice(-2)].join(' '),
     why,

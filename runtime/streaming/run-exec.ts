@@ -8,8 +8,7 @@ import type { StartProgram } from '../../base/reactor/index.ts';
 import type { HostPaths } from '../host-paths/host-paths.ts';
 import { commandPlace } from '../oci/command-paths.ts';
 import type { CommandPlace } from '../oci/command-paths.ts';
-import { shortageIn } from '../oci/exec.ts';
-import { reachedProcessLimit } from '../cgroups/process-limit.ts';
+import { processLimitOf, shortageIn } from '../oci/exec.ts';
 import { readPidToKill, writeExecFiles } from '../oci/exec-files.ts';
 import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';
@@ -116,10 +115,10 @@ async function overseeSession(
 
 async function refused(files: ExecFiles, init: number): Promise<Outcome> {
   const reason = await files.reason();
-  const shortage = shortageIn(reason, reachedProcessLimit(init));
+  const shortage = shortageIn(reason, processLimitOf(init, reason));
   const why =
     reason === ''
-      ? 'the runtime did not say why'
+      ? (shortage ?? 'the runtime did not say why')
       : `${reason}${shortage === undefined ? '' : ` (${shortage})`}`;
   return { kind: 'failure', why: `error executing command in container: ${why}` };
 }

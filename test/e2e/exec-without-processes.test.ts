@@ -1,12 +1,13 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { attempt, isPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
-import { openStage } from '../fixtures/stage.ts';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 import { openCommand } from '../fixtures/stream-client.ts';
 
@@ -64,3 +65,43 @@ test(
     await removePod(stage, pod);
   },
 );
+
+test('a limit of processes that stops the daemon is reported with its cgroup, by commands and creations', async () => {
+  const image = await stage.pull((await stage.publish('app/a:1')).reference);
+  const { daemon } = stage;
+  const pod = await runPod(stage, 'limited-daemon');
+  const id = await runContainer(stage, pod, { name: 'runs', image, command: ['sleep', '600'] });
+  const root = existsSync('/sys/fs/cgroup/pids') ? '/sys/fs/cgroup/pids' : '/sys/fs/cgroup';
+  const cgroup = join(root, `portcullis-limited-${process.pid}`);
+  mkdirSync(cgroup);
+  const write = (name: string, text: string): void => writeFileSync(join(cgroup, name), text);
+  const before = /^(?:\d+:pids|0:):(.*)$/m.exec(readFileSync(`/proc/${daemon.pid}/cgroup`, 'utf8'))?.[1];
+  try {
+    write('cgroup.procs', String(daemon.pid));
+    const create = () => createContainer(stage, pod, { name: 'never', image, command: ['sleep', '600'] });
+    // The next creation has its monitor already.
+    await stage.daemon.cri.runtime.removeContainer({ containerId: await create() });
+    for (const room of [0, 1]) {
+      write('pids.max', String(Number(readFileSync(join(cgroup, 'pids.current'), 'utf8')) + room));
+      const failures = [await failureOf(execute(stage, id, 'true')), await failureOf(create())];
+      write('pids.max', 'max');
+      for (const { code, kind, message } of failures) {
+        assert.match(code, /^RUNTIME_(?:EXEC_NO_PROCESS|MONITOR_FAILED)$/u, message);
+        assert.equal(kind, 'exhausted');
+        assert.match(message, /processes/u);
+        assert.doesNotMatch(message, /check the command|manual page|installed/u);
+      }
+      assert.equal((await execute(stage, id, 'true')).exitCode, 0);
+    }
+  } finally {
+    write('pids.max', 'max');
+    await removePod(stage, pod);
+    for (let tries = 0; existsSync(cgroup) && tries < 100; tries += 1) {
+      for (const one of readFileSync(join(cgroup, 'cgroup.procs'), 'utf8').split('\n'))
+        if (existsSync(`/proc/${one || '0'}`)) writeFileSync(join(root, before ?? '/', 'cgroup.procs'), one);
+      await pause(50);
+      attempt(() => rmdirSync(cgroup));
+    }
+    assert.equal(existsSync(cgroup), false, 'processes are left in the cgroup');
+  }
+});

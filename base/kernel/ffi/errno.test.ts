@@ -69,3 +69,10 @@ test('a path with a NUL byte is refused, because it would be truncated', () => {
   assert.throws(() => cString('/etc/passwd\0.png', 'open'), { code: 'KERNEL_EINVAL' });
   assert.throws(() => mount('none', '/tmp\0x', 'tmpfs', 0), { code: 'KERNEL_EINVAL' });
 });
+
+test('a program that cannot be started because a limit of processes is reached gets its own reason and remedy', () => {
+  const { failure } = kernelError('EAGAIN', 'posix_spawn', '/bin/true');
+  assert.equal(failure.why, 'a limit of processes is reached (EAGAIN)');
+  assert.match(failure.fix, /TasksMax/u);
+  assert.match(kernelError('EAGAIN', 'read', '').failure.fix, /manual page/u);
+});

@@ -90,8 +90,12 @@ const limitFixes: Readonly<Record<string, string>> = {
   unshare: 'raise the limits user.max_*_namespaces (sysctl), or end programs that hold namespaces',
 };
 
+const processes =
+  'raise the limit that is reached: pids.max of the cgroup (TasksMax of the unit), the limit of processes of the user, or kernel.pid_max and kernel.threads-max (sysctl)';
+
 /** Returns the remedy if the errno of this call means a limit of the kernel. */
 function limitFix(name: string, call: string): string | undefined {
+  if (name === 'EAGAIN') return call === 'posix_spawn' ? processes : undefined;
   if (name !== 'ENOSPC' && name !== 'EDQUOT') return undefined;
   return Object.hasOwn(limitFixes, call) ? limitFixes[call] : undefined;
 }
@@ -112,7 +116,7 @@ export function kernelError(
   const limit = limitFix(name, call);
   const text =
     limit !== undefined
-      ? 'a limit of the kernel is reached'
+      ? `a limit of ${limit === processes ? 'processes' : 'the kernel'} is reached`
       : number === undefined
         ? name
         : textOfErrno(getSystemErrorMessage(-number));
