@@ -60,3 +60,13 @@ for (const reason of [
 ])
   test(`a frozen container is named: ${reason}`, () =>
     assert.match(execRefused('c', reason).failure.why, /^the container is frozen/u));
+
+for (const reason of [
+  'write file `/proc/thread-self/attr/exec`: No such file or directory',
+  'unable to apply apparmor profile: apparmor failed to apply profile: write /proc/self/attr/apparmor/exec: no such file or directory',
+])
+  test(`an AppArmor profile that was unloaded is named: ${reason}`, () =>
+    assert.match(
+      execRefused('c', reason).failure.why,
+      /^the AppArmor profile of the container was unloaded/u,
+    ));

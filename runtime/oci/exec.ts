@@ -191,7 +191,7 @@ const shortages: readonly (readonly [RegExp, string])[] = [
   [/too many open files|\bE[MN]FILE\b/i, 'no process could be created: no descriptor is free'],
 ];
 
-/** What crun says when a process of its own could not start another one: nothing, or nothing useful. */
+/** The message of crun when one of its processes could not start another one, if there is a message. */
 const silent = /^(?:fail startup)?$/u;
 
 /**
@@ -215,6 +215,9 @@ export function shortageIn(reason: string, limit?: string): string | undefined {
   if (limit !== undefined) return `no process could be created: ${limit}`;
   return shortages.find(([words]) => words.test(reason))?.[1];
 }
+
+/** Messages of crun and runc about a process that cannot get the AppArmor label for its next exec. */
+const noLabel = /\/attr\/(?:apparmor\/)?exec`?: no such file or directory/iu;
 
 /** Messages of runc and crun. */
 const paused = /in a paused container|^the container `[^`]*` is paused/u;
@@ -244,6 +247,11 @@ export function execRefused(id: string, reason: string, limit?: string): Portcul
     return refused(
       'the container is frozen, as it is while its checkpoint is written',
       'repeat the command when the checkpoint is complete, or thaw the cgroup of the container',
+    );
+  if (noLabel.test(reason))
+    return refused(
+      'the AppArmor profile of the container was unloaded, so that the processes of the container are unconfined',
+      'create a new container, and find the program that unloads profiles on this node, such as aa-remove-unknown or aa-teardown',
     );
   if (lostState.test(reason))
     return refused(

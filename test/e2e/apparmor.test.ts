@@ -9,6 +9,7 @@ import { detectKernel } from '../../entitlements/index.ts';
 import {
   createContainer,
   execute,
+  exitOf,
   namespaceOptions,
   removePod,
   runContainer,
@@ -62,6 +63,13 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
     const said = spawnSync('apparmor_parser', [how, '--skip-cache', file], { encoding: 'utf8' });
     rmSync(file);
     assert.equal(said.status, 0, said.stderr);
+  }
+  /** Unloads the default profile. */
+  function unload(): void {
+    const file = join(tmpdir(), 'portcullis-e2e-unload');
+    writeFileSync(file, 'profile portcullis-default {}\n');
+    assert.equal(spawnSync('apparmor_parser', ['--remove', file]).status, 0);
+    rmSync(file);
   }
   let serial = 0;
   const run = (
@@ -165,12 +173,31 @@ describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, ()
   });
 
   it('a profile that an administrator unloaded is loaded again', async () => {
-    const file = join(tmpdir(), 'portcullis-e2e-unload');
-    writeFileSync(file, 'profile portcullis-default {}\n');
-    assert.equal(spawnSync('apparmor_parser', ['--remove', file]).status, 0);
-    rmSync(file);
+    unload();
     assert.deepEqual(await labels(await run('baseline')), Array(2).fill('portcullis-default (enforce)'));
   });
+
+  for (const again of [false, true])
+    it(`a container whose profile was unloaded${again ? ', and loaded again,' : ''} after its creation does not start`, async () => {
+      const created = await createContainer(stage, plain, {
+        name: `unloaded-${again}`,
+        image: image['baseline'] ?? '',
+        command: ['sleep', '600'],
+      });
+      const runs = await run('baseline');
+      unload();
+      if (again) await run('baseline');
+      else {
+        const failure = await failureOf(execute(stage, runs, 'true'));
+        assert.match(failure.message, /the AppArmor profile of the container was unloaded/u);
+      }
+      const { runtime } = stage.daemon.cri;
+      const failure = await failureOf(runtime.startContainer({ containerId: created }));
+      assert.equal(failure.code, 'RUNTIME_APPARMOR_NOT_LOADED');
+      assert.match(failure.message, /portcullis-default was unloaded after the container was created/u);
+      assert.equal((await exitOf(stage, created)).reason, 'StartError');
+      assert.deepEqual(await labels(await run('baseline')), Array(2).fill('portcullis-default (enforce)'));
+    });
 
   it('the process that holds a shared PID namespace runs under the profile as well, and containers there can signal each other', async () => {
     const shared = { namespaceOptions: { ...namespaceOptions, pid: 0 } } as const;

@@ -87,9 +87,45 @@ export async function openAppArmor(parts: {
       if (theirs !== undefined && existing?.has(theirs) !== true)
         throw unknown(theirs, parts.enabled, existing !== undefined);
       if (ours !== undefined) await provide(ours, existing ?? new Set());
-      return [ours?.name, theirs].filter((name) => name !== undefined).join('//&');
+      return [ours?.name, theirs].filter((name) => name !== undefined).join(stacked);
     },
   };
+}
+
+/** Between the profiles of a label that the kernel enforces together: aa_stack_profile(2). */
+const stacked = '//&';
+
+/** Returns the profiles of a label, without the mode that the kernel adds. Pure. */
+export function profilesOf(label: string): readonly string[] {
+  return label
+    .trim()
+    .replace(/ \([a-z]+\)$/u, '')
+    .split(stacked);
+}
+
+/**
+ * Checks that every profile of a label is loaded, before a container with it starts. Its process has the
+ * label for its next exec. If the profile is unloaded in the meantime, the kernel runs the program
+ * unconfined.
+ * @throws PortcullisError RUNTIME_APPARMOR_NOT_LOADED; a system error when the profiles cannot be listed for
+ * now
+ */
+export async function requireLoaded(label: string, container: string): Promise<void> {
+  const loaded = await loadedProfiles();
+  const missing = profilesOf(label).filter((name) => loaded?.has(name) !== true);
+  if (missing.length > 0) throw unloaded(container, missing.join(' and '));
+}
+
+/** Returns the error for a container whose profile was unloaded after its creation. */
+export function unloaded(container: string, profile: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_APPARMOR_NOT_LOADED',
+    kind: 'precondition',
+    attempted: 'start container',
+    on: container.slice(0, 13),
+    why: `its AppArmor profile ${profile} was unloaded after the container was created`,
+    fix: 'create the container again, and find the program that unloads profiles on this node, such as aa-remove-unknown or aa-teardown',
+  });
 }
 
 /**

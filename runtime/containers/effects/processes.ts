@@ -6,10 +6,24 @@ import { emptyCgroup, thawCgroup } from '../../cgroups/cgroup-removal.ts';
 import type { CgroupMounts } from '../../cgroups/cgroups.ts';
 import type { ContainerEffects } from '../container-effects.ts';
 import { sharesPids } from '../pid-namespace.ts';
+import { expectLabel } from '../confinement/applied-label.ts';
+import { firstProcess } from '../record.ts';
+import type { ContainerRecord } from '../record.ts';
+import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
 import type { Slots } from '../../processes/slots.ts';
 import { signalNumber } from '../stop-signal.ts';
 import type { ContainerPlaces } from './container-locations.ts';
 import { continueRestored, isStopped } from './restored.ts';
+
+/** Returns what checks, after the start, that the first process is confined; undefined: it has no label. */
+async function labelCheck(
+  record: ContainerRecord,
+  handler: Pick<RuntimeHandler, 'guestKernel'>,
+): Promise<Awaited<ReturnType<typeof expectLabel>> | undefined> {
+  const label = record.labels?.apparmor;
+  if (label === undefined || handler.guestKernel !== undefined) return undefined;
+  return expectLabel({ id: record.id, pid: firstProcess(record), label, own: record.held?.apparmor });
+}
 
 /** The effects on the processes of a created container: its start, its signals, and whether it lives. */
 export function processEffects({
@@ -27,14 +41,15 @@ export function processEffects({
   /** Containers whose start was interrupted by the end of an earlier daemon. */
   const cutOff = new Set<string>();
   return {
-    start: (record, signal) =>
-      slots.run(() =>
-        record.restoredFrom === undefined
-          ? places
-              .handler(record)
-              .start(record.id, cutOff.delete(record.id) ? record.init : undefined, signal)
-          : continueRestored(cgroups, places.cgroup(record).path, record.init),
-      ),
+    start: async (record, signal) => {
+      const { id, init } = record;
+      if (record.restoredFrom !== undefined)
+        return slots.run(() => continueRestored(cgroups, places.cgroup(record).path, init));
+      const handler = places.handler(record);
+      const check = await labelCheck(record, handler);
+      await slots.run(() => handler.start(id, cutOff.delete(id) ? init : undefined, signal));
+      await check?.(signal);
+    },
     isStarted: async (record) => {
       if (record.restoredFrom !== undefined) return !isStopped(record.init);
       const started = await places.handler(record).isStarted(record.id, record.init);
