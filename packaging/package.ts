@@ -7,8 +7,10 @@ import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFil
 import { join, relative } from 'node:path';
 import type { Metafile } from 'esbuild';
 import { bundle, declarations } from './build.ts';
+import { readLibraries } from './libraries.ts';
 import { withoutMissingLinks } from './links.ts';
 import { bundledPackages, notices } from './notices.ts';
+import { packagesOfTypes } from './type-packages.ts';
 import { isWholeProgram } from './whole-programs.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -83,6 +85,14 @@ const leftOut = [
   ...['docs/images/console-verdicts-light.png', 'docs/images/console-verdict-dark.png'],
 ];
 
+/** A program that uses a library compiles with the types of this package alone. */
+function refuseForeignTypes(folder: string): void {
+  const entries = readLibraries().map(({ source }) => source.replace(/\.ts$/u, '.d.ts'));
+  const found = packagesOfTypes(folder, entries);
+  if (found.length > 0)
+    throw new Error(`types of the libraries need packages that are not installed: ${found.join(', ')}`);
+}
+
 /**
  * Lays out the package in `folder` as it is installed, without its dependencies. Returns what esbuild put
  * into each file of the bundle. Throws if a bundled package has no licence text.
@@ -95,7 +105,10 @@ export async function layOut(folder: string, options: LayoutOptions): Promise<Me
     options.built === undefined
       ? await bundle(dist, options.isWhole)
       : copyBundle(options.built, dist, options.isWhole);
-  if (options.types) declarations(dist);
+  if (options.types) {
+    declarations(dist);
+    refuseForeignTypes(join(dist, 'types'));
+  }
   for (const path of shipped)
     cpSync(join(root, path), join(folder, path), {
       recursive: true,

@@ -1,7 +1,6 @@
 import { fstatSync, statfsSync } from 'node:fs';
 import { scopedFields } from './fields.ts';
 import { pino, destination, symbols } from 'pino';
-import type { DestinationStream } from 'pino';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
@@ -16,6 +15,11 @@ export interface Logger {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
   child(bindings: Record<string, unknown>): Logger;
+}
+
+/** What a logger writes its lines to. */
+export interface LogStream {
+  write(line: string): void;
 }
 
 /** Names of fields whose values are never written, at the top level and at the two levels below it. */
@@ -42,7 +46,7 @@ const mostWaiting = 1024 * 1024;
  * cannot be written, for example on a full disk. Text that could not be written is retried with the next
  * line, and is dropped when the process ends.
  */
-function standardError(): DestinationStream {
+function standardError(): LogStream {
   const stream = destination({ dest: 2, sync: false, maxLength: mostWaiting });
   const flushSync = stream.flushSync.bind(stream);
   let isFailing = false;
@@ -78,7 +82,7 @@ const priorities: Readonly<Record<number, number>> = { 10: 7, 20: 7, 30: 6, 40: 
  * Writes the priority before each line. The journal removes it from the text, and `journalctl --priority`
  * finds the line by it.
  */
-function withPriorities(stream: DestinationStream): DestinationStream {
+function withPriorities(stream: LogStream): LogStream {
   const withLevel = {
     // With this, pino sets `lastLevel` before each line.
     [symbols.needsMetadataGsym]: true,
@@ -103,10 +107,7 @@ function isOnFullDisk(): boolean {
  * Creates a logger that writes to standard error, or to `stream` if given. Times are ISO 8601 in UTC. Fields
  * of the scope (see `withLogFields`) come first. The journal of systemd gets the priority of each line.
  */
-export function createLogger(options: {
-  readonly level: LogLevel;
-  readonly stream?: DestinationStream;
-}): Logger {
+export function createLogger(options: { readonly level: LogLevel; readonly stream?: LogStream }): Logger {
   const paths = secretFields.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
   return pino(
     {

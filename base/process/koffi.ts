@@ -1,13 +1,35 @@
 import { createRequire } from 'node:module';
-import type Koffi from 'koffi';
 import { attempt, PortcullisError, reasonOf } from '../errors/index.ts';
 import { isMainThread } from 'node:worker_threads';
 import { unterminated } from './termination.ts';
 
-export type NativeLibrary = ReturnType<typeof Koffi.load>;
-export type NativeFunction = ReturnType<NativeLibrary['func']>;
+/** A function of a C library, with the types that it was bound with. */
+export interface NativeFunction {
+  (...values: readonly unknown[]): unknown;
+  /** Calls it in a thread of libuv's pool. The last value is the callback. */
+  async(...values: readonly unknown[]): void;
+}
 
-let loaded: typeof Koffi | undefined;
+export interface NativeLibrary {
+  func(name: string, result: string, parameters: readonly string[]): NativeFunction;
+}
+
+interface Poll {
+  close(): void;
+  unref(): void;
+}
+
+/** The part of koffi that the product uses. The public types need no package that is not installed. */
+export interface NativeCalls {
+  load(path: string): NativeLibrary;
+  errno(): number;
+  address(bytes: Uint8Array): number | bigint;
+  readonly node: {
+    poll(fd: number, events: { readonly readable: boolean }, callback: () => void): Poll;
+  };
+}
+
+let loaded: NativeCalls | undefined;
 
 /**
  * Returns the calls of C libraries, which are loaded at the first call: commands that never call the kernel
@@ -16,7 +38,7 @@ let loaded: typeof Koffi | undefined;
  * A Worker tries to load it at its start, so that its first call needs no file.
  * @throws NATIVE_CALLS_MISSING when the package for this platform is not installed or cannot be loaded
  */
-export function koffi(): typeof Koffi {
+export function koffi(): NativeCalls {
   // A Worker that is terminated while it loads a native module aborts the whole process.
   return (loaded ??= unterminated(load));
 }
@@ -24,10 +46,10 @@ export function koffi(): typeof Koffi {
 /** Node's codes for a package that is not installed, or is for another platform. */
 const absent: ReadonlySet<unknown> = new Set(['MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED']);
 
-function load(): typeof Koffi {
+function load(): NativeCalls {
   const name = `@koromix/koffi-${process.platform}-${process.arch}`;
   try {
-    return createRequire(import.meta.url)(name) as typeof Koffi;
+    return createRequire(import.meta.url)(name) as NativeCalls;
   } catch (cause) {
     // Such as a lack of descriptors: the next call tries again.
     if (!(cause instanceof Error && 'code' in cause && absent.has(cause.code))) throw cause;

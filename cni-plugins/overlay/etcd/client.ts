@@ -11,7 +11,7 @@ import { createMembers } from './members.ts';
 import { endOf, rpcs, streams } from './messages.ts';
 import type { Comparison, KeyValue, RawKeyValue, Step, WatchAnswer, WatchAsk } from './messages.ts';
 import { openStream } from './stream.ts';
-import type { Stream } from './stream.ts';
+import type { Stream } from './stream-contract.ts';
 
 /** Endpoints of etcd and the credentials for it: PEM texts, or files that are read again when they change. */
 export interface EtcdAccess extends Credentials {

@@ -3,16 +3,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import type { MemberAccess } from './calls.ts';
 import { failureOf, isOwnFault, unreachable } from './failures.ts';
 import type { Rpc } from './messages.ts';
-
-/** One stream to etcd, in both directions. */
-export interface Stream<Ask, Answer> {
-  write(value: Ask): void;
-  /** Ends with a thrown failure, or silently after `close`. */
-  readonly answers: AsyncIterable<Answer>;
-  close(): void;
-  /** Ends the stream with a failure, and avoids its member, because it does not answer as it should. */
-  abandon(why: string): void;
-}
+import type { Stream } from './stream-contract.ts';
 
 /**
  * Opens a stream to the current member. Its failures are OVERLAY_ETCD_UNREACHABLE and OVERLAY_ETCD_DENIED.
