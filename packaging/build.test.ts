@@ -155,7 +155,12 @@ describe('the package', () => {
     assert.ok(!existsSync(join(folder, 'failed.yaml')));
     const holders = globSync('**/*', { cwd: join(folder, 'package'), withFileTypes: true })
       .filter((entry) => entry.isFile() && /\.(?:js|sh)$|^portcullisd?$/.test(entry.name))
-      .filter((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8').includes(folderVariable));
+      // A text may continue on the next line.
+      .filter((entry) =>
+        readFileSync(join(entry.parentPath, entry.name), 'utf8')
+          .replaceAll('\\\n', '')
+          .includes(folderVariable),
+      );
     assert.deepEqual(holders, []);
   });
 
@@ -228,6 +233,18 @@ describe('the package', () => {
         );
       }
     });
+  });
+
+  it('has short lines, because Node prints the line that threw an uncaught error', () => {
+    const dist = join(folder, 'package/dist');
+    const wide = globSync('**/*.js', { cwd: dist })
+      .filter((file) => !file.startsWith('console/'))
+      .filter((file) =>
+        readFileSync(join(dist, file), 'utf8')
+          .split('\n')
+          .some((line) => line.length > 2000),
+      );
+    assert.deepEqual(wide, []);
   });
 
   it('contains everything that its manifest names', () => {

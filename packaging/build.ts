@@ -46,6 +46,8 @@ const commonOptions = {
   // V8 keeps the text of the code that it runs.
   minifyWhitespace: true,
   minifySyntax: true,
+  // Node prints the line that threw an uncaught error.
+  lineLimit: 160,
   legalComments: 'linked',
   metafile: true,
   logLevel: 'warning',
