@@ -177,6 +177,9 @@ describe('openDestination', () => {
     ])
       await assert.rejects(written(bad), { code: 'RUNTIME_CHECKPOINT_LOCATION' }, bad);
     assert.deepEqual(readdirSync(join(base, 'other')), []);
+    await assert.rejects(written(join(top, 'none/a.tar')), {
+      message: /: the folder \S+\/none does not exist; create the folder, or /,
+    });
   });
 
   it('refuses a folder if another user can change it or a folder above it', async () => {

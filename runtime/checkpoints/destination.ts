@@ -71,7 +71,7 @@ export async function openDestination(
     throw refused('the location has no usable file name', 'use the path of a new file');
   const wrongFolder = (cause: unknown): Error =>
     refused(
-      reasonOf(cause),
+      errnoOf(cause) === 'ENOENT' ? `the folder ${dirname(location)} does not exist` : reasonOf(cause),
       'create the folder, or use a folder of `checkpoint.folders`, with the path that is written there',
     );
   // Another path may be on a file server that does not answer, and is not even looked up.
