@@ -23,6 +23,16 @@ test('the token of a reader is not sent to another machine without encryption', 
   assert.equal(status, 2);
 });
 
+test('an address without a scheme is named as it was given', () => {
+  const command = [commandFile, 'fleet', 'nodes', '--server', 'fleet.example.com:4319'];
+  const { status, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8' });
+  assert.match(
+    stderr,
+    /ask the aggregator fleet\.example\.com:4319: it is not an http or https URL; name --server https:/u,
+  );
+  assert.equal(status, 2);
+});
+
 test('a file that is not a token alone is refused, and the aggregator is not blamed', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'cli-fleet-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -127,7 +127,9 @@ async function ask(
   query: Readonly<Record<string, string | undefined>>,
 ): Promise<unknown> {
   const url = URL.parse(`${server.replace(/\/+$/u, '')}/v1/${name}`);
-  if (url === null) throw failure(server, 'invalid', 'it is not a URL', 'name --server https://HOST:PORT');
+  // `fleet.example.com:4319` is a URL too, with the scheme fleet.example.com.
+  if (url === null || !/^https?:$/u.test(url.protocol))
+    throw failure(server, 'invalid', 'it is not an http or https URL', 'name --server https://HOST:PORT');
   if (tokenFile !== undefined && url.protocol === 'http:' && !isLoopback(url.hostname))
     throw failure(server, 'invalid', 'a token is not sent over plain HTTP to another machine', 'use https');
   for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, value);
