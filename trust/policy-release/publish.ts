@@ -179,7 +179,7 @@ async function advanceNewest(
 }
 
 function refuseUnready(release: PolicyRelease, reports: readonly NodeReport[]): void {
-  const on = `release ${release.number} at stage ${stageName(release)}`;
+  const on = `${release.channel}/${release.number} at stage ${stageName(release)}`;
   const asked = reports.filter((one) => one.channel === release.channel && isFor(release, one));
   if (asked.length === 0)
     throw releaseFailure('TRUST_RELEASE_NOT_READY', on, 'no node of its stages has reported');
