@@ -88,18 +88,22 @@ function wrongUse(flags: ServeFlags): string | undefined {
 async function serve(flags: ServeFlags): Promise<number> {
   requireRoot('keep the state of a node', 'change it');
   const log = createLogger({ level: flags.logLevel });
-  const stop = untilStopSignal();
+  const stopping = new AbortController();
+  const stop = untilStopSignal(() => stopping.abort());
   return withControllers(flags, async (controllers, cri) => {
     const late: { member: Member | undefined } = { member: undefined };
     const agent = await startNodeAgent({
       ...{ folder: resolve(flags.state), controllers, log },
       intervalMs: (parseDuration(flags.interval) ?? 3) * 1000,
       // An earlier process may still be finishing its work.
-      waitMs: 60_000,
+      ...{ waitMs: 60_000, stop: stopping.signal },
       ...(flags.etcd !== undefined && {
         group: () => late.member?.status() ?? 'it has not reached etcd yet',
       }),
+    }).catch((thrown: unknown) => {
+      if (!stopping.signal.aborted) throw thrown;
     });
+    if (agent === undefined) return exitCodes.yes;
     try {
       if (flags.etcd !== undefined) late.member = join(flags, { agent, controllers, cri, log });
       print(flags.output, { node: flags.node, state: flags.state }, `keeping the node ${flags.node}\n`);

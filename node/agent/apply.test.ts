@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogger } from '../../base/log/index.ts';
+import type { Logger } from '../../base/log/index.ts';
 import { stateWithDefaults } from '../document/defaults.ts';
 import { fingerprintOf } from '../model/fingerprint.ts';
 import type { Controller } from '../model/types.ts';
@@ -111,6 +112,27 @@ describe('applying a state', () => {
     await serving.close();
     assert.equal((await applied).converged, true);
     assert.equal(values.get('a'), '1');
+  });
+
+  it('is waited for by a process that keeps the node, until it is asked to stop', async () => {
+    const [folder, values] = [newFolder(), new Map<string, string>()];
+    const options = { folder, controllers: [memoryController(values)], log, intervalMs: 100 };
+    const serving = await startNodeAgent({ ...options, waitMs: 0 });
+    const [waits, stop]: [string[], AbortController] = [[], new AbortController()];
+    const said: Logger = {
+      ...log,
+      warn(_, message) {
+        waits.push(message);
+        stop.abort();
+      },
+    };
+    const begun = performance.now();
+    await assert.rejects(startNodeAgent({ ...options, log: said, waitMs: 300_000, stop: stop.signal }), {
+      code: 'STORAGE_IN_USE',
+    });
+    assert.ok(performance.now() - begun < 200_000);
+    assert.deepEqual(waits, ['another process keeps the node: waiting until it ends']);
+    await serving.close();
   });
 
   it('ends when the clock of the machine was set back meanwhile', async (t) => {

@@ -1,4 +1,5 @@
 import { watch } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { createSerialQueue } from '../../base/queues/index.ts';
@@ -8,6 +9,7 @@ import {
   lockFolder,
   makeFolder,
 } from '../../base/storage/index.ts';
+import type { FolderLock } from '../../base/storage/index.ts';
 import type { Controller } from '../model/types.ts';
 import { openRecords } from '../reconcile/records.ts';
 import { startReconciler } from '../reconcile/reconciler.ts';
@@ -32,6 +34,8 @@ interface AgentOptions {
   readonly intervalMs: number;
   /** How long to wait for another process that has the folder, in ms. */
   readonly waitMs: number;
+  /** Ends this wait: the folder is then in use. */
+  readonly stop?: AbortSignal;
   /** The progress of the node in its group. */
   readonly group?: () => string;
 }
@@ -40,15 +44,34 @@ interface AgentOptions {
 const heartbeatMs = 5000;
 const lookMs = 1000;
 const leastMs = 200;
+const askMs = 100;
+
+/** Waits for another process that has the folder, and logs that it waits. */
+async function lockWhenFree({ folder, log, waitMs, stop }: AgentOptions): Promise<FolderLock> {
+  const end = performance.now() + waitMs;
+  for (let isLogged = false; ; isLogged = true)
+    try {
+      return await lockFolder(folder);
+    } catch (thrown) {
+      const isInUse = isPortcullisError(thrown) && thrown.code === 'STORAGE_IN_USE';
+      if (!isInUse || performance.now() >= end || stop?.aborted === true) throw thrown;
+      if (!isLogged)
+        log.warn(
+          { why: thrown.failure.why, seconds: waitMs / 1000 },
+          'another process keeps the node: waiting until it ends',
+        );
+      await pause(askMs, undefined, stop === undefined ? {} : { signal: stop }).catch(() => undefined);
+    }
+}
 
 /**
  * Starts to keep the node in the state of the folder, and follows changes of the folder.
  * @throws STORAGE_IN_USE when another process has the folder · NODE_STATE_DAMAGED for its records
  */
 export async function startNodeAgent(options: AgentOptions): Promise<NodeAgent> {
-  const { folder, controllers, log, intervalMs, waitMs, group } = options;
+  const { folder, controllers, log, intervalMs, group } = options;
   await makeFolder(folder);
-  const lock = await lockFolder(folder, waitMs);
+  const lock = await lockWhenFree(options);
   try {
     const files = openNodeFiles(folder);
     for (const name of ['owned.json', 'status.json']) await dropAbandonedWrites(`${folder}/${name}`);
