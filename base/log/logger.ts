@@ -17,7 +17,7 @@ export interface Logger {
   child(bindings: Record<string, unknown>): Logger;
 }
 
-/** What a logger writes its lines to. */
+/** The stream to which a logger writes its lines. */
 export interface LogStream {
   write(line: string): void;
 }

@@ -2,6 +2,16 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { it } from 'node:test';
+import type Koffi from 'koffi';
+import { koffi } from './koffi.ts';
+import type { NativeCalls } from './koffi.ts';
+
+/** Compiles if the interface describes a part of koffi. koffi's own type is wider for `call`. */
+const partOf = (all: typeof Koffi): Omit<NativeCalls, 'call'> => all;
+
+it('the native calls are a part of koffi', () => {
+  assert.equal(typeof partOf(koffi() as typeof Koffi).errno(), 'number');
+});
 
 it('a Worker that is terminated while it loads native code does not abort the process', () => {
   const { status, signal, stderr } = spawnSync(

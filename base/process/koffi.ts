@@ -11,7 +11,12 @@ export interface NativeFunction {
 }
 
 export interface NativeLibrary {
-  func(name: string, result: string, parameters: readonly string[]): NativeFunction;
+  func(name: string, result: string, parameters: string[]): NativeFunction;
+}
+
+/** The type of a function that is called by its address. */
+interface NativeType {
+  readonly name: string;
 }
 
 interface Poll {
@@ -22,8 +27,12 @@ interface Poll {
 /** The part of koffi that the product uses. The public types need no package that is not installed. */
 export interface NativeCalls {
   load(path: string): NativeLibrary;
-  errno(): number;
+  /** Returns errno of this thread, or sets it. */
+  errno(value?: number): number;
   address(bytes: Uint8Array): number | bigint;
+  view(pointer: bigint, bytes: number): ArrayBuffer;
+  proto(result: string, parameters: string[]): NativeType;
+  call(pointer: bigint, type: NativeType, ...values: readonly unknown[]): unknown;
   readonly node: {
     poll(fd: number, events: { readonly readable: boolean }, callback: () => void): Poll;
   };

@@ -33,7 +33,7 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`);
  */
 function enterSystemd(host: string): (...words: readonly string[]) => number {
   const library = koffi().load('libc.so.6');
-  const chroot = library.func('int chroot(const char *path)') as (path: string) => number;
+  const chroot = library.func('chroot', 'int', ['str']) as (path: string) => number;
   if (chroot(host) !== 0)
     throw serviceFailure('enter the root of the host', 'the container lacks CAP_SYS_CHROOT');
   process.chdir('/');
