@@ -1,6 +1,8 @@
+import { formatIp, ipFromBytes } from '../../../base/addresses/index.ts';
 import { forget, listConnections } from '../../../base/netlink/index.ts';
 import type { IpvsServiceKey, TrackedConnection, NetlinkSocket } from '../../../base/netlink/index.ts';
 import { givingMemoryBack } from '../model/memory.ts';
+import { keyOf } from '../model/model.ts';
 import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model/model.ts';
 import { insideKeyOf, insideWeightOf, isInsideKey } from '../model/planes.ts';
 import { readDenied } from '../source-ranges/denied.ts';
@@ -22,7 +24,7 @@ export interface ServedConnections extends Pick<Balancer, 'counts' | 'cut'> {
 
 export interface ServedConnectionsDeps {
   readonly kernel: IpvsKernel;
-  readonly link: Pick<ServiceLink, 'addresses'>;
+  readonly link: Pick<ServiceLink, 'addresses' | 'isOfHost'>;
   readonly netfilter: NetlinkSocket;
   readonly known: Pick<KnownServers, 'get' | 'insides' | 'keys' | 'restricted'>;
 }
@@ -37,14 +39,16 @@ export function createServedConnections({
   const trackedTo = (
     server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>,
     id: string,
-  ): TrackedConnection[] =>
-    listConnections(netfilter, familyNumber(server), {
+  ): TrackedConnection[] => {
+    const answered = listConnections(netfilter, familyNumber(server), {
       protocol: protocolNumber(server.protocol),
       portTo: server.port,
       ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
     }).filter(
       ({ answeredBy, answeringPort }) => destinationId({ address: answeredBy, port: answeringPort }) === id,
     );
+    return server.address === undefined ? toNodePort(server, answered, known, link) : answered;
+  };
 
   /** Returns a lookup of the packets that each restricted server dropped. */
   const deniedNow = (
@@ -144,4 +148,21 @@ export function createServedConnections({
         ).length;
     },
   };
+}
+
+/**
+ * Returns the connections to a node port, which is served at the host's addresses only. Virtual addresses,
+ * which the host also has, and other hosts have services at this port, too.
+ */
+function toNodePort(
+  { family, protocol, port }: Pick<VirtualServer, 'family' | 'protocol' | 'port'>,
+  connections: readonly TrackedConnection[],
+  known: Pick<KnownServers, 'get'>,
+  link: Pick<ServiceLink, 'isOfHost'>,
+): TrackedConnection[] {
+  const byAddress = Map.groupBy(connections, ({ to }) => formatIp(ipFromBytes(to)));
+  return [...byAddress].flatMap(([address, some]) => {
+    const isOther = known.get(keyOf({ family, protocol, address, port })) !== undefined;
+    return isOther || some[0] === undefined || !link.isOfHost(some[0].to) ? [] : some;
+  });
 }

@@ -58,7 +58,8 @@ export function openNftablesBalancer(): Balancer {
     cut(key, destination) {
       tables.settle();
       const server = tables.find(key);
-      return server === undefined ? 0 : cutConnections(filter, server, destination);
+      if (server === undefined) return 0;
+      return cutConnections(filter, server, destination, (other) => tables.find(other) !== undefined);
     },
     counts(of) {
       tables.settle();

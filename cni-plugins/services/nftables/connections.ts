@@ -60,7 +60,6 @@ export function forgetStale(
   const find = finder(udp);
   const answering = new Map(udp.map((server) => [server, new Set(server.destinations.map(canonical))]));
   const stale: TrackedConnection[] = [];
-  /** A node port is served at the host's addresses only. Others have services and peers at this port, too. */
   const perhapsElsewhere: TrackedConnection[] = [];
   for (const connection of listConnections(filter, familyNumber(family), {
     protocol: protocolNumbers.udp,
@@ -74,25 +73,49 @@ export function forgetStale(
     if (isStale) (server.address === undefined ? perhapsElsewhere : stale).push(connection);
   }
   forget(filter, familyNumber(family), stale);
-  if (perhapsElsewhere.length === 0) return;
-  using route = openNetlink(NETLINK_ROUTE);
-  forget(filter, familyNumber(family), toThisHost(route, perhapsElsewhere));
+  forget(filter, familyNumber(family), toAddressesOfHost(perhapsElsewhere));
 }
 
+/**
+ * Forgets the connections to the server that the destination answers. Returns how many there were.
+ * @param isServed whether a server with its own address has the key: the connections to it are not to a node
+ * port
+ */
 export function cutConnections(
   filter: NetlinkSocket,
   server: VirtualServer,
   destination: Pick<Destination, 'address' | 'port'>,
+  isServed: (key: ServerKey) => boolean,
 ): number {
   const number = familyNumber(server.family);
   const answerer = canonical(destination);
-  const found = listConnections(filter, number, {
+  const answered = listConnections(filter, number, {
     protocol: protocolNumbers[server.protocol],
     portTo: server.port,
     ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
   }).filter((connection) => answererOf(connection) === answerer);
+  const found = server.address === undefined ? toNodePort(server, answered, isServed) : answered;
   forget(filter, number, found);
   return found.length;
+}
+
+/** Returns the connections that are not to a server at this port with its own address. */
+function toNodePort(
+  { family, protocol, port }: VirtualServer,
+  connections: readonly TrackedConnection[],
+  isServed: (key: ServerKey) => boolean,
+): readonly TrackedConnection[] {
+  const byAddress = Map.groupBy(connections, ({ to }) => formatIp(ipFromBytes(to)));
+  for (const address of [...byAddress.keys()])
+    if (isServed(keyOf({ family, protocol, address, port }))) byAddress.delete(address);
+  return toAddressesOfHost([...byAddress.values()].flat());
+}
+
+/** A node port is served at the host's addresses only. Others have services and peers at this port, too. */
+function toAddressesOfHost(connections: readonly TrackedConnection[]): readonly TrackedConnection[] {
+  if (connections.length === 0) return [];
+  using route = openNetlink(NETLINK_ROUTE);
+  return toThisHost(route, connections);
 }
 
 /** Counts established connections by server and destination, without those that are ending. */

@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { listConnections, openNetlink } from '../../../base/netlink/index.ts';
 import { inPrivateNetns, shell } from '../../engine/engine.fixture.ts';
+import { keyOf } from '../model/model.ts';
 import type { VirtualServer } from '../model/model.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { openNftablesBalancer } from './balancer.ts';
@@ -55,6 +56,22 @@ if (inPrivateNetns(import.meta.filename)) {
     ]);
     balancer.change([nodePort(3)], []);
     assert.deepEqual(tracked(), foreign);
+    sender.close();
+  });
+
+  test('a node port cuts the connections to an address of the host, and none of another service at the same port', async () => {
+    // The same backend answers for both services.
+    const other = served({ address: '10.96.0.9', service: 'other/game' }, 2);
+    const atHost = served({ address: '10.5.0.1', service: 'other/host' }, 2);
+    balancer.reconcile([other, atHost, nodePort(2)]);
+    const sender = createSocket('udp4');
+    const addresses = ['10.5.0.1', '10.7.0.3', '10.96.0.9'];
+    for (const address of addresses) sender.send('?', port, address);
+    await once(sender, 'listening');
+    const answered = (): string[] => tracked().filter((each) => each.endsWith(' 10.1.0.2'));
+    while (answered().length < addresses.length) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(balancer.cut(keyOf(nodePort()), { address: '10.1.0.2', port: 53 }), 1);
+    assert.deepEqual(answered(), ['10.5.0.1 answered by 10.1.0.2', '10.96.0.9 answered by 10.1.0.2']);
     sender.close();
   });
 }
