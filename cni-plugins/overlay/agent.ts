@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRefusalLog } from './agent-log.ts';
 import type { AgentLog } from './agent-log.ts';
 import { hasLeft, notEncrypted } from './agent-errors.ts';
@@ -74,7 +75,18 @@ export async function startAgent(
   // at once.
   entries.attempt(entries.reconcile);
 
-  const joining = { settings, shared, networks, member, thisHost, saved, entries, joined, roleProbe };
+  const joining = {
+    settings,
+    shared,
+    networks,
+    member,
+    thisHost,
+    hostKeys,
+    saved,
+    entries,
+    joined,
+    roleProbe,
+  };
   const lease = holdLease({
     client,
     seconds: settings.leaseSeconds,
@@ -246,13 +258,23 @@ function warnOfPlainEtcd({ etcd: { endpoints } }: OverlaySettings, log: AgentLog
     );
 }
 
-/** Makes the next key of this host its current key, on disk and in the kernel. @returns it */
+/** How long a change of the key waits until etcd has the key of the change before it. */
+const announcedWithinMs = 5000;
+const announcedEveryMs = 50;
+
+/**
+ * Makes the next key of this host its current key, on disk and in the kernel.
+ * @returns it
+ * @throws OVERLAY_NOT_ENCRYPTED · OVERLAY_KEY_NOT_ANNOUNCED · STORAGE_… · NETWORK_KERNEL_…
+ */
 async function rotateHostKey(
   hostKeys: HostKeys | undefined,
   thisHost: ThisHost,
   dataPlane: DataPlane,
 ): Promise<string> {
   if (hostKeys === undefined) throw notEncrypted();
+  const deadline = performance.now() + announcedWithinMs;
+  while (!hostKeys.isNextAnnounced && performance.now() < deadline) await sleep(announcedEveryMs);
   await hostKeys.rotate();
   thisHost.describe();
   dataPlane.secure(thisHost.own);

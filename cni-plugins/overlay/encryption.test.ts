@@ -138,6 +138,7 @@ describe('the keys of this host', () => {
     const [{ publicKey }, next] = [keys.current, keys.next];
     assert.notEqual(publicKey, next.publicKey);
     assert.equal((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);
+    await keys.announced(next.publicKey);
     await keys.rotate();
     assert.equal(keys.current.publicKey, next.publicKey);
     assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -148,6 +149,29 @@ describe('the keys of this host', () => {
     assert.notEqual((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);
     keys.remove();
     assert.throws(() => statSync(path), /ENOENT/u);
+  });
+
+  test('do not change before the other hosts can know the next key, also after a restart', async (context) => {
+    const own = mkdtempSync(join(tmpdir(), 'portcullis-keys-'));
+    context.after(() => rmSync(own, { recursive: true, force: true }));
+    const keys = await openHostKeys(own);
+    const refused = { code: 'OVERLAY_KEY_NOT_ANNOUNCED' };
+    await assert.rejects(keys.rotate(), refused);
+    await keys.announced(keys.next.publicKey);
+    const restarted = await openHostKeys(own);
+    const announced = restarted.next.publicKey;
+    // Two administrators at once: etcd has the key of one change only.
+    const both = await Promise.allSettled([restarted.rotate(), restarted.rotate()]);
+    assert.deepEqual(
+      both.map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+    );
+    assert.equal(restarted.current.publicKey, announced);
+    await restarted.announced(announced);
+    for (const each of [restarted, await openHostKeys(own)]) await assert.rejects(each.rotate(), refused);
+    assert.equal((await openHostKeys(own)).current.publicKey, announced);
+    await restarted.announced(restarted.next.publicKey);
+    await restarted.rotate();
   });
 
   test('are not replaced while their file cannot be read', async (context) => {

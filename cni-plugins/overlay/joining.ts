@@ -1,5 +1,6 @@
 import { writeConflist } from '../spanned-network/conflist.ts';
 import { bridgeName } from './data-plane/bridge.ts';
+import type { HostKeys } from './data-plane/keys.ts';
 import type { KernelEntries } from './kernel-entries.ts';
 import { agreeOnNetwork, register, requireName } from './ownership/membership.ts';
 import { claimSubnets } from './ownership/claim-subnets.ts';
@@ -17,6 +18,7 @@ export interface JoiningDeps {
   readonly networks: readonly OverlayNetwork[];
   readonly member: Member;
   readonly thisHost: ThisHost;
+  readonly hostKeys: Pick<HostKeys, 'announced'> | undefined;
   readonly saved: Pick<SavedState, 'save'>;
   readonly entries: Pick<KernelEntries, 'reconcile'>;
   readonly joined: Pick<SpannedServices, 'register'>;
@@ -30,7 +32,7 @@ export interface JoiningDeps {
  * STORAGE_…
  */
 export async function joinOverlay(deps: JoiningDeps, lease: number): Promise<void> {
-  const { settings, shared, networks, member, thisHost, saved, entries, joined, roleProbe } = deps;
+  const { settings, shared, networks, member, thisHost, hostKeys, saved, entries, joined, roleProbe } = deps;
   await agreeOnNetwork(member, shared);
   await requireName(member);
   const subnets = await claimSubnets(member, networks, thisHost.own.subnets);
@@ -42,7 +44,9 @@ export async function joinOverlay(deps: JoiningDeps, lease: number): Promise<voi
   // The services are written before the host's own record: other hosts treat services that are not registered
   // by then as left.
   await joined.register(lease);
-  await register(member, thisHost.own.record, lease);
+  const { record } = thisHost.own;
+  await register(member, record, lease);
+  if (record.wireguard !== undefined) await hostKeys?.announced(record.wireguard.nextKey);
   await writeConflist({ ...settings, bridge: bridgeName }, subnets, thisHost.own.record.mtu);
   await roleProbe.probe();
 }

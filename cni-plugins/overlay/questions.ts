@@ -22,7 +22,7 @@ interface Asked {
 /**
  * Answers a command with plain JSON.
  * @throws OVERLAY_SERVICES_INVALID · OVERLAY_SERVICE_UNKNOWN · OVERLAY_NOT_ENCRYPTED · OVERLAY_PODS_LEFT ·
- * OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
+ * OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_KEY_NOT_ANNOUNCED · OVERLAY_ETCD_UNREACHABLE
  */
 export async function answerQuestion(question: OverlayQuestion, asked: Asked): Promise<object> {
   try {

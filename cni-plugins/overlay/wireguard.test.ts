@@ -119,6 +119,7 @@ test(
       assert.deepEqual(dataPlane.reconcile(own(), wanted), [], 'and after they have met');
 
       // The far end knows the next key only by its name.
+      await keys.announced(keys.next.publicKey);
       await keys.rotate();
       dataPlane.secure(own());
       assert.equal(keys.current.publicKey, second);

@@ -1,7 +1,8 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { meansGone } from '../../../base/errors/index.ts';
+import { failure, meansGone } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
 import { parseJson } from '../../../base/json/index.ts';
 import { dropAbandonedWrites, storageFailure, writeFileAtomic } from '../../../base/storage/index.ts';
 
@@ -17,9 +18,14 @@ interface KeyPair {
 export interface HostKeys {
   readonly current: KeyPair;
   readonly next: Pick<KeyPair, 'publicKey'>;
+  /** Whether the other hosts can know the next key. */
+  readonly isNextAnnounced: boolean;
+  /** Called when etcd has a record of this host. @param nextKey the next key in it */
+  announced(nextKey: string): Promise<void>;
   /**
-   * Makes the next pair the current one: durable when this resolves, and not yet in the kernel. @throws
-   * STORAGE_…
+   * Makes the next pair the current one: durable when this resolves, and not yet in the kernel. The other
+   * hosts drop packets of a host whose current key was never announced.
+   * @throws OVERLAY_KEY_NOT_ANNOUNCED · STORAGE_…
    */
   rotate(): Promise<void>;
   /** Removes the keys from the disk. */
@@ -29,6 +35,8 @@ export interface HostKeys {
 interface Stored {
   readonly current: KeyPair;
   readonly next: KeyPair;
+  /** The next key was not announced yet. Absent: it was, or a former version wrote the file. */
+  readonly isNew?: true;
 }
 
 const keyLength = 32;
@@ -42,10 +50,11 @@ export async function openHostKeys(folder: string): Promise<HostKeys> {
   await dropAbandonedWrites(path);
   let stored = readStored(path);
   if (stored === undefined) {
-    stored = { current: makePair(), next: makePair() };
+    stored = { current: makePair(), next: makePair(), isNew: true };
     await write(stored);
   }
   let held = stored;
+  let rotating = false;
   return {
     get current() {
       return held.current;
@@ -53,13 +62,39 @@ export async function openHostKeys(folder: string): Promise<HostKeys> {
     get next() {
       return { publicKey: held.next.publicKey };
     },
+    get isNextAnnounced() {
+      return held.isNew !== true;
+    },
+    async announced(nextKey) {
+      if (held.isNew !== true || held.next.publicKey !== nextKey) return;
+      held = { current: held.current, next: held.next };
+      // If this cannot be stored, the next start waits until etcd has the record again.
+      await write(held).catch(() => undefined);
+    },
     async rotate() {
-      const following = { current: held.next, next: makePair() };
-      await write(following);
-      held = following;
+      if (held.isNew === true || rotating) throw notAnnounced();
+      rotating = true;
+      try {
+        const following = { current: held.next, next: makePair(), isNew: true } as const;
+        await write(following);
+        held = following;
+      } finally {
+        rotating = false;
+      }
     },
     remove: () => rmSync(path, { force: true }),
   };
+}
+
+function notAnnounced(): PortcullisError {
+  return failure(
+    'OVERLAY_KEY_NOT_ANNOUNCED',
+    'unavailable',
+    'change the key of this host',
+    '',
+    'etcd does not have the key that would be next, so the other hosts would not recognize this host',
+    'try again when `portcullis network overlay status` reports that this host is connected; if the key was stolen and must not be used until then, stop this host',
+  );
 }
 
 function makePair(): KeyPair {
