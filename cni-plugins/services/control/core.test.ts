@@ -282,6 +282,10 @@ test('a removed service ends in the same way, and its address is available at on
   core.remove('files', ['other']);
   now += 30_000;
   tick();
+  // Its clients get a reset for their next segment only while the address is served.
+  assert.equal(kernel.cuts.length, 2);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.9:80=0']);
+  tick();
   assert.deepEqual(kernel.shown(), []);
   assert.equal(core.standings.size, 0);
 });
@@ -341,6 +345,7 @@ test('a source cannot change services of another source, and the holder of an ad
   core.remove('command', ['web']);
   core.apply('command', [], true);
   now += 30_000;
+  tick();
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
@@ -537,6 +542,7 @@ test('flows of UDP leave an endpoint of a cluster that is gone, and other connec
     core.apply(source, [], true);
     now += 60_000;
     tick();
+    tick();
     assert.deepEqual(kernel.shown().toSorted(), []);
   }
 });
@@ -580,6 +586,7 @@ test('a cluster address wins over a load balancer address, and a load balancer a
     assert.equal(holderAt('10.96.0.10'), 'aaa/evil.external', 'the evicted service gets its address back');
     core.apply('kubernetes', [], true);
     now += 60_000;
+    tick();
     tick();
     assert.deepEqual([kernel.servers.size, core.contested()], [0, 0]);
   }
@@ -633,6 +640,7 @@ test('a refused address does not block updates of the other ports and the endpoi
     ]);
     core.apply(source, [], true);
     now += 60_000;
+    tick();
     tick();
   }
 });

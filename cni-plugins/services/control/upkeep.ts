@@ -41,17 +41,22 @@ export function createUpkeep(
   let failing: string | undefined;
   /** Whether the last comparison failed: it may have removed what shows the balancer a change. */
   let isInterrupted = false;
+  /**
+   * Virtual servers whose last connections were cut. They stay for a second, and refuse the next segments of
+   * these connections: at an address that is not served, the clients would get no reset, and wait
+   * until they time out.
+   */
+  let lastRefusing: ReadonlySet<ServerKey> = new Set();
 
   /** Ends connections of drains whose grace period is over. Their destinations leave the kernel. */
   const endDue = (): void => {
     end(prolongedOf(core.standings, core.ending, now()).map((key) => ({ key, drains: [] })));
     const due = dueOf(core.standings, core.ending, now());
     if (due.length === 0) return;
-    const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
-    // A cut walks all connections of the host, so it runs only if there is a connection to end.
-    for (const { key, drains } of due)
-      for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
-    end(due);
+    const activeOf = activeConnections(core, new Set(due.map(({ key }) => key)));
+    const refusing = cutDue(core, due, activeOf);
+    end(due.filter(({ key }) => !refusing.has(key) || lastRefusing.has(key)));
+    lastRefusing = refusing;
   };
 
   /**
@@ -65,27 +70,14 @@ export function createUpkeep(
     }
   };
 
-  /**
-   * Returns a lookup of the number of established connections of a destination. The lookup returns undefined
-   * if the number is unknown.
-   */
-  const activeConnections = (
-    keys: ReadonlySet<ServerKey>,
-  ): ((key: ServerKey, place: Pick<Drain, 'address' | 'port'>) => number | undefined) => {
-    const active = new Map<string, number>();
-    for (const { key, destinations } of core.balancer().counts(keys))
-      if (keys.has(key))
-        for (const each of destinations) active.set(`${key} ${each.address} ${each.port}`, each.active);
-    return (key, { address, port }) => active.get(`${key} ${address} ${port}`);
-  };
-
   /** Removes destinations early if they have no connections any more. */
   const endIdle = (): void => {
     if (core.ending.size === 0 || clock() < countAt) return;
     const begun = clock();
-    const activeOf = activeConnections(core.ending);
+    const activeOf = activeConnections(core, core.ending);
     const idle: { key: ServerKey; drains: Drain[] }[] = [];
     for (const key of core.ending) {
+      if (lastRefusing.has(key)) continue;
       const drains = (core.standings.get(key)?.drains ?? []).filter(
         (drain) => !drain.over && activeOf(key, drain) === 0,
       );
@@ -147,4 +139,38 @@ export function createUpkeep(
     },
     repairs: () => repaired,
   };
+}
+
+/** Returns the number of established connections of a destination; undefined if it is unknown. */
+type ActiveOf = (key: ServerKey, place: Pick<Drain, 'address' | 'port'>) => number | undefined;
+
+function activeConnections(core: Pick<ServiceCore, 'balancer'>, keys: ReadonlySet<ServerKey>): ActiveOf {
+  const active = new Map<string, number>();
+  for (const { key, destinations } of core.balancer().counts(keys))
+    if (keys.has(key))
+      for (const each of destinations) active.set(`${key} ${each.address} ${each.port}`, each.active);
+  return (key, { address, port }) => active.get(`${key} ${address} ${port}`);
+}
+
+/**
+ * Cuts the connections of drains that are over. Returns the virtual servers that had connections, and of
+ * which nothing is left without these drains.
+ */
+function cutDue(
+  core: Pick<ServiceCore, 'balancer' | 'standings'>,
+  due: ReturnType<typeof dueOf>,
+  activeOf: ActiveOf,
+): ReadonlySet<ServerKey> {
+  const emptied = new Set<ServerKey>();
+  for (const { key, drains } of due) {
+    // A cut walks all connections of the host, so it runs only if there is a connection to end.
+    const busy = drains.filter((drain) => activeOf(key, drain) !== 0);
+    for (const drain of busy) core.balancer().cut(key, drain);
+    const { destinations = [] } = core.standings.get(key)?.server ?? {};
+    const isEmptied = destinations.every(({ address, port }) =>
+      drains.some((drain) => drain.address === address && drain.port === port),
+    );
+    if (busy.length > 0 && isEmptied) emptied.add(key);
+  }
+  return emptied;
 }
