@@ -248,21 +248,6 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.equal(new Set(await client.greet('10.96.0.1', 80, 4)).size, 2);
   });
 
-  test('a cut of a node port ends no connection to another service at the same port and backend', async () => {
-    const destinations = [{ address: '10.2.0.11', port: 8080, weight: 1 }];
-    const { address: _, ...rest } = server({ service: 'shop/other', destinations });
-    const nodePort: VirtualServer = { ...rest, kind: 'node' };
-    balancer.reconcile([server({ destinations }), nodePort]);
-    const [kept, cut] = [await client.stream('10.96.0.1', 80), await client.stream('10.1.0.1', 80)];
-    balancer.change([{ ...nodePort, destinations: [{ address: '10.2.0.11', port: 8080, weight: 0 }] }], []);
-    assert.equal(balancer.cut(keyOf(nodePort), { address: '10.2.0.11', port: 8080 }), 1);
-    for (let at = 0; at < 200 && (await client.report(cut.id))?.failure === undefined; at += 1)
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal((await client.end(cut.id))?.failure, 'ECONNRESET');
-    assert.equal((await client.end(kept.id))?.failure, undefined);
-    balancer.reconcile([server()]);
-  });
-
   test('a foreign service is not changed; an unwanted service at our address is removed, whichever program created it', async () => {
     const other = openIpvsBalancer();
     try {
