@@ -52,9 +52,10 @@ export function createUpkeep(
   const endDue = (): void => {
     end(prolongedOf(core.standings, core.ending, now()).map((key) => ({ key, drains: [] })));
     const due = dueOf(core.standings, core.ending, now());
-    if (due.length === 0) return;
-    const activeOf = activeConnections(core, new Set(due.map(({ key }) => key)));
-    const refusing = cutDue(core, due, activeOf);
+    const refusing =
+      due.length === 0
+        ? new Set<ServerKey>()
+        : cutDue(core, due, activeConnections(core, new Set(due.map(({ key }) => key))));
     end(due.filter(({ key }) => !refusing.has(key) || lastRefusing.has(key)));
     lastRefusing = refusing;
   };
