@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,15 +18,18 @@ describe('a certificate that a client refuses', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  /** Returns the failure of a request to a server with this certificate, which the client may trust. */
+  /** Returns the failure of a request to a server with this certificate. The client trusts it, or another. */
   async function failureOf(
     files: CertificateFiles,
-    trusted: boolean,
+    trusted: boolean | CertificateFiles,
   ): Promise<{ readonly why: string; readonly fix: string }> {
     const server = createServer({ key: readFileSync(files.key), cert: readFileSync(files.certificate) });
     server.on('tlsClientError', () => undefined).listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const client = createHttpClient({ environment: trusted ? { SSL_CERT_FILE: files.certificate } : {} });
+    const { certificate } = typeof trusted === 'object' ? trusted : files;
+    const client = createHttpClient({
+      environment: trusted === false ? {} : { SSL_CERT_FILE: certificate },
+    });
     try {
       const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}/`);
       await client.send({ url, totalMs: 10_000 });
@@ -65,6 +68,30 @@ describe('a certificate that a client refuses', () => {
     const unknown = await failureOf(makeCertificate(folder, 'critical', { more: critical }), true);
     assert.equal(unknown.why, 'its certificate is not valid (unhandled critical extension)');
     assert.equal(unknown.fix, client.fix);
+  });
+
+  it('because its authority has the name and not the key of a trusted one is reported as untrusted', async () => {
+    // Without identifiers of keys, which some authorities leave out, only the signature shows the difference.
+    const config = join(folder, 'empty.cnf');
+    writeFileSync(config, '[req]\ndistinguished_name = subject\n[subject]\n');
+    const noIds = ['subjectKeyIdentifier=none', 'authorityKeyIdentifier=none'];
+    const extensions = (...all: string[]): string[] => [
+      ...['-config', config],
+      ...[...noIds, ...all].flatMap((each) => ['-addext', each]),
+    ];
+    const authority = (name: string): CertificateFiles =>
+      makeCertificate(folder, name, { commonName: 'authority', more: extensions('basicConstraints=critical,CA:TRUE') });
+    const [former, now] = [authority('former'), authority('now')];
+    const issued = [...extensions('subjectAltName=IP:127.0.0.1'), '-CA', now.certificate, '-CAkey', now.key];
+    const { why, fix } = await failureOf(makeCertificate(folder, 'issued', { more: issued }), former);
+    assert.match(why, /is not by the authority of that name that is trusted here$/u);
+    assert.match(fix, /^trust the authority that issued the certificate/u);
+  });
+
+  it('because its issuer may not issue it is reported with advice about the issuer', () => {
+    for (const code of ['INVALID_CA', 'PATH_LENGTH_EXCEEDED'])
+      assert.match(certificateFailure(new Error('x'), code)?.fix ?? '', /CA:TRUE/u);
+    assert.match(certificateFailure(new Error('x'), 'CERT_CHAIN_TOO_LONG')?.fix ?? '', /^shorten/u);
   });
 
   it('is reported by each code of an authority, and a long list of names is cut', () => {

@@ -10,11 +10,11 @@ const trust =
   'trust the authority that issued the certificate: name its file in the option for authorities of this connection, such as --ca-file, or add it to the authorities of the system';
 const untrusted = (why: string): CertificateFailure => ({ kind: 'untrusted', why, fix: trust });
 
-const invalid = (why: string): CertificateFailure => ({
-  kind: 'invalid',
-  why,
-  fix: 'give the server a certificate for servers (serverAuth), with a key of at least 2,048 bits (RSA) and a signature by SHA-256 or longer',
-});
+const forServers =
+  'give the server a certificate for servers (serverAuth), with a key of at least 2,048 bits (RSA) and a signature by SHA-256 or longer';
+const byAuthority =
+  'give the server a certificate that an authority issued which may do so (CA:TRUE, and a pathlen that permits the authorities below it)';
+const invalid = (why: string, fix = forServers): CertificateFailure => ({ kind: 'invalid', why, fix });
 
 /** The codes of OpenSSL for chains (openssl-verification-options(1)). Node appends advice for programmers. */
 const failures: Readonly<Record<string, CertificateFailure>> = {
@@ -39,10 +39,16 @@ const failures: Readonly<Record<string, CertificateFailure>> = {
     fix: 'check the clock of this machine and of the server',
   },
   INVALID_PURPOSE: invalid('its certificate, or that of its issuer, is for another purpose'),
-  INVALID_CA: invalid('a certificate that issued another one is not that of an authority'),
-  PATH_LENGTH_EXCEEDED: invalid('an authority in the chain of its certificate may not issue authorities'),
-  CERT_CHAIN_TOO_LONG: invalid('the chain of its certificate is too long'),
-  CERT_SIGNATURE_FAILURE: invalid('a signature in the chain of its certificate is not valid'),
+  INVALID_CA: invalid('a certificate that issued another one is not that of an authority', byAuthority),
+  PATH_LENGTH_EXCEEDED: invalid(
+    'an authority in the chain of its certificate may not issue authorities',
+    byAuthority,
+  ),
+  CERT_CHAIN_TOO_LONG: invalid('the chain of its certificate is too long', 'shorten the chain of the server'),
+  // An authority that was recreated has the same name, and another key.
+  CERT_SIGNATURE_FAILURE: untrusted(
+    'a signature in the chain of its certificate is not by the authority of that name that is trusted here',
+  ),
 };
 
 /** Characters of the names in a certificate that a message repeats: the server chooses them. */
