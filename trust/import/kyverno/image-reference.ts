@@ -48,7 +48,9 @@ type ComparedNames = 'complete' | 'as-written';
  * slashes, `?` matches one character, and the pattern is matched against `registry/path:tag`.
  */
 export function patternsOfReference(text: string, names: ComparedNames = 'complete'): ConvertedReference {
-  const { name, suffix: written } = splitSuffix(text);
+  const { name: whole, suffix: written } = splitSuffix(text);
+  // `app:1@*` matches names with both a tag and a digest, which no pattern with a tag matches here.
+  const name = names === 'as-written' && /^@.*\*/.test(written) ? whole.replace(/:[^/:]*$/, '') : whole;
   const segments = name.split('/');
   // `app:5*` also matches `app:5000/web`.
   if (segments.length === 1 && name !== '*' && written.includes('*')) return usable(['**'], '', false, true);
@@ -58,7 +60,8 @@ export function patternsOfReference(text: string, names: ComparedNames = 'comple
   // `:1*` also matches the end of `app:1@sha256:…`.
   const coversBoth = names === 'as-written' && /^:.*\*/.test(written);
   const suffix = coversAll || coversBoth ? '' : written;
-  let wider = text.includes('?') || (suffix !== written && !(coversAll && /^:\*+$/.test(written)));
+  let wider =
+    text.includes('?') || name !== whole || (suffix !== written && !(coversAll && /^:\*+$/.test(written)));
   for (const [index, segment] of segments.entries()) {
     const last = index === segments.length - 1;
     if (segment === '*') {

@@ -290,7 +290,10 @@ test('no generated ImageValidatingPolicy admits an image without a requirement',
 test('a glob with a tag also applies to references with that tag and a digest, as they are written', async () => {
   const one = policyOf([signatures('attestors.cosign', '> 0')]);
   const named = `ghcr.io/org/app:v1@sha256:${'a'.repeat(64)}`;
-  for (const glob of ['ghcr.io/org/app:v*', 'ghcr.io/org/*:v*', 'ghcr.io/org/app:*', '*/org/app:v?*']) {
+  for (const glob of [
+    ...['ghcr.io/org/app:v*', 'ghcr.io/org/*:v*', 'ghcr.io/org/app:*', '*/org/app:v?*'],
+    ...['ghcr.io/org/app:v1@sha256:*', '*/org/app:v1@*'],
+  ]) {
     const { policy } = await imported('kyverno', one.replace('glob: ghcr.io/org/*', `glob: "${glob}"`));
     assert.equal(matchRules(policy, normaliseReference(named), '').requiring.length, 1, glob);
   }
