@@ -80,7 +80,10 @@ describe('a certificate that a client refuses', () => {
       ...[...noIds, ...all].flatMap((each) => ['-addext', each]),
     ];
     const authority = (name: string): CertificateFiles =>
-      makeCertificate(folder, name, { commonName: 'authority', more: extensions('basicConstraints=critical,CA:TRUE') });
+      makeCertificate(folder, name, {
+        commonName: 'authority',
+        more: extensions('basicConstraints=critical,CA:TRUE'),
+      });
     const [former, now] = [authority('former'), authority('now')];
     const issued = [...extensions('subjectAltName=IP:127.0.0.1'), '-CA', now.certificate, '-CAkey', now.key];
     const { why, fix } = await failureOf(makeCertificate(folder, 'issued', { more: issued }), former);

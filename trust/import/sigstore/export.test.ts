@@ -52,3 +52,15 @@ test('an exported policy applies to all images of its patterns, and accepts no o
     fuzzing(21, 3000),
   );
 });
+
+test('a rule for a registry with an IPv6 address makes no other registry fail', () => {
+  for (const [host, other] of [
+    ['[2001:db8::1]', 'ghcr.io'],
+    ['[2001:db8::1]:5000', 'mirror:5000'],
+    ['[::1]', 'mirror:5000'],
+  ]) {
+    const { globs } = exported({ images: [`${host}/**`], deny: 'no' });
+    assert.ok(globs.some((glob) => globMatchesName(glob, `${host}/app@${digest}`)));
+    assert.ok(!globs.some((glob) => globMatchesName(glob, `${other}/app@${digest}`)), globs.join());
+  }
+});

@@ -163,8 +163,8 @@ function endsOpen(pattern: string): boolean {
  */
 function globsOf(pattern: string): readonly string[] {
   const { host: written, path } = parseImagePattern(pattern);
-  // A glob cannot contain brackets.
-  const host = written === 'docker.io' ? 'index.docker.io' : written.replace(/^\[.*\]/, '*');
+  // A glob cannot contain brackets. Only an IPv6 address has two colons before a slash and a port.
+  const host = written === 'docker.io' ? 'index.docker.io' : written.replace(/^\[.*\]/, '*:*:*');
   const named = host === '' ? path : [host, ...path];
   if (innerOf(named) > mostInner) return [host === '' ? '**' : `${host}/**`];
   let globs: readonly string[] = [''];
