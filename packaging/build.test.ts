@@ -242,7 +242,7 @@ describe('the package', () => {
       .filter((file) =>
         readFileSync(join(dist, file), 'utf8')
           .split('\n')
-          .some((line) => line.length > 2000),
+          .some((line) => line.length > 6000),
       );
     assert.deepEqual(wide, []);
   });

@@ -47,7 +47,7 @@ const commonOptions = {
   minifyWhitespace: true,
   minifySyntax: true,
   // Node prints the line that threw an uncaught error.
-  lineLimit: 160,
+  lineLimit: 400,
   legalComments: 'linked',
   metafile: true,
   logLevel: 'warning',
